@@ -1,0 +1,279 @@
+// Package config is the plugin's configuration: its fields, their defaults, and the strict parser that turns the JSON
+// Envoy hands over into a complete, valid Config.
+//
+// It is pure: bytes in, a Config or every error at once out. A field is described once, in fields.go: its name, type,
+// default, range and meaning; the parser, the defaults, the validation and the JSON Schema all come from that one
+// description. An empty configuration is valid. A Config that Parse returned needs no further checks by its readers.
+package config
+
+import "time"
+
+// Mode says what a gate or a limit does with its verdict.
+type Mode string
+
+// The modes. The plugin's own mode is a ceiling over each gate's: enforce > shadow > off.
+const (
+	Enforce Mode = "enforce" // decides and acts
+	Shadow  Mode = "shadow"  // decides and records, lets everything pass
+	Off     Mode = "off"     // does not decide
+)
+
+// Hold says how request headers are kept from the upstream until a request is admitted.
+type Hold string
+
+// The ways of holding; which one works is a property of the host's configuration (docs/design.md).
+const (
+	HoldStopIteration Hold = "stopIteration" // the Wasm config has allow_on_headers_stop_iteration: true
+	HoldBufferFilter  Hold = "bufferFilter"  // Envoy's buffer filter follows this filter
+	HoldNone          Hold = "none"          // neither: decide at the headers what the headers allow
+)
+
+// Priority is a request's rank: a greater value goes first.
+type Priority uint8
+
+// The priorities, lowest first.
+const (
+	Low Priority = iota
+	Normal
+	High
+	Urgent
+)
+
+// Unit is what a limit counts.
+type Unit string
+
+// The units.
+const (
+	Requests         Unit = "requests"
+	PromptTokens     Unit = "promptTokens"
+	CompletionTokens Unit = "completionTokens"
+	TotalTokens      Unit = "totalTokens"
+	Cost             Unit = "cost" // tokens, each kind multiplied by its weight in Usage.Cost
+)
+
+// Admission says how much of a reservation must fit for a request to pass.
+type Admission string
+
+// The kinds of admission.
+const (
+	Lenient Admission = "lenient" // passes while the balance is above zero, and may go into debt by its own cost
+	Strict  Admission = "strict"  // passes only if the whole reservation fits
+)
+
+// Config is the whole configuration, complete: defaults are filled in.
+type Config struct {
+	Namespace      string
+	Mode           Mode
+	RequestHold    Hold
+	StatusCode     StatusCode
+	ErrorFormat    string // "dialect" or "dynamo"
+	Operations     []Operation
+	Models         Models
+	Identity       Identity
+	Priority       PriorityRules
+	Usage          Usage
+	Limits         []Limit
+	Upstreams      []Upstream
+	PressureSource PressureSource
+	Admin          Admin
+}
+
+// StatusCode is the HTTP status of each gate's refusal.
+type StatusCode struct {
+	Limits, Latency, Throttle, QueueTimeout, QueueFull, Breaker, Pressure int
+}
+
+// Operation maps a path suffix to a dialect, ahead of the built-in list.
+type Operation struct {
+	Path    string
+	Dialect string // one of Dialects
+}
+
+// Models names the models.
+type Models struct {
+	Aliases map[string]string // a model's prefix before "/" (or its whole name) → the canonical one
+	Labels  []string          // globs of models that get a metric label of their own; the rest is "other"
+}
+
+// Source is where one part of a caller's identity is read from.
+type Source struct {
+	Headers []string // lower case; the first one present counts
+	Hash    bool     // never show or store the value itself
+}
+
+// Identity says who is asking.
+type Identity struct {
+	User, Tenant, Key Source
+	Missing           string // the subject of a request without one, or "reject" (401)
+}
+
+// PriorityRules says who may go first.
+type PriorityRules struct {
+	Header  string // lower case; "" ignores the client
+	Default Priority
+	Forward bool // the header reaches the upstream
+	Rules   []PriorityRule
+}
+
+// PriorityRule raises or caps the priority of the callers it matches. Exactly one of Set and Max is given.
+type PriorityRule struct {
+	Tenants, Users, Keys []string // globs; an empty list matches everyone
+	Set, Max             *Priority
+}
+
+// Usage says how tokens are read and estimated.
+type Usage struct {
+	EnsureStreamUsage   bool
+	MaxRequestBytes     int     // a larger request body is not read
+	PromptTokensPerByte float64 // where learning starts
+	OutputTokens        int     // where learning starts, for a request without an output bound
+	Cost                []CostWeights
+}
+
+// CostWeights prices one token of each kind for Unit Cost; the first entry whose model glob matches counts.
+type CostWeights struct {
+	Models                                []string
+	Prompt, Cached, Completion, Reasoning float64
+}
+
+// Match selects requests; an empty list or map matches all.
+type Match struct {
+	Models     []string // globs, on canonical names
+	Operations []string // operation names, as in the filter state gen_ai.operation.name
+	Priorities []Priority
+	Tenants    []string          // globs
+	Headers    map[string]string // lower-case name → glob of the value; all must match
+}
+
+// Limit is one quota.
+type Limit struct {
+	Name      string
+	Per       []string // "user", "tenant", "key", "model", "priority", "header:<name>"; empty: one bucket for all
+	Match     Match
+	Unit      Unit
+	Quantity  int64 // units per Window; at least 1
+	Window    time.Duration
+	Burst     int64 // the bucket's size in units; Quantity by default
+	Admission Admission
+	Mode      Mode
+}
+
+// Upstream is what is protected, chosen by model: the first match counts.
+type Upstream struct {
+	Name        string
+	Models      []string
+	Budget      Budget
+	Concurrency Concurrency
+	Queue       Queue
+	Retreat     Retreat
+	Latency     Latency
+	Throttle    Throttle
+	Breaker     Breaker
+	Pressure    Pressure
+}
+
+// Budget is what the upstream allows us per Window; 0 is no limit, Burst 0 one window's worth.
+type Budget struct {
+	Requests, Tokens int64
+	Window           time.Duration
+	Burst            int64
+}
+
+// Concurrency bounds the requests in flight to the upstream; 0 is no limit.
+type Concurrency struct {
+	Max                          int
+	ReservedUrgent, ReservedHigh int
+}
+
+// Queue is where requests wait for budget or a slot.
+type Queue struct {
+	Max      int
+	WhenFull string                     // "passthrough", "reject" or "dropLowest"
+	MaxWait  map[Priority]time.Duration // all four priorities are present
+	Fairness string                     // as Limit.Per's entries, or "none"
+}
+
+// Retreat lowers Budget while the upstream answers 429.
+type Retreat struct {
+	Mode                    Mode
+	Window                  time.Duration
+	Threshold, Factor       float64
+	MinRequests, MinSamples int
+	Every                   time.Duration
+	RecoverWindow           time.Duration
+	RecoverThreshold        float64
+	RecoverStep             int
+}
+
+// Latency is the TTFT and ITL gate.
+type Latency struct {
+	Mode         Mode
+	TTFT, ITL    time.Duration
+	TimeConstant time.Duration
+	Per          string // "model" or "global"
+	WarnAt       float64
+}
+
+// Throttle is the adaptive throttle.
+type Throttle struct {
+	Mode      Mode
+	QPS       ThrottleQPS
+	P99       ThrottleP99
+	GPUMemory float64
+	Fusion    bool
+}
+
+// ThrottleQPS is the arrival rate's share of Throttle.
+type ThrottleQPS struct {
+	Window         time.Duration
+	Sigmas, Factor float64
+}
+
+// ThrottleP99 is the tail latency's share of Throttle.
+type ThrottleP99 struct {
+	Factor  float64
+	Max     time.Duration
+	Periods int
+	Period  time.Duration
+}
+
+// Breaker is the circuit breaker.
+type Breaker struct {
+	Mode        Mode
+	ErrorRate   float64
+	SlowCall    time.Duration // 0: slow calls don't count
+	Window      time.Duration
+	MinRequests int
+	OpenFor     time.Duration
+	Probes      int
+	Fallback    Fallback
+}
+
+// Fallback is what an open breaker answers; the zero value is none. Either Status or RouteHeader is set.
+type Fallback struct {
+	Status      int
+	Body        string
+	Headers     map[string]string
+	RouteHeader map[string]string
+}
+
+// Pressure is the gate on how full GPUs and engines are.
+type Pressure struct {
+	Mode                Mode
+	ActiveDecodeBlocks  float64
+	ActivePrefillTokens int64
+	GPUMemory           float64
+	Ceilings            map[Priority]float64 // all four priorities are present
+	OnStale             string               // "ignore", "hold" or "full"
+}
+
+// PressureSource is where pressure is fetched from.
+type PressureSource struct {
+	Cluster, Authority, Path      string
+	Interval, Timeout, StaleAfter time.Duration
+}
+
+// Admin is the status and dashboard surface; Path "" is off.
+type Admin struct {
+	Path, Token string
+}
