@@ -1,9 +1,10 @@
 // Package config is the plugin's configuration: its fields, their defaults, and the strict parser that turns the JSON
 // Envoy hands over into a complete, valid Config.
 //
-// It is pure: bytes in, a Config or every error at once out. A field is described once, in fields.go: its name, type,
-// default, range and meaning; the parser, the defaults, the validation and the JSON Schema all come from that one
-// description. An empty configuration is valid. A Config that Parse returned needs no further checks by its readers.
+// It is pure: bytes in, a Config or every error at once out. A field is described once, in fields.go or
+// fields_upstream.go: its name, type, default, range and meaning; the parser, the defaults, the validation and the JSON
+// Schema all come from that one description. An empty configuration is valid. A Config that Parse returned needs no
+// further checks by its readers.
 package config
 
 import "time"
@@ -190,7 +191,7 @@ type Queue struct {
 	Max      int
 	WhenFull string                     // "passthrough", "reject" or "dropLowest"
 	MaxWait  map[Priority]time.Duration // all four priorities are present
-	Fairness string                     // as Limit.Per's entries, or "none"
+	Fairness string                     // "user", "tenant", "key" or "none"
 }
 
 // Retreat lowers Budget while the upstream answers 429.

@@ -1,0 +1,118 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/valyala/fastjson"
+)
+
+// FieldError is one thing wrong with a configuration.
+type FieldError struct {
+	Path    string // where, such as limits[0].window; "" is the configuration as a whole
+	Value   string // what was found, shortened; "" where there is nothing to show or it is a secret
+	Problem string // what is wrong and what would be right
+}
+
+// Error says where, what was found, and what would be right, on one line.
+func (e FieldError) Error() string {
+	text := "configuration: "
+	if e.Path != "" {
+		text = e.Path + ": "
+	}
+	if e.Value != "" {
+		text += e.Value + ": "
+	}
+	return text + e.Problem
+}
+
+// Errors is everything wrong with a configuration, at least one entry.
+type Errors []FieldError
+
+// Error has one line per entry.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// The bounds of what an error shows: a configuration of garbage shall not flood the proxy's log.
+const (
+	maxErrors = 100
+	maxShown  = 60 // bytes of a value or key
+)
+
+// show renders a found value. Objects and lists are never spelled out: what is in them may be a secret.
+func show(v *fastjson.Value) string {
+	switch v.Type() {
+	case fastjson.TypeObject:
+		return "an object"
+	case fastjson.TypeArray:
+		return "a list"
+	case fastjson.TypeString:
+		return quote(text(v))
+	case fastjson.TypeNumber:
+		return shorten(raw(v))
+	default:
+		return raw(v)
+	}
+}
+
+// showType names the type of a found value where a value makes no sense, such as a string in an object's place.
+func showType(v *fastjson.Value) string {
+	switch v.Type() {
+	case fastjson.TypeObject:
+		return "an object"
+	case fastjson.TypeArray:
+		return "a list"
+	case fastjson.TypeString:
+		return "a string"
+	case fastjson.TypeNumber:
+		return "a number"
+	case fastjson.TypeNull:
+		return "null"
+	default:
+		return "a boolean"
+	}
+}
+
+func quote(s string) string { return strconv.Quote(shorten(s)) }
+
+// shorten cuts s to maxShown bytes, at a character's boundary.
+func shorten(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	cut := maxShown
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "..."
+}
+
+// join appends a key to a path; a key that isn't a plain word is quoted, so that a path always is one line.
+func join(path, key string) string {
+	for i := 0; i < len(key); i++ {
+		if !isNameByte(key[i]) || key[i] == '.' {
+			return path + "[" + quote(key) + "]"
+		}
+	}
+	if key == "" || len(key) > maxShown {
+		return path + "[" + quote(key) + "]"
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+// text is the value of a JSON string; the caller has checked its type.
+func text(v *fastjson.Value) string { return string(v.GetStringBytes()) }
+
+// raw is v as it was written; it suits numbers, booleans and null.
+func raw(v *fastjson.Value) string { return string(v.MarshalTo(nil)) }

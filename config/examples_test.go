@@ -1,0 +1,180 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"sigs.k8s.io/yaml"
+)
+
+func compileSchema(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	s, err := jsonschema.NewCompiler().Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// validate checks JSON text against the schema.
+func validate(t testing.TB, s *jsonschema.Schema, text []byte) error {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(document)
+}
+
+// readExample is an example as JSON, the way that Kubernetes makes it of YAML.
+func readExample(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	json, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return json
+}
+
+func TestExamples(t *testing.T) {
+	schema := compileSchema(t)
+	files, err := filepath.Glob("examples/*.yaml")
+	if err != nil || len(files) < 7 {
+		t.Fatalf("got the examples %v, %v", files, err)
+	}
+	for _, file := range files {
+		json := readExample(t, filepath.Base(file))
+		if _, err := Parse(json); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if err := validate(t, schema, json); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func parseExample(t *testing.T, name string) Config {
+	t.Helper()
+	return mustParse(t, string(readExample(t, name)))
+}
+
+// The presets carry the numbers that the documentation names.
+func TestPresets(t *testing.T) {
+	wantEqual(t, parseExample(t, "minimal.yaml").Limits, []Limit{{
+		Name: "user-completion-tokens", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Burst: 300,
+		Admission: Lenient, Mode: Enforce,
+	}})
+
+	provider := defaultUpstream("nvidia")
+	provider.Models = []string{"nvidia", "nvidia/*"}
+	provider.Budget = Budget{Requests: 40, Window: time.Minute, Burst: 40}
+	wantEqual(t, parseExample(t, "provider-40rpm.yaml").Upstreams, []Upstream{provider})
+
+	conservative := defaultUpstream("default")
+	conservative.Pressure.Mode, conservative.Pressure.ActiveDecodeBlocks, conservative.Pressure.ActivePrefillTokens = Enforce, 0.7, 5000
+	wantEqual(t, parseExample(t, "pressure-conservative.yaml").Upstreams, []Upstream{conservative})
+
+	aggressive := defaultUpstream("default")
+	aggressive.Pressure.Mode, aggressive.Pressure.ActiveDecodeBlocks, aggressive.Pressure.ActivePrefillTokens = Enforce, 0.95, 20000
+	wantEqual(t, parseExample(t, "pressure-aggressive.yaml").Upstreams, []Upstream{aggressive})
+
+	latency := defaultUpstream("default")
+	latency.Latency.Mode = Enforce
+	wantEqual(t, parseExample(t, "latency.yaml").Upstreams, []Upstream{latency})
+}
+
+func TestFullExampleHasEveryKey(t *testing.T) {
+	var document any
+	if err := yaml.Unmarshal(readExample(t, "full.yaml"), &document); err != nil {
+		t.Fatal(err)
+	}
+	s := Describe()
+	for _, missing := range missingKeys(&s, "", []any{document}) {
+		t.Errorf("full.yaml lacks %s", missing)
+	}
+}
+
+// missingKeys lists the described keys that none of values, all found at the same path, has.
+func missingKeys(s *Schema, path string, values []any) (missing []string) {
+	if s.Items != nil && s.Items.Properties != nil {
+		var entries []any
+		for _, value := range values {
+			entries = append(entries, value.([]any)...)
+		}
+		return missingKeys(s.Items, path+"[]", entries)
+	}
+	for _, p := range s.Properties {
+		var found []any
+		for _, value := range values {
+			if member, ok := value.(map[string]any)[p.Name]; ok {
+				found = append(found, member)
+			}
+		}
+		if found == nil {
+			missing = append(missing, join(path, p.Name))
+		}
+		missing = append(missing, missingKeys(&p.Schema, join(path, p.Name), found)...)
+	}
+	return missing
+}
+
+// What the schema refuses for its keys and types, Parse refuses, too; and what Parse accepts, the schema does.
+func TestSchemaAgreesWithParse(t *testing.T) {
+	schema := compileSchema(t)
+	for _, text := range []string{
+		`{"limit": []}`, `{"mode": "on"}`, `{"mode": true}`, `{"namespace": 1}`, `{"limits": {}}`, `{"limits": [{"name": "a"}]}`, `null`,
+		`{"upstreams": [{"name": "u", "retreat": {"factor": 1}}]}`, `{"upstreams": [{"name": "u", "queue": {"maxwait": {}}}]}`,
+		`{"identity": {"user": {"headers": ["x y"]}}}`, `{"statusCode": {"limits": 300.5}}`, `{"admin": {"token": "short"}}`,
+		`{"pressureSource": {"interval": "1d"}}`, `{"priority": {"default": "top"}}`, `{"models": {"aliases": {"": "b"}}}`,
+		`{"usage": {"cost": [{"models": []}]}}`, `{"pressureSource": {"path": "/a?b"}}`, `{"pressureSource": {"path": "/a b"}}`,
+	} {
+		if validate(t, schema, []byte(text)) == nil {
+			t.Errorf("the schema accepts %s", text)
+		}
+		if _, err := Parse([]byte(text)); err == nil && text != "null" {
+			t.Errorf("Parse accepts %s", text)
+		}
+	}
+	for _, text := range []string{
+		`{}`, `{"mode": false}`, `{"statusCode": {"limits": 529.0}}`, `{"priority": {"default": " MeDium "}}`, `{"admin": {"token": "", "path": "/a/b.c-d_~"}}`,
+		`{"upstreams": [{"name": "u", "breaker": {"slowCall": "0", "window": "1m0.5s"}}]}`, `{"priority": {"header": ""}}`,
+		`{"limits": [{"name": "a", "per": ["header:X-A"], "unit": "cost", "quantity": 3e2, "window": "1h"}]}`, `{"models": {"labels": ["\n"]}}`,
+	} {
+		if err := validate(t, schema, []byte(text)); err != nil {
+			t.Errorf("the schema refuses %s: %v", text, err)
+		}
+		mustParse(t, text)
+	}
+}
+
+func TestEveryFieldIsDescribed(t *testing.T) {
+	s := Describe()
+	var walk func(path string, s *Schema)
+	walk = func(path string, s *Schema) {
+		if len(s.Description) < 10 {
+			t.Errorf("%s has no description", path)
+		}
+		names := []string{}
+		properties := s.Properties
+		if s.Items != nil {
+			properties = s.Items.Properties
+		}
+		for _, p := range properties {
+			if slices.Contains(names, p.Name) {
+				t.Errorf("%s is described twice", join(path, p.Name))
+			}
+			names = append(names, p.Name)
+			walk(join(path, p.Name), &p.Schema)
+		}
+	}
+	walk("configuration", &s)
+}

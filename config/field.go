@@ -1,0 +1,117 @@
+package config
+
+import (
+	"time"
+
+	"github.com/valyala/fastjson"
+)
+
+// field describes one key of the configuration and is bound to the variable that takes its value.
+type field struct {
+	name, doc string
+	value     value
+	required  bool // the key must be given
+	derived   bool // left out, the value follows from others; the doc says how
+}
+
+// value is a place for a value: a single one, a list, a map, or a section.
+type value interface {
+	// read stores v, or the default if v is nil. Whatever is wrong goes to r, at path.
+	read(r *reader, path string, v *fastjson.Value)
+	want() string
+	describe(s *Schema)
+}
+
+// section is a part of the configuration with keys of its own. It may have a finish method, too.
+type section interface {
+	fields() []field
+}
+
+// finisher is a section with derived values or with fields that can contradict each other. finish is called only if
+// all its fields are valid in themselves.
+type finisher interface {
+	finish(r *reader, path string)
+}
+
+// part is a section that is spelled out in place.
+type part []field
+
+func (p part) fields() []field { return p }
+
+func required(f field) field { f.required = true; return f }
+func derived(f field) field  { f.derived = true; return f }
+
+// secret hides the value of f from all errors.
+func secret(f field) field { f.value = hidden{f.value}; return f }
+
+func single[T any](name string, to *T, standard T, k kind[T], doc string) field {
+	return field{name: name, doc: doc, value: scalar[T]{to, standard, k}}
+}
+
+func boolean(name string, to *bool, standard bool, doc string) field {
+	return single[bool](name, to, standard, boolKind{}, doc)
+}
+
+func str(name string, to *string, standard string, r rule, doc string) field {
+	return single[string](name, to, standard, textKind{r}, doc)
+}
+
+func enum[T ~string](name string, to *T, standard T, values []T, doc string) field {
+	return single[T](name, to, standard, enumKind[T]{values}, doc)
+}
+
+func integer[T ~int | ~int64](name string, to *T, standard, lowest, highest T, doc string) field {
+	return single[T](name, to, standard, integerKind[T]{lowest, highest}, doc)
+}
+
+func float(name string, to *float64, standard float64, in interval, doc string) field {
+	return single[float64](name, to, standard, numberKind{in}, doc)
+}
+
+func duration(name string, to *time.Duration, standard, shortest, longest time.Duration, doc string) field {
+	return single[time.Duration](name, to, standard, durationKind{min: shortest, max: longest}, doc)
+}
+
+func priority(name string, to *Priority, standard Priority, doc string) field {
+	return single[Priority](name, to, standard, priorityKind{}, doc)
+}
+
+// maybePriority is a priority that stays nil where it is left out.
+func maybePriority(name string, to **Priority, doc string) field {
+	return field{name: name, doc: doc, value: pointer[Priority]{to, priorityKind{}}}
+}
+
+func strs(name string, to *[]string, standard []string, r rule, doc string) field {
+	return field{name: name, doc: doc, value: list[string]{to: to, standard: standard, kind: textKind{r}}}
+}
+
+// someStrs is a list of at least one string.
+func someStrs(name string, to *[]string, standard []string, r rule, doc string) field {
+	return field{name: name, doc: doc, value: list[string]{to: to, standard: standard, kind: textKind{r}, least: 1}}
+}
+
+// stringSet is a list of strings without repetitions.
+func stringSet(name string, to *[]string, r rule, doc string) field {
+	return field{name: name, doc: doc, value: list[string]{to: to, kind: textKind{r}, unique: true}}
+}
+
+func prioritySet(name string, to *[]Priority, doc string) field {
+	return field{name: name, doc: doc, value: list[Priority]{to: to, kind: priorityKind{}, unique: true}}
+}
+
+func strMap(name string, to *map[string]string, key, value rule, doc string) field {
+	return field{name: name, doc: doc, value: dictionary{to, key, textKind{value}}}
+}
+
+func object(name string, s section, doc string) field {
+	return field{name: name, doc: doc, value: nested{s}}
+}
+
+// objects is a list of sections, empty by default. No two of them share the value of the field called unique, which
+// identity returns.
+func objects[T any, P interface {
+	*T
+	section
+}](name string, to *[]T, unique string, identity func(T) string, doc string) field {
+	return field{name: name, doc: doc, value: sections[T, P]{to, unique, identity}}
+}

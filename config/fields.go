@@ -1,0 +1,217 @@
+package config
+
+import "time"
+
+// Every key of the configuration is described here and in fields_upstream.go, and nowhere else. The order is that of
+// the documentation.
+
+// Dialects are the API dialects that an operation can have. "other" passes a request on unread.
+var Dialects = []string{
+	"openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages", "gemini", "other",
+}
+
+// operationNames are the operations that a limit can match, as in the filter state gen_ai.operation.name.
+var operationNames = []string{
+	"chat", "completions", "embeddings", "responses", "messages", "generate_content", "models", "other",
+}
+
+var modes = []Mode{Enforce, Shadow, Off}
+
+// The ends of ranges that several fields share.
+const (
+	maxUnits   = 1_000_000_000_000 // of tokens, requests or cost: the arithmetic on micro-units still fits 64 bits
+	maxCount   = 1_000_000         // of requests, samples and the like
+	longest    = 366 * 24 * time.Hour
+	day        = 24 * time.Hour
+	gibibyte   = 1 << 30
+	maxWeight  = 1_000_000
+	maxOutput  = 1_000_000_000
+	minFailure = 400
+	maxFailure = 599
+)
+
+var (
+	share      = interval{min: 0, max: 1}
+	someShare  = interval{min: 0, max: 1, openMin: true}
+	properPart = interval{min: 0, max: 1, openMin: true, openMax: true}
+	multiple   = interval{min: 1, max: 100}
+)
+
+const modeDoc = "What a verdict does: enforce acts on it, shadow only records it, off reaches none. "
+
+func (c *Config) fields() []field {
+	return []field{
+		str("namespace", &c.Namespace, "default", names,
+			"Prefix of all shared-data keys: plugins with the same namespace share their state."),
+		enum("mode", &c.Mode, Enforce, modes, modeDoc+"It is a ceiling over each gate's and limit's own mode."),
+		enum("requestHold", &c.RequestHold, HoldNone, []Hold{HoldStopIteration, HoldBufferFilter, HoldNone},
+			"How request headers are held until admission. stopIteration: Envoy's Wasm configuration has "+
+				"allow_on_headers_stop_iteration: true. bufferFilter: Envoy's buffer filter follows this filter. none: neither, "+
+				"so decide at the headers what headers allow and the rest at the body."),
+		object("statusCode", &c.StatusCode, "HTTP status of each gate's refusal."),
+		enum("errorFormat", &c.ErrorFormat, "dialect", []string{"dialect", "dynamo"},
+			"Format of error bodies: that of the request's dialect, or Dynamo's {message, type, code}."),
+		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },
+			"Path suffixes and their dialects, ahead of the built-in list; the first match counts."),
+		object("models", &c.Models, "How models are named."),
+		object("identity", &c.Identity, "Who is asking: where user, tenant and API key are read from."),
+		object("priority", &c.Priority, "Who may go first."),
+		object("usage", &c.Usage, "How tokens are read, estimated and priced."),
+		objects("limits", &c.Limits, "name", func(l Limit) string { return l.Name },
+			"What a caller may use. A request must pass all limits that match it. Empty: nothing is limited."),
+		objects("upstreams", &c.Upstreams, "name", func(u Upstream) string { return u.Name },
+			"What is protected, chosen by model; the first match counts. Without a match a request passes ungoverned."),
+		object("pressureSource", &c.PressureSource, "Where the pressure gates' measurements are fetched from."),
+		object("admin", &c.Admin, "Status and dashboard. A listener whose plugin has only this and mode off is an admin listener."),
+	}
+}
+
+func (s *StatusCode) fields() []field {
+	status := func(name string, to *int, standard int, when string) field {
+		return integer(name, to, standard, minFailure, maxFailure, "Status "+when+".")
+	}
+	return []field{
+		status("limits", &s.Limits, 429, "when a limit refuses"),
+		status("latency", &s.Latency, 429, "when the latency gate refuses"),
+		status("throttle", &s.Throttle, 429, "when the throttle refuses"),
+		status("queueTimeout", &s.QueueTimeout, 429, "when a request has waited its longest in the queue"),
+		status("queueFull", &s.QueueFull, 503, "when the queue is full"),
+		status("breaker", &s.Breaker, 503, "when the circuit breaker is open"),
+		status("pressure", &s.Pressure, 503, "when every instance is busy"),
+	}
+}
+
+func (o *Operation) fields() []field {
+	return []field{
+		required(str("path", &o.Path, "", paths, "Path suffix; query strings don't count.")),
+		required(str("dialect", &o.Dialect, "", word(Dialects...), "API dialect of requests with this path.")),
+	}
+}
+
+func (m *Models) fields() []field {
+	return []field{
+		strMap("aliases", &m.Aliases, someText, someText,
+			"Other names of models: a model's prefix before \"/\", or its whole name, and what to take it for."),
+		strs("labels", &m.Labels, nil, globs,
+			"Globs of the models that get a metric label of their own; all the rest share the label \"other\"."),
+	}
+}
+
+// source describes one part of a caller's identity.
+func source(name string, s *Source, headers []string, hash bool, what string) field {
+	return object(name, part{
+		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts."),
+		boolean("hash", &s.Hash, hash, "Use a hash, so that the value itself is never shown or stored."),
+	}, "Where the "+what+" is read from.")
+}
+
+func (i *Identity) fields() []field {
+	return []field{
+		source("user", &i.User, []string{"x-user-id"}, false, "user"),
+		source("tenant", &i.Tenant, []string{"x-tenant-id"}, false, "tenant"),
+		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key"}, true, "API key"),
+		str("missing", &i.Missing, "anonymous", someText,
+			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401)."),
+	}
+}
+
+func (p *PriorityRules) fields() []field {
+	return []field{
+		str("header", &p.Header, "x-priority", maybeHeaderNames,
+			"Header with the priority that the client asks for; \"\" ignores the client."),
+		priority("default", &p.Default, Normal, "Priority of a request that asks for none or an unknown one."),
+		boolean("forward", &p.Forward, false, "Let the header reach the upstream."),
+		objects("rules", &p.Rules, "", nil, "Priorities by caller; the first match counts."),
+	}
+}
+
+func (p *PriorityRule) fields() []field {
+	return []field{
+		object("match", part{
+			strs("tenants", &p.Tenants, nil, globs, "Globs of tenants; empty matches all."),
+			strs("users", &p.Users, nil, globs, "Globs of users; empty matches all."),
+			strs("keys", &p.Keys, nil, globs, "Globs of API keys, as identified (hashed by default); empty matches all."),
+		}, "Whom the rule is for. All of the given lists must match; none given is everyone."),
+		maybePriority("set", &p.Set, "Their priority, whatever the client asks for. Give either set or max."),
+		maybePriority("max", &p.Max, "The highest priority that they can ask for. Give either set or max."),
+	}
+}
+
+func (u *Usage) fields() []field {
+	return []field{
+		boolean("ensureStreamUsage", &u.EnsureStreamUsage, true,
+			"Make streaming OpenAI requests report usage; the extra event is taken out before the client sees it."),
+		integer("maxRequestBytes", &u.MaxRequestBytes, 1<<20, 0, gibibyte,
+			"Largest request body that is read, in bytes. In larger ones the model is unknown and estimates apply."),
+		float("promptTokensPerByte", &u.PromptTokensPerByte, 0.25, interval{min: 0, max: 10, openMin: true},
+			"Prompt tokens per byte, where learning starts."),
+		integer("outputTokens", &u.OutputTokens, 256, 1, maxOutput,
+			"Output tokens of a request without a bound of its own, where learning starts."),
+		objects("cost", &u.Cost, "", nil,
+			"Weights for the unit cost; the first entry that matches the model counts. A model that none matches has the "+
+				"default weights."),
+	}
+}
+
+func (w *CostWeights) fields() []field {
+	weight := func(name string, to *float64, standard float64, what string) field {
+		return float(name, to, standard, interval{min: 0, max: maxWeight}, "Weight of one "+what+".")
+	}
+	return []field{
+		someStrs("models", &w.Models, []string{"*"}, globs, "Globs of the models that the entry is for."),
+		weight("prompt", &w.Prompt, 1, "prompt token that was not cached"),
+		weight("cached", &w.Cached, 0.1, "cached prompt token"),
+		weight("completion", &w.Completion, 4, "completion token that is not reasoning"),
+		weight("reasoning", &w.Reasoning, 4, "reasoning token"),
+	}
+}
+
+func (m *Match) fields() []field {
+	return []field{
+		strs("models", &m.Models, nil, globs, "Globs of canonical model names; empty matches all."),
+		stringSet("operations", &m.Operations, word(operationNames...), "Operations; empty matches all."),
+		prioritySet("priorities", &m.Priorities, "Priorities, in any case; empty matches all."),
+		strs("tenants", &m.Tenants, nil, globs, "Globs of tenants; empty matches all."),
+		strMap("headers", &m.Headers, headerNames, anyText, "Headers and globs of their values; all must match."),
+	}
+}
+
+func (l *Limit) fields() []field {
+	return []field{
+		required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")),
+		stringSet("per", &l.Per, perParts,
+			"What has a quota of its own: user, tenant, key, model, priority or header:<name>, or a combination of them. "+
+				"Empty: all requests share one."),
+		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
+		required(enum("unit", &l.Unit, "", []Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost},
+			"What is counted. totalTokens is prompt and completion tokens; cost is tokens times usage.cost.")),
+		required(integer("quantity", &l.Quantity, 0, 1, maxUnits, "Units per window.")),
+		required(duration("window", &l.Window, 0, time.Second, longest, "Time in which the quantity flows in, evenly.")),
+		derived(integer("burst", &l.Burst, 0, 1, maxUnits, "Most units that can be used at once. Default: quantity.")),
+		enum("admission", &l.Admission, Lenient, []Admission{Lenient, Strict},
+			"lenient passes a request while any balance is left, so that it may go into debt by its own cost; strict passes it "+
+				"only if all of its estimate fits."),
+		enum("mode", &l.Mode, Enforce, modes, modeDoc),
+	}
+}
+
+func (p *PressureSource) fields() []field {
+	return []field{
+		str("cluster", &p.Cluster, "gpuexporter", someText, "Envoy cluster of the exporter."),
+		str("authority", &p.Authority, "gpuexporter", someText, "Host header of the request to it."),
+		str("path", &p.Path, "/v1/pressure", paths, "Path of the request to it."),
+		duration("interval", &p.Interval, 2*time.Second, 100*time.Millisecond, time.Hour, "Time between two fetches."),
+		duration("timeout", &p.Timeout, time.Second, 10*time.Millisecond, time.Hour,
+			"Longest time for one fetch; at most interval."),
+		duration("staleAfter", &p.StaleAfter, 10*time.Second, 100*time.Millisecond, day,
+			"Age at which a measurement is not believed any more; above interval."),
+	}
+}
+
+func (a *Admin) fields() []field {
+	return []field{
+		str("path", &a.Path, "", maybePaths, "Path prefix of status and dashboard, such as /spillway; \"\" is off."),
+		secret(str("token", &a.Token, "", tokens,
+			"Bearer token that changing anything takes, at least 8 visible ASCII characters; \"\" allows no changes.")),
+	}
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// The finish methods derive values that depend on others, and report fields that contradict each other.
+
+func (c *Config) finish(r *reader, path string) {
+	for i, u := range c.Upstreams {
+		if i+1 < len(c.Upstreams) && slices.Contains(u.Models, "*") {
+			r.problem(join(index(join(path, "upstreams"), i), "models"), `"*"`,
+				"matches every model, so that the upstreams after it are never chosen; want it last")
+			return
+		}
+	}
+}
+
+func (m *Models) finish(r *reader, path string) {
+	for _, alias := range slices.Sorted(maps.Keys(m.Aliases)) {
+		canonical := m.Aliases[alias]
+		if next, ok := m.Aliases[canonical]; ok && next != canonical {
+			r.problem(join(join(path, "aliases"), alias), quote(canonical),
+				"is an alias itself; want the name that it stands for, "+quote(next))
+		}
+	}
+}
+
+func (p *PriorityRule) finish(r *reader, path string) {
+	if (p.Set == nil) == (p.Max == nil) {
+		r.problem(path, "", "want exactly one of set and max")
+	}
+}
+
+// finish gives every model a price: an entry without fields is the default one.
+func (u *Usage) finish(r *reader, path string) {
+	for _, w := range u.Cost {
+		if slices.Contains(w.Models, "*") {
+			return
+		}
+	}
+	var standard CostWeights
+	r.section(join(path, "cost"), &standard, nil)
+	u.Cost = append(u.Cost, standard)
+}
+
+func (l *Limit) finish(*reader, string) {
+	if l.Burst == 0 {
+		l.Burst = l.Quantity
+	}
+}
+
+// defaultMinRequests is the seed's lowest rate toward a provider, per minute.
+const defaultMinRequests = 5
+
+func (u *Upstream) finish(r *reader, path string) {
+	bound := u.Budget.Requests
+	if u.Retreat.MinRequests == 0 {
+		u.Retreat.MinRequests = defaultMinRequests
+		if 0 < bound && bound < defaultMinRequests {
+			u.Retreat.MinRequests = int(bound)
+		}
+	}
+	if bound > 0 && int64(u.Retreat.MinRequests) > bound {
+		r.problem(join(join(path, "retreat"), "minRequests"), strconv.Itoa(u.Retreat.MinRequests),
+			"above budget.requests; want at most "+strconv.FormatInt(bound, 10))
+	}
+}
+
+func (b *Budget) finish(r *reader, path string) {
+	if b.Burst > 0 && b.Requests == 0 && b.Tokens == 0 {
+		r.problem(join(path, "burst"), strconv.FormatInt(b.Burst, 10), "without a budget; want requests or tokens above 0, too")
+	}
+}
+
+func (c *Concurrency) finish(r *reader, path string) {
+	reserved := c.ReservedUrgent + c.ReservedHigh
+	switch {
+	case reserved == 0:
+	case c.Max == 0:
+		r.problem(join(path, "reserved"), strconv.Itoa(reserved), "reserves slots of no limit; want max above "+strconv.Itoa(reserved))
+	case reserved >= c.Max:
+		r.problem(join(path, "reserved"), strconv.Itoa(reserved), "leaves no slot to the other priorities; want less than max, "+
+			strconv.Itoa(c.Max))
+	}
+}
+
+func (w *waits) finish(*reader, string) {
+	*w.to = make(map[Priority]time.Duration, len(priorities))
+	for _, p := range priorities {
+		(*w.to)[p] = w.at[p]
+	}
+}
+
+func (t *Retreat) finish(r *reader, path string) {
+	if t.RecoverThreshold >= t.Threshold {
+		r.problem(join(path, "recoverThreshold"), number(t.RecoverThreshold), "want less than threshold, "+number(t.Threshold))
+	}
+	if t.Every > t.Window {
+		r.problem(join(path, "every"), quote(brief(t.Every)), "want at most window, "+quote(brief(t.Window)))
+	}
+}
+
+func (f *Fallback) finish(r *reader, path string) {
+	answers := f.Status != 0 || f.Body != "" || len(f.Headers) > 0
+	switch {
+	case answers && len(f.RouteHeader) > 0:
+		r.problem(path, "", "both an answer and a route; want either status (with body and headers) or routeHeader")
+	case answers && f.Status == 0:
+		r.problem(join(path, "status"), "", "missing; want the status that goes with body and headers")
+	}
+}
+
+func (c *ceilings) finish(r *reader, path string) {
+	*c.to = make(map[Priority]float64, len(priorities))
+	for i, p := range priorities {
+		(*c.to)[p] = c.at[p]
+		if i > 0 && c.at[p] > c.at[priorities[i-1]] {
+			higher := priorities[i-1]
+			r.problem(join(path, p.key()), number(c.at[p]), "above that of a higher priority; want at most that of "+higher.key()+", "+
+				number(c.at[higher]))
+		}
+	}
+}
+
+func (p *PressureSource) finish(r *reader, path string) {
+	if p.Timeout > p.Interval {
+		r.problem(join(path, "timeout"), quote(brief(p.Timeout)), "want at most interval, "+quote(brief(p.Interval)))
+	}
+	if p.StaleAfter <= p.Interval {
+		r.problem(join(path, "staleAfter"), quote(brief(p.StaleAfter)), "want more than interval, "+quote(brief(p.Interval)))
+	}
+}

@@ -1,0 +1,62 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestMatchGlob(t *testing.T) {
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "any/thing", true}, {"?", "", false}, {"?", "é", true},
+		{"*??", "€", false}, {"llama-*", "llama-3", true}, {"llama-*", "Llama-3", false}, {"*-70b*", "llama-70b-chat", true},
+		{"a?c", "abc", true}, {"a*b*c", "aXbXbc", true}, {"a*b*c", "aXcXb", false}, {"[a]", "a", false}, {"[a]", "[a]", true},
+		{`\*`, `\x`, true}, {"a.c", "abc", false}, {"*a", "aab", false},
+	} {
+		if got := MatchGlob(c.pattern, c.s); got != c.want {
+			t.Errorf("MatchGlob(%q, %q) = %v", c.pattern, c.s, got)
+		}
+	}
+}
+
+func TestMatchAny(t *testing.T) {
+	if !MatchAny(nil, "x") || !MatchAny([]string{"a", "x*"}, "xy") || MatchAny([]string{"a", "b"}, "x") {
+		t.Error("want a match of any pattern, and of everything without patterns")
+	}
+}
+
+// naive is the definition of a glob, exponential in the number of stars.
+func naive(pattern, s []rune) bool {
+	if len(pattern) == 0 {
+		return len(s) == 0
+	}
+	if pattern[0] == '*' {
+		return naive(pattern[1:], s) || len(s) > 0 && naive(pattern, s[1:])
+	}
+	return len(s) > 0 && (pattern[0] == '?' || pattern[0] == s[0]) && naive(pattern[1:], s[1:])
+}
+
+func TestMatchGlobIsTheNaiveMatch(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pattern := rapid.SliceOfN(rapid.SampledFrom([]rune("ab*?é€")), 0, 8).Draw(t, "pattern")
+		s := rapid.SliceOfN(rapid.SampledFrom([]rune("abé€")), 0, 10).Draw(t, "s")
+		if got, want := MatchGlob(string(pattern), string(s)), naive(pattern, s); got != want {
+			t.Fatalf("MatchGlob(%q, %q) = %v, want %v", string(pattern), string(s), got, want)
+		}
+	})
+}
+
+func TestMatchGlobIsNotExponential(t *testing.T) {
+	start := time.Now()
+	if MatchGlob(strings.Repeat("a*", 500)+"b", strings.Repeat("a", 5000)) {
+		t.Error("want no match")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}

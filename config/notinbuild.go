@@ -1,0 +1,39 @@
+package config
+
+import "slices"
+
+// What the configuration can say and this build can't do yet. An entry goes when its code comes.
+var (
+	dialectsInBuild       = []string{"openai.chat", "openai.completions", "openai.embeddings", "other"}
+	operationsNotInBuild  = []string{"responses", "messages", "generate_content"}
+	upstreamsInBuild      = false
+	adminInBuild          = false
+	pressureSourceInBuild = false
+)
+
+// NotInBuild returns the paths of what is configured but does nothing in this build, for the filter to report when it
+// starts. It is nil when everything configured works.
+func (c *Config) NotInBuild() []string {
+	var paths []string
+	add := func(missing bool, path string) {
+		if missing {
+			paths = append(paths, path)
+		}
+	}
+	for i, o := range c.Operations {
+		add(!slices.Contains(dialectsInBuild, o.Dialect), index("operations", i)+".dialect")
+	}
+	for i, l := range c.Limits {
+		for j, operation := range l.Match.Operations {
+			add(slices.Contains(operationsNotInBuild, operation), index(index("limits", i)+".match.operations", j))
+		}
+	}
+	measured := false
+	for i, u := range c.Upstreams {
+		add(!upstreamsInBuild, index("upstreams", i))
+		measured = measured || u.Pressure.Mode != Off
+	}
+	add(measured && !pressureSourceInBuild, "pressureSource")
+	add(c.Admin.Path != "" && !adminInBuild, "admin.path")
+	return paths
+}

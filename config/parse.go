@@ -1,0 +1,156 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fastjson"
+)
+
+// Parse reads the plugin's configuration, JSON. Nothing at all, {} and null are the default configuration. The error is
+// an Errors that names everything wrong at once: unknown and duplicate keys, wrong types, values out of range, and
+// fields that contradict each other. It never shows the value of admin.token.
+func Parse(data []byte) (Config, error) {
+	r := reader{}
+	root, problem := parseJSON(string(data))
+	if problem != "" {
+		return Config{}, Errors{{Problem: problem}}
+	}
+	if root != nil && root.Type() == fastjson.TypeNull {
+		root = nil
+	}
+	var c Config
+	r.section("", &c, root)
+	if len(r.errs) > 0 {
+		return Config{}, r.all()
+	}
+	return c, nil
+}
+
+// parseJSON returns nil for white space. The problem doesn't repeat any of the text.
+func parseJSON(s string) (*fastjson.Value, string) {
+	if strings.Trim(s, " \t\r\n") == "" {
+		return nil, ""
+	}
+	if problem := checkSyntax(s); problem != "" {
+		return nil, problem
+	}
+	var p fastjson.Parser
+	v, err := p.Parse(s)
+	if err != nil {
+		return nil, "invalid JSON"
+	}
+	return v, ""
+}
+
+// reader collects what is wrong while values are read.
+type reader struct {
+	errs  Errors // the first maxErrors
+	count int    // of all errors
+	hide  bool   // the value being read is a secret
+}
+
+// all is everything collected.
+func (r *reader) all() Errors {
+	if r.count > len(r.errs) {
+		return append(r.errs, FieldError{Problem: strconv.Itoa(r.count-len(r.errs)) + " more errors are not shown"})
+	}
+	return r.errs
+}
+
+// problem records an error at path; found is "" where nothing found can be shown.
+func (r *reader) problem(path, found, problem string) {
+	if r.hide {
+		found = ""
+	}
+	if r.count++; len(r.errs) < maxErrors {
+		r.errs = append(r.errs, FieldError{Path: path, Value: found, Problem: problem})
+	}
+}
+
+// fail records that v is wrong.
+func (r *reader) fail(path string, v *fastjson.Value, problem string) {
+	r.problem(path, show(v), problem)
+}
+
+// list is v's entries.
+func (r *reader) list(path string, v *fastjson.Value, want string) ([]*fastjson.Value, bool) {
+	if v.Type() != fastjson.TypeArray {
+		r.problem(path, showType(v), "want "+want)
+		return nil, false
+	}
+	return v.GetArray(), true
+}
+
+// member is one key of an object with its value.
+type member struct {
+	key   string
+	value *fastjson.Value
+}
+
+// members is v's keys, each once, in their order.
+func (r *reader) members(path string, v *fastjson.Value, want string) []member {
+	if v.Type() != fastjson.TypeObject {
+		r.problem(path, showType(v), "want "+want)
+		return nil
+	}
+	var members []member
+	seen := map[string]bool{}
+	v.GetObject().Visit(func(key []byte, value *fastjson.Value) {
+		k := string(key)
+		if seen[k] {
+			r.problem(join(path, k), "", "duplicate key; want each key once")
+			return
+		}
+		seen[k] = true
+		members = append(members, member{k, value})
+	})
+	return members
+}
+
+// section reads v into s, the whole of s: what v lacks gets its default. A nil v lacks everything.
+func (r *reader) section(path string, s section, v *fastjson.Value) {
+	before := r.count
+	fields := s.fields()
+	given := map[string]*fastjson.Value{}
+	if v != nil {
+		for _, m := range r.members(path, v, "an object") {
+			given[m.key] = m.value
+			if !has(fields, m.key) {
+				r.problem(join(path, m.key), "", unknown(m.key, fields))
+			}
+		}
+	}
+	isObject := v != nil && v.Type() == fastjson.TypeObject
+	for _, f := range fields {
+		value := given[f.name]
+		if value == nil && f.required && isObject {
+			r.problem(join(path, f.name), "", "missing; want "+f.value.want())
+		}
+		f.value.read(r, join(path, f.name), value)
+	}
+	if s, ok := s.(finisher); ok && r.count == before {
+		s.finish(r, path)
+	}
+}
+
+func has(fields []field, name string) bool {
+	for _, f := range fields {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// unknown says what could have been meant by key.
+func unknown(key string, fields []field) string {
+	if near := nearest(key, fields); near != "" {
+		return "unknown key; did you mean " + strconv.Quote(near) + "?"
+	}
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return "unknown key; want " + oneOf(names)
+}

@@ -1,0 +1,96 @@
+package config
+
+import "strings"
+
+// rule is what a string must be like.
+type rule struct {
+	want    string                                // such as "a header name"
+	pattern string                                // the same for the JSON Schema, in ECMA-262's syntax; "" is any string
+	accept  func(s string) (kept string, ok bool) // the form that the Config keeps, and whether s follows the rule
+}
+
+// The patterns' parts.
+const (
+	tokenPattern = "[!#$%&'*+.^_`|~0-9A-Za-z-]+" // RFC 9110, section 5.6.2
+	maxName      = 64
+)
+
+var (
+	anyText  = rule{want: "a string", accept: func(s string) (string, bool) { return s, true }}
+	someText = rule{want: "a string of at least one character", pattern: "^[\\s\\S]",
+		accept: func(s string) (string, bool) { return s, s != "" }}
+	globs = rule{want: `a glob such as "llama-*"`, pattern: someText.pattern, accept: someText.accept}
+	names = rule{want: `a name of 1 to 64 letters, digits, "_", "." and "-"`, pattern: "^[A-Za-z0-9_.-]{1,64}$",
+		accept: func(s string) (string, bool) { return s, s != "" && len(s) <= maxName && all(s, isNameByte) }}
+	headerNames      = rule{want: `a header name such as "x-user-id"`, pattern: "^" + tokenPattern + "$", accept: acceptHeader}
+	maybeHeaderNames = rule{want: `"" or a header name such as "x-priority"`, pattern: "^(" + tokenPattern + ")?$",
+		accept: func(s string) (string, bool) { h, ok := acceptHeader(s); return h, ok || s == "" }}
+	headerValues = rule{want: "a header value without control characters", pattern: "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$",
+		accept: func(s string) (string, bool) { return s, all(s, isHeaderValueByte) }}
+	paths = rule{want: `a path that starts with "/", such as "/v1/pressure", without spaces, "?" and "#"`, pattern: "^/[!\"$->@-~]*$",
+		accept: func(s string) (string, bool) { return s, strings.HasPrefix(s, "/") && all(s, isPathByte) }}
+	maybePaths = rule{want: `"" or ` + paths.want, pattern: "^(/[!\"$->@-~]*)?$",
+		accept: func(s string) (string, bool) { _, ok := paths.accept(s); return s, ok || s == "" }}
+	tokens = rule{want: `"" or at least 8 visible ASCII characters`, pattern: "^([!-~]{8,})?$",
+		accept: func(s string) (string, bool) { return s, s == "" || len(s) >= 8 && all(s, isVisible) }}
+	perParts = rule{want: "user, tenant, key, model, priority or header:<name>",
+		pattern: "^(user|tenant|key|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
+)
+
+// word is the rule of a string that is one of a few.
+func word(words ...string) rule {
+	return rule{want: oneOf(words), pattern: "^(" + strings.ReplaceAll(strings.Join(words, "|"), ".", "\\.") + ")$",
+		accept: func(s string) (string, bool) {
+			for _, w := range words {
+				if s == w {
+					return s, true
+				}
+			}
+			return s, false
+		}}
+}
+
+// oneOf is such as "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func acceptHeader(s string) (string, bool) { return strings.ToLower(s), s != "" && all(s, isTokenByte) }
+
+func acceptPer(s string) (string, bool) {
+	if header, ok := strings.CutPrefix(s, "header:"); ok {
+		header, ok = acceptHeader(header)
+		return "header:" + header, ok
+	}
+	switch s {
+	case "user", "tenant", "key", "model", "priority":
+		return s, true
+	default:
+		return s, false
+	}
+}
+
+func all(s string, is func(byte) bool) bool {
+	for i := 0; i < len(s); i++ {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9'
+}
+
+func isNameByte(b byte) bool { return isAlphanumeric(b) || b == '_' || b == '.' || b == '-' }
+func isTokenByte(b byte) bool {
+	return isAlphanumeric(b) || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
+}
+func isVisible(b byte) bool         { return '!' <= b && b <= '~' }
+func isPathByte(b byte) bool        { return isVisible(b) && b != '?' && b != '#' }
+func isHeaderValueByte(b byte) bool { return b == '\t' || b >= ' ' && b != 0x7f }

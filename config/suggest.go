@@ -1,0 +1,53 @@
+package config
+
+import "strings"
+
+// nearest is the known key that was probably meant by key, or "".
+func nearest(key string, fields []field) string {
+	if len(key) > maxShown {
+		return ""
+	}
+	best, bestDistance := "", 3
+	for _, f := range fields {
+		if folded(f.name) == folded(key) {
+			return f.name
+		}
+		// A third of a name may be wrong: two slips make another word of a short one.
+		if d := distance(folded(key), folded(f.name)); d < bestDistance && 3*d <= len(f.name) {
+			best, bestDistance = f.name, d
+		}
+	}
+	return best
+}
+
+// folded makes max_wait, max-wait and MaxWait one word.
+func folded(s string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+}
+
+// distance is the number of bytes to insert, delete, replace or swap with their neighbour to get from a to b (optimal
+// string alignment).
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			changed := 1
+			if a[i-1] == b[j-1] {
+				changed = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+changed)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}

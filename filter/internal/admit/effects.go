@@ -1,0 +1,72 @@
+package admit
+
+import "github.com/spillway-proxy/spillway/filter/internal/reply"
+
+// Action is what the host must do with the part of the message that it showed.
+type Action uint8
+
+// The actions.
+const (
+	Continue Action = iota
+	Hold            // keep it back
+	Answer          // send Step.Reply instead
+)
+
+// Step is what is to be done after an event. It belongs to the stream and is overwritten by the stream's next event.
+type Step struct {
+	Action     Action
+	Resume     bool         // with Continue: the stream was held by an earlier step, let it go on
+	Reply      *reply.Reply // with Answer
+	Remove     string       // request header to take out; "" for none
+	Headers    [][2]string  // response headers to add
+	Properties []Property
+	Counts     []Count
+	Notes      []Note
+}
+
+// Property is a value for the host's filter state.
+type Property struct{ Name, Value string }
+
+// Counter names a metric; the binding maps it to the host's.
+type Counter uint8
+
+// The counters, with the labels of each in order.
+const (
+	Requests  Counter = iota // decision, gate, priority, model
+	Tokens                   // type, source, model
+	Uncharged                // reason
+	Evictions                // reason
+	Errors                   // reason
+)
+
+// Count adds to a counter.
+type Count struct {
+	Counter Counter
+	Labels  [4]string
+	N       int64
+}
+
+// Note is a line for the host's log.
+type Note struct {
+	Warning bool
+	Text    string
+}
+
+func (s *Step) reset() {
+	*s = Step{Headers: s.Headers[:0], Properties: s.Properties[:0], Counts: s.Counts[:0], Notes: s.Notes[:0]}
+}
+
+func (s *Step) set(name, value string) {
+	s.Properties = append(s.Properties, Property{name, value})
+}
+
+func (s *Step) count(c Counter, n int64, labels ...string) {
+	if n <= 0 {
+		return
+	}
+	count := Count{Counter: c, N: n}
+	copy(count.Labels[:], labels)
+	s.Counts = append(s.Counts, count)
+}
+
+func (s *Step) warn(text string) { s.Notes = append(s.Notes, Note{Warning: true, Text: text}) }

@@ -1,0 +1,212 @@
+// Package admit leads one request from its headers to its end: it reads what passes, decides, and settles.
+//
+// # States of a stream
+//
+//	new → (holding →) admitted → responding → finished
+//	                └→ refused
+//
+// A request is decided at its headers if they tell all that its limits need (or if no limit applies), else when its body
+// is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). An admitted request
+// owns its charges until it is finished: at the last byte of the response, before the client can send its next request,
+// or when the stream ends, whichever comes first; exactly once.
+//
+// # What is charged
+//
+// The usage that the response reports. Without a report, the output events that passed (source "counted"); without
+// those, the estimate ("estimated"). A client that leaves a stream early is charged what passed; one that leaves before
+// a response that does not stream, the estimate, since the upstream worked for it. An upstream that fails (5xx or 429,
+// the proxy's own answers for an unreachable one included) costs nothing; another error costs no tokens.
+//
+// # The worst moments
+//
+// The stream dies: Done settles. The worker dies: its reservations are forgotten after two lease periods (package
+// bucket). The host never delivers the body of a held request: Tick lets it go on after guard, decided on its headers,
+// counted and logged. The body is garbage or too large: estimates apply. The store fails: the request passes, counted as
+// an error. Time is monotonic and comes in with every event.
+package admit
+
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+const (
+	second      = int64(1e9)
+	millisecond = int64(1e6)
+
+	// LeasePeriod is how long a reservation is sure to count without being renewed, in nanoseconds; it is forgotten
+	// after two.
+	LeasePeriod = 10 * second
+
+	// guard is how long a request is held for a body that does not come, until the host is known to deliver bodies.
+	guard = 2 * second
+	// giveUp is how many requests have to be let go by the guard before holding is given up.
+	giveUp = 3
+)
+
+// Engine is one configuration at work in one worker.
+type Engine struct {
+	cfg        config.Config
+	operations *usage.Operations
+	table      *table.Table
+	picker     ident.Picker
+	identity   *ident.Identity
+	limits     *limit.Set
+	learned    *estimate.Learned
+	start      estimate.Start
+	format     reply.Format
+	slots      slots
+	labels     map[string]string // model → metric label, for the models seen; bounded
+
+	holding   map[*Stream]struct{} // held at the headers, no body yet
+	reserving map[*Stream]struct{} // admitted with charges
+	delivers  bool                 // the host has delivered a body while headers were held
+	letGo     int                  // requests the guard had to let go
+}
+
+// slots are the headers that the engine itself reads.
+type slots struct {
+	method, path, length, encoding, status, contentType ident.Slot
+}
+
+// New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
+func New(cfg config.Config, store table.Store, learned *estimate.Learned, random []byte) (*Engine, error) {
+	t, err := table.New(store, cfg.Namespace, LeasePeriod, random)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg:        cfg,
+		operations: usage.NewOperations(cfg.Operations),
+		table:      t,
+		learned:    learned,
+		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
+		format:     reply.OpenAI,
+		labels:     map[string]string{},
+		holding:    map[*Stream]struct{}{},
+		reserving:  map[*Stream]struct{}{},
+	}
+	if cfg.ErrorFormat == "dynamo" {
+		e.format = reply.Dynamo
+	}
+	p := &e.picker
+	e.limits = limit.New(cfg, p, t)
+	e.identity = ident.New(cfg, p, func(b []byte) uint64 { return uint64(t.Hash(b)) }, e.limits.Needs())
+	e.slots = slots{
+		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
+		encoding: p.Want("content-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+	}
+	return e, nil
+}
+
+// TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
+func (e *Engine) TickPeriod() uint32 {
+	switch {
+	case len(e.holding) > 0 && !e.delivers:
+		return uint32(guard / 8 / millisecond)
+	case len(e.reserving) > 0:
+		return uint32(LeasePeriod / 2 / millisecond)
+	default:
+		return 0
+	}
+}
+
+// Tick renews reservations and lets the streams go that waited in vain for their body. do carries out a stream's step.
+func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
+	for s := range e.reserving {
+		if e.limits.Stale(now, s.charges) {
+			s.step.reset()
+			e.report(s, e.limits.Renew(now, s.charges))
+			do(s, &s.step)
+		}
+	}
+	if e.delivers {
+		return
+	}
+	for s := range e.holding {
+		if now-s.since < guard {
+			continue
+		}
+		s.step.reset()
+		e.letGo++
+		s.step.count(Errors, 1, "body_not_delivered")
+		s.step.warn("a request held at its headers got no body from the host within 2s: set allow_on_headers_stop_iteration: true" +
+			" in the Wasm filter's configuration, or requestHold to bufferFilter or none; decided on its headers")
+		s.step.Resume = true
+		e.decide(s, now)
+		do(s, &s.step)
+	}
+}
+
+// holdsHeaders says whether undecided requests are held at their headers. A host that has shown that it does not deliver
+// bodies meanwhile is taken for one that can't hold.
+func (e *Engine) holdsHeaders() bool {
+	return e.cfg.RequestHold == config.HoldStopIteration && (e.delivers || e.letGo < giveUp)
+}
+
+// canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/".
+func (e *Engine) canonical(model string) string {
+	if len(e.cfg.Models.Aliases) == 0 {
+		return model
+	}
+	if to, found := e.cfg.Models.Aliases[model]; found {
+		return to
+	}
+	prefix, rest, cut := strings.Cut(model, "/")
+	if to, found := e.cfg.Models.Aliases[prefix]; found && cut {
+		return to + "/" + rest
+	}
+	return model
+}
+
+// label gives the metric label of a model: its own name only if the configuration lists it.
+func (e *Engine) label(model string) string {
+	if len(e.cfg.Models.Labels) == 0 || model == "" {
+		return "other"
+	}
+	if label, known := e.labels[model]; known {
+		return label
+	}
+	label := "other"
+	if config.MatchAny(e.cfg.Models.Labels, model) {
+		label = safeLabel(model)
+	}
+	// The labels a glob lets through are bounded too, or a client could make up metrics without end.
+	const mostLabels, mostKnown = 100, 1000
+	if label != "other" && len(e.labels) >= mostLabels || len(e.labels) >= mostKnown {
+		return "other"
+	}
+	e.labels[strings.Clone(model)] = label
+	return label
+}
+
+// safeLabel replaces what would break the metric's name apart.
+func safeLabel(s string) string {
+	const most = 64
+	b := []byte(s[:min(len(s), most)])
+	for i, c := range b {
+		if c <= ' ' || c == ';' || c == '=' || c >= 0x7f {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+// report notes what became of a change to buckets.
+func (e *Engine) report(s *Stream, o limit.Outcome) {
+	s.step.count(Evictions, int64(o.Evicted), "page_full")
+	if o.Contended {
+		s.step.count(Uncharged, 1, "contended")
+	}
+	if o.Err != nil {
+		s.step.count(Errors, 1, "store")
+		s.step.warn("shared data failed: " + o.Err.Error())
+	}
+}

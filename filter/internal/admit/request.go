@@ -1,0 +1,310 @@
+package admit
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// Stream is one request and its response.
+type Stream struct {
+	ID uint32 // the host's, for the binding
+
+	step    Step
+	headers ident.Headers
+	since   int64 // when the request's headers came
+
+	dialect   usage.Dialect // nil: bodies are not read
+	operation string
+	caller    ident.Caller
+	method    string
+	length    int64 // content-length; -1: not given
+	reading   bool  // the request's body is being read
+	request   usage.RequestReader
+	asked     usage.Request
+	model     string // canonical
+	estimate  limit.Estimate
+	hashes    [2]uint64 // of the model, and of model and subject, for learning
+
+	phase    phase
+	verdict  limit.Verdict
+	charges  []limit.Charge
+	decision string
+	gate     string
+	counted  bool // in the requests metric
+
+	responding bool // response headers came
+	status     int
+	stream     bool // the response is server-sent events
+	readable   bool // the response's body is being read
+	response   usage.ResponseReader
+	published  int64 // completion tokens in the filter state
+	first      int64 // time of the first output event; 0: none yet
+	last       int64 // time of the last one
+}
+
+type phase uint8
+
+const (
+	stNew      phase = iota
+	stHolding        // undecided, waiting for the body
+	stAdmitted       // may have charges
+	stRefused        // answered by us
+	stFinished       // settled
+)
+
+// The decisions, as the record has them.
+const (
+	allowed   = "ALLOWED"
+	shadowed  = "SHADOW"
+	rejected  = "REJECTED"
+	cancelled = "CANCELLED" // the client left before it was decided
+)
+
+// RequestHeaders takes a request's headers; end says that no body follows.
+func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
+	s.step.reset()
+	s.since = now
+	e.picker.Pick(headers, &s.headers)
+	s.method = s.headers.Get(e.slots.method)
+	s.length = contentLength(s.headers.Get(e.slots.length))
+	s.dialect, s.operation = e.operations.Find(s.headers.Get(e.slots.path))
+	if s.method != "POST" {
+		s.dialect = nil
+	}
+	var refusal *ident.Refusal
+	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off {
+		if e.refuseIdentity(s, refusal) {
+			return &s.step
+		}
+	}
+	if e.cfg.Priority.Header != "" && !e.cfg.Priority.Forward {
+		s.step.Remove = e.cfg.Priority.Header
+	}
+	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
+		identityCoding(s.headers.Get(e.slots.encoding))
+	if s.reading {
+		s.request.Reset(s.dialect)
+	}
+	e.choose(s, now)
+	return &s.step
+}
+
+// choose decides now, or holds until the body is there.
+func (e *Engine) choose(s *Stream, now int64) {
+	if !s.reading {
+		e.decide(s, now)
+		return
+	}
+	timing := e.limits.Timing(s.facts(false))
+	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
+	if timing <= limit.AtHeaders || timing == limit.Estimated && !canHold {
+		e.decide(s, now)
+		return
+	}
+	s.phase = stHolding
+	if e.holdsHeaders() {
+		s.step.Action = Hold
+		e.holding[s] = struct{}{}
+	}
+}
+
+// RequestBody takes the next piece of a request's body. size is its size; the piece itself may be left out when Reading
+// says that it is of no interest.
+func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
+	s.step.reset()
+	if _, held := e.holding[s]; held {
+		delete(e.holding, s)
+		e.delivers = true
+	}
+	if s.reading {
+		s.request.Write(piece)
+		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) {
+			s.reading = false
+			s.asked = usage.Request{Bytes: s.request.Bytes()}
+		}
+	} else {
+		s.asked.Bytes += int64(size)
+	}
+	switch {
+	case s.reading && end:
+		e.bodyEnded(s, now)
+	case s.phase == stHolding && !s.reading:
+		e.decide(s, now)
+	case s.phase == stHolding:
+		s.step.Action = Hold
+	}
+	return &s.step
+}
+
+// RequestTrailers takes the end of a request whose body is followed by trailers.
+func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
+	s.step.reset()
+	delete(e.holding, s)
+	if s.reading {
+		e.bodyEnded(s, now)
+	}
+	return &s.step
+}
+
+// Refused says that the request was answered by us: what comes back as its response is that answer.
+func (s *Stream) Refused() bool { return s.phase == stRefused }
+
+// Reading says whether the request's body is of interest.
+func (s *Stream) Reading() bool { return s.reading }
+
+func (e *Engine) bodyEnded(s *Stream, now int64) {
+	s.reading = false
+	s.asked = s.request.Close()
+	if s.phase == stHolding {
+		e.decide(s, now)
+		return
+	}
+	e.identify(s)
+	e.estimate(s)
+	e.count(s)
+}
+
+// identify takes over what the body said about the model.
+func (e *Engine) identify(s *Stream) {
+	if s.asked.Model != "" {
+		s.step.set("gen_ai.request.model", s.asked.Model)
+	}
+	s.model = e.canonical(s.asked.Model)
+	s.hashes[0] = uint64(e.table.Hash([]byte("model\x00" + s.model)))
+	s.hashes[1] = uint64(e.table.Hash([]byte("model\x00" + s.model + "\x00" + s.caller.Tenant + "\x00" + s.caller.User)))
+}
+
+// decide admits or refuses with what is known.
+func (e *Engine) decide(s *Stream, now int64) {
+	delete(e.holding, s)
+	e.identify(s)
+	s.step.set("gen_ai.operation.name", s.operation)
+	if s.dialect != nil {
+		s.step.set("gen_ai.provider.name", s.dialect.Provider())
+	}
+	s.step.set("spillway.priority", s.caller.Priority.String())
+	s.phase, s.decision = stAdmitted, allowed
+	if e.cfg.Mode != config.Off {
+		s.verdict = e.limits.Admit(now, e.measured(s), s.charges[:0])
+		s.charges = s.verdict.Charges
+	}
+	v := &s.verdict
+	e.report(s, limit.Outcome{Evicted: v.Evicted, Err: v.Err})
+	if v.Err != nil {
+		s.step.count(Uncharged, 1, "store")
+	}
+	if len(s.charges) > 0 {
+		e.reserving[s] = struct{}{}
+	}
+	if s.dialect == nil && s.method == "POST" {
+		s.step.count(Uncharged, 1, "unknown_path")
+	}
+	switch {
+	case v.Denied != nil:
+		s.phase, s.decision = stRefused, rejected
+		s.step.Action = Answer
+		s.step.Reply = reply.Denied(e.format, e.cfg.StatusCode.Limits, s.model, v.Denied)
+		e.record(s, reply.Limits, reply.LimitReason(v.Denied), v.Denied.Limit.Name)
+	case v.Shadowed != nil:
+		s.decision = shadowed
+		e.record(s, reply.Limits, reply.LimitReason(v.Shadowed), v.Shadowed.Limit.Name)
+	default:
+		e.record(s, "", "", "")
+	}
+}
+
+// record publishes the decision.
+func (e *Engine) record(s *Stream, gate, reason, limitName string) {
+	s.gate = "none"
+	s.step.set("spillway.decision", s.decision)
+	if gate != "" {
+		s.gate = gate
+		s.step.set("spillway.gate", gate)
+		s.step.set("spillway.reason", reason)
+	}
+	if limitName != "" {
+		s.step.set("spillway.limit", limitName)
+	}
+	if !s.reading || s.phase == stRefused {
+		e.count(s)
+	}
+}
+
+// count counts the request, once: when it is decided, or when the rest of its body has told the model.
+func (e *Engine) count(s *Stream) {
+	if !s.counted {
+		s.counted = true
+		s.step.count(Requests, 1, s.decision, s.gate, s.caller.Priority.String(), e.label(s.model))
+	}
+}
+
+// refuseIdentity answers a request whose caller can't be told; in shadow mode it only says so.
+func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
+	const gate = "identity"
+	if e.cfg.Mode == config.Shadow {
+		s.step.warn("shadow: a request would be refused: " + gate + "/" + r.Reason + " " + r.Header)
+		return false
+	}
+	refusal := reply.Refusal{Status: 400, Reason: gate + "/" + r.Reason, Kind: "invalid_request_error", Code: r.Reason}
+	refusal.Message = "The header " + r.Header + " was sent more than once. Send it once."
+	if r.Missing {
+		refusal.Status, refusal.Code = 401, "missing_identity"
+		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
+	}
+	s.phase, s.decision = stRefused, rejected
+	s.step.Action, s.step.Reply = Answer, reply.New(e.format, refusal)
+	e.record(s, gate, r.Reason, "")
+	return true
+}
+
+// facts is what the limits see of the request.
+func (s *Stream) facts(modelKnown bool) *limit.Request {
+	return &limit.Request{
+		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown,
+		Tokens: s.dialect != nil, Headers: &s.headers,
+	}
+}
+
+// measured is facts with what the request is expected to use.
+func (e *Engine) measured(s *Stream) *limit.Request {
+	r := s.facts(true)
+	r.Estimate = e.estimate(s)
+	return r
+}
+
+// estimate says what the request is expected to use.
+func (e *Engine) estimate(s *Stream) limit.Estimate {
+	if s.dialect == nil {
+		return limit.Estimate{}
+	}
+	s.estimate = limit.Estimate{
+		Prompt:      e.learned.Prompt(s.hashes[0], s.bytes(), e.start),
+		OutputBound: s.asked.OutputBound,
+	}
+	if s.dialect.Outputs() {
+		s.estimate.Output = e.learned.Output(s.hashes[0], s.hashes[1], s.asked.OutputBound, e.start)
+	}
+	return s.estimate
+}
+
+// bytes is the size of the request's body, as far as it is known.
+func (s *Stream) bytes() int64 { return max(s.asked.Bytes, s.length, 0) }
+
+func contentLength(value string) int64 {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// identityCoding says that a content-encoding leaves the body readable.
+func identityCoding(encoding string) bool {
+	return encoding == "" || strings.EqualFold(encoding, "identity")
+}

@@ -1,0 +1,229 @@
+package admit
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// Where token counts come from.
+const (
+	reported  = "reported"
+	counted   = "counted"
+	estimated = "estimated"
+)
+
+// ResponseHeaders takes a response's headers; end says that no body follows.
+func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
+	s.step.reset()
+	if s.phase == stFinished {
+		return &s.step
+	}
+	if s.phase != stAdmitted {
+		e.undecided(s)
+	}
+	e.picker.Pick(headers, &s.headers)
+	s.responding = true
+	s.status, _ = strconv.Atoi(s.headers.Get(e.slots.status))
+	s.stream = strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
+	s.readable = s.dialect != nil && !end && identityCoding(s.headers.Get(e.slots.encoding))
+	if s.readable {
+		s.response.Reset(s.dialect, s.stream)
+	}
+	if !s.failed() {
+		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.verdict.Requests)
+		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.verdict.Tokens)
+	}
+	if end {
+		e.finish(s, now, true)
+	}
+	return &s.step
+}
+
+// ResponseBody takes the next piece of a response's body.
+func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Step {
+	s.step.reset()
+	if s.ReadingResponse() {
+		s.response.Write(piece)
+		if s.stream {
+			e.progress(s, now, end)
+		}
+	}
+	if end {
+		e.finish(s, now, true)
+	}
+	return &s.step
+}
+
+// ReadingResponse says whether the response's body is of interest.
+func (s *Stream) ReadingResponse() bool {
+	return s.readable && s.phase == stAdmitted && s.response.Wanting()
+}
+
+// ResponseTrailers takes the end of a response whose body is followed by trailers.
+func (e *Engine) ResponseTrailers(s *Stream, now int64) *Step {
+	s.step.reset()
+	e.finish(s, now, true)
+	return &s.step
+}
+
+// Done takes the end of the stream, however it came.
+func (e *Engine) Done(s *Stream, now int64) *Step {
+	s.step.reset()
+	delete(e.holding, s)
+	if s.phase == stNew || s.phase == stHolding {
+		s.phase, s.decision, s.gate = stFinished, cancelled, "none"
+	}
+	e.finish(s, now, false)
+	e.count(s)
+	return &s.step
+}
+
+// undecided takes note of a response to a request that was not decided yet: the upstream, or the proxy itself, answered
+// before the body was complete.
+func (e *Engine) undecided(s *Stream) {
+	s.phase, s.decision = stFinished, allowed
+	s.step.count(Uncharged, 1, "answered_early")
+	e.record(s, "", "", "")
+	e.count(s)
+}
+
+// progress times the output of a stream, and keeps the filter state up to date while it runs, so that what reads it when
+// a client has left finds what had passed.
+func (e *Engine) progress(s *Stream, now int64, end bool) {
+	r := s.response.Response()
+	if r.Outputs > 0 && s.first == 0 {
+		s.first = now
+	}
+	tokens := r.Outputs
+	if r.Reported && r.Tokens.Completion != usage.Absent {
+		tokens = r.Tokens.Completion
+	}
+	if tokens == s.published {
+		return
+	}
+	s.published, s.last = tokens, now
+	if !end {
+		s.step.set("gen_ai.completion.tokens", strconv.FormatInt(tokens, 10))
+	}
+}
+
+// failed says that the upstream did not serve the request through a fault or shortage of its own.
+func (s *Stream) failed() bool { return s.status >= 500 || s.status == 429 }
+
+// finish settles an admitted request, once. complete says that the whole response has passed.
+func (e *Engine) finish(s *Stream, now int64, complete bool) {
+	if s.phase != stAdmitted {
+		return
+	}
+	s.phase = stFinished
+	delete(e.reserving, s)
+	abandoned := !s.responding && s.reading // the upstream never had the whole request
+	if abandoned || s.responding && s.failed() {
+		e.report(s, e.limits.Refund(now, s.charges))
+		return
+	}
+	if s.dialect == nil {
+		e.report(s, e.limits.Settle(now, s.charges, s.model, limit.Usage{}))
+		return
+	}
+	used, source := e.used(s, complete)
+	e.report(s, e.limits.Settle(now, s.charges, s.model, used))
+	e.publishUsage(s, used, source)
+}
+
+// used says what the request used, and how that is known.
+func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
+	var r usage.Response
+	if s.readable {
+		s.response.Close()
+		r = s.response.Response()
+	}
+	if r.Model != "" {
+		s.step.set("gen_ai.response.model", r.Model)
+	}
+	if r.Reported {
+		used := fill(r, s.estimate)
+		e.learn(s, r, complete)
+		return used, reported
+	}
+	if s.status >= 400 {
+		return limit.Usage{}, counted // an error produced nothing
+	}
+	e.estimate(s) // all of the request's body has passed by now
+	u := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}
+	source := estimated
+	if s.readable && s.stream && (r.Outputs > 0 || !complete) || !s.responding && s.asked.Stream {
+		u.Completion, source = r.Outputs, counted
+	}
+	u.Total = u.Prompt + u.Completion
+	return u, source
+}
+
+// fill completes a report that lacks some counts.
+func fill(r usage.Response, expected limit.Estimate) limit.Usage {
+	t := r.Tokens
+	if t.Prompt == usage.Absent {
+		t.Prompt = expected.Prompt
+		if t.Total != usage.Absent && t.Completion != usage.Absent {
+			t.Prompt = max(t.Total-t.Completion, 0)
+		}
+	}
+	if t.Completion == usage.Absent {
+		t.Completion = r.Outputs
+		if t.Total != usage.Absent {
+			t.Completion = max(t.Total-t.Prompt, 0)
+		}
+	}
+	if t.Total == usage.Absent {
+		t.Total = t.Prompt + t.Completion
+	}
+	return limit.Usage{
+		Prompt: t.Prompt, Completion: t.Completion, Total: t.Total,
+		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0),
+	}
+}
+
+// learn takes what a report teaches about estimates.
+func (e *Engine) learn(s *Stream, r usage.Response, complete bool) {
+	if s.asked.Read {
+		e.learned.LearnPrompt(s.hashes[0], s.asked.Bytes, r.Tokens.Prompt)
+	}
+	if complete && s.dialect.Outputs() {
+		e.learned.LearnOutput(s.hashes[0], s.hashes[1], r.Tokens.Completion)
+	}
+}
+
+// publishUsage puts the final counts into the filter state and the metrics.
+func (e *Engine) publishUsage(s *Stream, u limit.Usage, source string) {
+	model := e.label(s.model)
+	for _, c := range []struct {
+		property, kind string
+		tokens         int64
+		always         bool
+	}{
+		{"gen_ai.prompt.tokens", "input", u.Prompt, true},
+		{"gen_ai.completion.tokens", "output", u.Completion, true},
+		{"gen_ai.total.tokens", "", u.Total, true},
+		{"gen_ai.cached.tokens", "cached", u.Cached, false},
+		{"gen_ai.reasoning.tokens", "reasoning", u.Reasoning, false},
+	} {
+		if c.always || c.tokens > 0 {
+			s.step.set(c.property, strconv.FormatInt(c.tokens, 10))
+		}
+		if c.kind != "" {
+			s.step.count(Tokens, c.tokens, c.kind, source, model)
+		}
+	}
+	s.step.set("gen_ai.usage.source", source)
+	if s.first == 0 {
+		return
+	}
+	s.step.set("gen_ai.ttft.ms", strconv.FormatInt((s.first-s.since)/millisecond, 10))
+	if n := s.response.Response().Outputs; n > 1 {
+		s.step.set("gen_ai.itl.ms", strconv.FormatInt((s.last-s.first)/(n-1)/millisecond, 10))
+	}
+}

@@ -1,0 +1,138 @@
+// Package bucket is the arithmetic of one token bucket with debt and reservations.
+//
+// A bucket holds what was used and has not leaked away yet (the token bucket seen from below: a leaky bucket as a meter,
+// ITU-T I.371). Used falls by Quantity per Window, down to zero; the balance is Burst - Used - reserved, and may be
+// below zero: debt, carried exactly.
+//
+// An admitted request reserves what it may use and is settled later: the reservation goes, the real use comes. A
+// reservation belongs to the lease period it was made or renewed in, and counts during that period and the next one;
+// after that it is forgotten. So what a dead worker had reserved comes back in at most two periods, without anybody
+// knowing which worker it was.
+//
+// All of it is pure: time comes in as monotonic nanoseconds. A clock that steps back leaks nothing until it has caught
+// up; it never adds use.
+package bucket
+
+import (
+	"math"
+	"math/bits"
+)
+
+// Micro is one unit of a limit: amounts are counted in millionths, so that weighted costs and slow leaks stay exact.
+const Micro = 1_000_000
+
+// Most is the greatest amount, in millionths: what is above is cut to it. It is 4e12 units, beyond any use.
+const Most = int64(4e18)
+
+// Rate is a limit's size and speed.
+type Rate struct {
+	Burst    int64 // size of the bucket in millionths
+	Quantity int64 // leaks away per Window, in millionths; at least 1
+	Window   int64 // nanoseconds; at least 1
+}
+
+// State is one bucket. The zero value is a full one.
+type State struct {
+	Used     int64     // millionths in use at time At
+	At       int64     // monotonic nanoseconds
+	Reserved [2]uint32 // whole units reserved in the current lease period and the one before
+}
+
+// Leak brings the bucket to the time now.
+func (s *State) Leak(now int64, rate Rate) {
+	elapsed := now - s.At
+	if elapsed <= 0 {
+		return
+	}
+	if s.Used <= 0 || elapsed >= mulDivUp(s.Used, rate.Window, rate.Quantity) {
+		s.Used, s.At = 0, now
+		return
+	}
+	leaked := mulDiv(elapsed, rate.Quantity, rate.Window)
+	// Only the time that the leaked millionths took is spent: what is left of it goes on working, so that a bucket which
+	// is looked at often leaks no slower than one which is not.
+	s.Used -= leaked
+	s.At = min(now, s.At+mulDivUp(leaked, rate.Window, rate.Quantity))
+}
+
+// Rotate moves the reservations on by a number of lease periods.
+func (s *State) Rotate(periods uint32) {
+	switch {
+	case periods == 0:
+	case periods == 1:
+		s.Reserved[1], s.Reserved[0] = s.Reserved[0], 0
+	default:
+		s.Reserved = [2]uint32{}
+	}
+}
+
+// Balance is what is left, in millionths; below zero it is debt.
+func (s *State) Balance(rate Rate) int64 {
+	return rate.Burst - s.Used - s.reserved()
+}
+
+func (s *State) reserved() int64 {
+	return (int64(s.Reserved[0]) + int64(s.Reserved[1])) * Micro
+}
+
+// Full says that the bucket is as good as new: forgetting it loses nothing.
+func (s *State) Full() bool {
+	return s.Used <= 0 && s.Reserved[0] == 0 && s.Reserved[1] == 0
+}
+
+// Use adds what was used; a negative amount gives back. What is given back beyond an empty meter has leaked away
+// already, and is not credited twice.
+func (s *State) Use(amount int64) {
+	if amount > Most-s.Used {
+		s.Used = Most
+		return
+	}
+	s.Used = max(s.Used+amount, 0)
+}
+
+// Reserve adds whole units to the current lease period.
+func (s *State) Reserve(units uint32) {
+	s.Reserved[0] += min(units, math.MaxUint32-s.Reserved[0])
+}
+
+// Release takes back units that were reserved age lease periods ago. An age beyond one has been forgotten already.
+func (s *State) Release(units uint32, age uint32) {
+	if age < uint32(len(s.Reserved)) {
+		s.Reserved[age] -= min(units, s.Reserved[age])
+	}
+}
+
+// Wait is the time until the balance reaches amount (in millionths), in nanoseconds; 0 if it has, and MaxInt64 if it
+// can't, because the bucket is smaller. Reservations are taken to be used.
+func (s *State) Wait(amount int64, rate Rate) int64 {
+	if amount > rate.Burst {
+		return math.MaxInt64
+	}
+	missing := amount - s.Balance(rate)
+	if missing <= 0 {
+		return 0
+	}
+	return mulDivUp(missing, rate.Window, rate.Quantity)
+}
+
+// mulDiv is a*b/c, rounded down, for a, b >= 0 and c > 0; MaxInt64 where that is too much.
+func mulDiv(a, b, c int64) int64 {
+	high, low := bits.Mul64(uint64(a), uint64(b))
+	if high >= uint64(c) {
+		return math.MaxInt64
+	}
+	quotient, _ := bits.Div64(high, low, uint64(c))
+	return int64(min(quotient, math.MaxInt64))
+}
+
+// mulDivUp is mulDiv rounded up.
+func mulDivUp(a, b, c int64) int64 {
+	high, low := bits.Mul64(uint64(a), uint64(b))
+	low, carry := bits.Add64(low, uint64(c)-1, 0)
+	high += carry
+	if high >= uint64(c) {
+		return math.MaxInt64
+	}
+	quotient, _ := bits.Div64(high, low, uint64(c))
+	return int64(min(quotient, math.MaxInt64))
+}

@@ -1,0 +1,149 @@
+package bucket
+
+import (
+	"math"
+	"math/big"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var seed = Rate{Burst: 300 * Micro, Quantity: 300 * Micro, Window: int64(time.Hour)}
+
+func TestSeedsBucket(t *testing.T) {
+	var s State
+	for range 4 {
+		if s.Balance(seed) <= 0 {
+			t.Fatalf("refused at %d", s.Balance(seed))
+		}
+		s.Use(76 * Micro)
+	}
+	if got := s.Balance(seed); got != -4*Micro {
+		t.Errorf("balance %d, want a debt of 4", got)
+	}
+	if got := time.Duration(s.Wait(0, seed)); got != 48*time.Second {
+		t.Errorf("wait %v, want 48s", got)
+	}
+	s.Leak(int64(48*time.Second), seed)
+	if got := s.Balance(seed); got != 0 {
+		t.Errorf("balance after 48s: %d", got)
+	}
+	s.Leak(int64(2*time.Hour), seed)
+	if !s.Full() {
+		t.Errorf("not full after its window: %+v", s)
+	}
+}
+
+func TestReservationsAreForgottenAfterTwoPeriods(t *testing.T) {
+	var s State
+	s.Reserve(100)
+	s.Rotate(1)
+	s.Reserve(50)
+	if got := s.Balance(seed); got != 150*Micro {
+		t.Errorf("balance %d", got)
+	}
+	s.Release(100, 1)
+	s.Release(7, 2) // made too long ago: gone already
+	if got := s.Balance(seed); got != 250*Micro {
+		t.Errorf("balance %d", got)
+	}
+	s.Rotate(2)
+	if !s.Full() {
+		t.Errorf("%+v holds a reservation", s)
+	}
+}
+
+func TestWaitSaysWhatCanNeverFit(t *testing.T) {
+	var s State
+	if got := s.Wait(301*Micro, seed); got != math.MaxInt64 {
+		t.Errorf("wait %d", got)
+	}
+}
+
+func TestAmountsSaturate(t *testing.T) {
+	var s State
+	s.Use(Most)
+	s.Use(Most)
+	s.Reserve(math.MaxUint32)
+	s.Reserve(5)
+	if s.Used != Most || s.Balance(seed) > 0 {
+		t.Errorf("%+v, balance %d", s, s.Balance(seed))
+	}
+	s.Leak(math.MaxInt64, seed)
+}
+
+func rates(t *rapid.T) Rate {
+	quantity := rapid.Int64Range(1, 1e12).Draw(t, "quantity") * Micro
+	return Rate{Burst: quantity, Quantity: quantity, Window: rapid.Int64Range(int64(time.Second), int64(8784*time.Hour)).Draw(t, "window")}
+}
+
+// However often a bucket is looked at, it leaks what it would have leaked in one step, but for a nanosecond a look.
+func TestLeakDoesNotDependOnHowOftenItIsLookedAt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := rates(t)
+		used := rapid.Int64Range(0, min(2*rate.Burst, Most)).Draw(t, "used")
+		often, once := State{Used: used}, State{Used: used}
+		looks := rapid.SliceOfN(rapid.Int64Range(0, rate.Window/50), 1, 100).Draw(t, "looks")
+		var now int64
+		for _, step := range looks {
+			now += step
+			often.Leak(now, rate)
+		}
+		once.Leak(now, rate)
+		slack := int64(len(looks)+1)*(rate.Quantity/rate.Window+1) + 1
+		if diff := often.Used - once.Used; diff < 0-slack || diff > slack {
+			t.Fatalf("%d looks: %d, one: %d, slack %d", len(looks), often.Used, once.Used, slack)
+		}
+	})
+}
+
+// The leak never exceeds the rate: over any run of uses and looks, what was let in is at most the burst and the window's
+// share of the time that passed.
+func TestNoMoreThanTheRatePasses(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := rates(t)
+		var s State
+		var now int64
+		passed := new(big.Int)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			now += rapid.Int64Range(-int64(time.Second), rate.Window/10).Draw(t, "step")
+			s.Leak(now, rate)
+			need := rapid.Int64Range(1, rate.Burst).Draw(t, "need")
+			if s.Balance(rate) >= need {
+				s.Use(need)
+				passed.Add(passed, big.NewInt(need))
+			}
+			if s.Balance(rate) > rate.Burst {
+				t.Fatalf("balance %d above the burst %d", s.Balance(rate), rate.Burst)
+			}
+		}
+		allowed := new(big.Int).Mul(big.NewInt(max(now, 0)+int64(time.Minute)), big.NewInt(rate.Quantity))
+		allowed.Div(allowed, big.NewInt(rate.Window)).Add(allowed, big.NewInt(rate.Burst))
+		if passed.Cmp(allowed) > 0 {
+			t.Fatalf("passed %v of %v", passed, allowed)
+		}
+	})
+}
+
+// The time that Wait gives is enough, and a nanosecond of millionths less is not.
+func TestWaitIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := rates(t)
+		s := State{Used: rapid.Int64Range(0, min(3*rate.Burst, Most)).Draw(t, "used")}
+		amount := rapid.Int64Range(0, rate.Burst).Draw(t, "amount")
+		wait := s.Wait(amount, rate)
+		if wait == 0 {
+			return
+		}
+		after, before := s, s
+		after.Leak(wait, rate)
+		before.Leak(wait-1, rate)
+		if after.Balance(rate) < amount {
+			t.Fatalf("after %d: %d of %d", wait, after.Balance(rate), amount)
+		}
+		if before.Balance(rate) >= amount {
+			t.Fatalf("one nanosecond earlier it was there too")
+		}
+	})
+}

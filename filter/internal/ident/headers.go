@@ -1,0 +1,98 @@
+// Package ident says who asks: user, tenant, API key and priority, from a request's headers and the configuration.
+//
+// Headers are read once: every part of the configuration that names one asks for a Slot when it is built, and one pass
+// over a request's headers fills all slots. A header that a caller sends twice is seen twice: for those that make up an
+// identity that is a refusal, since another hop may take the other one.
+package ident
+
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Slot is the place of one header's value.
+type Slot int
+
+// Picker knows which headers are wanted. It is built with the configuration and then only read.
+type Picker struct {
+	slots map[string]Slot
+}
+
+// Want asks for a header, by its lower-case name.
+func (p *Picker) Want(name string) Slot {
+	if slot, ok := p.slots[name]; ok {
+		return slot
+	}
+	if p.slots == nil {
+		p.slots = map[string]Slot{}
+	}
+	slot := Slot(len(p.slots))
+	p.slots[name] = slot
+	return slot
+}
+
+// Headers holds the wanted headers of one message.
+type Headers struct {
+	values []string
+	counts []uint8
+}
+
+// Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them.
+func (p *Picker) Pick(all [][2]string, into *Headers) {
+	into.values = append(into.values[:0], make([]string, len(p.slots))...)
+	into.counts = append(into.counts[:0], make([]uint8, len(p.slots))...)
+	for i := range all {
+		slot, wanted := p.slots[all[i][0]]
+		if !wanted {
+			continue
+		}
+		if into.counts[slot] == 0 {
+			into.values[slot] = all[i][1]
+		}
+		if into.counts[slot] < 2 {
+			into.counts[slot]++
+		}
+	}
+}
+
+// Get gives a header's first value; "" if it is absent.
+func (h *Headers) Get(slot Slot) string {
+	if int(slot) >= len(h.values) {
+		return ""
+	}
+	return h.values[slot]
+}
+
+// Repeated says that a header came more than once.
+func (h *Headers) Repeated(slot Slot) bool {
+	return int(slot) < len(h.counts) && h.counts[slot] > 1
+}
+
+// source is a config.Source with its slots.
+type source struct {
+	slots []Slot
+	names []string
+	hash  bool
+}
+
+func newSource(p *Picker, c config.Source) source {
+	s := source{hash: c.Hash, names: c.Headers}
+	for _, name := range c.Headers {
+		s.slots = append(s.slots, p.Want(name))
+	}
+	return s
+}
+
+// read gives the first of the headers that is present and not blank.
+func (s *source) read(h *Headers) (value string, repeated string) {
+	for i, slot := range s.slots {
+		if h.Repeated(slot) {
+			return "", s.names[i]
+		}
+		if v := strings.TrimSpace(h.Get(slot)); v != "" {
+			return v, ""
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,115 @@
+package ident
+
+import (
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Caller is who asks. A part that the request lacks is what the configuration puts in its place.
+type Caller struct {
+	User, Tenant, Key string // Key is shortened to a hash where the configuration says so
+	Priority          config.Priority
+}
+
+// Refusal says why a request's identity isn't accepted.
+type Refusal struct {
+	Reason  string // missing or repeated_header
+	Header  string // the header to blame
+	Missing bool
+}
+
+// Identity reads callers.
+type Identity struct {
+	user, tenant, key source
+	missing           string
+	reject            bool
+	required          [3]bool // parts that some limit or rule depends on: user, tenant, key
+	priority          config.PriorityRules
+	prioritySlot      Slot
+	hash              func([]byte) uint64
+}
+
+// New builds the reader. hash is a keyed hash; needs names the parts ("user", "tenant", "key") without which a request
+// is refused if the configuration says so.
+func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *Identity {
+	i := &Identity{
+		user:     newSource(p, c.Identity.User),
+		tenant:   newSource(p, c.Identity.Tenant),
+		key:      newSource(p, c.Identity.Key),
+		missing:  c.Identity.Missing,
+		reject:   c.Identity.Missing == "reject",
+		priority: c.Priority,
+		hash:     hash,
+	}
+	if c.Priority.Header != "" {
+		i.prioritySlot = p.Want(c.Priority.Header)
+	}
+	for _, need := range needs {
+		for n, part := range []string{"user", "tenant", "key"} {
+			i.required[n] = i.required[n] || need == part
+		}
+	}
+	return i
+}
+
+// Read gives the caller, or why it is refused.
+func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
+	var c Caller
+	var key string
+	for n, part := range []struct {
+		source *source
+		value  *string
+	}{{&i.user, &c.User}, {&i.tenant, &c.Tenant}, {&i.key, &key}} {
+		value, repeated := part.source.read(h)
+		if repeated != "" {
+			return c, &Refusal{Reason: "repeated_header", Header: repeated}
+		}
+		if value == "" && i.reject && i.required[n] {
+			return c, &Refusal{Reason: "missing", Header: firstOf(part.source.names), Missing: true}
+		}
+		*part.value = value
+	}
+	c.Priority = i.rank(h, c.User, c.Tenant, key)
+	c.User, c.Tenant = i.show(&i.user, c.User), i.show(&i.tenant, c.Tenant)
+	c.Key = i.show(&i.key, key)
+	return c, nil
+}
+
+// show gives what may be stored and shown of a part.
+func (i *Identity) show(s *source, value string) string {
+	if value == "" {
+		return i.missing
+	}
+	if s.hash {
+		return "#" + strconv.FormatUint(i.hash([]byte(value)), 36)
+	}
+	return value
+}
+
+// rank gives the priority: what the client claims, within what the first matching rule allows.
+func (i *Identity) rank(h *Headers, user, tenant, key string) config.Priority {
+	priority := i.priority.Default
+	if i.priority.Header != "" {
+		if claimed, known := config.ParsePriority(h.Get(i.prioritySlot)); known {
+			priority = claimed
+		}
+	}
+	for _, rule := range i.priority.Rules {
+		if !config.MatchAny(rule.Users, user) || !config.MatchAny(rule.Tenants, tenant) || !config.MatchAny(rule.Keys, key) {
+			continue
+		}
+		if rule.Set != nil {
+			return *rule.Set
+		}
+		return min(priority, *rule.Max)
+	}
+	return priority
+}
+
+func firstOf(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}

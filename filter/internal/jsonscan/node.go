@@ -1,0 +1,61 @@
+package jsonscan
+
+import "strings"
+
+// Path asks for the value at one place in a document.
+type Path struct {
+	ID   int    // what the Handler is told; any number but 0
+	Path string // member names joined by "."; "*" is every element of an array
+	Keep int    // bytes of a string's text to keep; 0: only its length is of interest
+}
+
+// Node is a compiled set of paths. It is immutable and may be shared by any number of scanners.
+type Node struct {
+	id      int
+	keep    int
+	members []member
+	element *Node
+}
+
+type member struct {
+	name string
+	node *Node
+}
+
+// Compile builds the tree that a Scanner walks beside the document.
+func Compile(paths ...Path) *Node {
+	root := &Node{}
+	for _, path := range paths {
+		node := root
+		for name := range strings.SplitSeq(path.Path, ".") {
+			node = node.grow(name)
+		}
+		node.id, node.keep = path.ID, path.Keep
+	}
+	return root
+}
+
+func (n *Node) grow(name string) *Node {
+	if name == "*" {
+		if n.element == nil {
+			n.element = &Node{}
+		}
+		return n.element
+	}
+	if child := n.member([]byte(name)); child != nil {
+		return child
+	}
+	child := &Node{}
+	n.members = append(n.members, member{name, child})
+	return child
+}
+
+// member is linear: the documents read here have few wanted names a level, and most names differ in length.
+func (n *Node) member(name []byte) *Node {
+	for i := range n.members {
+		if n.members[i].name == string(name) {
+			return n.members[i].node
+		}
+	}
+	return nil
+}

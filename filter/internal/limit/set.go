@@ -1,0 +1,293 @@
+// Package limit admits requests within the configured limits: all that apply to a request must have room, or none is
+// charged.
+//
+// A limit has one bucket for each subject, the combination of values that its "per" names. At admission a request
+// reserves in each what it is expected to use; requests are counted at once. At the end Settle replaces the reservation
+// by what was really used, or takes everything back. A request that runs longer than a lease period renews its
+// reservations (Renew); what a dead worker reserved is forgotten after at most two periods (see package bucket).
+//
+// Bound: at every moment the use of a bucket is at most its burst plus one settlement for each request in flight when
+// the last one was admitted; with strict admission, and requests that state their output bound and keep to it, it never
+// passes the burst.
+//
+// Ownership: a Charge belongs to its request, and is settled exactly once. The buckets belong to everyone: each change
+// is a compare-and-swap of a page, repeated when another worker was first. Limits whose buckets lie in different pages
+// can't be charged in one step: if a later page turns out to have no room, the earlier ones are given back.
+package limit
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// Request is what limits look at.
+type Request struct {
+	Caller     ident.Caller
+	Operation  string
+	Model      string // canonical; "" while unknown
+	ModelKnown bool   // Model is final: the body was read, or will not be
+	Tokens     bool   // the operation uses tokens: limits of requests alone apply otherwise
+	Headers    *ident.Headers
+	Estimate   Estimate
+}
+
+// Estimate is what a request is expected to use.
+type Estimate struct {
+	Prompt, Output int64 // tokens
+	OutputBound    int64 // the request's own bound; 0: none
+}
+
+// Usage is what a request used.
+type Usage struct {
+	Prompt, Cached, Completion, Reasoning, Total int64
+}
+
+// Set is the limits of one configuration.
+type Set struct {
+	limits []limit
+	groups []string
+	cost   []config.CostWeights
+	table  *table.Table
+
+	candidates []candidate
+	pages      []*table.Page
+	hashes     []table.Hash
+	hashed     []bool
+	subject    []byte
+}
+
+// limit is a config.Limit made ready.
+type limit struct {
+	config.Limit
+	rate    bucket.Rate
+	group   int // index of the limit's "per" in Set.groups
+	per     []part
+	salt    uint64
+	headers []headerMatch
+}
+
+// part is one entry of "per".
+type part struct {
+	kind string
+	slot ident.Slot
+}
+
+type headerMatch struct {
+	slot ident.Slot
+	glob string
+}
+
+// New makes the limits ready. The plugin's mode is a ceiling over each limit's.
+func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
+	s := &Set{table: t, cost: c.Usage.Cost}
+	for _, configured := range c.Limits {
+		configured.Mode = ceiling(c.Mode, configured.Mode)
+		if configured.Mode == config.Off {
+			continue
+		}
+		l := limit{
+			Limit: configured,
+			rate: bucket.Rate{
+				Burst:    configured.Burst * bucket.Micro,
+				Quantity: configured.Quantity * bucket.Micro,
+				Window:   int64(configured.Window),
+			},
+			group: s.group(configured.Per),
+			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + string(configured.Unit)))),
+		}
+		for _, per := range configured.Per {
+			p := part{kind: per}
+			if name, isHeader := strings.CutPrefix(per, "header:"); isHeader {
+				p = part{kind: "header", slot: picker.Want(name)}
+			}
+			l.per = append(l.per, p)
+		}
+		for name, glob := range configured.Match.Headers {
+			l.headers = append(l.headers, headerMatch{picker.Want(name), glob})
+		}
+		s.limits = append(s.limits, l)
+	}
+	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
+	return s
+}
+
+func ceiling(plugin, own config.Mode) config.Mode {
+	if plugin == config.Off || own == config.Off {
+		return config.Off
+	}
+	if plugin == config.Shadow {
+		return config.Shadow
+	}
+	return own
+}
+
+// group finds or adds a combination of "per": its limits share their subjects' hashes, and so their pages.
+func (s *Set) group(per []string) int {
+	name := strings.Join(per, "\x00")
+	if i := slices.Index(s.groups, name); i >= 0 {
+		return i
+	}
+	s.groups = append(s.groups, name)
+	return len(s.groups) - 1
+}
+
+// Needs names the parts of an identity that some limit depends on.
+func (s *Set) Needs() []string {
+	var needs []string
+	for i := range s.limits {
+		needs = append(needs, s.limits[i].Per...)
+		if len(s.limits[i].Match.Tenants) > 0 {
+			needs = append(needs, "tenant")
+		}
+	}
+	return needs
+}
+
+// Timing says when a request can be decided.
+type Timing uint8
+
+// The timings.
+const (
+	Never     Timing = iota // no limit can apply
+	AtHeaders               // the headers tell all that there is to know
+	Estimated               // the headers tell which limits apply and to whom, the body would tell how much is needed
+	AtBody                  // which limits apply, or to whom, depends on the body
+)
+
+// Timing says when the request can be decided, seen from its headers.
+func (s *Set) Timing(r *Request) Timing {
+	timing := Never
+	for i := range s.limits {
+		l := &s.limits[i]
+		if !l.matches(r) {
+			continue
+		}
+		switch {
+		case l.Unit == config.Requests && !l.needsModel():
+			timing = max(timing, AtHeaders)
+		case !l.needsModel() && !(l.Unit == config.Cost && len(s.cost) > 1):
+			timing = max(timing, Estimated)
+		default:
+			timing = AtBody
+		}
+	}
+	return timing
+}
+
+// needsModel says that the limit can't be told without the model.
+func (l *limit) needsModel() bool {
+	for _, glob := range l.Match.Models {
+		if glob != "*" {
+			return true
+		}
+	}
+	return slices.Contains(l.Per, "model")
+}
+
+// matches says whether the limit applies. While the model is unknown, a limit that depends on it may apply.
+func (l *limit) matches(r *Request) bool {
+	m := &l.Match
+	if l.Unit != config.Requests && !r.Tokens {
+		return false
+	}
+	if r.ModelKnown && !config.MatchAny(m.Models, r.Model) {
+		return false
+	}
+	if len(m.Operations) > 0 && !slices.Contains(m.Operations, r.Operation) {
+		return false
+	}
+	if len(m.Priorities) > 0 && !slices.Contains(m.Priorities, r.Caller.Priority) {
+		return false
+	}
+	if !config.MatchAny(m.Tenants, r.Caller.Tenant) {
+		return false
+	}
+	for _, h := range l.headers {
+		if !config.MatchGlob(h.glob, r.Headers.Get(h.slot)) {
+			return false
+		}
+	}
+	return true
+}
+
+// hash gives the subject's hash, once a request and group.
+func (s *Set) hash(l *limit, r *Request) table.Hash {
+	if s.hashed[l.group] {
+		return s.hashes[l.group]
+	}
+	b := append(s.subject[:0], s.groups[l.group]...)
+	for _, p := range l.per {
+		b = append(append(b, 0), p.value(r)...)
+	}
+	s.subject = b
+	s.hashes[l.group], s.hashed[l.group] = s.table.Hash(b), true
+	return s.hashes[l.group]
+}
+
+func (p part) value(r *Request) string {
+	switch p.kind {
+	case "user":
+		return r.Caller.User
+	case "tenant":
+		return r.Caller.Tenant
+	case "key":
+		return r.Caller.Key
+	case "model":
+		return r.Model
+	case "priority":
+		return r.Caller.Priority.String()
+	default:
+		return r.Headers.Get(p.slot)
+	}
+}
+
+// need is what a request reserves with a limit, in millionths. A strict limit reserves the most that the request may
+// use, where it says so; a lenient one what it is expected to.
+func (s *Set) need(l *limit, r *Request) int64 {
+	e := &r.Estimate
+	output := e.Output
+	if l.Admission == config.Strict && e.OutputBound > 0 {
+		output = e.OutputBound
+	}
+	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
+}
+
+// amount is what a use costs a limit, in millionths.
+func (s *Set) amount(l *limit, model string, u Usage) int64 {
+	switch l.Unit {
+	case config.Requests:
+		return bucket.Micro
+	case config.PromptTokens:
+		return micro(float64(u.Prompt))
+	case config.CompletionTokens:
+		return micro(float64(u.Completion))
+	case config.TotalTokens:
+		return micro(float64(u.Total))
+	default:
+		return micro(s.price(model, u))
+	}
+}
+
+// price weighs the tokens of each kind; each token is counted once, at its own weight.
+func (s *Set) price(model string, u Usage) float64 {
+	for i := range s.cost {
+		w := &s.cost[i]
+		if !config.MatchAny(w.Models, model) {
+			continue
+		}
+		cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
+		return float64(u.Prompt-cached)*w.Prompt + float64(cached)*w.Cached +
+			float64(u.Completion-reasoning)*w.Completion + float64(reasoning)*w.Reasoning
+	}
+	return 0
+}
+
+func micro(units float64) int64 {
+	return int64(math.Round(min(max(units, 0)*bucket.Micro, float64(bucket.Most))))
+}

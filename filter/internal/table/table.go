@@ -1,0 +1,265 @@
+// Package table keeps the buckets of all subjects in a Store whose keys can't be deleted: a set-associative table of
+// fixed-size records.
+//
+// A subject's hash picks one of Pages pages; a page is one key, and holds up to Ways records of RecordSize bytes. The
+// limits of one subject live in one page, so what changes together is one compare-and-swap. A page is as long as its
+// records; a bucket that is full again is forgotten when its page is next written, without loss. Only when a page is
+// crowded beyond Ways is a live bucket evicted: the one nearest to being full, and Save says how many.
+//
+// So memory is bounded by Pages × (header + Ways × RecordSize) = 144 MiB of values, and a million subjects in one limit
+// take 36 bytes each and some 2 MB of keys and headers.
+//
+// The hash is keyed (SipHash-2-4, https://www.aumasson.jp/siphash/) with a random key that the workers share: a client
+// that chooses its own name can't aim at another's bucket or crowd a page.
+//
+// Worst moments: two workers that write one page at once: one of them loses, reads again and decides again. A page that
+// can't be read (another version's, or damaged) counts as empty and is written anew.
+package table
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"github.com/dchest/siphash"
+
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+)
+
+// The shape of the table.
+const (
+	Pages      = 1 << 16
+	Ways       = 64
+	RecordSize = 36
+
+	headerSize = 8
+	version    = 1
+
+	second = 1_000_000_000
+)
+
+// Hash identifies a subject.
+type Hash uint64
+
+// Page is the index of the page the subject lives in.
+func (h Hash) Page() uint32 { return uint32(h) % Pages }
+
+// Table finds pages. It belongs to one worker.
+type Table struct {
+	store  Store
+	prefix string
+	lease  int64
+	key    [2]uint64
+	free   []*Page
+	buffer []byte
+}
+
+// New gives the table of a namespace. lease is the length of a lease period in nanoseconds. random is 16 random bytes,
+// used as the hash's key if no worker has chosen one yet.
+func New(store Store, namespace string, lease int64, random []byte) (*Table, error) {
+	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease}
+	name := namespace + "/hash-key"
+	if _, err := store.Put(name, random, Create); err != nil {
+		return nil, err
+	}
+	chosen, _, _, err := store.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(chosen) == 16 {
+		t.key = [2]uint64{binary.LittleEndian.Uint64(chosen), binary.LittleEndian.Uint64(chosen[8:])}
+	}
+	return t, nil
+}
+
+// Hash hashes what identifies a subject.
+func (t *Table) Hash(subject []byte) Hash {
+	return Hash(siphash.Hash(t.key[0], t.key[1], subject))
+}
+
+// Period is the lease period of a time. It wraps after two centuries at the least.
+func (t *Table) Period(now int64) uint32 { return uint32(now / t.lease) }
+
+// Page is a copy of one page. It belongs to the caller until Release.
+type Page struct {
+	index   uint32
+	version uint32
+	period  uint32
+	records []record
+}
+
+type record struct {
+	id     uint64
+	fullAt uint32 // second at which the bucket is full again, rounded up
+	state  bucket.State
+}
+
+// Load reads the page of a subject, its reservations moved on to the time now.
+func (t *Table) Load(subject Hash, now int64) (*Page, error) {
+	p := t.page()
+	p.index = subject.Page()
+	return p, t.Reload(p, now)
+}
+
+// Reload reads the page again, after a lost race.
+func (t *Table) Reload(p *Page, now int64) error {
+	p.records, p.version, p.period = p.records[:0], Create, t.Period(now)
+	value, version, found, err := t.store.Get(t.name(p.index))
+	if err != nil || !found {
+		return err
+	}
+	p.version = version
+	p.decode(value)
+	return nil
+}
+
+// Save writes the page if nobody else has meanwhile, without what is full and what doesn't fit. It says whether it did,
+// and how many live buckets had to go. changed are the records that must stay.
+func (t *Table) Save(p *Page, now int64, changed ...uint64) (written bool, evicted int, err error) {
+	p.forget(now)
+	evicted = p.evict(changed)
+	t.buffer = p.encode(t.buffer[:0])
+	written, err = t.store.Put(t.name(p.index), t.buffer, p.version)
+	return written, evicted, err
+}
+
+// Release gives the page back.
+func (t *Table) Release(p *Page) { t.free = append(t.free, p) }
+
+func (t *Table) page() *Page {
+	if n := len(t.free); n > 0 {
+		p := t.free[n-1]
+		t.free = t.free[:n-1]
+		return p
+	}
+	return &Page{}
+}
+
+func (t *Table) name(index uint32) string {
+	return t.prefix + strconv.FormatUint(uint64(index), 36)
+}
+
+// Index says which page it is.
+func (p *Page) Index() uint32 { return p.index }
+
+// Period is the lease period the page's reservations are at.
+func (p *Page) Period() uint32 { return p.period }
+
+// Get gives the bucket of an id; a full one if there is none.
+func (p *Page) Get(id uint64) bucket.State {
+	if i := p.find(id); i >= 0 {
+		return p.records[i].state
+	}
+	return bucket.State{}
+}
+
+// Set puts the bucket of an id.
+func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) {
+	i := p.find(id)
+	if i < 0 {
+		i = len(p.records)
+		p.records = append(p.records, record{id: id})
+	}
+	p.records[i].state = state
+	p.records[i].fullAt = fullAt(state, rate)
+}
+
+func (p *Page) find(id uint64) int {
+	for i := range p.records {
+		if p.records[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func fullAt(state bucket.State, rate bucket.Rate) uint32 {
+	const most = int64(^uint32(0))
+	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
+	full := state.At/second + (&bucket.State{Used: state.Used}).Wait(0, empty)/second + 2
+	return uint32(min(full, most))
+}
+
+// forget drops the buckets that are full.
+func (p *Page) forget(now int64) {
+	kept := p.records[:0]
+	for _, r := range p.records {
+		idle := r.state.Reserved[0] == 0 && r.state.Reserved[1] == 0
+		if idle && (r.state.Full() || int64(r.fullAt) <= now/second) {
+			continue
+		}
+		kept = append(kept, r)
+	}
+	p.records = kept
+}
+
+// evict drops the buckets nearest to full until the page fits.
+func (p *Page) evict(changed []uint64) (evicted int) {
+	for len(p.records) > Ways {
+		victim := -1
+		for i := range p.records {
+			if contains(changed, p.records[i].id) {
+				continue
+			}
+			if victim < 0 || p.records[i].fullAt < p.records[victim].fullAt {
+				victim = i
+			}
+		}
+		if victim < 0 {
+			victim = 0
+		}
+		last := len(p.records) - 1
+		p.records[victim] = p.records[last]
+		p.records = p.records[:last]
+		evicted++
+	}
+	return evicted
+}
+
+func contains(ids []uint64, id uint64) bool {
+	for _, other := range ids {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Page) encode(b []byte) []byte {
+	b = append(b, version, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, p.period)
+	for i := range p.records {
+		r := &p.records[i]
+		b = binary.LittleEndian.AppendUint64(b, r.id)
+		b = binary.LittleEndian.AppendUint64(b, uint64(r.state.Used))
+		b = binary.LittleEndian.AppendUint64(b, uint64(r.state.At))
+		b = binary.LittleEndian.AppendUint32(b, r.state.Reserved[0])
+		b = binary.LittleEndian.AppendUint32(b, r.state.Reserved[1])
+		b = binary.LittleEndian.AppendUint32(b, r.fullAt)
+	}
+	return b
+}
+
+func (p *Page) decode(b []byte) {
+	if len(b) < headerSize || b[0] != version || (len(b)-headerSize)%RecordSize != 0 {
+		return
+	}
+	written := binary.LittleEndian.Uint32(b[4:])
+	// Another worker may have read a later time than this one: its period stands.
+	periods := p.period - written
+	if int32(periods) < 0 {
+		p.period, periods = written, 0
+	}
+	for b = b[headerSize:]; len(b) > 0; b = b[RecordSize:] {
+		r := record{
+			id:     binary.LittleEndian.Uint64(b),
+			fullAt: binary.LittleEndian.Uint32(b[32:]),
+			state: bucket.State{
+				Used:     min(max(int64(binary.LittleEndian.Uint64(b[8:])), 0), bucket.Most),
+				At:       int64(binary.LittleEndian.Uint64(b[16:])),
+				Reserved: [2]uint32{binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])},
+			},
+		}
+		r.state.Rotate(periods)
+		p.records = append(p.records, r)
+	}
+}

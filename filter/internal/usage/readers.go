@@ -1,0 +1,143 @@
+package usage
+
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/sse"
+)
+
+// RequestReader reads a request's body. Its zero value is not ready: call Reset.
+type RequestReader struct {
+	dialect Dialect
+	scanner jsonscan.Scanner
+	draft   draft
+}
+
+// Reset makes the reader ready for a body in the dialect.
+func (r *RequestReader) Reset(dialect Dialect) {
+	r.dialect = dialect
+	r.draft = draft{choices: 1}
+	r.scanner.Reset(dialect.requestPaths(), (*requestHandler)(r))
+}
+
+// Write takes the next piece of the body.
+func (r *RequestReader) Write(p []byte) {
+	r.draft.Bytes += int64(len(p))
+	r.scanner.Write(p)
+}
+
+// Bytes is the size of the body so far.
+func (r *RequestReader) Bytes() int64 { return r.draft.Bytes }
+
+// Close ends the body and gives what it asked for. A body that was not valid is given as not read: of a broken
+// document nothing is believed.
+func (r *RequestReader) Close() Request {
+	if !r.scanner.Close() {
+		return Request{Bytes: r.draft.Bytes}
+	}
+	r.draft.Read = true
+	r.draft.OutputBound = outputBound(max(r.draft.bounds[0], r.draft.bounds[1], 0), max(r.draft.choices, 1))
+	return r.draft.Request
+}
+
+// outputBound is the bound of all choices together, itself bounded so that sums of it can't overflow.
+func outputBound(bound, choices int64) int64 {
+	const most = 1e12
+	if bound > most/choices {
+		return most
+	}
+	return bound * choices
+}
+
+type requestHandler RequestReader
+
+func (h *requestHandler) Begin(int, jsonscan.Kind) {}
+
+func (h *requestHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
+	h.dialect.request(&h.draft, value{id, kind, text, size})
+}
+
+// ResponseReader reads a response's body. Its zero value is not ready: call Reset.
+type ResponseReader struct {
+	dialect  Dialect
+	stream   bool
+	framer   sse.Framer
+	scanner  jsonscan.Scanner
+	document document
+	response Response
+}
+
+// Reset makes the reader ready for a body: server-sent events if stream, else one JSON document.
+func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
+	r.dialect, r.stream = dialect, stream
+	r.response = Response{Tokens: none}
+	if stream {
+		r.framer.Reset((*eventHandler)(r))
+	}
+	r.next()
+}
+
+// next makes ready for a document.
+func (r *ResponseReader) next() {
+	r.document = document{tokens: none}
+	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
+}
+
+// Write takes the next piece of the body.
+func (r *ResponseReader) Write(p []byte) {
+	if r.stream {
+		r.framer.Write(p)
+		return
+	}
+	r.scanner.Write(p)
+}
+
+// Close ends the body.
+func (r *ResponseReader) Close() {
+	if r.stream {
+		r.framer.Close()
+		return
+	}
+	r.scanner.Close()
+	r.merge()
+}
+
+// Wanting says whether more of the body can still tell anything.
+func (r *ResponseReader) Wanting() bool { return r.stream || !r.scanner.Failed() }
+
+// Response gives what came so far.
+func (r *ResponseReader) Response() Response { return r.response }
+
+// merge adds a finished document to the response.
+func (r *ResponseReader) merge() {
+	if r.document.model != "" && r.response.Model == "" {
+		r.response.Model = r.document.model
+	}
+	if r.stream {
+		r.response.Outputs += r.document.outputs
+	}
+	if r.document.reported {
+		r.response.Tokens, r.response.Reported = r.document.tokens, true
+	}
+}
+
+type documentHandler ResponseReader
+
+func (h *documentHandler) Begin(id int, kind jsonscan.Kind) {
+	h.dialect.response(&h.document, value{id: id, kind: kind})
+}
+
+func (h *documentHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
+	h.dialect.response(&h.document, value{id, kind, text, size})
+}
+
+type eventHandler ResponseReader
+
+func (h *eventHandler) Data(p []byte) { h.scanner.Write(p) }
+
+func (h *eventHandler) Event([]byte) {
+	r := (*ResponseReader)(h)
+	if r.scanner.Close() {
+		r.merge()
+	}
+	r.next()
+}

@@ -1,0 +1,88 @@
+// Package usage reads LLM requests and responses: which model, how much output may come, how many tokens passed.
+//
+// A Dialect knows one API's documents; the table in operations.go finds it by the request's path. RequestReader and
+// ResponseReader take a body in chunks of any size and hold none of it. A response is one JSON document or a stream of
+// server-sent events; while a stream runs, events that carry output are counted, and a usage report, in whichever
+// event, replaces the count (the last one wins).
+//
+// Worst moments: a body that is not JSON, or is not what the dialect says, yields a Request that was not read or a
+// Response without a report, never an error; what to charge then is the caller's matter. Counts that are negative,
+// fractional or beyond 1e15 are treated as not reported.
+package usage
+
+import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+
+// Absent stands for a count that was not reported.
+const Absent = -1
+
+// Request is what a request asks for.
+type Request struct {
+	Read        bool   // the body was valid and complete; without it the rest may be missing
+	Model       string // as the client wrote it, cut to 256 bytes
+	Stream      bool   // server-sent events are asked for
+	OutputBound int64  // most output tokens the request allows, over all its choices; 0: no bound given
+	Bytes       int64  // size of the body so far
+}
+
+// Tokens counts tokens. Prompt includes Cached, Completion includes Reasoning. Each may be Absent.
+type Tokens struct {
+	Prompt, Completion, Total, Cached, Reasoning int64
+}
+
+// none is a report of nothing.
+var none = Tokens{Absent, Absent, Absent, Absent, Absent}
+
+// Response is what a response brought so far.
+type Response struct {
+	Model    string // as the server wrote it, cut to 256 bytes
+	Tokens   Tokens // the last report
+	Reported bool   // there was a report
+	Outputs  int64  // pieces of output seen in a stream; most servers send a token a piece
+}
+
+// Dialect reads one API's documents.
+type Dialect interface {
+	Name() string      // as in the configuration: openai.chat
+	Operation() string // OpenTelemetry's gen_ai.operation.name, or ours
+	Provider() string  // OpenTelemetry's gen_ai.provider.name of the API's format
+	Outputs() bool     // there are output tokens to expect
+
+	requestPaths() *jsonscan.Node
+	request(r *draft, v value)
+	responsePaths() *jsonscan.Node
+	response(d *document, v value)
+}
+
+// value is one wanted value of a document.
+type value struct {
+	id   int
+	kind jsonscan.Kind
+	text []byte
+	size int
+}
+
+// count reads a number of tokens.
+func (v value) count() int64 {
+	if v.kind != jsonscan.Number {
+		return Absent
+	}
+	if n, ok := jsonscan.Int(v.text); ok {
+		return n
+	}
+	return Absent
+}
+
+// draft collects a request while its body is read.
+type draft struct {
+	Request
+	bounds  [2]int64 // the names an output bound goes by; the larger counts
+	choices int64
+}
+
+// document collects one JSON response, or one event of a stream.
+type document struct {
+	model    string
+	tokens   Tokens
+	reported bool
+	outputs  int64
+}

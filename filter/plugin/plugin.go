@@ -1,0 +1,153 @@
+// Package plugin binds the pure core to the host: it is the only package that knows the SDK.
+//
+// It translates callbacks into events of admit.Engine and carries out the steps that come back. It owns no decisions.
+//
+// One VM is one worker; a VM has one plugin context for each configuration that still has streams, and a stream keeps the
+// engine it began with. A configuration that can't be used is refused with every error logged, and the host keeps the
+// old one. A panic in a callback ends in recover: it is logged and counted, and that one stream is passed through
+// untouched from then on; only a fault of the runtime itself takes the VM down, and its streams with it.
+package plugin
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+)
+
+// Version is the build's version, set by the linker.
+var Version = "dev"
+
+// vm is one worker's VM.
+type vm struct {
+	types.DefaultVMContext
+	metrics metrics
+	learned estimate.Learned
+}
+
+// New gives the VM's context.
+func New() types.VMContext { return &vm{} }
+
+// NewPluginContext implements types.VMContext.
+func (v *vm) NewPluginContext(uint32) types.PluginContext { return &plugin{vm: v} }
+
+// plugin is one configuration at work.
+type plugin struct {
+	types.DefaultPluginContext
+	vm         *vm
+	engine     *admit.Engine
+	tickPeriod uint32
+}
+
+// OnPluginStart implements types.PluginContext.
+func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
+	status = types.OnPluginStartStatusFailed
+	defer p.recovered("plugin_start", nil)
+	var data []byte
+	if size > 0 {
+		var err error
+		if data, err = proxywasm.GetPluginConfiguration(); err != nil {
+			proxywasm.LogCritical("spillway: the configuration can't be read from the host: " + err.Error())
+			return status
+		}
+	}
+	cfg, err := config.Parse(data)
+	if err != nil {
+		p.vm.metrics.configError()
+		proxywasm.LogCritical("spillway: the configuration is refused:")
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			proxywasm.LogCritical("spillway: " + line)
+		}
+		return status
+	}
+	if p.engine, err = admit.New(cfg, sharedData{}, &p.vm.learned, random()); err != nil {
+		proxywasm.LogCritical("spillway: shared data can't be used: " + err.Error())
+		return status
+	}
+	proxywasm.LogInfo("spillway " + Version + ": configured, namespace " + cfg.Namespace + ", mode " + string(cfg.Mode))
+	for _, path := range cfg.NotInBuild() {
+		proxywasm.LogWarn("spillway: " + path + " is valid, but this build has no code for it: it does nothing")
+	}
+	return types.OnPluginStartStatusOK
+}
+
+// NewHttpContext implements types.PluginContext.
+func (p *plugin) NewHttpContext(id uint32) types.HttpContext {
+	s := &stream{plugin: p}
+	s.state.ID = id
+	return s
+}
+
+// OnTick implements types.PluginContext.
+func (p *plugin) OnTick() {
+	defer p.recovered("tick", nil)
+	p.engine.Tick(monotonic(), func(s *admit.Stream, step *admit.Step) {
+		if step.Action != admit.Answer && !step.Resume {
+			p.count(step)
+			return
+		}
+		// A stream that is gone makes this fail and leaves another one in force: nothing may follow then.
+		if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
+			p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"stream_gone"}, N: 1})
+			return
+		}
+		if p.carryOut(step) == types.ActionContinue {
+			if err := proxywasm.ResumeHttpRequest(); err != nil {
+				proxywasm.LogError("spillway: a held request can't be resumed: " + err.Error())
+			}
+		}
+	})
+	p.setTick(p.engine.TickPeriod())
+}
+
+// wantTick makes ticks come at least as often as the engine wants. They are slowed down in OnTick only: a request that
+// comes and goes shall not switch them on and off.
+func (p *plugin) wantTick() {
+	if want := p.engine.TickPeriod(); want != 0 && (p.tickPeriod == 0 || want < p.tickPeriod) {
+		p.setTick(want)
+	}
+}
+
+func (p *plugin) setTick(period uint32) {
+	if period == p.tickPeriod {
+		return
+	}
+	if err := proxywasm.SetTickPeriodMilliSeconds(period); err != nil {
+		proxywasm.LogError("spillway: ticks can't be set: " + err.Error())
+		return
+	}
+	p.tickPeriod = period
+}
+
+// recovered ends a panic in a callback. then, if given, is the stream's fallback.
+func (p *plugin) recovered(callback string, then func()) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	text := "unknown"
+	switch c := cause.(type) {
+	case error:
+		text = c.Error()
+	case string:
+		text = c
+	}
+	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + text)
+	p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"panic"}, N: 1})
+	if then != nil {
+		then()
+	}
+}
+
+// random gives 16 random bytes. The runtime seeds this generator from the host's random source; crypto/rand would add a
+// tenth to the module's size.
+func random() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, rand.Uint64())
+	return binary.LittleEndian.AppendUint64(b, rand.Uint64())
+}

@@ -1,0 +1,174 @@
+package plugin
+
+import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"github.com/spillway-proxy/spillway/filter/internal/admit"
+)
+
+// stream is one HTTP stream.
+type stream struct {
+	types.DefaultHttpContext
+	plugin *plugin
+	state  admit.Stream
+	begun  bool // request headers came: without them there is nothing to end
+	broken bool // a callback panicked: the stream is left alone
+	held   bool // the last body callback was answered with a pause: the buffer still holds what was seen
+	seen   int  // bytes of the buffer that have been read
+}
+
+// event runs one callback: it hands the event to the engine and carries out the step.
+func (s *stream) event(callback string, handle func(now int64) *admit.Step) (action types.Action) {
+	if s.broken {
+		return types.ActionContinue
+	}
+	defer s.plugin.recovered(callback, func() { s.broken, action = true, types.ActionContinue })
+	action = s.plugin.carryOut(handle(monotonic()))
+	s.plugin.wantTick()
+	return action
+}
+
+// OnHttpRequestHeaders implements types.HttpContext.
+func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
+	s.begun = true
+	return s.event("request_headers", func(now int64) *admit.Step {
+		headers, err := proxywasm.GetHttpRequestHeaders()
+		if err != nil {
+			s.plugin.hostError("request_headers", err)
+		}
+		trap(headers)
+		return s.plugin.engine.RequestHeaders(&s.state, now, headers, end)
+	})
+}
+
+// OnHttpRequestBody implements types.HttpContext. While the body is held, size is that of the whole buffer; after it was
+// let go, that of the new piece alone.
+func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
+	action := s.event("request_body", func(now int64) *admit.Step {
+		if !s.held {
+			s.seen = 0
+		}
+		fresh := max(size-s.seen, 0)
+		var piece []byte
+		if s.state.Reading() && fresh > 0 {
+			var err error
+			if piece, err = proxywasm.GetHttpRequestBody(s.seen, fresh); err != nil {
+				s.plugin.hostError("request_body", err)
+			}
+		}
+		s.seen = size
+		return s.plugin.engine.RequestBody(&s.state, now, piece, fresh, end)
+	})
+	s.held = action == types.ActionPause
+	return action
+}
+
+// OnHttpRequestTrailers implements types.HttpContext.
+func (s *stream) OnHttpRequestTrailers(int) types.Action {
+	return s.event("request_trailers", func(now int64) *admit.Step {
+		return s.plugin.engine.RequestTrailers(&s.state, now)
+	})
+}
+
+// OnHttpResponseHeaders implements types.HttpContext.
+func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
+	if !s.begun || s.state.Refused() {
+		return types.ActionContinue // an answer of ours, or of the proxy itself to a request we never saw
+	}
+	return s.event("response_headers", func(now int64) *admit.Step {
+		headers, err := proxywasm.GetHttpResponseHeaders()
+		if err != nil {
+			s.plugin.hostError("response_headers", err)
+		}
+		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
+	})
+}
+
+// OnHttpResponseBody implements types.HttpContext. Responses are never paused, so size is that of the new piece.
+func (s *stream) OnHttpResponseBody(size int, end bool) types.Action {
+	if !s.begun || s.state.Refused() {
+		return types.ActionContinue
+	}
+	return s.event("response_body", func(now int64) *admit.Step {
+		var piece []byte
+		if size > 0 && s.state.ReadingResponse() {
+			var err error
+			if piece, err = proxywasm.GetHttpResponseBody(0, size); err != nil {
+				s.plugin.hostError("response_body", err)
+			}
+		}
+		return s.plugin.engine.ResponseBody(&s.state, now, piece, end)
+	})
+}
+
+// OnHttpResponseTrailers implements types.HttpContext.
+func (s *stream) OnHttpResponseTrailers(int) types.Action {
+	return s.event("response_trailers", func(now int64) *admit.Step {
+		return s.plugin.engine.ResponseTrailers(&s.state, now)
+	})
+}
+
+// OnHttpStreamDone implements types.HttpContext. It may be a stream's only callback, and it comes for a broken one too:
+// what that one holds must be given back.
+func (s *stream) OnHttpStreamDone() {
+	if !s.begun {
+		return
+	}
+	s.broken = false
+	s.event("stream_done", func(now int64) *admit.Step {
+		return s.plugin.engine.Done(&s.state, now)
+	})
+}
+
+// carryOut does what a step says.
+func (p *plugin) carryOut(step *admit.Step) types.Action {
+	p.count(step)
+	for _, property := range step.Properties {
+		if property.Value == "" {
+			continue // the SDK can't pass on an empty value
+		}
+		if err := proxywasm.SetProperty([]string{property.Name}, []byte(property.Value)); err != nil {
+			p.hostError("set_property", err)
+		}
+	}
+	if step.Remove != "" {
+		if err := proxywasm.RemoveHttpRequestHeader(step.Remove); err != nil {
+			p.hostError("remove_header", err)
+		}
+	}
+	for _, header := range step.Headers {
+		// The upstream's own header of that name speaks of the upstream's limit, not of the one that holds here.
+		if err := proxywasm.ReplaceHttpResponseHeader(header[0], header[1]); err != nil {
+			p.hostError("add_header", err)
+		}
+	}
+	switch step.Action {
+	case admit.Hold:
+		return types.ActionPause
+	case admit.Answer:
+		r := step.Reply
+		if err := proxywasm.SendHttpResponse(uint32(r.Status), r.Headers, r.Body, -1); err != nil {
+			p.hostError("send_response", err)
+		}
+		return types.ActionPause
+	default:
+		return types.ActionContinue
+	}
+}
+
+// count writes a step's metrics and log lines.
+func (p *plugin) count(step *admit.Step) {
+	for _, count := range step.Counts {
+		p.vm.metrics.add(count)
+	}
+	for _, note := range step.Notes {
+		proxywasm.LogWarn("spillway: " + note.Text)
+	}
+}
+
+// hostError counts a host call that failed.
+func (p *plugin) hostError(call string, err error) {
+	p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"host_" + call}, N: 1})
+	proxywasm.LogError("spillway: the host refused " + call + ": " + err.Error())
+}

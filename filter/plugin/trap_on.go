@@ -1,0 +1,23 @@
+//go:build spillway_trap
+
+package plugin
+
+// trap kills the VM, or panics, when a request says so: the build tag spillway_trap makes a module to test what
+// happens then.
+func trap(headers [][2]string) {
+	for _, header := range headers {
+		if header[0] != "x-spillway-trap" {
+			continue
+		}
+		if header[1] == "panic" {
+			var list []int
+			_ = list[len(headers)]
+		}
+		recurse(1)
+	}
+}
+
+// recurse overflows the stack, which Go can't recover from.
+//
+//go:noinline
+func recurse(n int) int { return recurse(n+1) + n }
