@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"unsafe"
+
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
@@ -16,6 +18,11 @@ type stream struct {
 	broken bool // a callback panicked: the stream is left alone
 	held   bool // the last body callback was answered with a pause: the buffer still holds what was seen
 	seen   int  // bytes of the buffer that have been read
+}
+
+func (s *stream) reset(p *plugin, id uint32) {
+	s.plugin, s.begun, s.broken, s.held, s.seen = p, false, false, false, 0
+	s.state.Reset(id)
 }
 
 // event runs one callback: it hands the event to the engine and carries out the step.
@@ -45,6 +52,9 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 // OnHttpRequestBody implements types.HttpContext. While the body is held, size is that of the whole buffer; after it was
 // let go, that of the new piece alone.
 func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
+	if s.state.Decided() && !s.state.Measuring() {
+		return types.ActionContinue
+	}
 	action := s.event("request_body", func(now int64) *admit.Step {
 		if !s.held {
 			s.seen = 0
@@ -87,7 +97,7 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 
 // OnHttpResponseBody implements types.HttpContext. Responses are never paused, so size is that of the new piece.
 func (s *stream) OnHttpResponseBody(size int, end bool) types.Action {
-	if !s.begun || s.state.Refused() {
+	if !s.begun || s.state.Refused() || !end && !s.state.ReadingResponse() {
 		return types.ActionContinue
 	}
 	return s.event("response_body", func(now int64) *admit.Step {
@@ -116,9 +126,12 @@ func (s *stream) OnHttpStreamDone() {
 		return
 	}
 	s.broken = false
-	s.event("stream_done", func(now int64) *admit.Step {
-		return s.plugin.engine.Done(&s.state, now)
-	})
+	if !s.state.Ended() {
+		s.event("stream_done", func(now int64) *admit.Step {
+			return s.plugin.engine.Done(&s.state, now)
+		})
+	}
+	s.plugin.vm.recycle(s)
 }
 
 // carryOut does what a step says.
@@ -128,7 +141,7 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 		if property.Value == "" {
 			continue // the SDK can't pass on an empty value
 		}
-		if err := proxywasm.SetProperty([]string{property.Name}, []byte(property.Value)); err != nil {
+		if err := proxywasm.SetProperty([]string{property.Name}, bytesOf(property.Value)); err != nil {
 			p.hostError("set_property", err)
 		}
 	}
@@ -156,6 +169,9 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 		return types.ActionContinue
 	}
 }
+
+// bytesOf gives a string's bytes without copying them: the host reads them during the call.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // count writes a step's metrics and log lines.
 func (p *plugin) count(step *admit.Step) {

@@ -63,6 +63,7 @@ type Engine struct {
 	start      estimate.Start
 	format     reply.Format
 	slots      slots
+	scratch    []byte
 	labels     map[string]string // model → metric label, for the models seen; bounded
 
 	holding   map[*Stream]struct{} // held at the headers, no body yet
@@ -73,7 +74,7 @@ type Engine struct {
 
 // slots are the headers that the engine itself reads.
 type slots struct {
-	method, path, length, encoding, status, contentType ident.Slot
+	method, path, length, encoding, status, contentType, priority ident.Slot
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
@@ -102,6 +103,9 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		encoding: p.Want("content-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+	}
+	if cfg.Priority.Header != "" {
+		e.slots.priority = p.Want(cfg.Priority.Header)
 	}
 	return e, nil
 }

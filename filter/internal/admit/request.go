@@ -32,6 +32,7 @@ type Stream struct {
 	hashes    [2]uint64 // of the model, and of model and subject, for learning
 
 	phase    phase
+	limits   limit.Request
 	verdict  limit.Verdict
 	charges  []limit.Charge
 	decision string
@@ -58,6 +59,14 @@ const (
 	stFinished       // settled
 )
 
+// Reset makes a stream that has ended ready for another one, with the memory it has.
+func (s *Stream) Reset(id uint32) {
+	*s = Stream{
+		ID: id, step: s.step, headers: s.headers,
+		request: s.request, response: s.response, charges: s.charges[:0],
+	}
+}
+
 // The decisions, as the record has them.
 const (
 	allowed   = "ALLOWED"
@@ -83,8 +92,8 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 			return &s.step
 		}
 	}
-	if e.cfg.Priority.Header != "" && !e.cfg.Priority.Forward {
-		s.step.Remove = e.cfg.Priority.Header
+	if name := e.cfg.Priority.Header; name != "" && !e.cfg.Priority.Forward && s.headers.Get(e.slots.priority) != "" {
+		s.step.Remove = name
 	}
 	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding))
@@ -155,6 +164,15 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.phase == stRefused }
 
+// Measuring says that the request's body is of interest, if only for its size.
+func (s *Stream) Measuring() bool { return s.reading || s.dialect != nil && s.length < 0 }
+
+// Decided says that the request was admitted or refused, or has ended.
+func (s *Stream) Decided() bool { return s.phase >= stAdmitted }
+
+// Ended says that nothing is left to be done for the stream.
+func (s *Stream) Ended() bool { return s.counted && (s.phase == stFinished || s.phase == stRefused) }
+
 // Reading says whether the request's body is of interest.
 func (s *Stream) Reading() bool { return s.reading }
 
@@ -176,8 +194,11 @@ func (e *Engine) identify(s *Stream) {
 		s.step.set("gen_ai.request.model", s.asked.Model)
 	}
 	s.model = e.canonical(s.asked.Model)
-	s.hashes[0] = uint64(e.table.Hash([]byte("model\x00" + s.model)))
-	s.hashes[1] = uint64(e.table.Hash([]byte("model\x00" + s.model + "\x00" + s.caller.Tenant + "\x00" + s.caller.User)))
+	b := append(append(e.scratch[:0], "model\x00"...), s.model...)
+	s.hashes[0] = uint64(e.table.Hash(b))
+	b = append(append(append(append(b, 0), s.caller.Tenant...), 0), s.caller.User...)
+	s.hashes[1] = uint64(e.table.Hash(b))
+	e.scratch = b
 }
 
 // decide admits or refuses with what is known.
@@ -265,10 +286,11 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 
 // facts is what the limits see of the request.
 func (s *Stream) facts(modelKnown bool) *limit.Request {
-	return &limit.Request{
+	s.limits = limit.Request{
 		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown,
 		Tokens: s.dialect != nil, Headers: &s.headers,
 	}
+	return &s.limits
 }
 
 // measured is facts with what the request is expected to use.
@@ -297,6 +319,9 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 func (s *Stream) bytes() int64 { return max(s.asked.Bytes, s.length, 0) }
 
 func contentLength(value string) int64 {
+	if value == "" {
+		return -1
+	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < 0 {
 		return -1

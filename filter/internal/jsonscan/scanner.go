@@ -132,7 +132,7 @@ func (s *Scanner) Write(p []byte) {
 
 // Close ends the document and says whether it was valid JSON.
 func (s *Scanner) Close() bool {
-	if s.state == stNumber {
+	if s.state == stNumber && s.depth == 0 { // inside a container it may have been cut off
 		s.endNumber()
 	}
 	if s.state != stDone {

@@ -82,6 +82,7 @@ func (t *Table) Period(now int64) uint32 { return uint32(now / t.lease) }
 // Page is a copy of one page. It belongs to the caller until Release.
 type Page struct {
 	index   uint32
+	name    string
 	version uint32
 	period  uint32
 	records []record
@@ -97,13 +98,14 @@ type record struct {
 func (t *Table) Load(subject Hash, now int64) (*Page, error) {
 	p := t.page()
 	p.index = subject.Page()
+	p.name = t.prefix + strconv.FormatUint(uint64(p.index), 36)
 	return p, t.Reload(p, now)
 }
 
 // Reload reads the page again, after a lost race.
 func (t *Table) Reload(p *Page, now int64) error {
 	p.records, p.version, p.period = p.records[:0], Create, t.Period(now)
-	value, version, found, err := t.store.Get(t.name(p.index))
+	value, version, found, err := t.store.Get(p.name)
 	if err != nil || !found {
 		return err
 	}
@@ -118,7 +120,7 @@ func (t *Table) Save(p *Page, now int64, changed ...uint64) (written bool, evict
 	p.forget(now)
 	evicted = p.evict(changed)
 	t.buffer = p.encode(t.buffer[:0])
-	written, err = t.store.Put(t.name(p.index), t.buffer, p.version)
+	written, err = t.store.Put(p.name, t.buffer, p.version)
 	return written, evicted, err
 }
 
@@ -132,10 +134,6 @@ func (t *Table) page() *Page {
 		return p
 	}
 	return &Page{}
-}
-
-func (t *Table) name(index uint32) string {
-	return t.prefix + strconv.FormatUint(uint64(index), 36)
 }
 
 // Index says which page it is.

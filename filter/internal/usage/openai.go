@@ -63,8 +63,13 @@ const (
 	oaReasoning
 	oaResponseModel
 	oaOutput
+	oaVendorUsage
+	oaVendorCached
+	oaVendorReasoning
 )
 
+// What servers compatible with OpenAI's put elsewhere is read where the standard place has nothing: Groq's x_groq.usage,
+// DeepSeek's prompt_cache_hit_tokens, and the counts that others leave directly in usage.
 var openAIResponse = jsonscan.Compile(
 	jsonscan.Path{ID: oaResponseModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: oaUsage, Path: "usage"},
@@ -73,6 +78,16 @@ var openAIResponse = jsonscan.Compile(
 	jsonscan.Path{ID: oaTotal, Path: "usage.total_tokens"},
 	jsonscan.Path{ID: oaCached, Path: "usage.prompt_tokens_details.cached_tokens"},
 	jsonscan.Path{ID: oaReasoning, Path: "usage.completion_tokens_details.reasoning_tokens"},
+	jsonscan.Path{ID: oaVendorCached, Path: "usage.prompt_cache_hit_tokens"},
+	jsonscan.Path{ID: oaVendorCached, Path: "usage.cached_tokens"},
+	jsonscan.Path{ID: oaVendorCached, Path: "usage.num_cached_tokens"},
+	jsonscan.Path{ID: oaVendorReasoning, Path: "usage.reasoning_tokens"},
+	jsonscan.Path{ID: oaVendorUsage, Path: "x_groq.usage"},
+	jsonscan.Path{ID: oaPrompt, Path: "x_groq.usage.prompt_tokens"},
+	jsonscan.Path{ID: oaCompletion, Path: "x_groq.usage.completion_tokens"},
+	jsonscan.Path{ID: oaTotal, Path: "x_groq.usage.total_tokens"},
+	jsonscan.Path{ID: oaCached, Path: "x_groq.usage.prompt_tokens_details.cached_tokens"},
+	jsonscan.Path{ID: oaReasoning, Path: "x_groq.usage.completion_tokens_details.reasoning_tokens"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.text"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.content"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.reasoning_content"},
@@ -86,26 +101,54 @@ func (openAI) responsePaths() *jsonscan.Node { return openAIResponse }
 func (o openAI) response(d *document, v value) {
 	switch v.id {
 	case oaResponseModel:
-		d.model = string(v.text)
-	case oaUsage: // an object begins, or null: either way an earlier one of the same document is forgotten
-		d.tokens = none
-		d.reported = v.kind == jsonscan.Object
-		if !o.Outputs() {
-			d.tokens.Completion = 0
+		if d.model == "" { // the first one stands; the others of a stream need no copy
+			d.model = string(v.text)
 		}
-	case oaPrompt:
-		d.tokens.Prompt = v.count()
-	case oaCompletion:
-		d.tokens.Completion = v.count()
-	case oaTotal:
-		d.tokens.Total = v.count()
-	case oaCached:
-		d.tokens.Cached = v.count()
-	case oaReasoning:
-		d.tokens.Reasoning = v.count()
+	case oaUsage:
+		o.begin(d, standardPlace)
+	case oaVendorUsage:
+		o.begin(d, vendorPlace)
 	case oaOutput:
 		if v.size > 0 {
 			d.outputs++
+		}
+	default:
+		d.reports[d.place].count(v.id, v.count())
+	}
+}
+
+// begin starts a report, be it null: an earlier one in the same place of the same document is forgotten.
+func (o openAI) begin(d *document, place int) {
+	d.place = place
+	d.reports[place] = report{Tokens: none}
+	if !o.Outputs() {
+		d.reports[place].Completion = 0
+	}
+}
+
+// count takes a count that is there. One of prompt, completion and total makes it a report.
+func (r *report) count(id int, n int64) {
+	if n == Absent {
+		return
+	}
+	switch id {
+	case oaPrompt:
+		r.Prompt, r.there = n, true
+	case oaCompletion:
+		r.Completion, r.there = n, true
+	case oaTotal:
+		r.Total, r.there = n, true
+	case oaCached:
+		r.Cached = n
+	case oaReasoning:
+		r.Reasoning = n
+	case oaVendorCached:
+		if r.Cached == Absent {
+			r.Cached = n
+		}
+	case oaVendorReasoning:
+		if r.Reasoning == Absent {
+			r.Reasoning = n
 		}
 	}
 }

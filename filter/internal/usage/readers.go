@@ -64,12 +64,14 @@ type ResponseReader struct {
 	scanner  jsonscan.Scanner
 	document document
 	response Response
+	standard bool // the report came from the standard place
 }
 
 // Reset makes the reader ready for a body: server-sent events if stream, else one JSON document.
 func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 	r.dialect, r.stream = dialect, stream
 	r.response = Response{Tokens: none}
+	r.document, r.standard = document{}, false
 	if stream {
 		r.framer.Reset((*eventHandler)(r))
 	}
@@ -78,7 +80,7 @@ func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	r.document = document{tokens: none}
+	r.document = document{model: r.document.model}
 	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
 }
 
@@ -109,14 +111,15 @@ func (r *ResponseReader) Response() Response { return r.response }
 
 // merge adds a finished document to the response.
 func (r *ResponseReader) merge() {
-	if r.document.model != "" && r.response.Model == "" {
-		r.response.Model = r.document.model
-	}
+	r.response.Model = r.document.model
 	if r.stream {
 		r.response.Outputs += r.document.outputs
 	}
-	if r.document.reported {
-		r.response.Tokens, r.response.Reported = r.document.tokens, true
+	for place := range r.document.reports {
+		if report := &r.document.reports[place]; report.there && (place == standardPlace || !r.standard) {
+			r.response.Tokens, r.response.Reported = report.Tokens, true
+			r.standard = place == standardPlace
+		}
 	}
 }
 

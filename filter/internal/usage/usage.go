@@ -81,8 +81,20 @@ type draft struct {
 
 // document collects one JSON response, or one event of a stream.
 type document struct {
-	model    string
-	tokens   Tokens
-	reported bool
-	outputs  int64
+	model   string    // of the whole response so far
+	reports [2]report // by place
+	place   int       // of the report being read
+	outputs int64
 }
+
+// report is one report of tokens.
+type report struct {
+	Tokens
+	there bool // it holds at least one of the prompt's, the completion's and the total count
+}
+
+// The places of a report. What stands in the standard one counts; a vendor's own is for want of it.
+const (
+	standardPlace = iota
+	vendorPlace
+)

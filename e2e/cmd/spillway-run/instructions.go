@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// What the simulator serves.
+const (
+	model        = "llama-3"
+	answerTokens = 76
+)
+
+// instructions are what is printed once all is running.
+func (s *settings) instructions() string {
+	name, server := model, "simulator"
+	note := fmt.Sprintf("an answer has %d", answerTokens)
+	outcome := "200 200 200 200 429"
+	if s.upstream != "" {
+		name, server = "MODEL", "server   "
+		note = "put a model of your server for MODEL"
+		outcome = "200 until 300 tokens are used, then 429"
+	}
+	return strings.NewReplacer(
+		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort),
+		"{kind}", server, "{server}", s.server(), "{note}", note, "{outcome}", outcome,
+		"{body}", `"model":"`+name+`","messages":[{"role":"user","content":"Hello"}]`,
+	).Replace(instructionsText)
+}
+
+const instructionsText = `
+  gateway      http://{gateway}   an OpenAI-compatible API, governed by Spillway
+  {kind}    http://{server}
+  Envoy admin  http://{admin}    metrics: /stats/prometheus
+
+Each x-user-id has 300 completion tokens an hour (envoy/standalone.yaml); {note}. In another terminal, try
+
+  # one answer
+  curl -i http://{gateway}/v1/chat/completions -H 'content-type: application/json' -H 'x-user-id: alice' \
+    -d '{{body}}'
+
+  # a stream
+  curl -N http://{gateway}/v1/chat/completions -H 'content-type: application/json' -H 'x-user-id: bob' \
+    -d '{"stream":true,{body}}'
+
+  # the limit: {outcome}
+  for i in 1 2 3 4 5; do
+    curl -s -o /dev/null -w '%{http_code} ' http://{gateway}/v1/chat/completions \
+      -H 'content-type: application/json' -H 'x-user-id: carol' -d '{{body}}'
+  done; echo
+
+Ctrl-C stops everything. The access log follows, one line for each request.
+
+`

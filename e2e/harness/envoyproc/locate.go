@@ -1,0 +1,99 @@
+// Package envoyproc runs a real Envoy with the compiled filter: it finds both, adapts a bootstrap file of this repository
+// to free ports and other settings without keeping a second copy of it, and supervises the process.
+//
+// It knows nothing of tests. Package harness builds on it for tests, and spillway-run for `make run`.
+package envoyproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// EnvoyVersion is the version of Envoy that the Makefile fetches when ENVOY names no other.
+const EnvoyVersion = "1.40.0"
+
+// module is the first line of the go.mod that marks the root of the repository.
+const module = "module github.com/spillway-proxy/spillway"
+
+// StandaloneYAML is the bootstrap that everything here starts from, relative to the root of the repository.
+const StandaloneYAML = "envoy/standalone.yaml"
+
+// Root returns the root of the repository: the nearest directory, from the working directory upwards, that holds its
+// go.mod.
+func Root() (string, error) {
+	start, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(text), module+"\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("find the repository: no directory above %q has a go.mod that starts with %q", start, module)
+		}
+	}
+}
+
+// LocateEnvoy returns the Envoy binary: ENVOY (a path, or a name on PATH), or else the one that `make envoy` put into the
+// cache. The error says what to run.
+func LocateEnvoy() (string, error) {
+	if name := os.Getenv("ENVOY"); name != "" {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("ENVOY=%q is not a program that can be run (unset it to use the one of `make envoy`): %w", name, err)
+		}
+		return filepath.Abs(path)
+	}
+	cache := os.Getenv("XDG_CACHE_HOME") // as the Makefile has it, on every system
+	if cache == "" {
+		cache = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
+	path := filepath.Join(cache, "spillway", "envoy-"+EnvoyVersion, "envoy", "_bin", "envoy")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no Envoy at %q: run `make envoy` to fetch it, or set ENVOY to one you have", path)
+	}
+	return path, nil
+}
+
+// LocateWasm returns the compiled filter: SPILLWAY_WASM, or else build/spillway.wasm. The error says what to run.
+func LocateWasm() (string, error) {
+	return locateBuild("SPILLWAY_WASM", "spillway.wasm", "make wasm")
+}
+
+// LocateTrapWasm returns the filter built with a deliberate trap: SPILLWAY_TRAP_WASM, or else build/spillway-trap.wasm.
+// The error says what to run.
+func LocateTrapWasm() (string, error) {
+	return locateBuild("SPILLWAY_TRAP_WASM", "spillway-trap.wasm", "make wasm-trap")
+}
+
+// Locate returns the Envoy binary and the compiled filter; the error names everything that is missing.
+func Locate() (envoy, wasm string, err error) {
+	envoy, envoyErr := LocateEnvoy()
+	wasm, wasmErr := LocateWasm()
+	return envoy, wasm, errors.Join(envoyErr, wasmErr)
+}
+
+func locateBuild(variable, file, command string) (string, error) {
+	path, origin := os.Getenv(variable), variable
+	if path == "" {
+		root, err := Root()
+		if err != nil {
+			return "", err
+		}
+		path, origin = filepath.Join(root, "build", file), "the default of "+variable
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", origin, err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no compiled filter at %q (%s): run `%s`", path, origin, command)
+	}
+	return path, nil
+}

@@ -1,0 +1,30 @@
+package envoyproc
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What is missing is never skipped: the error says which make target provides it.
+func TestLocateSaysWhatToRun(t *testing.T) {
+	empty := t.TempDir()
+	t.Setenv("ENVOY", "")
+	t.Setenv("XDG_CACHE_HOME", empty)
+	t.Setenv("SPILLWAY_WASM", filepath.Join(empty, "a.wasm"))
+	t.Setenv("SPILLWAY_TRAP_WASM", filepath.Join(empty, "b.wasm"))
+
+	_, _, err := Locate()
+	for _, want := range []string{"make envoy", "make wasm"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Locate: error %v, want one that says %q", err, want)
+		}
+	}
+	if _, err := LocateTrapWasm(); err == nil || !strings.Contains(err.Error(), "make wasm-trap") {
+		t.Errorf("LocateTrapWasm: error %v, want one that says %q", err, "make wasm-trap")
+	}
+	t.Setenv("ENVOY", filepath.Join(empty, "envoy"))
+	if _, err := LocateEnvoy(); err == nil || !strings.Contains(err.Error(), "ENVOY=") {
+		t.Errorf("LocateEnvoy: error %v, want one that names the variable", err)
+	}
+}

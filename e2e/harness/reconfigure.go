@@ -1,0 +1,127 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+)
+
+const (
+	statUpdated  = "listener_manager.lds.update_success"
+	statRejected = "listener_manager.lds.update_rejected"
+)
+
+// Reconfigure replaces the filter's configuration while Envoy runs, and waits until Envoy has taken or refused it. A
+// refusal is returned as an error with Envoy's log lines about it; the configuration before stays in force.
+//
+// After a success every new connection is under the new configuration; those open before are drained, and Client lets go
+// of its own. A stream that still runs goes on under the old one, for Options.DrainTime.
+func (e *Envoy) Reconfigure(config string) error {
+	e.t.Helper()
+	return e.ReplaceListeners(func(listeners []map[string]any) {
+		setPluginConfig(e.t.Fatalf, listeners, pluginConfig(config, e.hold))
+	})
+}
+
+// ReplaceListeners is Reconfigure for any change of the listeners.
+func (e *Envoy) ReplaceListeners(change func(listeners []map[string]any)) error {
+	e.t.Helper()
+	before := e.listeners
+	e.listeners = deepCopy(before)
+	change(e.listeners)
+
+	logged, updated, rejected := len(e.Logs()), e.stat(statUpdated), e.stat(statRejected)
+	e.writeListeners()
+	Await(e.t, startTimeout, "Envoy takes or refuses its new listeners", func() bool {
+		return e.stat(statUpdated) > updated || e.stat(statRejected) > rejected
+	})
+	if e.stat(statRejected) > rejected {
+		e.listeners = before
+		return fmt.Errorf("the configuration was refused by Envoy:\n%s", e.rejection(logged))
+	}
+	e.Client.CloseIdleConnections()
+	// Envoy counts a success before its workers have switched; it removes the old listener on the workers, so when none
+	// is left to drain they have. A test that asked for a long drain has streams to watch, and is not kept waiting.
+	if e.drain <= 2*time.Second {
+		Await(e.t, startTimeout, "the old listeners are drained", func() bool {
+			return e.stat("listener_manager.total_filter_chains_draining") == 0 &&
+				e.stat("listener_manager.total_listeners_draining") == 0 &&
+				e.stat("listener_manager.total_listeners_warming") == 0
+		})
+	}
+	return nil
+}
+
+func (e *Envoy) writeListeners() {
+	e.t.Helper()
+	e.version++
+	text, err := envoyproc.Resources(strconv.Itoa(e.version), e.listeners)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.write("lds.json", text)
+}
+
+// refusalLine marks what Envoy and the filter log about a refused configuration.
+var refusalLine = regexp.MustCompile(`\[(warning|error|critical)\]`)
+
+// rejection returns the log lines about a refusal, from an offset of the log on.
+func (e *Envoy) rejection(from int) string {
+	var lines []string
+	for line := range strings.Lines(e.Logs()[from:]) {
+		if len(lines) > 0 && !strings.HasPrefix(line, "[") || refusalLine.MatchString(line) {
+			lines = append(lines, line) // with the lines that continue one
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func setPluginConfig(fatalf func(string, ...any), listeners []map[string]any, config string) {
+	found := false
+	visit(listeners, func(object map[string]any) {
+		if object["name"] != envoyproc.WasmFilter {
+			return
+		}
+		if configuration, ok := object["configuration"].(map[string]any); ok {
+			configuration["value"], found = config, true
+		}
+	})
+	if !found {
+		fatalf("no listener has the filter %q: nothing to reconfigure", envoyproc.WasmFilter)
+	}
+}
+
+// visit calls f with every object inside node.
+func visit(node any, f func(map[string]any)) {
+	switch node := node.(type) {
+	case map[string]any:
+		f(node)
+		for _, value := range node {
+			visit(value, f)
+		}
+	case []any:
+		for _, value := range node {
+			visit(value, f)
+		}
+	case []map[string]any:
+		for _, value := range node {
+			visit(value, f)
+		}
+	}
+}
+
+func deepCopy(listeners []map[string]any) (copied []map[string]any) {
+	text, err := json.Marshal(listeners)
+	if err == nil {
+		err = json.Unmarshal(text, &copied)
+	}
+	if err != nil {
+		panic(err) // they came from JSON
+	}
+	return copied
+}

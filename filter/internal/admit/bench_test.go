@@ -1,0 +1,61 @@
+package admit
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// BenchmarkRequest leads one request through the engine, the host's part left out.
+func BenchmarkRequest(b *testing.B) {
+	const limits = `{"requestHold":"stopIteration","limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":1000000000,"window":"1h"}]}`
+	body := []byte(`{"model":"mock","max_tokens":100,"messages":[{"role":"user","content":"` + strings.Repeat("lorem ipsum ", 40) + `"}]}`)
+	json := []byte(`{"id":"x","object":"chat.completion","model":"mock","choices":[{"index":0,"message":{"role":"assistant","content":"` +
+		strings.Repeat("token ", 76) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":26,"completion_tokens":76,"total_tokens":102}}`)
+	event := []byte(`data: {"id":"x","object":"chat.completion.chunk","model":"mock","choices":[{"index":0,"delta":{"content":"token"},"finish_reason":null}]}` + "\n\n")
+	request := [][2]string{
+		{":authority", "example.com"}, {":path", "/v1/chat/completions"}, {":method", "POST"}, {":scheme", "http"},
+		{"user-agent", "bench"}, {"content-type", "application/json"}, {"x-user-id", "one"}, {"x-request-id", "1234"},
+	}
+	response := [][2]string{{":status", "200"}, {"content-type", "application/json"}, {"server", "x"}, {"date", "today"}}
+	stream := [][2]string{{":status", "200"}, {"content-type", "text/event-stream"}, {"server", "x"}, {"date", "today"}}
+
+	for name, configuration := range map[string]string{"no limits": `{}`, "one limit": limits} {
+		for _, sse := range []bool{false, true} {
+			kind := "JSON"
+			if sse {
+				kind = "SSE of 50 events"
+			}
+			b.Run(name+", "+kind, func(b *testing.B) {
+				cfg, err := config.Parse([]byte(configuration))
+				if err != nil {
+					b.Fatal(err)
+				}
+				e, err := New(cfg, table.NewMemory(), new(estimate.Learned), make([]byte, 16))
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for now := int64(1); b.Loop(); now += 1e6 {
+					s := new(Stream)
+					e.RequestHeaders(s, now, request, false)
+					e.RequestBody(s, now, body, len(body), true)
+					if sse {
+						e.ResponseHeaders(s, now, stream, false)
+						for range 50 {
+							e.ResponseBody(s, now, event, false)
+						}
+						e.ResponseBody(s, now, nil, true)
+					} else {
+						e.ResponseHeaders(s, now, response, false)
+						e.ResponseBody(s, now, json, true)
+					}
+					e.Done(s, now)
+				}
+			})
+		}
+	}
+}
