@@ -85,7 +85,7 @@ fmt: ## Format the Go code
 
 .PHONY: schema
 schema: ## Generate the configuration's JSON Schema
-	@go run ./config/schema
+	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
 
 .PHONY: clean
 clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)

@@ -130,7 +130,7 @@ func (p *PriorityRule) fields() []field {
 		object("match", part{
 			strs("tenants", &p.Tenants, nil, globs, "Globs of tenants; empty matches all."),
 			strs("users", &p.Users, nil, globs, "Globs of users; empty matches all."),
-			strs("keys", &p.Keys, nil, globs, "Globs of API keys, as identified (hashed by default); empty matches all."),
+			strs("keys", &p.Keys, nil, globs, "Globs of API keys as clients send them, without \"Bearer \": a prefix such as sk-batch-* is enough. Empty matches all."),
 		}, "Whom the rule is for. All of the given lists must match; none given is everyone."),
 		maybePriority("set", &p.Set, "Their priority, whatever the client asks for. Give either set or max."),
 		maybePriority("max", &p.Max, "The highest priority that they can ask for. Give either set or max."),

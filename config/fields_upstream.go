@@ -62,22 +62,22 @@ func (w *waits) fields() []field {
 	return []field{wait(Urgent, time.Minute), wait(High, time.Minute), wait(Normal, time.Minute), wait(Low, 2*time.Second)}
 }
 
-func (r *Retreat) fields() []field {
+func (t *Retreat) fields() []field {
 	return []field{
-		enum("mode", &r.Mode, Enforce, modes, modeDoc),
-		duration("window", &r.Window, time.Minute, time.Second, time.Hour, "Time over which the share of 429 is measured."),
-		float("threshold", &r.Threshold, 0.05, someShare, "Share of 429 at which the budget is lowered."),
-		float("factor", &r.Factor, 0.75, properPart, "What the budget is multiplied by when it is lowered."),
-		derived(integer("minRequests", &r.MinRequests, 0, 1, maxCount,
+		enum("mode", &t.Mode, Enforce, modes, modeDoc),
+		duration("window", &t.Window, time.Minute, time.Second, time.Hour, "Time over which the share of 429 is measured."),
+		float("threshold", &t.Threshold, 0.05, someShare, "Share of 429 at which the budget is lowered."),
+		float("factor", &t.Factor, 0.75, properPart, "What the budget is multiplied by when it is lowered."),
+		derived(integer("minRequests", &t.MinRequests, 0, 1, maxCount,
 			"Requests per budget window that it is never lowered below; at most budget.requests. "+
 				"Default: 5, or budget.requests if that is less.")),
-		integer("minSamples", &r.MinSamples, 10, 1, maxCount, "Answers in the window below which the share isn't judged."),
-		duration("every", &r.Every, 5*time.Second, 100*time.Millisecond, time.Hour,
+		integer("minSamples", &t.MinSamples, 10, 1, maxCount, "Answers in the window below which the share isn't judged."),
+		duration("every", &t.Every, 5*time.Second, 100*time.Millisecond, time.Hour,
 			"Time between two evaluations, with one step each at most; at most window."),
-		duration("recoverWindow", &r.RecoverWindow, 2*time.Minute, time.Second, day,
+		duration("recoverWindow", &t.RecoverWindow, 2*time.Minute, time.Second, day,
 			"Time below recoverThreshold after which the budget is raised again."),
-		float("recoverThreshold", &r.RecoverThreshold, 0.02, share, "Share of 429 that counts as recovered; below threshold."),
-		integer("recoverStep", &r.RecoverStep, 2, 1, maxCount, "Requests per budget window by which it is raised each step."),
+		float("recoverThreshold", &t.RecoverThreshold, 0.02, share, "Share of 429 that counts as recovered; below threshold."),
+		integer("recoverStep", &t.RecoverStep, 2, 1, maxCount, "Requests per budget window by which it is raised each step."),
 	}
 }
 

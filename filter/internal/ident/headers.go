@@ -84,13 +84,23 @@ func newSource(p *Picker, c config.Source) source {
 	return s
 }
 
+// credential takes the scheme off an Authorization header (RFC 6750), so that a key is the same subject whichever header
+// it comes in.
+func credential(name, value string) string {
+	const scheme = "bearer "
+	if name == "authorization" && len(value) > len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
+		return strings.TrimSpace(value[len(scheme):])
+	}
+	return value
+}
+
 // read gives the first of the headers that is present and not blank.
 func (s *source) read(h *Headers) (value string, repeated string) {
 	for i, slot := range s.slots {
 		if h.Repeated(slot) {
 			return "", s.names[i]
 		}
-		if v := strings.TrimSpace(h.Get(slot)); v != "" {
+		if v := credential(s.names[i], strings.TrimSpace(h.Get(slot))); v != "" {
 			return v, ""
 		}
 	}

@@ -7,8 +7,8 @@
 // reservations (Renew); what a dead worker reserved is forgotten after at most two periods (see package bucket).
 //
 // Bound: at every moment the use of a bucket is at most its burst plus one settlement for each request in flight when
-// the last one was admitted; with strict admission, and requests that state their output bound and keep to it, it never
-// passes the burst.
+// the last one was admitted. With strict admission and requests that state their output bound, a limit of completion
+// tokens never passes its burst; where prompts count too, it can pass it by what their estimates fell short.
 //
 // Ownership: a Charge belongs to its request, and is settled exactly once. The buckets belong to everyone: each change
 // is a compare-and-swap of a page, repeated when another worker was first. Limits whose buckets lie in different pages

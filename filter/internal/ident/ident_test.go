@@ -1,0 +1,259 @@
+package ident
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// sum stands in for the keyed hash.
+func sum(b []byte) uint64 {
+	n := uint64(7)
+	for _, c := range b {
+		n = n*31 + uint64(c)
+	}
+	return n
+}
+
+// read reads the caller of a request with the headers, as the configuration says.
+func read(t *testing.T, configuration string, needs []string, headers ...[2]string) (Caller, *Refusal) {
+	t.Helper()
+	cfg, err := config.Parse([]byte(configuration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var picker Picker
+	identity := New(cfg, &picker, sum, needs)
+	var picked Headers
+	picker.Pick(headers, &picked)
+	return identity.Read(&picked)
+}
+
+func TestCallersAreReadFromTheirHeaders(t *testing.T) {
+	const standard = `{}`
+	tests := []struct {
+		name, configuration string
+		headers             [][2]string
+		want                Caller
+	}{
+		{"user and tenant", standard, [][2]string{{"x-user-id", "alice"}, {"x-tenant-id", "acme"}},
+			Caller{User: "alice", Tenant: "acme", Key: "anonymous", Priority: config.Normal}},
+		{"nobody", standard, nil, Caller{User: "anonymous", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+		{"blanks are nobody", standard, [][2]string{{"x-user-id", " \t"}},
+			Caller{User: "anonymous", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+		{"white space around a value is no part of it", standard, [][2]string{{"x-user-id", " alice "}},
+			Caller{User: "alice", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+		{"missing ones have the name that was given", `{"identity":{"missing":"nobody"}}`, nil,
+			Caller{User: "nobody", Tenant: "nobody", Key: "nobody", Priority: config.Normal}},
+		{"the first header present counts", `{"identity":{"user":{"headers":["x-a","x-b","x-c"]}}}`,
+			[][2]string{{"x-c", "c"}, {"x-b", "b"}, {"x-a", ""}},
+			Caller{User: "b", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+		{"names may be configured in capitals", `{"identity":{"user":{"headers":["X-User"]}}}`, [][2]string{{"x-user", "alice"}},
+			Caller{User: "alice", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+		{"one header may be two parts", `{"identity":{"user":{"headers":["x-a"]},"tenant":{"headers":["x-a"]}}}`, [][2]string{{"x-a", "both"}},
+			Caller{User: "both", Tenant: "both", Key: "anonymous", Priority: config.Normal}},
+		{"other headers are nothing", standard, [][2]string{{"x-user", "alice"}, {"cookie", "x-user-id=eve"}},
+			Caller{User: "anonymous", Tenant: "anonymous", Key: "anonymous", Priority: config.Normal}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, refusal := read(t, test.configuration, nil, test.headers...)
+			if refusal != nil || got != test.want {
+				t.Errorf("got %+v, %+v, want %+v", got, refusal, test.want)
+			}
+		})
+	}
+}
+
+func TestHeadersOfAnIdentityMustNotBeRepeated(t *testing.T) {
+	const two = `{"identity":{"user":{"headers":["x-a","x-b"]}}}`
+	tests := []struct {
+		name          string
+		configuration string
+		headers       [][2]string
+		want          string // the header to blame
+	}{
+		{"twice the same", `{}`, [][2]string{{"x-user-id", "alice"}, {"x-user-id", "alice"}}, "x-user-id"},
+		{"twice, once blank", `{}`, [][2]string{{"x-user-id", ""}, {"x-user-id", "alice"}}, "x-user-id"},
+		{"three hundred times", `{}`, repeat([2]string{"x-tenant-id", "acme"}, 300), "x-tenant-id"},
+		{"a key", `{}`, [][2]string{{"authorization", "a"}, {"authorization", "b"}}, "authorization"},
+		{"a second choice, where the first is missing", two, [][2]string{{"x-b", "b"}, {"x-b", "b"}}, "x-b"},
+		{"a second choice, where the first is there", two, [][2]string{{"x-b", "b"}, {"x-b", "b"}, {"x-a", "a"}}, ""},
+		{"a header that is no identity", `{}`, [][2]string{{"cookie", "a"}, {"cookie", "b"}}, ""},
+		{"the priority", `{}`, [][2]string{{"x-priority", "low"}, {"x-priority", "high"}}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, refusal := read(t, test.configuration, nil, test.headers...)
+			if test.want == "" {
+				if refusal != nil {
+					t.Errorf("refused: %+v", *refusal)
+				}
+				return
+			}
+			if refusal == nil || *refusal != (Refusal{Reason: "repeated_header", Header: test.want}) {
+				t.Errorf("got %+v", refusal)
+			}
+		})
+	}
+}
+
+func repeat(header [2]string, n int) (all [][2]string) {
+	for range n {
+		all = append(all, header)
+	}
+	return all
+}
+
+func TestAMissingIdentityIsRefusedOnlyWhereItIsNeeded(t *testing.T) {
+	const reject = `{"identity":{"missing":"reject"}}`
+	all := [][2]string{{"x-user-id", "u"}, {"x-tenant-id", "t"}, {"x-api-key", "k"}}
+	tests := []struct {
+		name, configuration string
+		needs               []string
+		headers             [][2]string
+		want                string
+	}{
+		{"nothing is needed", reject, nil, nil, ""},
+		{"other things are needed", reject, []string{"model", "priority", "header:x-user-id"}, nil, ""},
+		{"the user is needed", reject, []string{"model", "user"}, all[1:], "x-user-id"},
+		{"the tenant is needed", reject, []string{"tenant"}, all[:1], "x-tenant-id"},
+		{"the key is needed", reject, []string{"key"}, all[:2], "authorization"},
+		{"a blank is missing", reject, []string{"user"}, [][2]string{{"x-user-id", " "}}, "x-user-id"},
+		{"all is needed and there", reject, []string{"user", "tenant", "key", "user"}, all, ""},
+		{"needed, but anonymous will do", `{}`, []string{"user", "tenant", "key"}, nil, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, refusal := read(t, test.configuration, test.needs, test.headers...)
+			if test.want == "" {
+				if refusal != nil {
+					t.Errorf("refused: %+v", *refusal)
+				}
+				return
+			}
+			if refusal == nil || *refusal != (Refusal{Reason: "missing", Header: test.want, Missing: true}) {
+				t.Errorf("got %+v", refusal)
+			}
+		})
+	}
+}
+
+// In shadow mode a refused request goes on: it is then judged as if what is wrong with it were absent.
+func TestACallerThatIsRefusedIsStillRead(t *testing.T) {
+	const configuration = `{"identity":{"missing":"reject","user":{"headers":["x-user-id"],"hash":true}},"priority":{"default":"high"}}`
+	for name, headers := range map[string][][2]string{
+		"a part is missing":     {{"x-user-id", "secret"}},
+		"a header is repeated":  {{"x-user-id", "secret"}, {"x-tenant-id", "a"}, {"x-tenant-id", "b"}},
+		"the last is repeated":  {{"x-user-id", "secret"}, {"x-tenant-id", "t"}, {"authorization", "a"}, {"authorization", "b"}},
+		"the first is repeated": {{"x-user-id", "a"}, {"x-user-id", "b"}, {"x-tenant-id", "t"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, refusal := read(t, configuration, []string{"tenant"}, headers...)
+			if refusal == nil {
+				t.Fatal("not refused")
+			}
+			if got.Priority != config.High {
+				t.Errorf("priority %v", got.Priority)
+			}
+			if strings.Contains(got.User, "secret") || got.User == "" || got.Tenant == "" || got.Key == "" {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestAHashedValueIsNeverShown(t *testing.T) {
+	const value = "sk-secret-value"
+	got, _ := read(t, `{"identity":{"user":{"headers":["x-user-id"],"hash":true}}}`, nil,
+		[2]string{"x-api-key", value}, [2]string{"x-user-id", value})
+	other, _ := read(t, `{}`, nil, [2]string{"api-key", "another"})
+	for _, shown := range []string{got.Key, got.User} {
+		if strings.Contains(shown, "secret") || !strings.HasPrefix(shown, "#") || len(shown) < 2 {
+			t.Errorf("shown as %q", shown)
+		}
+	}
+	if got.Key == other.Key {
+		t.Error("two keys are one")
+	}
+}
+
+// The scheme is no part of a key, nor is the header that it comes in.
+func TestAKeyIsTheSameInWhicheverHeader(t *testing.T) {
+	want, _ := read(t, `{}`, nil, [2]string{"x-api-key", "k1"})
+	for name, header := range map[string][2]string{
+		"bearer":              {"authorization", "Bearer k1"},
+		"bearer, other case":  {"authorization", "bearer  k1"},
+		"without a scheme":    {"authorization", "k1"},
+		"another header":      {"api-key", "k1"},
+		"white space goes":    {"x-api-key", " k1 "},
+		"another key differs": {"authorization", "Bearer k2"},
+	} {
+		got, _ := read(t, `{}`, nil, header)
+		if same := got.Key == want.Key; same != (header[1] != "Bearer k2") {
+			t.Errorf("%s: %q and %q", name, got.Key, want.Key)
+		}
+	}
+}
+
+func TestPriorities(t *testing.T) {
+	const rules = `{"priority":{"default":"normal","rules":[
+		{"match":{"tenants":["batch-*"]},"max":"low"},
+		{"match":{"users":["oncall"]},"set":"urgent"},
+		{"match":{"keys":["sk-slow*"],"tenants":["acme"]},"set":"low"},
+		{"match":{"tenants":["*"]},"max":"high"}]}}`
+	tests := []struct {
+		name, configuration, claimed string
+		headers                      [][2]string
+		want                         config.Priority
+	}{
+		{"claimed in capitals", `{}`, "URGENT", nil, config.Urgent},
+		{"claimed in small letters, with blanks", `{}`, " low ", nil, config.Low},
+		{"medium is normal", `{"priority":{"default":"low"}}`, "Medium", nil, config.Normal},
+		{"unknown is the default", `{"priority":{"default":"high"}}`, "vip", nil, config.High},
+		{"absent is the default", `{"priority":{"default":"low"}}`, "", nil, config.Low},
+		{"another header", `{"priority":{"header":"x-rank"}}`, "", [][2]string{{"x-rank", "high"}}, config.High},
+		{"the client is ignored", `{"priority":{"header":""}}`, "urgent", nil, config.Normal},
+		{"a cap lowers", rules, "urgent", [][2]string{{"x-tenant-id", "batch-7"}}, config.Low},
+		{"a cap does not raise", rules, "low", [][2]string{{"x-tenant-id", "acme"}}, config.Low},
+		{"the cap of everyone else", rules, "urgent", [][2]string{{"x-tenant-id", "acme"}}, config.High},
+		{"everyone includes those without a name", rules, "urgent", nil, config.High},
+		{"set raises", rules, "low", [][2]string{{"x-user-id", "oncall"}}, config.Urgent},
+		{"the first match wins", rules, "", [][2]string{{"x-user-id", "oncall"}, {"x-tenant-id", "batch-7"}}, config.Low},
+		{"a key is matched before it is hashed", rules, "high", [][2]string{{"x-api-key", "sk-slow1"}, {"x-tenant-id", "acme"}}, config.Low},
+		{"all parts of a rule must match", rules, "high", [][2]string{{"x-api-key", "sk-slow1"}, {"x-tenant-id", "else"}}, config.High},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			headers := test.headers
+			if test.claimed != "" {
+				headers = append(headers, [2]string{"x-priority", test.claimed})
+			}
+			got, refusal := read(t, test.configuration, nil, headers...)
+			if refusal != nil || got.Priority != test.want {
+				t.Errorf("got %v, %+v, want %v", got.Priority, refusal, test.want)
+			}
+		})
+	}
+}
+
+func TestHeadersArePickedOnce(t *testing.T) {
+	var picker Picker
+	a, again, b := picker.Want("a"), picker.Want("a"), picker.Want("b")
+	if a != again || a == b {
+		t.Errorf("slots %d, %d, %d", a, again, b)
+	}
+	var h Headers
+	if h.Get(b) != "" || h.Repeated(b) {
+		t.Error("headers that were never picked hold something")
+	}
+	picker.Pick([][2]string{{"b", "1"}, {"c", "2"}, {"b", "3"}}, &h)
+	if h.Get(a) != "" || h.Repeated(a) || h.Get(b) != "1" || !h.Repeated(b) {
+		t.Errorf("%+v", h)
+	}
+	picker.Pick([][2]string{{"a", "4"}}, &h)
+	if h.Get(a) != "4" || h.Get(b) != "" || h.Repeated(b) {
+		t.Errorf("the second time: %+v", h)
+	}
+}
