@@ -30,7 +30,10 @@ func (s *stream) event(callback string, handle func(now int64) *admit.Step) (act
 	if s.broken {
 		return types.ActionContinue
 	}
-	defer s.plugin.recovered(callback, func() { s.broken, action = true, types.ActionContinue })
+	defer s.plugin.recovered(callback, func() {
+		s.broken, action = true, types.ActionContinue
+		s.state.Fault()
+	})
 	action = s.plugin.carryOut(handle(monotonic()))
 	s.plugin.wantTick()
 	return action
@@ -83,7 +86,7 @@ func (s *stream) OnHttpRequestTrailers(int) types.Action {
 
 // OnHttpResponseHeaders implements types.HttpContext.
 func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
-	if !s.begun || s.state.Refused() {
+	if !s.begun || s.state.Ended() {
 		return types.ActionContinue // an answer of ours, or of the proxy itself to a request we never saw
 	}
 	return s.event("response_headers", func(now int64) *admit.Step {
@@ -97,7 +100,7 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 
 // OnHttpResponseBody implements types.HttpContext. Responses are never paused, so size is that of the new piece.
 func (s *stream) OnHttpResponseBody(size int, end bool) types.Action {
-	if !s.begun || s.state.Refused() || !end && !s.state.ReadingResponse() {
+	if !s.begun || s.state.Ended() || !end && !s.state.ReadingResponse() {
 		return types.ActionContinue
 	}
 	return s.event("response_body", func(now int64) *admit.Step {

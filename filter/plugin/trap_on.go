@@ -2,6 +2,8 @@
 
 package plugin
 
+import "runtime/debug"
+
 // trap kills the VM, or panics, when a request says so: the build tag spillway_trap makes a module to test what
 // happens then.
 func trap(headers [][2]string) {
@@ -13,6 +15,7 @@ func trap(headers [][2]string) {
 			var list []int
 			_ = list[len(headers)]
 		}
+		debug.SetMaxStack(1 << 20) // the same death as with the 250 MB that a stack may have, but at once
 		recurse(1)
 	}
 }

@@ -20,8 +20,8 @@
 // # The worst moments
 //
 // The stream dies: Done settles. The worker dies: its reservations are forgotten after two lease periods (package
-// bucket). The host never delivers the body of a held request: Tick lets it go on after guard, decided on its headers,
-// counted and logged. The body is garbage or too large: estimates apply. The store fails: the request passes, counted as
+// bucket). The host never delivers the body of a held request: Tick lets it go on after guard, as if nothing could be held;
+// it is counted and logged, and after giveUp of them nothing is held any more. The body is garbage or too large: estimates apply. The store fails: the request passes, counted as
 // an error. Time is monotonic and comes in with every event.
 package admit
 
@@ -47,8 +47,10 @@ const (
 
 	// guard is how long a request is held for a body that does not come, until the host is known to deliver bodies.
 	guard = 2 * second
-	// giveUp is how many requests have to be let go by the guard before holding is given up.
+	// giveUp is how many bodies the host has to keep back before holding is given up.
 	giveUp = 3
+	// atOnce is how soon after a hold is let go a body comes that was kept back by the host.
+	atOnce = 50 * millisecond
 )
 
 // Engine is one configuration at work in one worker.
@@ -66,10 +68,10 @@ type Engine struct {
 	scratch    []byte
 	labels     map[string]string // model → metric label, for the models seen; bounded
 
-	holding   map[*Stream]struct{} // held at the headers, no body yet
-	reserving map[*Stream]struct{} // admitted with charges
-	delivers  bool                 // the host has delivered a body while headers were held
-	letGo     int                  // requests the guard had to let go
+	holding     map[*Stream]struct{} // held at the headers, no body yet
+	reserving   map[*Stream]struct{} // admitted with charges
+	delivers    bool                 // the host has delivered a body while headers were held
+	undelivered int                  // bodies the host has kept back
 }
 
 // slots are the headers that the engine itself reads.
@@ -135,24 +137,42 @@ func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
 		return
 	}
 	for s := range e.holding {
-		if now-s.since < guard {
-			continue
+		if now-s.since >= guard {
+			s.step.reset()
+			e.letGo(s, now)
+			do(s, &s.step)
 		}
-		s.step.reset()
-		e.letGo++
-		s.step.count(Errors, 1, "body_not_delivered")
-		s.step.warn("a request held at its headers got no body from the host within 2s: set allow_on_headers_stop_iteration: true" +
-			" in the Wasm filter's configuration, or requestHold to bufferFilter or none; decided on its headers")
-		s.step.Resume = true
-		e.decide(s, now)
-		do(s, &s.step)
 	}
 }
 
-// holdsHeaders says whether undecided requests are held at their headers. A host that has shown that it does not deliver
-// bodies meanwhile is taken for one that can't hold.
+// letGo ends a hold whose body has not come: the host may not deliver it, or the client is slow. It is decided on its
+// headers if its limits allow that, else when the body is complete, as where nothing can be held. Which of the two it is
+// shows at once (deliveredLate).
+func (e *Engine) letGo(s *Stream, now int64) {
+	delete(e.holding, s)
+	s.released = now
+	s.step.Resume = true
+	if e.limits.Timing(s.facts(false)) != limit.AtBody {
+		e.decide(s, now)
+	}
+}
+
+// deliveredLate takes the first piece of a body whose hold was let go. A host that keeps bodies back from held requests
+// has it at hand, and gives it in the moment of letting go; a slow client's comes at some other time.
+func (e *Engine) deliveredLate(s *Stream, now int64) {
+	if now-s.released < atOnce {
+		e.undelivered++
+		s.step.count(Errors, 1, "body_not_delivered")
+		s.step.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
+			" filter's configuration, or requestHold to bufferFilter or none")
+	}
+	s.released = 0
+}
+
+// holdsHeaders says whether undecided requests are held at their headers. A host that has shown that it keeps
+// bodies back is taken for one that can't hold.
 func (e *Engine) holdsHeaders() bool {
-	return e.cfg.RequestHold == config.HoldStopIteration && (e.delivers || e.letGo < giveUp)
+	return e.cfg.RequestHold == config.HoldStopIteration && (e.delivers || e.undelivered < giveUp)
 }
 
 // canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/".

@@ -19,6 +19,8 @@ type Stream struct {
 	headers ident.Headers
 	since   int64 // when the request's headers came
 
+	released int64 // when it was let go without its body; 0: it was not
+
 	dialect   usage.Dialect // nil: bodies are not read
 	operation string
 	caller    ident.Caller
@@ -30,6 +32,7 @@ type Stream struct {
 	model     string // canonical
 	estimate  limit.Estimate
 	hashes    [2]uint64 // of the model, and of model and subject, for learning
+	guessed   [2]uint64 // the same as it was when the request was decided, maybe without its model
 
 	phase    phase
 	limits   limit.Request
@@ -38,6 +41,7 @@ type Stream struct {
 	decision string
 	gate     string
 	counted  bool // in the requests metric
+	fault    bool
 
 	responding bool // response headers came
 	status     int
@@ -47,6 +51,7 @@ type Stream struct {
 	published  int64 // completion tokens in the filter state
 	first      int64 // time of the first output event; 0: none yet
 	last       int64 // time of the last one
+	outputs    int64 // output events so far
 }
 
 type phase uint8
@@ -65,6 +70,7 @@ func (s *Stream) Reset(id uint32) {
 		ID: id, step: s.step, headers: s.headers,
 		request: s.request, response: s.response, charges: s.charges[:0],
 	}
+	s.caller.Priority = config.Normal
 }
 
 // The decisions, as the record has them.
@@ -73,6 +79,7 @@ const (
 	shadowed  = "SHADOW"
 	rejected  = "REJECTED"
 	cancelled = "CANCELLED" // the client left before it was decided
+	faulted   = "FAULT"     // passed undecided, for a fault of ours
 )
 
 // RequestHeaders takes a request's headers; end says that no body follows.
@@ -127,10 +134,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 // says that it is of no interest.
 func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
 	s.step.reset()
-	if _, held := e.holding[s]; held {
-		delete(e.holding, s)
-		e.delivers = true
-	}
+	e.delivered(s, now)
 	if s.reading {
 		s.request.Write(piece)
 		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) {
@@ -151,15 +155,29 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 	return &s.step
 }
 
+// delivered takes note of how the host brings the body of a held request.
+func (e *Engine) delivered(s *Stream, now int64) {
+	if _, held := e.holding[s]; held {
+		delete(e.holding, s)
+		e.delivers = true
+	}
+	if s.released != 0 {
+		e.deliveredLate(s, now)
+	}
+}
+
 // RequestTrailers takes the end of a request whose body is followed by trailers.
 func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 	s.step.reset()
-	delete(e.holding, s)
+	e.delivered(s, now)
 	if s.reading {
 		e.bodyEnded(s, now)
 	}
 	return &s.step
 }
+
+// Fault says that the binding failed on the stream and lets it pass from here on.
+func (s *Stream) Fault() { s.fault = true }
 
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.phase == stRefused }
@@ -205,6 +223,7 @@ func (e *Engine) identify(s *Stream) {
 func (e *Engine) decide(s *Stream, now int64) {
 	delete(e.holding, s)
 	e.identify(s)
+	s.guessed = s.hashes
 	s.step.set("gen_ai.operation.name", s.operation)
 	if s.dialect != nil {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
@@ -222,6 +241,8 @@ func (e *Engine) decide(s *Stream, now int64) {
 	}
 	if len(s.charges) > 0 {
 		e.reserving[s] = struct{}{}
+	} else if s.dialect == nil {
+		s.phase = stFinished // the response has nothing to tell
 	}
 	if s.dialect == nil && s.method == "POST" {
 		s.step.count(Uncharged, 1, "unknown_path")

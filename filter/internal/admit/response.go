@@ -76,6 +76,9 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	delete(e.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
 		s.phase, s.decision, s.gate = stFinished, cancelled, "none"
+		if s.fault {
+			s.decision = faulted
+		}
 	}
 	e.finish(s, now, false)
 	e.count(s)
@@ -85,6 +88,7 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 // undecided takes note of a response to a request that was not decided yet: the upstream, or the proxy itself, answered
 // before the body was complete.
 func (e *Engine) undecided(s *Stream) {
+	delete(e.holding, s)
 	s.phase, s.decision = stFinished, allowed
 	s.step.count(Uncharged, 1, "answered_early")
 	e.record(s, "", "", "")
@@ -95,8 +99,11 @@ func (e *Engine) undecided(s *Stream) {
 // a client has left finds what had passed.
 func (e *Engine) progress(s *Stream, now int64, end bool) {
 	r := s.response.Response()
-	if r.Outputs > 0 && s.first == 0 {
-		s.first = now
+	if r.Outputs > s.outputs {
+		if s.outputs == 0 {
+			s.first = now
+		}
+		s.outputs, s.last = r.Outputs, now
 	}
 	tokens := r.Outputs
 	if r.Reported && r.Tokens.Completion != usage.Absent {
@@ -105,7 +112,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 	if tokens == s.published {
 		return
 	}
-	s.published, s.last = tokens, now
+	s.published = tokens
 	if !end {
 		s.step.set("gen_ai.completion.tokens", strconv.FormatInt(tokens, 10))
 	}
@@ -146,7 +153,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 		s.step.set("gen_ai.response.model", r.Model)
 	}
 	if r.Reported {
-		used := fill(r, s.estimate)
+		used := fill(r, s.estimate, s.stream)
 		e.learn(s, r, complete)
 		return used, reported
 	}
@@ -164,7 +171,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 }
 
 // fill completes a report that lacks some counts.
-func fill(r usage.Response, expected limit.Estimate) limit.Usage {
+func fill(r usage.Response, expected limit.Estimate, stream bool) limit.Usage {
 	t := r.Tokens
 	if t.Prompt == usage.Absent {
 		t.Prompt = expected.Prompt
@@ -173,7 +180,10 @@ func fill(r usage.Response, expected limit.Estimate) limit.Usage {
 		}
 	}
 	if t.Completion == usage.Absent {
-		t.Completion = r.Outputs
+		t.Completion = expected.Output
+		if stream {
+			t.Completion = r.Outputs
+		}
 		if t.Total != usage.Absent {
 			t.Completion = max(t.Total-t.Prompt, 0)
 		}
@@ -187,13 +197,21 @@ func fill(r usage.Response, expected limit.Estimate) limit.Usage {
 	}
 }
 
-// learn takes what a report teaches about estimates.
+// learn takes what a report teaches about estimates. A request that was decided at its headers teaches what to expect
+// there, where the model is unknown, too.
 func (e *Engine) learn(s *Stream, r usage.Response, complete bool) {
+	e.learnFor(s, s.hashes, r, complete)
+	if s.guessed != s.hashes {
+		e.learnFor(s, s.guessed, r, complete)
+	}
+}
+
+func (e *Engine) learnFor(s *Stream, hashes [2]uint64, r usage.Response, complete bool) {
 	if s.asked.Read {
-		e.learned.LearnPrompt(s.hashes[0], s.asked.Bytes, r.Tokens.Prompt)
+		e.learned.LearnPrompt(hashes[0], s.asked.Bytes, r.Tokens.Prompt)
 	}
 	if complete && s.dialect.Outputs() {
-		e.learned.LearnOutput(s.hashes[0], s.hashes[1], r.Tokens.Completion)
+		e.learned.LearnOutput(hashes[0], hashes[1], r.Tokens.Completion)
 	}
 }
 
@@ -223,7 +241,7 @@ func (e *Engine) publishUsage(s *Stream, u limit.Usage, source string) {
 		return
 	}
 	s.step.set("gen_ai.ttft.ms", strconv.FormatInt((s.first-s.since)/millisecond, 10))
-	if n := s.response.Response().Outputs; n > 1 {
+	if n := s.outputs; n > 1 {
 		s.step.set("gen_ai.itl.ms", strconv.FormatInt((s.last-s.first)/(n-1)/millisecond, 10))
 	}
 }

@@ -42,6 +42,9 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		priority: c.Priority,
 		hash:     hash,
 	}
+	if i.reject {
+		i.missing = "anonymous" // the subject of those whom nothing needs to tell apart
+	}
 	if c.Priority.Header != "" {
 		i.prioritySlot = p.Want(c.Priority.Header)
 	}
@@ -53,27 +56,30 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 	return i
 }
 
-// Read gives the caller, or why it is refused.
+// Read gives the caller, and why it is refused, if it is. What is wrong with a refused one counts as missing: whoever
+// lets it pass all the same, as shadow mode does, has a whole caller to go on with.
 func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
 	var c Caller
 	var key string
+	var refusal *Refusal
 	for n, part := range []struct {
 		source *source
 		value  *string
 	}{{&i.user, &c.User}, {&i.tenant, &c.Tenant}, {&i.key, &key}} {
 		value, repeated := part.source.read(h)
-		if repeated != "" {
-			return c, &Refusal{Reason: "repeated_header", Header: repeated}
-		}
-		if value == "" && i.reject && i.required[n] {
-			return c, &Refusal{Reason: "missing", Header: firstOf(part.source.names), Missing: true}
-		}
 		*part.value = value
+		switch {
+		case refusal != nil: // the first fault is told
+		case repeated != "":
+			refusal = &Refusal{Reason: "repeated_header", Header: repeated}
+		case value == "" && i.reject && i.required[n]:
+			refusal = &Refusal{Reason: "missing", Header: firstOf(part.source.names), Missing: true}
+		}
 	}
 	c.Priority = i.rank(h, c.User, c.Tenant, key)
 	c.User, c.Tenant = i.show(&i.user, c.User), i.show(&i.tenant, c.Tenant)
 	c.Key = i.show(&i.key, key)
-	return c, nil
+	return c, refusal
 }
 
 // show gives what may be stored and shown of a part.

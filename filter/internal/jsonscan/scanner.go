@@ -49,7 +49,8 @@ type Handler interface {
 type state uint8
 
 const (
-	stValue        state = iota // a value must come
+	stStart        state = iota // a byte order mark or a value must come
+	stValue                     // a value must come
 	stElementOrEnd              // after "[": a value or "]"
 	stMemberOrEnd               // after "{": a name or "}"
 	stMember                    // after "," in an object: a name
@@ -89,46 +90,79 @@ type Scanner struct {
 
 // Reset makes the scanner ready for a new document.
 func (s *Scanner) Reset(root *Node, handler Handler) {
-	arrays, text := s.arrays[:0], s.text[:0]
-	*s = Scanner{handler: handler, node: root, arrays: arrays, text: text}
+	s.handler, s.node, s.state, s.depth, s.bom = handler, root, stStart, 0, 0
+	s.arrays, s.text = s.arrays[:0], s.text[:0]
 }
 
 // Write takes the next piece of the document.
+//
+// Strings, colons and commas, which are most of a document, are handled here: a call is what costs most in Go's
+// WebAssembly.
 func (s *Scanner) Write(p []byte) {
 	for i := 0; i < len(p); {
+		c := p[i]
 		switch s.state {
-		case stFailed:
-			return
 		case stString:
-			i += s.string(p[i:])
-		case stEscape:
-			s.escape(p[i])
-			i++
-		case stUnicode:
-			s.hex(p[i])
-			i++
-		case stNumber:
-			if s.number.next(p[i]) {
-				s.keepByte(p[i])
+			start := i
+			for i < len(p) && plain[p[i]] {
 				i++
+			}
+			if s.keep == 0 && s.high == 0 {
+				s.size += i - start
+			} else if i > start {
+				s.add(p[start:i])
+			}
+			if i == len(p) {
+				return
+			}
+			s.special(p[i])
+			i++
+		case stColon:
+			i++
+			if c == ':' {
+				s.state = stValue
+			} else {
+				s.space(c)
+			}
+		case stAfter:
+			i++
+			if c == ',' {
+				s.next()
+			} else {
+				s.close(c)
+			}
+		case stEscape:
+			i++
+			s.escape(c)
+		case stUnicode:
+			i++
+			s.hex(c)
+		case stNumber:
+			if s.number.next(c) {
+				i++
+				s.keepByte(c)
 				continue
 			}
 			s.endNumber()
 		case stLiteral:
-			if p[i] != s.literal[s.matched] {
-				s.state = stFailed
-				return
-			}
 			i++
-			if s.matched++; s.matched == len(s.literal) {
-				s.endLiteral()
-			}
+			s.letter(c)
+		case stFailed:
+			return
 		default:
-			s.structure(p[i])
 			i++
+			s.structure(c)
 		}
 	}
 }
+
+// plain are the bytes that stand for themselves inside a string.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= ' ' && c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // Close ends the document and says whether it was valid JSON.
 func (s *Scanner) Close() bool {
@@ -145,81 +179,56 @@ func (s *Scanner) Close() bool {
 // Failed says that the input so far can't be the beginning of JSON.
 func (s *Scanner) Failed() bool { return s.state == stFailed }
 
-// structure takes one byte outside strings, numbers and literals.
-func (s *Scanner) structure(c byte) {
-	if c == ' ' || c == '\t' || c == '\n' || c == '\r' {
-		s.noBOM()
-		return
+// space takes a byte that has to be white space.
+func (s *Scanner) space(c byte) {
+	if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+		s.state = stFailed
 	}
-	switch s.state {
-	case stValue:
+}
+
+// structure takes one byte where a value, a name or the end of a container must come.
+func (s *Scanner) structure(c byte) {
+	switch {
+	case s.state == stStart && s.skipBOM(c):
+	case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+	case s.state == stValue, s.state == stStart:
 		s.begin(c)
-	case stElementOrEnd:
-		if c == ']' {
-			s.pop()
-			return
-		}
+	case s.state == stElementOrEnd && c == ']', s.state == stMemberOrEnd && c == '}':
+		s.pop()
+	case s.state == stElementOrEnd:
 		s.begin(c)
-	case stMemberOrEnd:
-		if c == '}' {
-			s.pop()
-			return
+	case c == '"' && (s.state == stMember || s.state == stMemberOrEnd):
+		s.isName, s.keep, s.size, s.high = true, 0, 0, 0
+		s.text = s.text[:0]
+		if s.container() != nil {
+			s.keep = maxKey
 		}
-		s.name(c)
-	case stMember:
-		s.name(c)
-	case stColon:
-		if c != ':' {
-			s.state = stFailed
-			return
-		}
-		s.state = stValue
-	case stAfter:
-		s.after(c)
+		s.state = stString
 	default:
 		s.state = stFailed
 	}
 }
 
-func (s *Scanner) name(c byte) {
-	if c != '"' {
-		s.state = stFailed
-		return
-	}
-	s.isName, s.keep, s.size, s.high = true, 0, 0, 0
-	s.text = s.text[:0]
-	if s.container() != nil {
-		s.keep = maxKey
-	}
-	s.state = stString
-}
-
 // begin starts a value.
 func (s *Scanner) begin(c byte) {
-	if s.skipBOM(c) {
-		return
-	}
-	if s.noBOM(); s.state == stFailed {
-		return
-	}
 	s.text, s.keep, s.size, s.high = s.text[:0], 0, 0, 0
 	if s.node != nil {
 		s.keep = s.node.keep
 	}
 	switch c {
+	case '"':
+		s.isName = false
+		s.state = stString
 	case '{':
 		s.push(Object)
 	case '[':
 		s.push(Array)
-	case '"':
-		s.isName = false
-		s.state = stString
 	case 't':
-		s.startLiteral("true")
+		s.literal, s.matched, s.state = "true", 1, stLiteral
 	case 'f':
-		s.startLiteral("false")
+		s.literal, s.matched, s.state = "false", 1, stLiteral
 	case 'n':
-		s.startLiteral("null")
+		s.literal, s.matched, s.state = "null", 1, stLiteral
 	default:
 		if !s.number.start(c) {
 			s.state = stFailed
@@ -233,25 +242,30 @@ func (s *Scanner) begin(c byte) {
 	}
 }
 
-// skipBOM takes the three bytes of a UTF-8 byte order mark at the very start.
+// skipBOM takes the three bytes of a UTF-8 byte order mark at the very start. Whatever else comes first, none can follow;
+// half a one is an error.
 func (s *Scanner) skipBOM(c byte) bool {
-	if s.bom == len(mark) || c != mark[s.bom] {
-		return false
+	if s.bom < len(mark) && c == mark[s.bom] {
+		s.bom++
+		return true
 	}
-	s.bom++
-	return true
-}
-
-// noBOM says that no byte order mark can come any more; half a one is an error.
-func (s *Scanner) noBOM() {
-	if s.bom != 0 && s.bom != len(mark) {
+	if s.bom%len(mark) != 0 {
 		s.state = stFailed
+		return true
 	}
 	s.bom = len(mark)
+	return false
 }
 
-func (s *Scanner) startLiteral(word string) {
-	s.literal, s.matched, s.state = word, 1, stLiteral
+// letter takes the next letter of true, false or null.
+func (s *Scanner) letter(c byte) {
+	if c != s.literal[s.matched] {
+		s.state = stFailed
+		return
+	}
+	if s.matched++; s.matched == len(s.literal) {
+		s.endLiteral()
+	}
 }
 
 func (s *Scanner) endLiteral() {
@@ -332,6 +346,16 @@ func (s *Scanner) container() *Node {
 	return s.nodes[s.depth-1]
 }
 
+// next goes on behind a comma.
+func (s *Scanner) next() {
+	if !s.inArray() {
+		s.state = stMember
+		return
+	}
+	s.enterElement()
+	s.state = stValue
+}
+
 func (s *Scanner) enterElement() {
 	s.node = nil
 	if parent := s.container(); parent != nil {
@@ -339,18 +363,12 @@ func (s *Scanner) enterElement() {
 	}
 }
 
-// after takes the byte behind a value inside a container.
-func (s *Scanner) after(c byte) {
-	array := s.inArray()
+// close takes what is no comma behind a value inside a container.
+func (s *Scanner) close(c byte) {
 	switch {
-	case c == ',' && array:
-		s.enterElement()
-		s.state = stValue
-	case c == ',':
-		s.state = stMember
-	case c == ']' && array, c == '}' && !array:
+	case c == '}' && !s.inArray(), c == ']' && s.inArray():
 		s.pop()
 	default:
-		s.state = stFailed
+		s.space(c)
 	}
 }

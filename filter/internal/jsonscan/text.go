@@ -2,19 +2,9 @@ package jsonscan
 
 import "unicode/utf8"
 
-// string takes bytes of a string up to its end or its next escape, and says how many.
-func (s *Scanner) string(p []byte) int {
-	i := 0
-	for i < len(p) && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' {
-		i++
-	}
-	if i > 0 {
-		s.add(p[:i])
-	}
-	if i == len(p) {
-		return i
-	}
-	switch p[i] {
+// special takes a byte of a string that doesn't stand for itself.
+func (s *Scanner) special(c byte) {
+	switch c {
 	case '"':
 		s.endString()
 	case '\\':
@@ -22,12 +12,17 @@ func (s *Scanner) string(p []byte) int {
 	default: // a bare control character
 		s.state = stFailed
 	}
-	return i + 1
 }
 
 func (s *Scanner) endString() {
-	s.flushHigh()
+	if s.high != 0 {
+		s.flushHigh()
+	}
 	if !s.isName {
+		if s.node == nil {
+			s.ended()
+			return
+		}
 		s.value(String)
 		return
 	}
@@ -40,7 +35,9 @@ func (s *Scanner) endString() {
 
 // add appends text, as far as it is kept. A high surrogate that was not followed by its other half comes first.
 func (s *Scanner) add(p []byte) {
-	s.flushHigh()
+	if s.high != 0 {
+		s.flushHigh()
+	}
 	s.size += len(p)
 	if room := s.keep - len(s.text); room > 0 {
 		s.text = append(s.text, p[:min(room, len(p))]...)
@@ -103,7 +100,9 @@ func (s *Scanner) addUnit(unit rune) {
 	high := s.high
 	switch {
 	case unit >= highMin && unit < lowMin:
-		s.flushHigh()
+		if high != 0 {
+			s.flushHigh()
+		}
 		s.high = unit
 		return
 	case unit >= lowMin && unit <= lowMax && high != 0:
@@ -115,8 +114,6 @@ func (s *Scanner) addUnit(unit rune) {
 }
 
 func (s *Scanner) flushHigh() {
-	if s.high != 0 {
-		s.high = 0
-		s.add([]byte("\ufffd"))
-	}
+	s.high = 0
+	s.add([]byte("\ufffd"))
 }

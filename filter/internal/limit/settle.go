@@ -89,6 +89,7 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 	for try := 0; err == nil; try++ {
 		if try == attempts {
 			outcome.Contended = true
+			notRenewed(charges)
 			return
 		}
 		var changed [8]uint64
@@ -115,4 +116,14 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 		}
 	}
 	outcome.Err = err
+	notRenewed(charges)
+}
+
+// notRenewed leaves the reservations of the first charge's page in the periods they are in: the page was not written.
+func notRenewed(charges []Charge) {
+	for i := range charges {
+		if charges[i].subject.Page() == charges[0].subject.Page() {
+			charges[i].renewed = charges[i].period
+		}
+	}
 }

@@ -44,7 +44,11 @@ func Denied(format Format, status int, model string, d *limit.Denial) *Reply {
 		Code:    "rate_limit_exceeded",
 		Wait:    d.Wait,
 	})
-	r.AddHeadroom(limit.Headroom{Limit: d.Limit, Reset: resetOf(d)})
+	h := limit.Headroom{Limit: d.Limit, Reset: resetOf(d)}
+	if !d.Contended {
+		h.Remaining = max(d.Limit.Burst-d.Used, 0)
+	}
+	r.AddHeadroom(h)
 	return r
 }
 

@@ -90,7 +90,7 @@ type Page struct {
 
 type record struct {
 	id     uint64
-	fullAt uint32 // second at which the bucket is full again, rounded up
+	fullAt uint32 // second at which the bucket is full again if its reservations are used, rounded up
 	state  bucket.State
 }
 
@@ -173,7 +173,7 @@ func (p *Page) find(id uint64) int {
 func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 	const most = int64(^uint32(0))
 	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
-	full := state.At/second + (&bucket.State{Used: state.Used}).Wait(0, empty)/second + 2
+	full := state.At/second + state.Wait(0, empty)/second + 2
 	return uint32(min(full, most))
 }
 

@@ -39,7 +39,7 @@ var openAIRequest = jsonscan.Compile(
 
 func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
 
-func (openAI) request(r *draft, v value) {
+func (o openAI) request(r *draft, v value) {
 	switch v.id {
 	case oaModel:
 		r.Model = string(v.text)
@@ -48,7 +48,9 @@ func (openAI) request(r *draft, v value) {
 	case oaMaxTokens:
 		r.bounds[0] = v.count()
 	case oaMaxCompletionTokens:
-		r.bounds[1] = v.count()
+		if o == chat { // it binds nobody elsewhere
+			r.bounds[1] = v.count()
+		}
 	case oaChoices:
 		r.choices = v.count()
 	}

@@ -1,0 +1,81 @@
+package wasmtest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/e2e/wasmhost"
+)
+
+// hostCalls is what a request may cost: the calls of the filter to the host, over its whole life. They are the larger part
+// of the filter's cost, since each copies and leaves the compiled code. A number that rises must be justified in the
+// change that raises it; one that falls is lowered here.
+var hostCalls = []struct {
+	name   string
+	config string
+	run    func(vm *wasmhost.VM)
+	want   int
+}{
+	{"no limits, JSON", `{}`, askJSON, 21},
+	{"no limits, no body", `{}`, askModels, 6},
+	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, 28},
+	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 47},
+	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 26},
+	{"a refusal", limitOf("requests", 1), askJSON, 11},
+}
+
+func askJSON(vm *wasmhost.VM) { request{user: "ann"}.ask(vm) }
+
+func askModels(vm *wasmhost.VM) {
+	answer(request{method: "GET", path: "/v1/models", user: "ann", body: "-"}.send(vm), `{"data":[]}`)
+}
+
+func askEvents(vm *wasmhost.VM) {
+	s := request{user: "ann", body: `{"model":"llama-3-8b","stream":true}`}.send(vm)
+	s.ResponseHeaders(okEvents, false)
+	for _, event := range events(10, 10) {
+		s.ResponseBody([]byte(event), false)
+	}
+	s.ResponseBody(nil, true)
+}
+
+func TestARequestCostsThisManyHostCalls(t *testing.T) {
+	for _, c := range hostCalls {
+		t.Run(c.name, func(t *testing.T) {
+			p, vm := start(t, stopIteration, c.config)
+			for range 3 { // the first ones define metrics, learn, and set the tick
+				c.run(vm)
+			}
+			p.ResetCalls()
+			c.run(vm)
+			once := proxyCalls(p)
+			c.run(vm)
+			if twice := proxyCalls(p); twice.total != 2*once.total {
+				t.Errorf("one request took %d calls, the next one %d", once.total, twice.total-once.total)
+			}
+			if once.total != c.want {
+				t.Errorf("%d host calls, want %d:\n%s", once.total, c.want, once.text)
+			}
+		})
+	}
+}
+
+// breakdown is a number of host calls, and how often each was made.
+type breakdown struct {
+	total int
+	text  string
+}
+
+func proxyCalls(p *proxy) breakdown {
+	calls := p.Calls()
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		if strings.HasPrefix(name, "proxy_") {
+			fmt.Fprintf(&b, "%6d %s\n", calls[name], name)
+		}
+	}
+	return breakdown{wasmhost.ProxyCalls(calls), b.String()}
+}

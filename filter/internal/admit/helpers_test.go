@@ -1,0 +1,225 @@
+package admit
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+const start = 1000 * second // the monotonic clock when a test begins
+
+var random = []byte("0123456789abcdef")
+
+// fataler is what tests and property tests have in common.
+type fataler interface {
+	Helper()
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// host stands in for the proxy and the binding: it leads streams through an engine and notes what comes out.
+type host struct {
+	fataler
+	*Engine
+	cfg    config.Config
+	store  table.Store
+	now    int64
+	counts map[string]int64 // "counter label label": sum
+	notes  []string
+}
+
+var counters = map[Counter]string{Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors"}
+
+func newHost(t fataler, configuration string, store table.Store) *host {
+	t.Helper()
+	cfg, err := config.Parse([]byte(configuration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := New(cfg, store, new(estimate.Learned), random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &host{fataler: t, Engine: engine, cfg: cfg, store: store, now: start, counts: map[string]int64{}}
+}
+
+// seedLimits is the seed: 300 completion tokens an hour for each x-user-id.
+const seedLimits = `"limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":300,"window":"1h"}]`
+
+func newSeed(t fataler, hold string) *host {
+	t.Helper()
+	return newHost(t, `{"requestHold":"`+hold+`",`+seedLimits+`}`, table.NewMemory())
+}
+
+// exchange is one request and its response.
+type exchange struct {
+	Stream
+	host       *host
+	properties map[string]string
+	last       *Step
+}
+
+// did notes a step and gives it back.
+func (x *exchange) did(step *Step) *Step {
+	x.last = step
+	x.host.noted(step)
+	for _, p := range step.Properties {
+		x.properties[p.Name] = p.Value
+	}
+	if (step.Action == Answer) != (step.Reply != nil) {
+		x.host.Errorf("action %d with the reply %v", step.Action, step.Reply)
+	}
+	return step
+}
+
+func (h *host) noted(step *Step) {
+	for _, c := range step.Counts {
+		h.counts[strings.TrimRight(counters[c.Counter]+" "+strings.Join(c.Labels[:], " "), " ")] += c.N
+	}
+	for _, n := range step.Notes {
+		h.notes = append(h.notes, n.Text)
+	}
+}
+
+// start begins a chat request of a user; more headers may follow.
+func (h *host) start(user string, end bool, more ...[2]string) *exchange {
+	headers := [][2]string{{":method", "POST"}, {":path", "/v1/chat/completions"}, {"content-type", "application/json"}}
+	if user != "" {
+		headers = append(headers, [2]string{"x-user-id", user})
+	}
+	return h.startWith(append(headers, more...), end)
+}
+
+func (h *host) startWith(headers [][2]string, end bool) *exchange {
+	x := &exchange{host: h, properties: map[string]string{}}
+	x.did(h.RequestHeaders(&x.Stream, h.now, headers, end))
+	return x
+}
+
+// body sends a piece of the request's body, as the binding does.
+func (x *exchange) body(piece string, end bool) *Step {
+	return x.did(x.host.RequestBody(&x.Stream, x.host.now, []byte(piece), len(piece), end))
+}
+
+const chatBody = `{"model":"mock","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}`
+
+// ask sends a whole chat request.
+func (h *host) ask(user string) *exchange {
+	x := h.start(user, false)
+	if !x.Refused() {
+		x.body(chatBody, true)
+	}
+	return x
+}
+
+// status begins the response. An answer of the filter itself does not come to the engine.
+func (x *exchange) status(status, contentType string, end bool, more ...[2]string) *Step {
+	headers := append([][2]string{{":status", status}, {"content-type", contentType}}, more...)
+	return x.did(x.host.ResponseHeaders(&x.Stream, x.host.now, headers, end))
+}
+
+func (x *exchange) response(piece string, end bool) *Step {
+	return x.did(x.host.ResponseBody(&x.Stream, x.host.now, []byte(piece), end))
+}
+
+func (x *exchange) done() *Step { return x.did(x.host.Done(&x.Stream, x.host.now)) }
+
+// answer gives the whole response, in JSON.
+func (x *exchange) answer(body string) {
+	x.status("200", "application/json", false)
+	x.response(body, true)
+	x.done()
+}
+
+// used is a response that reports its usage.
+func used(prompt, completion int) string {
+	return fmt.Sprintf(`{"model":"mock-1","choices":[{"message":{"content":"hello"}}],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}`,
+		prompt, completion, prompt+completion)
+}
+
+// tick lets the engine's timer run.
+func (h *host) tick() map[*Stream]Action {
+	resumed := map[*Stream]Action{}
+	h.Tick(h.now, func(s *Stream, step *Step) {
+		h.noted(step)
+		if step.Resume || step.Action == Answer {
+			resumed[s] = step.Action
+		}
+	})
+	return resumed
+}
+
+// balance is what is left of the first limit of its kind, in units; what is reserved is gone. It looks as another worker
+// would that asks for nothing.
+func (h *host) balance(user string) int64 {
+	h.Helper()
+	buckets, err := table.New(h.store, h.cfg.Namespace, LeasePeriod, random)
+	if err != nil {
+		h.Fatal(err)
+	}
+	set := limit.New(h.cfg, &ident.Picker{}, buckets)
+	v := set.Admit(h.now, &limit.Request{
+		Caller:    ident.Caller{User: user, Tenant: "anonymous", Key: "anonymous", Priority: config.Normal},
+		Operation: "chat", Model: "mock", ModelKnown: true, Tokens: true, Headers: &ident.Headers{},
+	}, nil)
+	set.Refund(h.now, v.Charges)
+	switch {
+	case v.Err != nil:
+		h.Fatal(v.Err)
+	case v.Denied != nil:
+		return v.Denied.Limit.Burst - v.Denied.Used
+	case v.Tokens.Limit != nil:
+		return v.Tokens.Remaining
+	case v.Requests.Limit != nil:
+		return v.Requests.Remaining + 1
+	}
+	return -1
+}
+
+// requests is how many requests were counted in all.
+func (h *host) requests() (n int64) {
+	for name, count := range h.counts {
+		if strings.HasPrefix(name, "requests ") {
+			n += count
+		}
+	}
+	return n
+}
+
+// idle checks that nothing is held any more.
+func (h *host) idle() {
+	h.Helper()
+	if len(h.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != 0 {
+		h.Errorf("%d held, %d reserving, tick period %d", len(h.holding), len(h.reserving), h.TickPeriod())
+	}
+}
+
+func expect[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// header finds a header.
+func header(headers [][2]string, name string) string {
+	for _, h := range headers {
+		if h[0] == name {
+			return h[1]
+		}
+	}
+	return ""
+}
+
+// newHostOf is a host with the limits.
+func newHostOf(t fataler, hold, limits string) *host {
+	t.Helper()
+	return newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, table.NewMemory())
+}

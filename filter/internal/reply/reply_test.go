@@ -1,0 +1,173 @@
+package reply
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+)
+
+const second = int64(time.Second)
+
+// limitOf is a limit of 300 an hour, named u.
+func limitOf(unit config.Unit) *config.Limit {
+	return &config.Limit{Name: "u", Unit: unit, Quantity: 300, Burst: 300, Window: time.Hour}
+}
+
+// text writes an answer down, for comparison.
+func text(r *Reply) string {
+	lines := []string{fmt.Sprint(r.Status)}
+	for _, header := range r.Headers {
+		lines = append(lines, header[0]+": "+header[1])
+	}
+	return strings.Join(append(lines, string(r.Body)), "\n")
+}
+
+func TestDenials(t *testing.T) {
+	tests := []struct {
+		name   string
+		format Format
+		status int
+		model  string
+		denial limit.Denial
+		want   []string
+	}{
+		{"of tokens", OpenAI, 429, "llama-3", limit.Denial{Limit: limitOf(config.CompletionTokens), Used: 304, Requested: 100, Wait: 48 * second}, []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
+			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m48s",
+			`{"error":{"message":"Rate limit reached for llama-3 on tokens per hour: limit 300, used 304, requested 100. Please try again in 48s. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"of requests, the model unknown", OpenAI, 529, "", limit.Denial{Limit: limitOf(config.Requests), Used: 300, Requested: 1, Wait: 11_999_000_001}, []string{
+			"529", "content-type: application/json", "x-spillway-reason: limits/requests_exceeded", "retry-after: 12", "retry-after-ms: 12000",
+			"x-ratelimit-limit-requests: 300", "x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 1h0m0s",
+			`{"error":{"message":"Rate limit reached for any model on requests per hour: limit 300, used 300, requested 1. Please try again in 12s. (limit u)","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"of costs", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.Cost), Used: 300, Requested: 7, Wait: 20_000_000}, []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/cost_exceeded", "retry-after: 1", "retry-after-ms: 20",
+			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m0s",
+			`{"error":{"message":"Rate limit reached for m on cost units per hour: limit 300, used 300, requested 7. Please try again in 20ms. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"of what can never fit", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.TotalTokens), Used: 12, Requested: 500, Wait: math.MaxInt64}, []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/request_too_large", "x-should-retry: false",
+			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 288", "x-ratelimit-reset-tokens: 2m24s",
+			`{"error":{"message":"Request too large for m on total tokens per hour: limit 300, requested 500. Ask for at most 300; waiting will not help. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"of what could not be checked", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.PromptTokens), Contended: true, Wait: second}, []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/contended", "retry-after: 1", "retry-after-ms: 1000",
+			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1s",
+			`{"error":{"message":"Limit u could not be checked in time. Please try again in 1s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"as Dynamo writes them", Dynamo, 429, "llama-3", limit.Denial{Limit: limitOf(config.CompletionTokens), Used: 304, Requested: 100, Wait: 48 * second}, []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
+			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m48s",
+			`{"message":"Rate limit reached for llama-3 on tokens per hour: limit 300, used 304, requested 100. Please try again in 48s. (limit u)","type":"rate_limit_exceeded","code":429}`,
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, want := text(Denied(test.format, test.status, test.model, &test.denial)), strings.Join(test.want, "\n")
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestDynamoCallsAnOverloadUnavailable(t *testing.T) {
+	got := New(Dynamo, Refusal{Status: 503, Reason: "pressure/busy", Message: "All are busy.", Wait: 1})
+	want := "503\ncontent-type: application/json\nx-spillway-reason: pressure/busy\nretry-after: 1\nretry-after-ms: 1\n" +
+		`{"message":"All are busy.","type":"service_unavailable","code":503}`
+	if text(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", text(got), want)
+	}
+}
+
+func TestAWaitIsRoundedUp(t *testing.T) {
+	tests := []struct {
+		wait                  int64
+		seconds, milliseconds string // "": no header
+	}{
+		{0, "", ""}, {1, "1", "1"}, {1_000_000, "1", "1"}, {1_000_001, "1", "2"}, {second - 1, "1", "1000"}, {second, "1", "1000"},
+		{second + 1, "2", "1001"}, {48 * second, "48", "48000"}, {math.MaxInt64 - 1, "9223372037", "9223372036855"}, {math.MaxInt64, "", ""},
+	}
+	for _, test := range tests {
+		found := map[string]string{}
+		for _, header := range New(OpenAI, Refusal{Status: 429, Wait: test.wait}).Headers {
+			found[header[0]] = header[1]
+		}
+		if found["retry-after"] != test.seconds || found["retry-after-ms"] != test.milliseconds {
+			t.Errorf("%d: %q s, %q ms", test.wait, found["retry-after"], found["retry-after-ms"])
+		}
+		if never := found["x-should-retry"] == "false"; never != (test.wait == math.MaxInt64) {
+			t.Errorf("%d: x-should-retry is %q", test.wait, found["x-should-retry"])
+		}
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for _, test := range []struct {
+		ns   int64
+		want string
+	}{
+		{-5, "0s"}, {0, "0s"}, {1, "1ms"}, {20_000_000, "20ms"}, {19_000_001, "20ms"}, {second, "1s"}, {second + 500_000_000, "1.5s"},
+		{10*second - 1, "10s"}, {10 * second, "10s"}, {10*second + 1, "11s"}, {59*second + 1, "1m0s"}, {6 * 60 * second, "6m0s"},
+		{3600 * second, "1h0m0s"}, {math.MaxInt64, "2562047h47m16.854775807s"},
+	} {
+		if got := Duration(test.ns); got != test.want {
+			t.Errorf("%d: %s, want %s", test.ns, got, test.want)
+		}
+	}
+}
+
+func TestWindows(t *testing.T) {
+	for window, want := range map[time.Duration]string{
+		time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day", 90 * time.Second: "1m30s",
+	} {
+		if got := Window(window); got != want {
+			t.Errorf("%d: %s, want %s", window, got, want)
+		}
+	}
+}
+
+func TestHeadroom(t *testing.T) {
+	if got := AppendHeadroom(nil, limit.Headroom{}); got != nil {
+		t.Errorf("without a limit: %v", got)
+	}
+	before := [][2]string{{"a", "b"}}
+	got := AppendHeadroom(before, limit.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
+	want := "[[a b] [x-ratelimit-limit-tokens 300] [x-ratelimit-remaining-tokens 224] [x-ratelimit-reset-tokens 15m12s]]"
+	if fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+// FuzzBody: whatever a client calls its model, the answer is JSON, and as long as it should be.
+func FuzzBody(f *testing.F) {
+	f.Add("llama-3", uint8(0), int64(48e9), false)
+	f.Add("\"}\\\x00\x7f\u2028\xff\xed\xa0\x80", uint8(1), int64(math.MaxInt64), true)
+	f.Add(strings.Repeat("é", 100), uint8(4), int64(1), true)
+	f.Add("</script><!--", uint8(2), int64(0), false)
+	units := []config.Unit{config.Requests, config.PromptTokens, config.CompletionTokens, config.TotalTokens, config.Cost}
+	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
+		denial := &limit.Denial{Limit: limitOf(units[int(unit)%len(units)]), Used: 5, Requested: 9, Wait: wait, Contended: contended}
+		for _, format := range []Format{OpenAI, Dynamo} {
+			r := Denied(format, 429, model, denial)
+			if !json.Valid(r.Body) {
+				t.Fatalf("not JSON: %q", r.Body)
+			}
+			if len(r.Body) > 400+6*maxShown {
+				t.Fatalf("%d bytes: %q", len(r.Body), r.Body)
+			}
+			for _, header := range r.Headers {
+				if strings.ContainsFunc(header[0]+header[1], func(c rune) bool { return c < ' ' || c > '~' }) {
+					t.Fatalf("header %q", header)
+				}
+			}
+		}
+	})
+}
