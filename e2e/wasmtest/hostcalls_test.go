@@ -20,7 +20,7 @@ var hostCalls = []struct {
 	want   int
 }{
 	{"no limits, JSON", `{}`, askJSON, 21},
-	{"no limits, no body", `{}`, askModels, 6},
+	{"no limits, no body", `{}`, askModels, 5},
 	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, 28},
 	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 47},
 	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 26},

@@ -30,6 +30,7 @@ type vm struct {
 	metrics metrics
 	learned estimate.Learned
 	free    []*stream // ended streams whose memory is used again: garbage costs CPU
+	path    [1]string // of the property being set
 }
 
 // New gives the VM's context.

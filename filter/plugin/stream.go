@@ -144,7 +144,8 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 		if property.Value == "" {
 			continue // the SDK can't pass on an empty value
 		}
-		if err := proxywasm.SetProperty([]string{property.Name}, bytesOf(property.Value)); err != nil {
+		p.vm.path[0] = property.Name
+		if err := proxywasm.SetProperty(p.vm.path[:], bytesOf(property.Value)); err != nil {
 			p.hostError("set_property", err)
 		}
 	}

@@ -39,8 +39,9 @@ func BenchmarkRequest(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.ReportAllocs()
+				s := new(Stream)
 				for now := int64(1); b.Loop(); now += 1e6 {
-					s := new(Stream)
+					s.Reset(1)
 					e.RequestHeaders(s, now, request, false)
 					e.RequestBody(s, now, body, len(body), true)
 					if sse {

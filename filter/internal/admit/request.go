@@ -15,10 +15,21 @@ import (
 type Stream struct {
 	ID uint32 // the host's, for the binding
 
-	step    Step
-	headers ident.Headers
-	since   int64 // when the request's headers came
+	// What a stream leaves to the next one that uses its memory.
+	step     Step
+	headers  ident.Headers
+	request  usage.RequestReader
+	response usage.ResponseReader
+	charges  []limit.Charge
+	limits   limit.Request
 
+	course
+}
+
+// course is what belongs to one request and its response alone.
+type course struct {
+	phase    phase
+	since    int64 // when the request's headers came
 	released int64 // when it was let go without its body; 0: it was not
 
 	dialect   usage.Dialect // nil: bodies are not read
@@ -27,27 +38,23 @@ type Stream struct {
 	method    string
 	length    int64 // content-length; -1: not given
 	reading   bool  // the request's body is being read
-	request   usage.RequestReader
 	asked     usage.Request
 	model     string // canonical
 	estimate  limit.Estimate
+	hashed    bool      // hashes are those of the model
 	hashes    [2]uint64 // of the model, and of model and subject, for learning
 	guessed   [2]uint64 // the same as it was when the request was decided, maybe without its model
 
-	phase    phase
-	limits   limit.Request
-	verdict  limit.Verdict
-	charges  []limit.Charge
-	decision string
-	gate     string
-	counted  bool // in the requests metric
-	fault    bool
+	requests, tokens limit.Headroom // of the tightest limits
+	decision         string
+	gate             string
+	counted          bool // in the requests metric
+	fault            bool
 
 	responding bool // response headers came
 	status     int
-	stream     bool // the response is server-sent events
-	readable   bool // the response's body is being read
-	response   usage.ResponseReader
+	stream     bool  // the response is server-sent events
+	readable   bool  // the response's body is being read
 	published  int64 // completion tokens in the filter state
 	first      int64 // time of the first output event; 0: none yet
 	last       int64 // time of the last one
@@ -64,12 +71,9 @@ const (
 	stFinished       // settled
 )
 
-// Reset makes a stream that has ended ready for another one, with the memory it has.
+// Reset makes a stream that has ended ready for another one.
 func (s *Stream) Reset(id uint32) {
-	*s = Stream{
-		ID: id, step: s.step, headers: s.headers,
-		request: s.request, response: s.response, charges: s.charges[:0],
-	}
+	s.ID, s.charges, s.course = id, s.charges[:0], course{}
 	s.caller.Priority = config.Normal
 }
 
@@ -202,7 +206,6 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 		return
 	}
 	e.identify(s)
-	e.estimate(s)
 	e.count(s)
 }
 
@@ -211,30 +214,36 @@ func (e *Engine) identify(s *Stream) {
 	if s.asked.Model != "" {
 		s.step.set("gen_ai.request.model", s.asked.Model)
 	}
-	s.model = e.canonical(s.asked.Model)
-	b := append(append(e.scratch[:0], "model\x00"...), s.model...)
-	s.hashes[0] = uint64(e.table.Hash(b))
-	b = append(append(append(append(b, 0), s.caller.Tenant...), 0), s.caller.User...)
-	s.hashes[1] = uint64(e.table.Hash(b))
-	e.scratch = b
+	s.model, s.hashed = e.canonical(s.asked.Model), false
+}
+
+// hash gives the hashes that estimates are learned by.
+func (e *Engine) hash(s *Stream) [2]uint64 {
+	if !s.hashed {
+		b := append(append(e.scratch[:0], "model\x00"...), s.model...)
+		s.hashes[0] = uint64(e.table.Hash(b))
+		b = append(append(append(append(b, 0), s.caller.Tenant...), 0), s.caller.User...)
+		s.hashes[1] = uint64(e.table.Hash(b))
+		e.scratch, s.hashed = b, true
+	}
+	return s.hashes
 }
 
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now int64) {
 	delete(e.holding, s)
 	e.identify(s)
-	s.guessed = s.hashes
 	s.step.set("gen_ai.operation.name", s.operation)
 	if s.dialect != nil {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
 	s.phase, s.decision = stAdmitted, allowed
-	if e.cfg.Mode != config.Off {
-		s.verdict = e.limits.Admit(now, e.measured(s), s.charges[:0])
-		s.charges = s.verdict.Charges
+	var v limit.Verdict
+	if e.limits.Any() {
+		v = e.limits.Admit(now, e.measured(s), s.charges[:0])
+		s.charges, s.requests, s.tokens, s.guessed = v.Charges, v.Requests, v.Tokens, s.hashes
 	}
-	v := &s.verdict
 	e.report(s, limit.Outcome{Evicted: v.Evicted, Err: v.Err})
 	if v.Err != nil {
 		s.step.count(Uncharged, 1, "store")
@@ -326,12 +335,13 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 	if s.dialect == nil {
 		return limit.Estimate{}
 	}
+	hashes := e.hash(s)
 	s.estimate = limit.Estimate{
-		Prompt:      e.learned.Prompt(s.hashes[0], s.bytes(), e.start),
+		Prompt:      e.learned.Prompt(hashes[0], s.bytes(), e.start),
 		OutputBound: s.asked.OutputBound,
 	}
 	if s.dialect.Outputs() {
-		s.estimate.Output = e.learned.Output(s.hashes[0], s.hashes[1], s.asked.OutputBound, e.start)
+		s.estimate.Output = e.learned.Output(hashes[0], hashes[1], s.asked.OutputBound, e.start)
 	}
 	return s.estimate
 }

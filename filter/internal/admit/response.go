@@ -34,8 +34,8 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 		s.response.Reset(s.dialect, s.stream)
 	}
 	if !s.failed() {
-		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.verdict.Requests)
-		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.verdict.Tokens)
+		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
+		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.tokens)
 	}
 	if end {
 		e.finish(s, now, true)
@@ -153,6 +153,9 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 		s.step.set("gen_ai.response.model", r.Model)
 	}
 	if r.Reported {
+		if r.Tokens.Prompt == usage.Absent || r.Tokens.Completion == usage.Absent {
+			e.estimate(s)
+		}
 		used := fill(r, s.estimate, s.stream)
 		e.learn(s, r, complete)
 		return used, reported
@@ -200,8 +203,8 @@ func fill(r usage.Response, expected limit.Estimate, stream bool) limit.Usage {
 // learn takes what a report teaches about estimates. A request that was decided at its headers teaches what to expect
 // there, where the model is unknown, too.
 func (e *Engine) learn(s *Stream, r usage.Response, complete bool) {
-	e.learnFor(s, s.hashes, r, complete)
-	if s.guessed != s.hashes {
+	e.learnFor(s, e.hash(s), r, complete)
+	if s.guessed != s.hashes && s.guessed != ([2]uint64{}) {
 		e.learnFor(s, s.guessed, r, complete)
 	}
 }

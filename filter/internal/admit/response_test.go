@@ -24,7 +24,7 @@ func charged(t *testing.T, h *host) (requests, tokens int64) {
 		t.Error("a failure shows headroom")
 	}
 	x.done()
-	left := x.verdict.Requests.Remaining + 1
+	left := x.requests.Remaining + 1
 	return 9 - left, 10000 - h.balance("alice")
 }
 

@@ -48,6 +48,7 @@ type Handler interface {
 
 type state uint8
 
+// The states up to stAfter lie between values.
 const (
 	stStart        state = iota // a byte order mark or a value must come
 	stValue                     // a value must come
@@ -79,7 +80,7 @@ type Scanner struct {
 	keep    int
 	size    int
 	unicode rune // the \u escape being read
-	digits  int
+	hexes   int  // digits of it that were read
 	high    rune // a high surrogate waiting for its other half
 
 	number  numberState
@@ -95,74 +96,39 @@ func (s *Scanner) Reset(root *Node, handler Handler) {
 }
 
 // Write takes the next piece of the document.
-//
-// Strings, colons and commas, which are most of a document, are handled here: a call is what costs most in Go's
-// WebAssembly.
 func (s *Scanner) Write(p []byte) {
 	for i := 0; i < len(p); {
-		c := p[i]
 		switch s.state {
 		case stString:
-			start := i
-			for i < len(p) && plain[p[i]] {
-				i++
-			}
-			if s.keep == 0 && s.high == 0 {
-				s.size += i - start
-			} else if i > start {
-				s.add(p[start:i])
-			}
-			if i == len(p) {
-				return
-			}
-			s.special(p[i])
-			i++
-		case stColon:
-			i++
-			if c == ':' {
-				s.state = stValue
-			} else {
-				s.space(c)
-			}
-		case stAfter:
-			i++
-			if c == ',' {
-				s.next()
-			} else {
-				s.close(c)
-			}
+			i += s.string(p[i:])
 		case stEscape:
+			s.escape(p[i])
 			i++
-			s.escape(c)
 		case stUnicode:
+			s.hex(p[i])
 			i++
-			s.hex(c)
 		case stNumber:
-			if s.number.next(c) {
-				i++
-				s.keepByte(c)
-				continue
-			}
-			s.endNumber()
+			i += s.digits(p[i:])
 		case stLiteral:
+			s.letter(p[i])
 			i++
-			s.letter(c)
 		case stFailed:
 			return
-		default:
+		case stDone:
+			s.space(p[i])
 			i++
-			s.structure(c)
+		default:
+			i += s.structure(p[i:])
 		}
 	}
 }
 
-// plain are the bytes that stand for themselves inside a string.
-var plain = func() (t [256]bool) {
-	for c := range t {
-		t[c] = c >= ' ' && c != '"' && c != '\\'
+// space takes a byte that has to be white space.
+func (s *Scanner) space(c byte) {
+	if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+		s.state = stFailed
 	}
-	return t
-}()
+}
 
 // Close ends the document and says whether it was valid JSON.
 func (s *Scanner) Close() bool {
@@ -179,68 +145,192 @@ func (s *Scanner) Close() bool {
 // Failed says that the input so far can't be the beginning of JSON.
 func (s *Scanner) Failed() bool { return s.state == stFailed }
 
-// space takes a byte that has to be white space.
-func (s *Scanner) space(c byte) {
-	if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+// structure takes what lies outside strings, numbers and literals, and with it all of these that are whole in p and
+// simple; it stops where one isn't. A call is what costs most in Go's WebAssembly, hence one loop and few of them.
+func (s *Scanner) structure(p []byte) int {
+	i := 0
+	for i < len(p) && s.state <= stAfter {
+		if s.state == stStart && s.skipBOM(p[i]) {
+			i++
+			continue
+		}
+		n := 1
+		switch c := p[i]; c {
+		case ' ', '\t', '\n', '\r':
+		case '"':
+			if s.state == stMember || s.state == stMemberOrEnd {
+				n = s.name(p[i:])
+			} else {
+				n = s.begin(p[i:])
+			}
+		case ':':
+			s.expect(stColon, stValue)
+		case ',':
+			s.comma()
+		case '}', ']':
+			s.close(c)
+		default:
+			n = s.begin(p[i:])
+		}
+		i += n
+	}
+	return i
+}
+
+// expect goes on to the next state from the only one that is right.
+func (s *Scanner) expect(now, next state) {
+	if s.state != now {
+		next = stFailed
+	}
+	s.state = next
+}
+
+// comma goes on to the next member or element.
+func (s *Scanner) comma() {
+	if s.state != stAfter {
 		s.state = stFailed
+		return
+	}
+	s.state = stMember
+	if s.inArray() {
+		s.enterElement()
+		s.state = stValue
 	}
 }
 
-// structure takes one byte where a value, a name or the end of a container must come.
-func (s *Scanner) structure(c byte) {
-	switch {
-	case s.state == stStart && s.skipBOM(c):
-	case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-	case s.state == stValue, s.state == stStart:
-		s.begin(c)
-	case s.state == stElementOrEnd && c == ']', s.state == stMemberOrEnd && c == '}':
-		s.pop()
-	case s.state == stElementOrEnd:
-		s.begin(c)
-	case c == '"' && (s.state == stMember || s.state == stMemberOrEnd):
-		s.isName, s.keep, s.size, s.high = true, 0, 0, 0
-		s.text = s.text[:0]
+// close ends the container being read.
+func (s *Scanner) close(c byte) {
+	array := c == ']'
+	empty := stMemberOrEnd
+	if array {
+		empty = stElementOrEnd
+	}
+	if s.state != empty && (s.state != stAfter || s.inArray() != array) {
+		s.state = stFailed
+		return
+	}
+	s.depth--
+	s.ended()
+}
+
+// name takes a member's name, if it is simple, else its first quote.
+func (s *Scanner) name(p []byte) int {
+	end := simple(p)
+	if end == 0 {
+		s.isName, s.keep, s.size, s.high, s.text = true, 0, 0, 0, s.text[:0]
 		if s.container() != nil {
 			s.keep = maxKey
 		}
 		s.state = stString
-	default:
-		s.state = stFailed
+		return 1
 	}
+	s.node = nil
+	if parent := s.container(); parent != nil {
+		s.node = parent.member(p[1:end])
+	}
+	s.state = stColon
+	return end + 1
 }
 
-// begin starts a value.
-func (s *Scanner) begin(c byte) {
-	s.text, s.keep, s.size, s.high = s.text[:0], 0, 0, 0
-	if s.node != nil {
-		s.keep = s.node.keep
+// begin takes a value, if it is simple, else its first byte.
+func (s *Scanner) begin(p []byte) int {
+	if s.state > stElementOrEnd {
+		s.state = stFailed
+		return 0
 	}
-	switch c {
+	switch c := p[0]; c {
 	case '"':
-		s.isName = false
-		s.state = stString
+		if end := simple(p); end > 0 {
+			s.report(String, p[1:end], end-1)
+			return end + 1
+		}
+		s.start(stString)
 	case '{':
 		s.push(Object)
 	case '[':
 		s.push(Array)
 	case 't':
-		s.literal, s.matched, s.state = "true", 1, stLiteral
+		s.literal = "true"
+		s.start(stLiteral)
 	case 'f':
-		s.literal, s.matched, s.state = "false", 1, stLiteral
+		s.literal = "false"
+		s.start(stLiteral)
 	case 'n':
-		s.literal, s.matched, s.state = "null", 1, stLiteral
+		s.literal = "null"
+		s.start(stLiteral)
 	default:
+		if end := integer(p); end > 0 {
+			s.report(Number, p[:end], 0)
+			return end
+		}
 		if !s.number.start(c) {
 			s.state = stFailed
-			return
+			return 0
 		}
-		if s.node != nil {
+		s.start(stNumber)
+		s.keepByte(c)
+	}
+	return 1
+}
+
+// start begins a value that comes in several steps.
+func (s *Scanner) start(st state) {
+	s.text, s.keep, s.size, s.high, s.isName, s.matched = s.text[:0], 0, 0, 0, false, 1
+	if s.node != nil {
+		s.keep = s.node.keep
+		if st == stNumber {
 			s.keep = maxNumber
 		}
-		s.keepByte(c)
-		s.state = stNumber
 	}
+	s.state = st
 }
+
+// report gives a scalar that was taken in one step.
+func (s *Scanner) report(kind Kind, text []byte, size int) {
+	if node := s.node; node != nil && node.id != 0 {
+		keep := node.keep
+		if kind == Number {
+			keep = maxNumber
+		}
+		s.handler.Value(node.id, kind, text[:min(len(text), keep)], size)
+	}
+	s.ended()
+}
+
+// simple gives the index of the quote that ends the string p begins with; 0 if it has escapes or isn't whole.
+func simple(p []byte) int {
+	for i := 1; i < len(p); i++ {
+		if c := p[i]; !plain[c] {
+			if c == '"' {
+				return i
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// integer gives the length of the integer p begins with; 0 if it is another kind of number or isn't whole.
+func integer(p []byte) int {
+	for i, c := range p {
+		if c >= '0' && c <= '9' {
+			continue
+		}
+		if c != '.' && c != 'e' && c != 'E' && (p[0] != '0' || i == 1) {
+			return i
+		}
+		return 0
+	}
+	return 0
+}
+
+// plain are the bytes that stand for themselves inside a string.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= ' ' && c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // skipBOM takes the three bytes of a UTF-8 byte order mark at the very start. Whatever else comes first, none can follow;
 // half a one is an error.
@@ -266,6 +356,18 @@ func (s *Scanner) letter(c byte) {
 	if s.matched++; s.matched == len(s.literal) {
 		s.endLiteral()
 	}
+}
+
+// digits takes what continues a number.
+func (s *Scanner) digits(p []byte) int {
+	for i, c := range p {
+		if !s.number.next(c) {
+			s.endNumber()
+			return i
+		}
+		s.keepByte(c)
+	}
+	return len(p)
 }
 
 func (s *Scanner) endLiteral() {
@@ -322,11 +424,6 @@ func (s *Scanner) push(kind Kind) {
 	s.state = stMemberOrEnd
 }
 
-func (s *Scanner) pop() {
-	s.depth--
-	s.ended()
-}
-
 // ended goes on after a complete value.
 func (s *Scanner) ended() {
 	if s.depth == 0 {
@@ -346,29 +443,9 @@ func (s *Scanner) container() *Node {
 	return s.nodes[s.depth-1]
 }
 
-// next goes on behind a comma.
-func (s *Scanner) next() {
-	if !s.inArray() {
-		s.state = stMember
-		return
-	}
-	s.enterElement()
-	s.state = stValue
-}
-
 func (s *Scanner) enterElement() {
 	s.node = nil
 	if parent := s.container(); parent != nil {
 		s.node = parent.element
-	}
-}
-
-// close takes what is no comma behind a value inside a container.
-func (s *Scanner) close(c byte) {
-	switch {
-	case c == '}' && !s.inArray(), c == ']' && s.inArray():
-		s.pop()
-	default:
-		s.space(c)
 	}
 }

@@ -2,9 +2,19 @@ package jsonscan
 
 import "unicode/utf8"
 
-// special takes a byte of a string that doesn't stand for itself.
-func (s *Scanner) special(c byte) {
-	switch c {
+// string takes bytes of a string that isn't simple up to its end or its next escape, and says how many.
+func (s *Scanner) string(p []byte) int {
+	i := 0
+	for i < len(p) && plain[p[i]] {
+		i++
+	}
+	if i > 0 {
+		s.add(p[:i])
+	}
+	if i == len(p) {
+		return i
+	}
+	switch p[i] {
 	case '"':
 		s.endString()
 	case '\\':
@@ -12,6 +22,7 @@ func (s *Scanner) special(c byte) {
 	default: // a bare control character
 		s.state = stFailed
 	}
+	return i + 1
 }
 
 func (s *Scanner) endString() {
@@ -19,10 +30,6 @@ func (s *Scanner) endString() {
 		s.flushHigh()
 	}
 	if !s.isName {
-		if s.node == nil {
-			s.ended()
-			return
-		}
 		s.value(String)
 		return
 	}
@@ -65,7 +72,7 @@ func (s *Scanner) escape(c byte) {
 	case 't':
 		c = '\t'
 	case 'u':
-		s.unicode, s.digits, s.state = 0, 0, stUnicode
+		s.unicode, s.hexes, s.state = 0, 0, stUnicode
 		return
 	default:
 		s.state = stFailed
@@ -88,7 +95,7 @@ func (s *Scanner) hex(c byte) {
 		return
 	}
 	s.unicode = s.unicode<<4 | rune(c)
-	if s.digits++; s.digits == 4 {
+	if s.hexes++; s.hexes == 4 {
 		s.state = stString
 		s.addUnit(s.unicode)
 	}

@@ -137,6 +137,9 @@ func (s *Set) group(per []string) int {
 	return len(s.groups) - 1
 }
 
+// Any says that there are limits at all.
+func (s *Set) Any() bool { return len(s.limits) > 0 }
+
 // Needs names the parts of an identity that some limit depends on.
 func (s *Set) Needs() []string {
 	var needs []string

@@ -12,6 +12,7 @@ const (
 	maxField = 8  // bytes of a field's name that can still match
 	maxName  = 64 // bytes of an event's name that are kept
 	mark     = "\xef\xbb\xbf"
+	common   = "data: " // what nearly all lines begin with
 )
 
 // Handler takes the events.
@@ -62,6 +63,12 @@ func (f *Framer) Write(p []byte) {
 		}
 		if f.state == stData || f.state == stIgnore {
 			p = p[f.run(p):]
+			continue
+		}
+		if f.state == stLineStart && len(p) >= len(common) && string(p[:len(common)]) == common {
+			f.field = append(f.field[:0], "data"...)
+			f.startValue()
+			p = p[len(common):]
 			continue
 		}
 		f.byte(p[0])

@@ -1,0 +1,152 @@
+// Bench compares what Spillway costs with bare Envoy and with what else could be put there, and writes
+// docs/benchmarks.md. It is `make bench`; the report says how it measures.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Where the report goes. Only a full run may replace the published one.
+const (
+	reportFile  = "docs/benchmarks.md"
+	partialFile = "build/benchmarks.md"
+)
+
+// options are what a user can choose, and what follows from it.
+type options struct {
+	rounds   int
+	requests int // JSON requests of one variant in one round
+	streams  int // SSE requests
+	starts   int
+	passes   int           // of the latency measurement
+	pass     time.Duration // length of one
+	variants []*variant
+	out      string
+	command  string // for the report
+}
+
+const help = `bench measures what Spillway costs beside bare Envoy and beside what else could be put there.
+
+It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick or -variants the report goes to
+` + partialFile + `, unless -out says otherwise.
+
+`
+
+func parse(args []string) (options, error) {
+	o := options{starts: 3, passes: 3, pass: 2 * time.Second, command: "make bench"}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), help)
+		flags.PrintDefaults()
+	}
+	flags.IntVar(&o.rounds, "rounds", 12, "rounds, in each of which every variant is measured")
+	flags.IntVar(&o.requests, "requests", 3000, "JSON requests of a variant in a round; streams are an eighth of it")
+	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
+	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
+	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
+	}
+	set := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) {
+		set[f.Name] = true
+		o.command = "go run ./e2e/bench"
+	})
+	flags.Visit(func(f *flag.Flag) { o.command += " -" + strings.TrimSuffix(f.Name+"="+f.Value.String(), "=true") })
+	if *quick {
+		o.hurry(set)
+	}
+	o.streams = o.requests / 8
+	if o.rounds < 1 || o.streams < 1 {
+		return o, errors.New("-rounds must be at least 1, and -requests at least 8")
+	}
+	if o.out == "" {
+		o.out = reportFile
+		if *quick || *list != "" {
+			o.out = partialFile
+		}
+	}
+	var err error
+	o.variants, err = choose(*list)
+	return o, err
+}
+
+// hurry makes a run short, where nothing else was asked for.
+func (o *options) hurry(set map[string]bool) {
+	o.starts, o.passes, o.pass = 1, 1, time.Second
+	if !set["rounds"] {
+		o.rounds = 2
+	}
+	if !set["requests"] {
+		o.requests = 1000
+	}
+}
+
+func main() {
+	o, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fail(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = run(ctx, o)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+// run measures everything, and writes the report once all of it is there.
+func run(ctx context.Context, o options) error {
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	begin := time.Now()
+	for _, phase := range []func(context.Context) error{
+		b.measureStarts, b.warmUp, b.measureRounds, b.measureLatency, b.measureEnd, b.measureWorkers,
+	} {
+		if err := phase(ctx); err != nil {
+			return err
+		}
+	}
+	text, err := b.report(ctx, time.Since(begin))
+	if err != nil {
+		return err
+	}
+	out := o.out
+	if !filepath.IsAbs(out) {
+		out = filepath.Join(b.root, out)
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(out, text, 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	b.say("wrote %s", o.out)
+	return nil
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+)
+
+const (
+	connections = 8  // of the closed loop
+	manyClients = 64 // so that four workers have connections each, and an open loop rarely waits for one
+	manyWorkers = 4
+	settle      = 10 * time.Millisecond // in which Envoy ends requests that are over for the client
+	latencyLoad = 0.5                   // of what the slowest variant served in the closed loop
+)
+
+// bench is one run.
+type bench struct {
+	options
+	root, dir      string
+	envoyPath      string
+	envoyVersion   string
+	spillway, noop module
+	upstream       *upstream
+	unary, stream  workload
+	running        map[*variant]*envoy
+	results        map[*variant]*result
+	rate           float64 // requests a second, of the latency measurement
+	began          time.Time
+}
+
+// result is what was measured of one variant.
+type result struct {
+	ready      []float64            // seconds, by start
+	memory     []float64            // bytes after a start
+	loaded     float64              // bytes after the warm-up
+	end        float64              // bytes after everything
+	manyStart  float64              // bytes of an Envoy with manyWorkers, after its start
+	manyLoaded float64              // and after a warm-up for each worker
+	requests   int                  // that the measured process served in all
+	cpu        map[string][]float64 // microseconds a request, by workload and round
+	rate       map[string][]float64 // requests a second in the closed loop, by workload and round
+	p50, p99   []float64            // milliseconds, by pass
+}
+
+func newBench(ctx context.Context, o options) (*bench, error) {
+	b := &bench{options: o, running: map[*variant]*envoy{}, results: map[*variant]*result{}, began: time.Now()}
+	for _, v := range o.variants {
+		b.results[v] = &result{cpu: map[string][]float64{}, rate: map[string][]float64{}}
+	}
+	if _, err := cpuTime(os.Getpid()); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.root, err = envoyproc.Root(); err != nil {
+		return nil, err
+	}
+	var wasm string
+	if b.envoyPath, wasm, err = envoyproc.Locate(); err != nil {
+		return nil, err
+	}
+	if b.envoyVersion, err = envoyproc.Version(b.envoyPath); err != nil {
+		return nil, err
+	}
+	if b.spillway, err = openModule(wasm); err != nil {
+		return nil, err
+	}
+	b.say("building the no-op filter")
+	if b.noop, err = buildNoop(ctx, b.root); err != nil {
+		return nil, err
+	}
+	if b.upstream, err = startUpstream(manyClients); err != nil {
+		return nil, err
+	}
+	b.unary, b.stream = b.upstream.workloads()
+	if b.dir, err = os.MkdirTemp("", "spillway-bench-"); err != nil {
+		b.upstream.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bench) close() {
+	b.stopAll()
+	b.upstream.stop()
+	_ = os.RemoveAll(b.dir)
+}
+
+func (b *bench) stopAll() {
+	for v, e := range b.running {
+		e.stop()
+		delete(b.running, v)
+	}
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "[%5.1fs] %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// shuffled is the variants in a new order, so that none always comes after the same other one.
+func (b *bench) shuffled() []*variant {
+	order := slices.Clone(b.variants)
+	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	return order
+}
+
+// measureStarts starts every variant a few times, one at a time. The last ones stay, idle until they are measured.
+func (b *bench) measureStarts(ctx context.Context) error {
+	for i := range b.starts {
+		for _, v := range b.shuffled() {
+			e, err := b.startEnvoy(ctx, v, 1, manyClients)
+			if err != nil {
+				return err
+			}
+			b.running[v] = e
+			memory, err := e.rss()
+			if err != nil {
+				return err
+			}
+			r := b.results[v]
+			r.ready, r.memory = append(r.ready, e.ready.Seconds()), append(r.memory, float64(memory))
+			b.say("start %d of %d: %-15s ready in %.2f s, %.0f MB", i+1, b.starts, v.name, e.ready.Seconds(), float64(memory)/1e6)
+			if i < b.starts-1 {
+				e.stop()
+				delete(b.running, v)
+			}
+		}
+	}
+	return nil
+}
+
+// warmth is the work of a warm-up.
+func (b *bench) warmth() (requests, streams int) { return (b.requests + 1) / 2, (b.streams + 1) / 2 }
+
+// warmUp gives each variant work that isn't measured: V8 compiles a function anew once it was called often.
+func (b *bench) warmUp(ctx context.Context) error {
+	for _, v := range b.variants {
+		e, r := b.running[v], b.results[v]
+		if err := b.exercise(ctx, e, 1, connections); err != nil {
+			return err
+		}
+		memory, err := e.rss()
+		if err != nil {
+			return err
+		}
+		r.loaded = float64(memory)
+		requests, streams := b.warmth()
+		r.requests += requests + streams
+	}
+	b.say("warmed up")
+	return nil
+}
+
+// exercise runs both workloads, the work of a warm-up for each worker.
+func (b *bench) exercise(ctx context.Context, e *envoy, workers, connections int) error {
+	requests, streams := b.warmth()
+	if _, _, err := b.load(ctx, e, b.unary, requests*workers, connections); err != nil {
+		return err
+	}
+	_, _, err := b.load(ctx, e, b.stream, streams*workers, connections)
+	return err
+}
+
+// load runs n requests in a closed loop, checks that the variant did its work, and returns the CPU time that it took of
+// Envoy, and the time that it took.
+func (b *bench) load(ctx context.Context, e *envoy, w workload, n, connections int) (cpu, wall time.Duration, err error) {
+	err = e.watch(ctx, w.times(n), func() error {
+		pid := e.process.PID()
+		before, err := cpuTime(pid)
+		if err != nil {
+			return err
+		}
+		if wall, err = e.client.closedLoop(ctx, w, n, connections); err != nil {
+			return err
+		}
+		pause(settle)
+		after, err := cpuTime(pid)
+		cpu = after - before
+		return err
+	})
+	return cpu, wall, err
+}
+
+// measureRounds is the main measurement. A variant is compared with the bare one of the same round and workload only.
+func (b *bench) measureRounds(ctx context.Context) error {
+	for i := range b.rounds {
+		if err := b.measureRound(ctx, i, b.unary, b.requests); err != nil {
+			return err
+		}
+		if err := b.measureRound(ctx, i, b.stream, b.streams); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) measureRound(ctx context.Context, i int, w workload, n int) error {
+	for _, v := range b.shuffled() {
+		cpu, wall, err := b.load(ctx, b.running[v], w, n, connections)
+		if err != nil {
+			return err
+		}
+		r := b.results[v]
+		r.cpu[w.name] = append(r.cpu[w.name], float64(cpu.Nanoseconds())/1e3/float64(n))
+		r.requests += n
+		r.rate[w.name] = append(r.rate[w.name], float64(n)/wall.Seconds())
+	}
+	b.sayRound(i, w)
+	return nil
+}
+
+func (b *bench) sayRound(i int, w workload) {
+	line := ""
+	base := b.results[b.bare()].cpu[w.name][i]
+	for _, v := range b.variants {
+		line += fmt.Sprintf("  %s %.2f", v.name, b.results[v].cpu[w.name][i]/base)
+	}
+	b.say("round %d of %d, %-4s bare %.0f µs;%s", i+1, b.rounds, w.name, base, line)
+}
+
+func (b *bench) bare() *variant {
+	return b.variants[slices.IndexFunc(b.variants, func(v *variant) bool { return v.name == bare })]
+}
+
+// measureLatency sends every variant the same number of requests a second: so many that none of them comes near to what it
+// can do, because then the figures would be those of a queue.
+func (b *bench) measureLatency(ctx context.Context) error {
+	b.rate = math.Inf(1)
+	for _, r := range b.results {
+		b.rate = min(b.rate, latencyLoad*median(r.rate[b.unary.name]))
+	}
+	for i := range b.passes {
+		for _, v := range b.shuffled() {
+			if err := b.measurePass(ctx, v); err != nil {
+				return err
+			}
+		}
+		b.say("latency at %.0f requests/s: pass %d of %d", b.rate, i+1, b.passes)
+	}
+	return nil
+}
+
+func (b *bench) measurePass(ctx context.Context, v *variant) error {
+	e, r := b.running[v], b.results[v]
+	n := int(b.rate * b.pass.Seconds())
+	return e.watch(ctx, b.unary.times(n), func() error {
+		latencies, err := e.client.openLoop(ctx, b.unary, b.rate, n, manyClients)
+		if err != nil {
+			return err
+		}
+		r.p50 = append(r.p50, quantile(latencies, 0.5).Seconds()*1e3)
+		r.p99 = append(r.p99, quantile(latencies, 0.99).Seconds()*1e3)
+		r.requests += n
+		return nil
+	})
+}
+
+// measureEnd looks at the memory once more, and ends the measured processes.
+func (b *bench) measureEnd(context.Context) error {
+	for v, e := range b.running {
+		memory, err := e.rss()
+		if err != nil {
+			return err
+		}
+		b.results[v].end = float64(memory)
+	}
+	b.stopAll()
+	return nil
+}
+
+// measureWorkers finds what a further worker adds to memory: Envoys with more workers, each with the work that the one
+// worker had.
+func (b *bench) measureWorkers(ctx context.Context) error {
+	for _, v := range b.variants {
+		if err := b.measureManyWorkers(ctx, v); err != nil {
+			return err
+		}
+		r := b.results[v]
+		b.say("%d workers: %-15s %.0f MB, after load %.0f MB", manyWorkers, v.name, r.manyStart/1e6, r.manyLoaded/1e6)
+	}
+	return nil
+}
+
+func (b *bench) measureManyWorkers(ctx context.Context, v *variant) error {
+	e, err := b.startEnvoy(ctx, v, manyWorkers, manyClients)
+	if err != nil {
+		return err
+	}
+	b.running[v] = e
+	defer b.stopAll()
+	start, err := e.rss()
+	if err != nil {
+		return err
+	}
+	if err := b.exercise(ctx, e, manyWorkers, manyClients); err != nil {
+		return err
+	}
+	if err := e.checkWorkers(ctx, manyWorkers); err != nil {
+		return err
+	}
+	loaded, err := e.rss()
+	r := b.results[v]
+	r.manyStart, r.manyLoaded = float64(start), float64(loaded)
+	return err
+}

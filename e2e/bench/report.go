@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed report.md.tmpl
+var reportText string
+
+// enoughRounds is from how many rounds on an interval means something.
+const enoughRounds = 10
+
+// page is what the report's text leaves open.
+type page struct {
+	Command, Took          string
+	Short                  bool // too short to be relied on
+	Host                   host
+	Variants               string
+	Users                  int
+	Rounds, Starts, Passes int
+	Requests, Streams      int // of a round
+	WarmRequests           int
+	WarmStreams            int
+	Total                  int // requests of one process
+	Connections            int
+	ManyWorkers            int
+	Rate                   string
+	Pass                   time.Duration
+	JSON, SSE              section
+	Memory, Modules        string
+	Latency                string
+}
+
+// section is one workload.
+type section struct{ Text, Table string }
+
+func (b *bench) report(ctx context.Context, took time.Duration) ([]byte, error) {
+	warmRequests, warmStreams := b.warmth()
+	p := page{
+		Command: b.command, Took: took.Round(time.Second).String(), Host: describeHost(ctx, b.root, b.envoyVersion),
+		Short: b.rounds < enoughRounds, Variants: b.variantTable(), Users: users,
+		Rounds: b.rounds, Starts: b.starts, Passes: b.passes, Requests: b.requests, Streams: b.streams,
+		WarmRequests: warmRequests, WarmStreams: warmStreams, Total: b.results[b.bare()].requests,
+		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
+		JSON:   b.jsonSection(),
+		SSE:    b.streamSection(),
+		Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
+	}
+	parsed, err := template.New("report").Parse(reportText)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := parsed.Execute(&out, p); err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// table is a Markdown table: the first column is text, the others are figures.
+type table struct{ strings.Builder }
+
+func newTable(heads ...string) *table {
+	t := &table{}
+	t.row(heads...)
+	t.WriteString("|---" + strings.Repeat("|---:", len(heads)-1) + "|\n")
+	return t
+}
+
+func (t *table) row(cells ...string) { t.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
+
+func (b *bench) variantTable() string {
+	var t table
+	t.row("variant", "", "as `-variants` has it")
+	t.WriteString("|---|---|---|\n")
+	for _, v := range b.variants {
+		t.row(v.label, v.note, "`"+v.name+"`")
+	}
+	return t.String()
+}
+
+// summary is how one variant compares with the bare one.
+type summary struct {
+	cpu, least, most     float64 // microseconds a request
+	ratio, low, high     float64 // the median of the rounds' ratios, and its interval
+	leastRatio, topRatio float64
+	added                float64 // microseconds a request above the bare one, median of the rounds
+}
+
+func (b *bench) summarize(v *variant, w workload) summary {
+	cpu, base := b.results[v].cpu[w.name], b.results[b.bare()].cpu[w.name]
+	relative := ratios(cpu, base)
+	added := make([]float64, len(cpu))
+	for i := range cpu {
+		added[i] = cpu[i] - base[i]
+	}
+	s := summary{
+		cpu: median(cpu), least: slices.Min(cpu), most: slices.Max(cpu),
+		ratio: median(relative), leastRatio: slices.Min(relative), topRatio: slices.Max(relative), added: median(added),
+	}
+	s.low, s.high = interval(relative)
+	return s
+}
+
+// compared are the last cells of a row: the ratio and how sure it is.
+func (s summary) compared(v *variant) []string {
+	if v.name == bare {
+		return []string{"1", "", ""}
+	}
+	return []string{
+		fmt.Sprintf("**%.2f**", s.ratio), fmt.Sprintf("%.2f to %.2f", s.low, s.high),
+		fmt.Sprintf("%.2f to %.2f", s.leastRatio, s.topRatio),
+	}
+}
+
+func (b *bench) jsonSection() section {
+	t := newTable("", "µs/request, median", "least to most", "× bare", "95 %", "range")
+	for _, v := range b.variants {
+		s := b.summarize(v, b.unary)
+		cells := []string{v.label, fmt.Sprintf("%.0f", s.cpu), fmt.Sprintf("%.0f to %.0f", s.least, s.most)}
+		t.row(append(cells, s.compared(v)...)...)
+	}
+	text := fmt.Sprintf("A chat completion: a request of %d bytes, an answer of %d bytes with %d completion tokens.",
+		b.unary.request, b.unary.answer, b.unary.tokens)
+	return section{text, t.String()}
+}
+
+func (b *bench) streamSection() section {
+	t := newTable("", "µs/stream, median", "least to most", "µs/event", "µs/event above bare", "× bare", "95 %", "range")
+	for _, v := range b.variants {
+		s := b.summarize(v, b.stream)
+		above := ""
+		if v.name != bare {
+			above = fmt.Sprintf("%.1f", s.added/streamEvents)
+		}
+		cells := []string{
+			v.label, fmt.Sprintf("%.0f", s.cpu), fmt.Sprintf("%.0f to %.0f", s.least, s.most),
+			fmt.Sprintf("%.1f", s.cpu/streamEvents), above,
+		}
+		t.row(append(cells, s.compared(v)...)...)
+	}
+	text := fmt.Sprintf("A chat completion as server-sent events: a request of %d bytes, an answer of %d events, %d bytes in all, "+
+		"each event sent by itself. The request asks for the usage. \"µs/event\" is a stream's CPU, the request's included, "+
+		"divided by its events.", b.stream.request, streamEvents, b.stream.answer)
+	return section{text, t.String()}
+}
+
+func (b *bench) memoryTable() string {
+	t := newTable("", "ready, s", "RSS at start, MB", "after load", "at the end", "each further worker, at start", "after load")
+	// The sum with 0 makes a 0 of the -0 that a small negative difference is rounded to.
+	mega := func(bytes float64) string { return fmt.Sprintf("%.1f", math.Round(bytes/1e5)/10+0) }
+	for _, v := range b.variants {
+		r := b.results[v]
+		start := median(r.memory)
+		t.row(v.label, fmt.Sprintf("%.2f", median(r.ready)), mega(start), mega(r.loaded), mega(r.end),
+			mega((r.manyStart-start)/(manyWorkers-1)), mega((r.manyLoaded-r.loaded)/(manyWorkers-1)))
+	}
+	return t.String()
+}
+
+func (b *bench) moduleTable() string {
+	t := newTable("module", "bytes", "gzip")
+	for _, m := range []struct {
+		name string
+		module
+	}{{"Spillway", b.spillway}, {"no-op Wasm", b.noop}} {
+		t.row(m.name, fmt.Sprint(m.size), fmt.Sprint(m.gzip))
+	}
+	return t.String()
+}
+
+func (b *bench) latencyTable() string {
+	t := newTable("", "p50, ms", "p99, ms")
+	for _, v := range b.variants {
+		r := b.results[v]
+		t.row(v.label, fmt.Sprintf("%.2f", median(r.p50)), fmt.Sprintf("%.2f", median(r.p99)))
+	}
+	return t.String()
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"time"
+)
+
+func cpuTime(int) (time.Duration, error) {
+	return 0, errors.New("the CPU time of another process can only be measured on Linux")
+}
+
+func pause(d time.Duration) { time.Sleep(d) }

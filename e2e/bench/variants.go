@@ -1,0 +1,198 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+)
+
+// bare is the variant that the others are compared with.
+const bare = "bare"
+
+// variant is one thing that is measured: an Envoy with a filter, or without.
+type variant struct {
+	name  string
+	label string // in the tables
+	note  string // what exactly it is
+	adapt func(config *envoyproc.Bootstrap, b *bench)
+	// check finds in what Envoy has counted during the load that the filter did its work; all has the totals.
+	check func(counted, all counters, done work) error
+}
+
+// work is what a variant was given to do.
+type work struct {
+	requests int
+	tokens   int // completion tokens of all answers together
+}
+
+func (w workload) times(requests int) work {
+	return work{requests: requests, tokens: requests * w.tokens}
+}
+
+func variants() []*variant {
+	return []*variant{
+		{
+			name: bare, label: "bare Envoy", note: "the router only",
+			adapt: func(config *envoyproc.Bootstrap, _ *bench) { config.RemoveWasm() },
+		},
+		{
+			name: "local-ratelimit", label: "`local_ratelimit`", note: "Envoy's own filter, one bucket of requests for all users",
+			adapt: instead(localRateLimit), check: checkLocalRateLimit,
+		},
+		{
+			name: "noop", label: "no-op Wasm", note: "a filter built with the same SDK and compiler, which does nothing",
+			adapt: func(config *envoyproc.Bootstrap, b *bench) { config.SetWasm(b.noop.path); config.SetPluginConfig("") },
+			check: checkWasm,
+		},
+		{
+			name: "lua", label: "Lua", note: "finds model, stream, max_tokens and the usage by `string.match`, and does nothing with them",
+			adapt: instead(lua), check: checkLua,
+		},
+		spillway("spillway", "Spillway, no limit", "configuration `{}`", "{}"),
+		limited("spillway-1", "Spillway, 1 limit", "completionTokens/1h"),
+		limited("spillway-3", "Spillway, 3 limits", "requests/1m", "totalTokens/1m", "completionTokens/1h"),
+	}
+}
+
+// choose returns the variants of a comma-separated list, and always the bare one; all, for none.
+func choose(list string) ([]*variant, error) {
+	all := variants()
+	if list == "" {
+		return all, nil
+	}
+	wanted := append(strings.Split(list, ","), bare)
+	for _, name := range wanted {
+		if !slices.ContainsFunc(all, func(v *variant) bool { return v.name == name }) {
+			var names []string
+			for _, v := range all {
+				names = append(names, v.name)
+			}
+			return nil, fmt.Errorf("%q is not a variant; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(v *variant) bool { return !slices.Contains(wanted, v.name) }), nil
+}
+
+// verify finds out whether the variant did what it was measured for.
+func (v *variant) verify(counted, all counters, done work) error {
+	if err := expect(counted, "http.gateway.downstream_rq_2xx", done.requests); err != nil {
+		return err
+	}
+	if v.check == nil {
+		return nil
+	}
+	return v.check(counted, all, done)
+}
+
+// expect compares the sum of the counters with that prefix to what it must be.
+func expect(c counters, prefix string, want int) error {
+	if got := c.sum(prefix); got != uint64(want) {
+		return fmt.Errorf("the load was %d, but Envoy counted %d in %s…: this variant was not measured as it should be",
+			want, got, prefix)
+	}
+	return nil
+}
+
+// expectAll is expect for several.
+func expectAll(c counters, wants map[string]int) error {
+	for prefix, want := range wants {
+		if err := expect(c, prefix, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// instead puts a filter in Spillway's place.
+func instead(filter func() map[string]any) func(*envoyproc.Bootstrap, *bench) {
+	return func(config *envoyproc.Bootstrap, _ *bench) {
+		config.InsertAfterWasm(filter())
+		config.RemoveWasm()
+	}
+}
+
+// spillway is the filter of this repository with a configuration.
+func spillway(name, label, note, config string) *variant {
+	return &variant{
+		name: name, label: label, note: note,
+		adapt: func(b *envoyproc.Bootstrap, bench *bench) {
+			b.SetWasm(bench.spillway.path)
+			b.SetPluginConfig(config)
+		},
+		check: checkSpillway,
+	}
+}
+
+// limited is Spillway with limits per user, unit/window, so large that nothing is refused.
+func limited(name, label string, specs ...string) *variant {
+	list := make([]string, len(specs))
+	for i, spec := range specs {
+		unit, window, _ := strings.Cut(spec, "/")
+		list[i] = fmt.Sprintf(`{"name":"limit-%d","per":["user"],"unit":"%s","quantity":1000000000000,"window":"%s"}`, i+1, unit, window)
+	}
+	return spillway(name, label, "per user: "+strings.Join(specs, ", "),
+		`{"requestHold":"stopIteration","limits":[`+strings.Join(list, ",")+`]}`)
+}
+
+// checkSpillway: each request was counted, each answer's tokens were read and charged, and nothing went wrong on the way.
+func checkSpillway(counted, all counters, done work) error {
+	if err := checkWasm(counted, all, done); err != nil {
+		return err
+	}
+	return expectAll(counted, map[string]int{
+		"wasmcustom.spillway_requests_total":                           done.requests,
+		"wasmcustom.spillway_tokens_total;type=output;source=reported": done.tokens,
+		"wasmcustom.spillway_errors_total":                             0,
+		"wasmcustom.spillway_uncharged_total":                          0,
+	})
+}
+
+// checkWasm: the VM runs. Were it gone, Envoy would answer 503, so that the filter was called follows from the 200s.
+func checkWasm(_, all counters, _ work) error {
+	if all.sum("wasm.envoy.wasm.runtime.v8.active") == 0 {
+		return fmt.Errorf("envoy has no active Wasm VM")
+	}
+	return nil
+}
+
+func localRateLimit() map[string]any {
+	always := map[string]any{"default_value": map[string]any{"numerator": 100, "denominator": "HUNDRED"}}
+	return map[string]any{
+		"name": "envoy.filters.http.local_ratelimit",
+		"typed_config": map[string]any{
+			"@type":           "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+			"stat_prefix":     "bench",
+			"token_bucket":    map[string]any{"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "60s"},
+			"filter_enabled":  always,
+			"filter_enforced": always,
+		},
+	}
+}
+
+func checkLocalRateLimit(counted, _ counters, done work) error {
+	return expect(counted, "bench.http_local_rate_limit.ok", done.requests)
+}
+
+//go:embed testdata/parse.lua
+var luaScript string
+
+func lua() map[string]any {
+	return map[string]any{
+		"name": "envoy.filters.http.lua",
+		"typed_config": map[string]any{
+			"@type":               "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+			"default_source_code": map[string]any{"inline_string": luaScript},
+		},
+	}
+}
+
+// checkLua: the script ran for each request and each response, and found all it looked for.
+func checkLua(counted, _ counters, done work) error {
+	return expectAll(counted, map[string]int{
+		"http.gateway.lua.executions": 2 * done.requests,
+		"http.gateway.lua.errors":     0,
+	})
+}
