@@ -1,11 +1,7 @@
 package config
 
-import "slices"
-
 // What the configuration can say and this build can't do yet. An entry goes when its code comes.
 var (
-	dialectsInBuild       = []string{"openai.chat", "openai.completions", "openai.embeddings", "other"}
-	operationsNotInBuild  = []string{"responses", "messages", "generate_content"}
 	upstreamsInBuild      = false
 	adminInBuild          = false
 	pressureSourceInBuild = false
@@ -18,14 +14,6 @@ func (c *Config) NotInBuild() []string {
 	add := func(missing bool, path string) {
 		if missing {
 			paths = append(paths, path)
-		}
-	}
-	for i, o := range c.Operations {
-		add(!slices.Contains(dialectsInBuild, o.Dialect), index("operations", i)+".dialect")
-	}
-	for i, l := range c.Limits {
-		for j, operation := range l.Match.Operations {
-			add(slices.Contains(operationsNotInBuild, operation), index(index("limits", i)+".match.operations", j))
 		}
 	}
 	measured := false

@@ -63,7 +63,6 @@ type Engine struct {
 	limits     *limit.Set
 	learned    *estimate.Learned
 	start      estimate.Start
-	format     reply.Format
 	slots      slots
 	scratch    []byte
 	labels     map[string]string // model → metric label, for the models seen; bounded
@@ -91,13 +90,9 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 		table:      t,
 		learned:    learned,
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
-		format:     reply.OpenAI,
 		labels:     map[string]string{},
 		holding:    map[*Stream]struct{}{},
 		reserving:  map[*Stream]struct{}{},
-	}
-	if cfg.ErrorFormat == "dynamo" {
-		e.format = reply.Dynamo
 	}
 	p := &e.picker
 	e.limits = limit.New(cfg, p, t)
@@ -173,6 +168,18 @@ func (e *Engine) deliveredLate(s *Stream, now int64) {
 // bodies back is taken for one that can't hold.
 func (e *Engine) holdsHeaders() bool {
 	return e.cfg.RequestHold == config.HoldStopIteration && (e.delivers || e.undelivered < giveUp)
+}
+
+// format is the shape of error bodies that the request's client understands.
+func (e *Engine) format(s *Stream) reply.Format {
+	switch {
+	case e.cfg.ErrorFormat == "dynamo":
+		return reply.Dynamo
+	case s.dialect == nil:
+		return reply.OpenAI
+	default:
+		return reply.FormatOf(s.dialect.Provider())
+	}
 }
 
 // canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/".

@@ -93,7 +93,8 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	e.picker.Pick(headers, &s.headers)
 	s.method = s.headers.Get(e.slots.method)
 	s.length = contentLength(s.headers.Get(e.slots.length))
-	s.dialect, s.operation = e.operations.Find(s.headers.Get(e.slots.path))
+	path := s.headers.Get(e.slots.path)
+	s.dialect, s.operation = e.operations.Find(path)
 	if s.method != "POST" {
 		s.dialect = nil
 	}
@@ -109,7 +110,9 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding))
 	if s.reading {
-		s.request.Reset(s.dialect)
+		s.request.Reset(s.dialect, path)
+	} else if s.dialect != nil {
+		s.asked = usage.FromPath(s.dialect, path)
 	}
 	e.choose(s, now)
 	return &s.step
@@ -143,7 +146,7 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 		s.request.Write(piece)
 		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) {
 			s.reading = false
-			s.asked = usage.Request{Bytes: s.request.Bytes()}
+			s.asked = s.request.Cut()
 		}
 	} else {
 		s.asked.Bytes += int64(size)
@@ -260,7 +263,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 	case v.Denied != nil:
 		s.phase, s.decision = stRefused, rejected
 		s.step.Action = Answer
-		s.step.Reply = reply.Denied(e.format, e.cfg.StatusCode.Limits, s.model, v.Denied)
+		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
 		e.record(s, reply.Limits, reply.LimitReason(v.Denied), v.Denied.Limit.Name)
 	case v.Shadowed != nil:
 		s.decision = shadowed
@@ -309,7 +312,7 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
 	}
 	s.phase, s.decision = stRefused, rejected
-	s.step.Action, s.step.Reply = Answer, reply.New(e.format, refusal)
+	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), refusal)
 	e.record(s, gate, r.Reason, "")
 	return true
 }

@@ -28,10 +28,11 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	e.picker.Pick(headers, &s.headers)
 	s.responding = true
 	s.status, _ = strconv.Atoi(s.headers.Get(e.slots.status))
-	s.stream = strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
+	events := strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
+	s.stream = events || s.asked.Stream // Gemini's can be one growing document
 	s.readable = s.dialect != nil && !end && identityCoding(s.headers.Get(e.slots.encoding))
 	if s.readable {
-		s.response.Reset(s.dialect, s.stream)
+		s.response.Reset(s.dialect, events)
 	}
 	if !s.failed() {
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
@@ -105,10 +106,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 		}
 		s.outputs, s.last = r.Outputs, now
 	}
-	tokens := r.Outputs
-	if r.Reported && r.Tokens.Completion != usage.Absent {
-		tokens = r.Tokens.Completion
-	}
+	tokens := e.soFar(s, r)
 	if tokens == s.published {
 		return
 	}
@@ -116,6 +114,24 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 	if !end {
 		s.step.set("gen_ai.completion.tokens", strconv.FormatInt(tokens, 10))
 	}
+}
+
+// soFar is how many tokens of a stream have passed. A server that reports as it goes is believed; else the text is counted
+// by what the model's earlier responses took for as much, and before the first of these by its pieces, of a token each, or
+// by the rule of thumb of four bytes a token where a dialect puts several into a piece.
+func (e *Engine) soFar(s *Stream, r usage.Response) int64 {
+	said := r.Tokens.Completion // Absent is below all
+	if said != usage.Absent && !s.dialect.Cumulative() {
+		return said
+	}
+	tokens := r.Outputs
+	if !s.dialect.TokenPerPiece() {
+		tokens = (r.Text + 3) / 4
+	}
+	if learned, known := e.learned.Text(e.hash(s)[0], r.Text); known {
+		tokens = learned
+	}
+	return max(tokens, said)
 }
 
 // failed says that the upstream did not serve the request through a fault or shortage of its own.
@@ -138,6 +154,10 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 		return
 	}
 	used, source := e.used(s, complete)
+	if s.failed() { // the error came inside the stream, before any output
+		e.report(s, e.limits.Refund(now, s.charges))
+		return
+	}
 	e.report(s, e.limits.Settle(now, s.charges, s.model, used))
 	e.publishUsage(s, used, source)
 }
@@ -152,13 +172,12 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	if r.Model != "" {
 		s.step.set("gen_ai.response.model", r.Model)
 	}
+	if r.Failure != 0 && r.Outputs == 0 && s.status < 400 {
+		s.status = r.Failure
+		return limit.Usage{}, counted
+	}
 	if r.Reported {
-		if r.Tokens.Prompt == usage.Absent || r.Tokens.Completion == usage.Absent {
-			e.estimate(s)
-		}
-		used := fill(r, s.estimate, s.stream)
-		e.learn(s, r, complete)
-		return used, reported
+		return e.reported(s, r, complete)
 	}
 	if s.status >= 400 {
 		return limit.Usage{}, counted // an error produced nothing
@@ -167,37 +186,41 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	u := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}
 	source := estimated
 	if s.readable && s.stream && (r.Outputs > 0 || !complete) || !s.responding && s.asked.Stream {
-		u.Completion, source = r.Outputs, counted
+		u.Completion, source = e.soFar(s, r), counted
 	}
 	u.Total = u.Prompt + u.Completion
 	return u, source
 }
 
-// fill completes a report that lacks some counts.
-func fill(r usage.Response, expected limit.Estimate, stream bool) limit.Usage {
+// reported is what a report says, completed where it lacks some counts. Of a stream that ended early, what passed counts.
+func (e *Engine) reported(s *Stream, r usage.Response, complete bool) (limit.Usage, string) {
+	source := reported
 	t := r.Tokens
 	if t.Prompt == usage.Absent {
-		t.Prompt = expected.Prompt
+		t.Prompt = e.estimate(s).Prompt
 		if t.Total != usage.Absent && t.Completion != usage.Absent {
 			t.Prompt = max(t.Total-t.Completion, 0)
 		}
 	}
-	if t.Completion == usage.Absent {
-		t.Completion = expected.Output
-		if stream {
-			t.Completion = r.Outputs
-		}
-		if t.Total != usage.Absent {
-			t.Completion = max(t.Total-t.Prompt, 0)
-		}
+	switch {
+	case s.stream && !complete && s.dialect.Cumulative():
+		t.Completion, t.Total, source = e.soFar(s, r), usage.Absent, counted
+	case t.Completion != usage.Absent:
+	case t.Total != usage.Absent:
+		t.Completion = max(t.Total-t.Prompt, 0)
+	case s.stream:
+		t.Completion = e.soFar(s, r)
+	default:
+		t.Completion = e.estimate(s).Output
 	}
 	if t.Total == usage.Absent {
 		t.Total = t.Prompt + t.Completion
 	}
+	e.learn(s, r, complete)
 	return limit.Usage{
 		Prompt: t.Prompt, Completion: t.Completion, Total: t.Total,
 		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0),
-	}
+	}, source
 }
 
 // learn takes what a report teaches about estimates. A request that was decided at its headers teaches what to expect
@@ -215,6 +238,9 @@ func (e *Engine) learnFor(s *Stream, hashes [2]uint64, r usage.Response, complet
 	}
 	if complete && s.dialect.Outputs() {
 		e.learned.LearnOutput(hashes[0], hashes[1], r.Tokens.Completion)
+		if s.stream && r.Tokens.Reasoning <= 0 { // reasoning may have passed unseen
+			e.learned.LearnText(hashes[0], r.Text, r.Tokens.Completion)
+		}
 	}
 }
 

@@ -1,10 +1,10 @@
 // Package estimate learns how many tokens a request will use, from those that went before.
 //
-// Two things are learned: the prompt's tokens per byte of request body, by model, and the length of the output, by model
-// and subject, with the model alone as the fallback. Both are exponentially weighted moving averages that rise faster
+// Three things are learned: the prompt's tokens per byte of request body, by model; the length of the output, by model and
+// subject, with the model alone as the fallback; and the output's tokens per byte of text, by model. All are exponentially weighted moving averages that rise faster
 // than they fall, so that a reservation is rather a little too big. A request's own output bound caps the estimate.
 //
-// What is learned is a worker's own and lives in its memory, in two tables of fixed size (4-way, the least recently
+// What is learned is a worker's own and lives in its memory, in three tables of fixed size (4-way, the least recently
 // learned entry goes): an estimate only sizes a reservation, which is settled by the real use, so workers need not
 // agree, and a worker that starts anew learns from its first response. Sharing it would cost two host calls a request.
 package estimate
@@ -29,6 +29,7 @@ type Start struct {
 type Learned struct {
 	ratios  table // model → tokens per byte
 	outputs table // model, or model and subject → tokens
+	texts   table // model → tokens per byte of output
 }
 
 // Prompt estimates the prompt tokens of a body of that many bytes. model is a hash of the model's name.
@@ -55,6 +56,19 @@ func (l *Learned) Output(model, subject uint64, bound int64, start Start) int64 
 		return min(estimate, bound)
 	}
 	return estimate
+}
+
+// Text gives the tokens of an output of that many bytes; not known before the model's first response.
+func (l *Learned) Text(model uint64, bytes int64) (tokens int64, known bool) {
+	ratio, known := l.texts.get(model)
+	return int64(math.Round(min(ratio*float64(max(bytes, 0)), most))), known
+}
+
+// LearnText takes what an output of that many bytes really was.
+func (l *Learned) LearnText(model uint64, bytes, tokens int64) {
+	if bytes > 0 && tokens > 0 {
+		l.texts.learn(model, min(float64(tokens)/float64(bytes), most))
+	}
 }
 
 const most = 1e12 // tokens

@@ -32,9 +32,22 @@ type Format string
 
 // The formats.
 const (
-	OpenAI Format = "openai"
-	Dynamo Format = "dynamo" // NVIDIA Dynamo's {message,type,code}
+	OpenAI    Format = "openai"
+	Anthropic Format = "anthropic"
+	Gemini    Format = "gemini"
+	Dynamo    Format = "dynamo" // NVIDIA Dynamo's {message,type,code}
 )
+
+// FormatOf is the format that the clients of a provider's API understand (OpenTelemetry's gen_ai.provider.name).
+func FormatOf(provider string) Format {
+	switch provider {
+	case "anthropic":
+		return Anthropic
+	case "gcp.gemini":
+		return Gemini
+	}
+	return OpenAI
+}
 
 // New writes the answer.
 func New(format Format, r Refusal) *Reply {
@@ -49,9 +62,14 @@ func New(format Format, r Refusal) *Reply {
 		reply.add("retry-after", strconv.FormatInt(ceil(r.Wait, int64(time.Second)), 10))
 		reply.add("retry-after-ms", strconv.FormatInt(ceil(r.Wait, int64(time.Millisecond)), 10))
 	}
-	if format == Dynamo {
+	switch format {
+	case Dynamo:
 		reply.Body = dynamo(r)
-	} else {
+	case Anthropic:
+		reply.Body = anthropic(r)
+	case Gemini:
+		reply.Body = gemini(r)
+	default:
 		reply.Body = openAI(r)
 	}
 	return reply
@@ -66,6 +84,48 @@ func openAI(r Refusal) []byte {
 	b = appendString(b, r.Kind)
 	b = append(b, `,"param":null,"code":`...)
 	b = appendString(b, r.Code)
+	return append(b, `}}`...)
+}
+
+// anthropic writes https://docs.anthropic.com/en/api/errors.
+func anthropic(r Refusal) []byte {
+	kind := "api_error"
+	switch r.Status {
+	case 400:
+		kind = "invalid_request_error"
+	case 401:
+		kind = "authentication_error"
+	case 429:
+		kind = "rate_limit_error"
+	case 503, 529:
+		kind = "overloaded_error"
+	}
+	b := append([]byte(nil), `{"type":"error","error":{"type":`...)
+	b = appendString(b, kind)
+	b = append(b, `,"message":`...)
+	b = appendString(b, r.Message)
+	return append(b, `}}`...)
+}
+
+// gemini writes Google's error model: https://cloud.google.com/apis/design/errors.
+func gemini(r Refusal) []byte {
+	status := "INTERNAL"
+	switch r.Status {
+	case 400:
+		status = "INVALID_ARGUMENT"
+	case 401:
+		status = "UNAUTHENTICATED"
+	case 429:
+		status = "RESOURCE_EXHAUSTED"
+	case 503, 529:
+		status = "UNAVAILABLE"
+	}
+	b := append([]byte(nil), `{"error":{"code":`...)
+	b = strconv.AppendInt(b, int64(r.Status), 10)
+	b = append(b, `,"message":`...)
+	b = appendString(b, r.Message)
+	b = append(b, `,"status":`...)
+	b = appendString(b, status)
 	return append(b, `}}`...)
 }
 

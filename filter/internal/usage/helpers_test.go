@@ -23,8 +23,12 @@ func pieces(body []byte, lengths []int, write func([]byte)) {
 }
 
 func readRequest(dialect Dialect, body []byte, lengths []int) Request {
+	return readRequestAt("", dialect, body, lengths)
+}
+
+func readRequestAt(path string, dialect Dialect, body []byte, lengths []int) Request {
 	var r RequestReader
-	r.Reset(dialect)
+	r.Reset(dialect, path)
 	pieces(body, lengths, r.Write)
 	return r.Close()
 }

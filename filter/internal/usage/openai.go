@@ -1,6 +1,10 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+)
 
 // OpenAI's chat completions, completions and embeddings, and the servers compatible with them:
 // https://platform.openai.com/docs/api-reference. The three differ in their names and in where output stands.
@@ -18,6 +22,16 @@ func (o openAI) Name() string      { return o.name }
 func (o openAI) Operation() string { return o.operation }
 func (openAI) Provider() string    { return "openai" }
 func (o openAI) Outputs() bool     { return o != embeddings }
+func (openAI) Cumulative() bool    { return false }
+func (openAI) TokenPerPiece() bool { return true }
+
+// fromPath knows Azure's paths, …/deployments/<deployment>/chat/completions, where a body may leave the model out.
+func (openAI) fromPath(path string, r *Request) {
+	if _, rest, found := strings.Cut(path, "/deployments/"); found {
+		name, _, _ := strings.Cut(rest, "/")
+		r.Model = name[:min(len(name), maxModel)]
+	}
+}
 
 const maxModel = 256 // bytes of a model's name that are kept
 
@@ -68,6 +82,9 @@ const (
 	oaVendorUsage
 	oaVendorCached
 	oaVendorReasoning
+	oaError
+	oaErrorCode
+	oaFinish
 )
 
 // What servers compatible with OpenAI's put elsewhere is read where the standard place has nothing: Groq's x_groq.usage,
@@ -90,6 +107,10 @@ var openAIResponse = jsonscan.Compile(
 	jsonscan.Path{ID: oaTotal, Path: "x_groq.usage.total_tokens"},
 	jsonscan.Path{ID: oaCached, Path: "x_groq.usage.prompt_tokens_details.cached_tokens"},
 	jsonscan.Path{ID: oaReasoning, Path: "x_groq.usage.completion_tokens_details.reasoning_tokens"},
+	jsonscan.Path{ID: oaError, Path: "error"},
+	jsonscan.Path{ID: oaErrorCode, Path: "error.code", Keep: maxErrorCode},
+	jsonscan.Path{ID: oaErrorCode, Path: "error.type", Keep: maxErrorCode},
+	jsonscan.Path{ID: oaFinish, Path: "choices.*.finish_reason", Keep: maxErrorCode},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.text"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.content"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.reasoning_content"},
@@ -103,16 +124,22 @@ func (openAI) responsePaths() *jsonscan.Node { return openAIResponse }
 func (o openAI) response(d *document, v value) {
 	switch v.id {
 	case oaResponseModel:
-		if d.model == "" { // the first one stands; the others of a stream need no copy
-			d.model = string(v.text)
-		}
+		d.named(v.text)
 	case oaUsage:
 		o.begin(d, standardPlace)
 	case oaVendorUsage:
 		o.begin(d, vendorPlace)
 	case oaOutput:
-		if v.size > 0 {
-			d.outputs++
+		d.output(v)
+	case oaError:
+		if v.kind != jsonscan.Null {
+			d.fail(http500)
+		}
+	case oaErrorCode:
+		d.failed(v)
+	case oaFinish:
+		if string(v.text) == "abort" { // vLLM, when it is stopped
+			d.fail(http503)
 		}
 	default:
 		d.reports[d.place].count(v.id, v.count())

@@ -12,13 +12,19 @@ const (
 	OperationOther  = "other"
 )
 
-var dialects = []Dialect{chat, completions, embeddings}
+var dialects = []Dialect{chat, completions, embeddings, responses, messages, gemini}
 
 // builtin is looked through in order: a longer suffix stands before its own end.
 var builtin = []route{
 	{"/chat/completions", chat},
 	{"/completions", completions},
 	{"/embeddings", embeddings},
+	{"/responses", responses},
+	{"/v1/messages", messages},
+	{":generateContent", gemini},
+	{":streamGenerateContent", gemini},
+	{":rawPredict", messages},
+	{":streamRawPredict", messages},
 }
 
 type route struct {
@@ -46,7 +52,8 @@ func NewOperations(configured []config.Operation) *Operations {
 func (o *Operations) Find(path string) (Dialect, string) {
 	path, _, _ = strings.Cut(path, "?")
 	for _, r := range o.routes {
-		if !strings.HasSuffix(path, r.suffix) {
+		if !strings.HasSuffix(path, r.suffix) || r.dialect == messages && strings.HasSuffix(path, "Predict") &&
+			!strings.Contains(path, "/publishers/anthropic/") { // Vertex AI's other publishers have APIs of their own
 			continue
 		}
 		if r.dialect == nil {

@@ -8,14 +8,16 @@ import (
 // RequestReader reads a request's body. Its zero value is not ready: call Reset.
 type RequestReader struct {
 	dialect Dialect
+	path    Request // what the path says
 	scanner jsonscan.Scanner
 	draft   draft
 }
 
 // Reset makes the reader ready for a body in the dialect.
-func (r *RequestReader) Reset(dialect Dialect) {
+func (r *RequestReader) Reset(dialect Dialect, path string) {
 	r.dialect = dialect
-	r.draft = draft{choices: 1}
+	r.path = FromPath(dialect, path)
+	r.draft = draft{Request: r.path, choices: 1}
 	r.scanner.Reset(dialect.requestPaths(), (*requestHandler)(r))
 }
 
@@ -25,6 +27,19 @@ func (r *RequestReader) Write(p []byte) {
 	r.scanner.Write(p)
 }
 
+// Cut gives what is known of a body that is not read to its end, or can't be.
+func (r *RequestReader) Cut() Request {
+	r.path.Bytes = r.draft.Bytes
+	return r.path
+}
+
+// FromPath gives what a request's path says, which is all that is known of one whose body is not read.
+func FromPath(dialect Dialect, path string) Request {
+	var r Request
+	dialect.fromPath(path, &r)
+	return r
+}
+
 // Bytes is the size of the body so far.
 func (r *RequestReader) Bytes() int64 { return r.draft.Bytes }
 
@@ -32,7 +47,7 @@ func (r *RequestReader) Bytes() int64 { return r.draft.Bytes }
 // document nothing is believed.
 func (r *RequestReader) Close() Request {
 	if !r.scanner.Close() {
-		return Request{Bytes: r.draft.Bytes}
+		return r.Cut()
 	}
 	r.draft.Read = true
 	r.draft.OutputBound = outputBound(max(r.draft.bounds[0], r.draft.bounds[1], 0), max(r.draft.choices, 1))
@@ -72,6 +87,9 @@ func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 	r.dialect, r.stream = dialect, stream
 	r.response = Response{Tokens: none}
 	r.document, r.standard = document{}, false
+	if dialect.Cumulative() {
+		r.document.reports[standardPlace] = report{Tokens: none}
+	}
 	if stream {
 		r.framer.Reset((*eventHandler)(r))
 	}
@@ -80,7 +98,11 @@ func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	r.document = document{model: r.document.model}
+	next := document{model: r.document.model}
+	if r.dialect.Cumulative() {
+		next.reports, next.parts = r.document.reports, r.document.parts
+	}
+	r.document = next
 	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
 }
 
@@ -101,19 +123,30 @@ func (r *ResponseReader) Close() {
 	}
 	r.scanner.Close()
 	r.merge()
+	r.document.outputs, r.document.text = 0, 0
 }
 
 // Wanting says whether more of the body can still tell anything.
 func (r *ResponseReader) Wanting() bool { return r.stream || !r.scanner.Failed() }
 
-// Response gives what came so far.
-func (r *ResponseReader) Response() Response { return r.response }
+// Response gives what came so far. Of a stream it knows whole events; a stream in one growing document is counted as it
+// comes.
+func (r *ResponseReader) Response() Response {
+	response := r.response
+	if !r.stream {
+		response.Outputs += r.document.outputs
+		response.Text += r.document.text
+	}
+	return response
+}
 
 // merge adds a finished document to the response.
 func (r *ResponseReader) merge() {
 	r.response.Model = r.document.model
-	if r.stream {
-		r.response.Outputs += r.document.outputs
+	r.response.Outputs += r.document.outputs
+	r.response.Text += r.document.text
+	if r.response.Failure == 0 {
+		r.response.Failure = r.document.failure
 	}
 	for place := range r.document.reports {
 		if report := &r.document.reports[place]; report.there && (place == standardPlace || !r.standard) {

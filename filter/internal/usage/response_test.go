@@ -25,7 +25,12 @@ func checkResponses(t *testing.T, stream bool, tests []responseTest) {
 				test.want.Tokens = none
 			}
 			for how, lengths := range cuts {
-				if got := readResponse(test.dialect, stream, []byte(test.body), lengths); got != test.want {
+				got := readResponse(test.dialect, stream, []byte(test.body), lengths)
+				got.Text = 0 // has a test of its own
+				if !stream {
+					got.Outputs = 0 // means something in streams alone
+				}
+				if got != test.want {
 					t.Errorf("%s: got %+v, want %+v", how, got, test.want)
 				}
 			}
@@ -67,7 +72,7 @@ func TestJSONResponses(t *testing.T) {
 		{"of two reports the last counts whole", chat, `{"usage":{"prompt_tokens":1,"completion_tokens":2},"usage":{"total_tokens":9}}`,
 			Response{Tokens: tokens(Absent, Absent, 9), Reported: reported}},
 		{"of two models the first counts", chat, `{"model":"","model":"a","model":"b"}`, Response{Model: "a"}},
-		{"an error", chat, `{"error":{"message":"no","usage":{"prompt_tokens":1}}}`, Response{}},
+		{"an error", chat, `{"error":{"message":"no","usage":{"prompt_tokens":1}}}`, Response{Failure: 500}},
 		{"not JSON", chat, `<html>"usage":{"prompt_tokens":1}</html>`, Response{}},
 		{"nothing", chat, ``, Response{}},
 	})

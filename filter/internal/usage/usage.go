@@ -37,7 +37,9 @@ type Response struct {
 	Model    string // as the server wrote it, cut to 256 bytes
 	Tokens   Tokens // the last report
 	Reported bool   // there was a report
-	Outputs  int64  // pieces of output seen in a stream; most servers send a token a piece
+	Outputs  int64  // pieces of output seen; in a stream most OpenAI-compatible servers send a token a piece
+	Text     int64  // bytes of the output seen in a stream
+	Failure  int    // the HTTP status that an error inside a stream stands for; 0: none
 }
 
 // Dialect reads one API's documents.
@@ -47,6 +49,14 @@ type Dialect interface {
 	Provider() string  // OpenTelemetry's gen_ai.provider.name of the API's format
 	Outputs() bool     // there are output tokens to expect
 
+	// TokenPerPiece says that a stream's pieces of output usually have a token each.
+	TokenPerPiece() bool
+	// Cumulative says that the counts of a stream are spread over its events: before its end, the completion's is not
+	// what has passed.
+	Cumulative() bool
+
+	// fromPath takes what the path says of the request; the body can say otherwise.
+	fromPath(path string, r *Request)
 	requestPaths() *jsonscan.Node
 	request(r *draft, v value)
 	responsePaths() *jsonscan.Node
@@ -72,6 +82,16 @@ func (v value) count() int64 {
 	return Absent
 }
 
+// sum adds up counts, without those that are Absent, to no more than a single one can be.
+func sum(counts ...int64) int64 {
+	const most = 1e15
+	var n int64
+	for _, count := range counts {
+		n += max(count, 0)
+	}
+	return min(n, most)
+}
+
 // draft collects a request while its body is read.
 type draft struct {
 	Request
@@ -84,7 +104,25 @@ type document struct {
 	model   string    // of the whole response so far
 	reports [2]report // by place
 	place   int       // of the report being read
+	parts   [3]int64  // counts that a dialect adds up
 	outputs int64
+	text    int64
+	failure int
+}
+
+// named takes the model's name. The first one stands; the others of a stream need no copy.
+func (d *document) named(text []byte) {
+	if d.model == "" {
+		d.model = string(text)
+	}
+}
+
+// output takes a piece of output.
+func (d *document) output(v value) {
+	if v.size > 0 {
+		d.outputs++
+		d.text += int64(v.size)
+	}
 }
 
 // report is one report of tokens.

@@ -1,0 +1,103 @@
+package usage
+
+import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+
+// OpenAI's Responses: https://platform.openai.com/docs/api-reference/responses. In a stream the response as a whole comes
+// inside the events that change its state, with its usage in the last of them.
+type openAIResponses struct{}
+
+var responses = openAIResponses{}
+
+func (openAIResponses) Name() string              { return "openai.responses" }
+func (openAIResponses) Operation() string         { return "responses" }
+func (openAIResponses) Provider() string          { return "openai" }
+func (openAIResponses) Outputs() bool             { return true }
+func (openAIResponses) Cumulative() bool          { return false }
+func (openAIResponses) TokenPerPiece() bool       { return true }
+func (openAIResponses) fromPath(string, *Request) {}
+
+const (
+	reModel = iota + 1
+	reStream
+	reMaxOutputTokens
+)
+
+var responsesRequest = jsonscan.Compile(
+	jsonscan.Path{ID: reModel, Path: "model", Keep: maxModel},
+	jsonscan.Path{ID: reStream, Path: "stream"},
+	jsonscan.Path{ID: reMaxOutputTokens, Path: "max_output_tokens"},
+)
+
+func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
+
+func (openAIResponses) request(r *draft, v value) {
+	switch v.id {
+	case reModel:
+		r.Model = string(v.text)
+	case reStream:
+		r.Stream = v.kind == jsonscan.True
+	case reMaxOutputTokens:
+		r.bounds[0] = v.count()
+	}
+}
+
+const (
+	reUsage = iota + 1
+	reInput
+	reOutput
+	reTotal
+	reCached
+	reReasoning
+	reResponseModel
+	reText
+	reErrorCode
+)
+
+var responsesResponse = jsonscan.Compile(append(append(
+	responsesPaths(""), responsesPaths("response.")...),
+	jsonscan.Path{ID: reText, Path: "delta"}, // text, reasoning, arguments and audio alike
+	jsonscan.Path{ID: reErrorCode, Path: "code", Keep: maxErrorCode},
+)...)
+
+// responsesPaths are those of the response, which stands below a prefix.
+func responsesPaths(prefix string) []jsonscan.Path {
+	return []jsonscan.Path{
+		{ID: reResponseModel, Path: prefix + "model", Keep: maxModel},
+		{ID: reUsage, Path: prefix + "usage"},
+		{ID: reInput, Path: prefix + "usage.input_tokens"},
+		{ID: reOutput, Path: prefix + "usage.output_tokens"},
+		{ID: reTotal, Path: prefix + "usage.total_tokens"},
+		{ID: reCached, Path: prefix + "usage.input_tokens_details.cached_tokens"},
+		{ID: reReasoning, Path: prefix + "usage.output_tokens_details.reasoning_tokens"},
+		{ID: reErrorCode, Path: prefix + "error.code", Keep: maxErrorCode},
+	}
+}
+
+func (openAIResponses) responsePaths() *jsonscan.Node { return responsesResponse }
+
+func (openAIResponses) response(d *document, v value) {
+	r := &d.reports[standardPlace]
+	n := v.count()
+	switch v.id {
+	case reResponseModel: // the last one stands: the first may be what was asked for
+		if d.model != string(v.text) && len(v.text) > 0 {
+			d.model = string(v.text)
+		}
+	case reUsage:
+		*r = report{Tokens: none}
+	case reText:
+		d.output(v)
+	case reErrorCode:
+		d.failed(v)
+	case reInput:
+		r.Prompt, r.there = n, r.there || n != Absent
+	case reOutput:
+		r.Completion, r.there = n, r.there || n != Absent
+	case reTotal:
+		r.Total, r.there = n, r.there || n != Absent
+	case reCached:
+		r.Cached = n
+	case reReasoning:
+		r.Reasoning = n
+	}
+}
