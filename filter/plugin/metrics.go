@@ -25,12 +25,13 @@ var definitions = [...]definition{
 // metrics defines each metric when it is first counted, once a VM: the host gives a new id for each definition. The label
 // values are bounded by the core.
 type metrics struct {
-	ids map[key]proxywasm.MetricCounter
+	ids [len(definitions)][]defined
 }
 
-type key struct {
-	counter admit.Counter
-	labels  [4]string
+// defined is a metric with its id. A worker has few of a name, and mostly one at a time: the last one used comes first.
+type defined struct {
+	labels [4]string
+	id     proxywasm.MetricCounter
 }
 
 // add adds to a counter. The host refuses to add nothing.
@@ -38,21 +39,25 @@ func (m *metrics) add(c admit.Count) {
 	if c.N <= 0 {
 		return
 	}
-	k := key{c.Counter, c.Labels}
-	id, known := m.ids[k]
-	if !known {
-		if m.ids == nil {
-			m.ids = map[key]proxywasm.MetricCounter{}
+	m.id(&c).Increment(uint64(c.N))
+}
+
+func (m *metrics) id(c *admit.Count) proxywasm.MetricCounter {
+	list := m.ids[c.Counter]
+	for i := range list {
+		if list[i].labels == c.Labels {
+			list[0], list[i] = list[i], list[0]
+			return list[0].id
 		}
-		d := definitions[c.Counter]
-		name := d.name
-		for i, label := range d.labels {
-			name += ";" + label + "=" + c.Labels[i]
-		}
-		id = proxywasm.DefineCounterMetric(name)
-		m.ids[k] = id
 	}
-	id.Increment(uint64(c.N))
+	d := definitions[c.Counter]
+	name := d.name
+	for i, label := range d.labels {
+		name += ";" + label + "=" + c.Labels[i]
+	}
+	id := proxywasm.DefineCounterMetric(name)
+	m.ids[c.Counter] = append(list, defined{c.Labels, id})
+	return id
 }
 
 func (m *metrics) configError() {

@@ -15,21 +15,48 @@ import (
 type Slot int
 
 // Picker knows which headers are wanted. It is built with the configuration and then only read.
+//
+// A header is looked for among the wanted ones of its length: nearly every header of a request is of no interest, and is
+// told by its length alone, where a map would have to hash it.
 type Picker struct {
-	slots map[string]Slot
+	wanted [longest + 1][]want
+	excess []want // longer ones
+	slots  int
 }
+
+type want struct {
+	name string
+	slot Slot
+}
+
+const longest = 40
 
 // Want asks for a header, by its lower-case name.
 func (p *Picker) Want(name string) Slot {
-	if slot, ok := p.slots[name]; ok {
+	list := p.list(name)
+	if slot := find(*list, name); slot >= 0 {
 		return slot
 	}
-	if p.slots == nil {
-		p.slots = map[string]Slot{}
-	}
-	slot := Slot(len(p.slots))
-	p.slots[name] = slot
+	slot := Slot(p.slots)
+	p.slots++
+	*list = append(*list, want{name, slot})
 	return slot
+}
+
+func (p *Picker) list(name string) *[]want {
+	if len(name) > longest {
+		return &p.excess
+	}
+	return &p.wanted[len(name)]
+}
+
+func find(list []want, name string) Slot {
+	for i := range list {
+		if list[i].name == name {
+			return list[i].slot
+		}
+	}
+	return -1
 }
 
 // Headers holds the wanted headers of one message.
@@ -40,11 +67,15 @@ type Headers struct {
 
 // Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them.
 func (p *Picker) Pick(all [][2]string, into *Headers) {
-	into.values = append(into.values[:0], make([]string, len(p.slots))...)
-	into.counts = append(into.counts[:0], make([]uint8, len(p.slots))...)
+	into.values = append(into.values[:0], make([]string, p.slots)...)
+	into.counts = append(into.counts[:0], make([]uint8, p.slots)...)
 	for i := range all {
-		slot, wanted := p.slots[all[i][0]]
-		if !wanted {
+		list := p.list(all[i][0])
+		if len(*list) == 0 {
+			continue
+		}
+		slot := find(*list, all[i][0])
+		if slot < 0 {
 			continue
 		}
 		if into.counts[slot] == 0 {

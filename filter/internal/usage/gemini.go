@@ -10,6 +10,8 @@ import (
 // https://ai.google.dev/api/generate-content. The model stands in the path. A stream is server-sent events with alt=sse,
 // else one JSON array that grows. The last usageMetadata counts for the whole.
 //
+// Before the last event, usageMetadata may lack candidatesTokenCount, or stand still while text passes.
+//
 // Its candidatesTokenCount leaves thoughts out, and its promptTokenCount what tools put into the prompt: both are added.
 type geminiContent struct{}
 
@@ -19,7 +21,7 @@ func (geminiContent) Name() string        { return "gemini" }
 func (geminiContent) Operation() string   { return "generate_content" }
 func (geminiContent) Provider() string    { return "gcp.gemini" }
 func (geminiContent) Outputs() bool       { return true }
-func (geminiContent) Cumulative() bool    { return false }
+func (geminiContent) Cumulative() bool    { return true }
 func (geminiContent) TokenPerPiece() bool { return false }
 
 func (geminiContent) fromPath(path string, r *Request) {
@@ -37,16 +39,28 @@ func modelAndVerb(path string) (model, verb string) {
 	return name[:min(len(name), maxModel)], verb
 }
 
-const geMaxOutputTokens = 1
+const (
+	geMaxOutputTokens = iota + 1
+	geCandidateCount
+)
 
 var geminiRequest = jsonscan.Compile(
 	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.maxOutputTokens"},
+	jsonscan.Path{ID: geCandidateCount, Path: "generationConfig.candidateCount"},
 	jsonscan.Path{ID: geMaxOutputTokens, Path: "generation_config.max_output_tokens"}, // protobuf's JSON takes both
+	jsonscan.Path{ID: geCandidateCount, Path: "generation_config.candidate_count"},
 )
 
 func (geminiContent) requestPaths() *jsonscan.Node { return geminiRequest }
 
-func (geminiContent) request(r *draft, v value) { r.bounds[0] = v.count() }
+func (geminiContent) request(r *draft, v value) {
+	switch v.id {
+	case geMaxOutputTokens:
+		r.bounds[0] = v.count()
+	case geCandidateCount:
+		r.choices = v.count()
+	}
+}
 
 const (
 	geUsage = iota + 1

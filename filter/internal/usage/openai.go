@@ -27,6 +27,7 @@ func (openAI) TokenPerPiece() bool { return true }
 
 // fromPath knows Azure's paths, …/deployments/<deployment>/chat/completions, where a body may leave the model out.
 func (openAI) fromPath(path string, r *Request) {
+	path, _, _ = strings.Cut(path, "?")
 	if _, rest, found := strings.Cut(path, "/deployments/"); found {
 		name, _, _ := strings.Cut(rest, "/")
 		r.Model = name[:min(len(name), maxModel)]

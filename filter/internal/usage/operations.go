@@ -14,22 +14,36 @@ const (
 
 var dialects = []Dialect{chat, completions, embeddings, responses, messages, gemini}
 
-// builtin is looked through in order: a longer suffix stands before its own end.
+// claude stands in Vertex AI's paths of Anthropic's models. Other publishers have APIs of their own there.
+const claude = "/publishers/anthropic/"
+
+// builtin is looked through in order: a longer suffix stands before its own end. Google's other verbs would pass for the
+// models that they belong to.
 var builtin = []route{
-	{"/chat/completions", chat},
-	{"/completions", completions},
-	{"/embeddings", embeddings},
-	{"/responses", responses},
-	{"/v1/messages", messages},
-	{":generateContent", gemini},
-	{":streamGenerateContent", gemini},
-	{":rawPredict", messages},
-	{":streamRawPredict", messages},
+	{suffix: "/chat/completions", dialect: chat},
+	{suffix: "/completions", dialect: completions},
+	{suffix: "/embeddings", dialect: embeddings},
+	{suffix: "/responses", dialect: responses},
+	{suffix: "/v1/messages", dialect: messages},
+	{suffix: ":generateContent", dialect: gemini},
+	{suffix: ":streamGenerateContent", dialect: gemini},
+	{suffix: "/count-tokens:rawPredict"}, // Vertex AI's count_tokens
+	{suffix: ":rawPredict", within: claude, dialect: messages},
+	{suffix: ":streamRawPredict", within: claude, dialect: messages},
+	{suffix: ":rawPredict"},
+	{suffix: ":streamRawPredict"},
+	{suffix: ":predict"},
+	{suffix: ":countTokens"},
+	{suffix: ":computeTokens"},
+	{suffix: ":embedContent"},
+	{suffix: ":batchEmbedContents"},
+	{suffix: ":batchGenerateContent"},
 }
 
+// route leads paths with the suffix, and with what must stand before it, to a dialect; nil: bodies are not read.
 type route struct {
-	suffix  string
-	dialect Dialect
+	suffix, within string
+	dialect        Dialect
 }
 
 // Operations finds the dialect of a path.
@@ -41,7 +55,7 @@ type Operations struct {
 func NewOperations(configured []config.Operation) *Operations {
 	o := &Operations{}
 	for _, c := range configured {
-		o.routes = append(o.routes, route{c.Path, byName(c.Dialect)})
+		o.routes = append(o.routes, route{suffix: c.Path, dialect: byName(c.Dialect)})
 	}
 	o.routes = append(o.routes, builtin...)
 	return o
@@ -52,8 +66,7 @@ func NewOperations(configured []config.Operation) *Operations {
 func (o *Operations) Find(path string) (Dialect, string) {
 	path, _, _ = strings.Cut(path, "?")
 	for _, r := range o.routes {
-		if !strings.HasSuffix(path, r.suffix) || r.dialect == messages && strings.HasSuffix(path, "Predict") &&
-			!strings.Contains(path, "/publishers/anthropic/") { // Vertex AI's other publishers have APIs of their own
+		if !strings.HasSuffix(path, r.suffix) || !strings.Contains(path, r.within) {
 			continue
 		}
 		if r.dialect == nil {

@@ -78,6 +78,7 @@ type ResponseReader struct {
 	framer   sse.Framer
 	scanner  jsonscan.Scanner
 	document document
+	whole    document // what whole events have left for the next one
 	response Response
 	standard bool // the report came from the standard place
 }
@@ -86,9 +87,9 @@ type ResponseReader struct {
 func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 	r.dialect, r.stream = dialect, stream
 	r.response = Response{Tokens: none}
-	r.document, r.standard = document{}, false
+	r.whole, r.standard = document{}, false
 	if dialect.Cumulative() {
-		r.document.reports[standardPlace] = report{Tokens: none}
+		r.whole.reports[standardPlace] = report{Tokens: none}
 	}
 	if stream {
 		r.framer.Reset((*eventHandler)(r))
@@ -98,9 +99,9 @@ func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	next := document{model: r.document.model}
+	next := document{model: r.whole.model}
 	if r.dialect.Cumulative() {
-		next.reports, next.parts = r.document.reports, r.document.parts
+		next.reports, next.parts = r.whole.reports, r.whole.parts
 	}
 	r.document = next
 	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
@@ -174,6 +175,7 @@ func (h *eventHandler) Event([]byte) {
 	r := (*ResponseReader)(h)
 	if r.scanner.Close() {
 		r.merge()
+		r.whole = r.document
 	}
 	r.next()
 }

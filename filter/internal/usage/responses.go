@@ -51,12 +51,14 @@ const (
 	reResponseModel
 	reText
 	reErrorCode
+	reType
 )
 
 var responsesResponse = jsonscan.Compile(append(append(
 	responsesPaths(""), responsesPaths("response.")...),
 	jsonscan.Path{ID: reText, Path: "delta"}, // text, reasoning, arguments and audio alike
 	jsonscan.Path{ID: reErrorCode, Path: "code", Keep: maxErrorCode},
+	jsonscan.Path{ID: reType, Path: "type", Keep: len("response.failed") + 1},
 )...)
 
 // responsesPaths are those of the response, which stands below a prefix.
@@ -89,6 +91,10 @@ func (openAIResponses) response(d *document, v value) {
 		d.output(v)
 	case reErrorCode:
 		d.failed(v)
+	case reType: // an error need not have a code
+		if kind := string(v.text); kind == "error" || kind == "response.failed" {
+			d.fail(http500)
+		}
 	case reInput:
 		r.Prompt, r.there = n, r.there || n != Absent
 	case reOutput:

@@ -1,0 +1,134 @@
+package dialecttest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness"
+)
+
+// replayConfig has a limit, so that all that it needs is read, and refuses nothing. The largest recorded request is read.
+const replayConfig = `{
+	"usage": {"maxRequestBytes": 8388608, "promptTokensPerByte": 0.25, "outputTokens": 256},
+	"limits": [{"name": "tokens", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}]
+}`
+
+const (
+	replayers  = 12
+	replayTime = 90 * time.Second
+)
+
+// tally counts what was found of what was expected.
+type tally struct {
+	mu                         sync.Mutex
+	exchanges, found, expected int
+}
+
+// check counts one comparison, and fails the test when it does not hold.
+func (s *tally) check(t *testing.T, id, what string, got, want any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expected++
+	if got == want {
+		s.found++
+	} else {
+		t.Errorf("%s: %s is %v, want %v", id, what, got, want)
+	}
+}
+
+// job is one replay of a recorded exchange.
+type job struct {
+	*capture
+	*exchange
+	form string
+	sum  *tally
+}
+
+func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T) {
+	t.Parallel()
+	upstream, tallies, jobs := replayer{}, map[string]*tally{}, []job(nil)
+	for _, c := range loadCaptures(t) {
+		upstream[c.ID] = c.exchange()
+		if tallies[c.Dialect] == nil {
+			tallies[c.Dialect] = &tally{}
+		}
+		tallies[c.Dialect].exchanges++
+		for _, form := range []string{whole, pieces} {
+			jobs = append(jobs, job{c, upstream[c.ID], form, tallies[c.Dialect]})
+		}
+	}
+	e := start(t, replayConfig, upstream)
+	began := time.Now()
+	replayAll(t, e, jobs)
+	byTrace := recordsByTrace(t, e, len(jobs))
+	for _, j := range jobs {
+		j.compareRecord(t, byTrace[j.traceparent(j.form)])
+	}
+	took := time.Since(began)
+	if took > replayTime {
+		t.Errorf("the replay took %v, want at most %v", took, replayTime)
+	}
+	t.Logf("%d replays took %v%s", len(jobs), took.Round(time.Millisecond), table(tallies))
+}
+
+// replayAll sends all requests from several clients at once.
+func replayAll(t *testing.T, e *harness.Envoy, jobs []job) {
+	queue := make(chan job)
+	var clients sync.WaitGroup
+	for i := range replayers {
+		clients.Go(func() {
+			for j := range queue {
+				trace := j.traceparent(j.form)
+				check := func(what string, got, want any) { j.sum.check(t, trace, what, got, want) }
+				if err := j.replay(t.Context(), e, j.form, fmt.Sprint("client-", i), check); err != nil {
+					j.sum.check(t, trace, "error", err, nil)
+				}
+			}
+		})
+	}
+	for _, j := range jobs {
+		queue <- j
+	}
+	close(queue)
+	clients.Wait()
+}
+
+// recordsByTrace reads the access log when it has n records.
+func recordsByTrace(t *testing.T, e *harness.Envoy, n int) map[string]harness.Record {
+	t.Helper()
+	records := map[string]harness.Record{}
+	for _, r := range e.AccessLog(n) {
+		records[r.Text("traceparent")] = r
+	}
+	return records
+}
+
+// compareRecord sets what the access log says beside what a careful reader found.
+func (j job) compareRecord(t *testing.T, r harness.Record) {
+	trace := j.traceparent(j.form)
+	if r == nil {
+		t.Errorf("%s: the access log has no record", trace)
+		return
+	}
+	want := j.wanted()
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		j.sum.check(t, trace, key, r.Text(key), want[key])
+	}
+	if _, stated := want["usage_source"]; !stated {
+		j.sum.check(t, trace, "usage_source being reported", r.Text("usage_source") == "reported", false)
+	}
+}
+
+func table(tallies map[string]*tally) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(tallies)) {
+		s := tallies[name]
+		fmt.Fprintf(&b, "\n%-20s %4d exchanges, %6d of %6d values, whole and in pieces", name, s.exchanges, s.found, s.expected)
+	}
+	return b.String()
+}
