@@ -43,11 +43,14 @@ func (s *tally) check(t *testing.T, id, what string, got, want any) {
 
 // job is one replay of a recorded exchange.
 type job struct {
-	*capture
-	*exchange
-	form string
-	sum  *tally
+	capture  *capture
+	exchange *exchange
+	form     string
+	sum      *tally
 }
+
+// trace names the job in the access log.
+func (j job) trace() string { return j.exchange.traceparent(j.form) }
 
 func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T) {
 	t.Parallel()
@@ -67,7 +70,7 @@ func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T)
 	replayAll(t, e, jobs)
 	byTrace := recordsByTrace(t, e, len(jobs))
 	for _, j := range jobs {
-		j.compareRecord(t, byTrace[j.traceparent(j.form)])
+		j.compareRecord(t, byTrace[j.trace()])
 	}
 	took := time.Since(began)
 	if took > replayTime {
@@ -83,9 +86,9 @@ func replayAll(t *testing.T, e *harness.Envoy, jobs []job) {
 	for i := range replayers {
 		clients.Go(func() {
 			for j := range queue {
-				trace := j.traceparent(j.form)
+				trace := j.trace()
 				check := func(what string, got, want any) { j.sum.check(t, trace, what, got, want) }
-				if err := j.replay(t.Context(), e, j.form, fmt.Sprint("client-", i), check); err != nil {
+				if err := j.exchange.replay(t.Context(), e.Client, e.URL, j.form, fmt.Sprint("client-", i), check); err != nil {
 					j.sum.check(t, trace, "error", err, nil)
 				}
 			}
@@ -110,12 +113,12 @@ func recordsByTrace(t *testing.T, e *harness.Envoy, n int) map[string]harness.Re
 
 // compareRecord sets what the access log says beside what a careful reader found.
 func (j job) compareRecord(t *testing.T, r harness.Record) {
-	trace := j.traceparent(j.form)
+	trace := j.trace()
 	if r == nil {
 		t.Errorf("%s: the access log has no record", trace)
 		return
 	}
-	want := j.wanted()
+	want := j.capture.wanted()
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		j.sum.check(t, trace, key, r.Text(key), want[key])
 	}
