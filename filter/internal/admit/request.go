@@ -217,7 +217,11 @@ func (e *Engine) identify(s *Stream) {
 	if s.asked.Model != "" {
 		s.step.set("gen_ai.request.model", s.asked.Model)
 	}
-	s.model, s.hashed = e.canonical(s.asked.Model), false
+	model := s.asked.Model
+	if s.asked.Route != "" {
+		model = s.asked.Route // or a body could name another model than the one it is sent to, and its limits
+	}
+	s.model, s.hashed = e.canonical(model), false
 }
 
 // hash gives the hashes that estimates are learned by.

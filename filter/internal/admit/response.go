@@ -172,12 +172,12 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	if r.Model != "" {
 		s.step.set("gen_ai.response.model", r.Model)
 	}
-	if r.Failure != 0 && r.Outputs == 0 && s.status < 400 {
+	if r.Failure != 0 && r.Outputs == 0 && (s.stream || !r.Reported) && s.status < 400 {
 		s.status = r.Failure
 		return limit.Usage{}, counted
 	}
 	if r.Reported {
-		return e.reported(s, r, complete)
+		return e.reported(s, r, complete && r.Failure == 0 && (r.Final || !s.stream || !s.dialect.Cumulative()))
 	}
 	if s.status >= 400 {
 		return limit.Usage{}, counted // an error produced nothing
@@ -192,7 +192,8 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	return u, source
 }
 
-// reported is what a report says, completed where it lacks some counts. Of a stream that ended early, what passed counts.
+// reported is what a report says, completed where it lacks some counts. Of a stream that did not come to its end, what
+// passed counts, and nothing is learned of how long outputs are.
 func (e *Engine) reported(s *Stream, r usage.Response, complete bool) (limit.Usage, string) {
 	source := reported
 	t := r.Tokens

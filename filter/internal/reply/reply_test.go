@@ -155,7 +155,7 @@ func FuzzBody(f *testing.F) {
 	units := []config.Unit{config.Requests, config.PromptTokens, config.CompletionTokens, config.TotalTokens, config.Cost}
 	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
 		denial := &limit.Denial{Limit: limitOf(units[int(unit)%len(units)]), Used: 5, Requested: 9, Wait: wait, Contended: contended}
-		for _, format := range []Format{OpenAI, Dynamo} {
+		for _, format := range []Format{OpenAI, Anthropic, Gemini, Dynamo} {
 			r := Denied(format, 429, model, denial)
 			if !json.Valid(r.Body) {
 				t.Fatalf("not JSON: %q", r.Body)

@@ -21,7 +21,7 @@ func (anthropic) TokenPerPiece() bool { return false }
 // fromPath knows Vertex AI's paths: …/models/<model>:streamRawPredict.
 func (anthropic) fromPath(path string, r *Request) {
 	model, verb := modelAndVerb(path)
-	r.Model, r.Stream = model, verb == "streamRawPredict"
+	r.Model, r.Route, r.Stream = model, model, verb == "streamRawPredict"
 }
 
 const (
@@ -54,6 +54,7 @@ const (
 	anCacheWrite
 	anCacheRead
 	anOutput
+	anFinalOutput
 	anThinking
 	anResponseModel
 	anText
@@ -66,7 +67,7 @@ var anthropicResponse = jsonscan.Compile(
 	jsonscan.Path{ID: anInput, Path: "usage.input_tokens"},
 	jsonscan.Path{ID: anCacheWrite, Path: "usage.cache_creation_input_tokens"},
 	jsonscan.Path{ID: anCacheRead, Path: "usage.cache_read_input_tokens"},
-	jsonscan.Path{ID: anOutput, Path: "usage.output_tokens"},
+	jsonscan.Path{ID: anFinalOutput, Path: "usage.output_tokens"},
 	jsonscan.Path{ID: anThinking, Path: "usage.output_tokens_details.thinking_tokens"},
 	jsonscan.Path{ID: anResponseModel, Path: "message.model", Keep: maxModel},
 	jsonscan.Path{ID: anInput, Path: "message.usage.input_tokens"},
@@ -100,9 +101,10 @@ func (anthropic) response(d *document, v value) {
 		if v.id == anCacheRead {
 			r.Cached = n
 		}
-	case anOutput:
+	case anOutput, anFinalOutput: // message_start's is not final, a message_delta's is
 		if n != Absent {
 			r.Completion, r.there = n, true
+			d.final = d.final || v.id == anFinalOutput
 		}
 	case anThinking:
 		r.Reasoning = n

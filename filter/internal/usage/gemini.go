@@ -26,7 +26,7 @@ func (geminiContent) TokenPerPiece() bool { return false }
 
 func (geminiContent) fromPath(path string, r *Request) {
 	model, verb := modelAndVerb(path)
-	r.Model, r.Stream = model, verb == "streamGenerateContent"
+	r.Model, r.Route, r.Stream = model, model, verb == "streamGenerateContent"
 }
 
 // modelAndVerb reads Google's paths: …/models/<model>:<verb>. Behind other paths there is neither.
@@ -73,6 +73,7 @@ const (
 	geResponseModel
 	geText
 	geErrorCode
+	geFinish
 )
 
 var geminiResponse = jsonscan.Compile(append(geminiPaths(""), geminiPaths("*.")...)...)
@@ -90,6 +91,7 @@ func geminiPaths(prefix string) []jsonscan.Path {
 		{ID: geCached, Path: prefix + "usageMetadata.cachedContentTokenCount"},
 		{ID: geText, Path: prefix + "candidates.*.content.parts.*.text"},
 		{ID: geErrorCode, Path: prefix + "error.code"},
+		{ID: geFinish, Path: prefix + "candidates.*.finishReason"},
 	}
 }
 
@@ -105,6 +107,8 @@ func (geminiContent) response(d *document, v value) {
 		*r = report{Tokens: none}
 	case geText:
 		d.output(v)
+	case geFinish:
+		d.final = d.final || v.kind == jsonscan.String
 	case geErrorCode:
 		d.failed(v)
 	case gePrompt, geToolPrompt:

@@ -30,7 +30,8 @@ func (openAI) fromPath(path string, r *Request) {
 	path, _, _ = strings.Cut(path, "?")
 	if _, rest, found := strings.Cut(path, "/deployments/"); found {
 		name, _, _ := strings.Cut(rest, "/")
-		r.Model = name[:min(len(name), maxModel)]
+		r.Route = name[:min(len(name), maxModel)]
+		r.Model = r.Route
 	}
 }
 

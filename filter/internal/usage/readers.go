@@ -146,6 +146,7 @@ func (r *ResponseReader) merge() {
 	r.response.Model = r.document.model
 	r.response.Outputs += r.document.outputs
 	r.response.Text += r.document.text
+	r.response.Final = r.response.Final || r.document.final
 	if r.response.Failure == 0 {
 		r.response.Failure = r.document.failure
 	}

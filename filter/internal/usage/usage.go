@@ -19,6 +19,7 @@ const Absent = -1
 type Request struct {
 	Read        bool   // the body was valid and complete; without it the rest may be missing
 	Model       string // as the client wrote it, cut to 256 bytes
+	Route       string // the model that the path names, and which serves, whatever Model says; "" where paths name none
 	Stream      bool   // server-sent events are asked for
 	OutputBound int64  // most output tokens the request allows, over all its choices; 0: no bound given
 	Bytes       int64  // size of the body so far
@@ -39,6 +40,7 @@ type Response struct {
 	Reported bool   // there was a report
 	Outputs  int64  // pieces of output seen; in a stream most OpenAI-compatible servers send a token a piece
 	Text     int64  // bytes of the output seen in a stream
+	Final    bool   // the report is the one at the end, where a dialect has others before
 	Failure  int    // the HTTP status that an error inside a stream stands for; 0: none
 }
 
@@ -107,6 +109,7 @@ type document struct {
 	parts   [3]int64  // counts that a dialect adds up
 	outputs int64
 	text    int64
+	final   bool
 	failure int
 }
 
