@@ -257,9 +257,10 @@ func TestRefusalsSpeakTheRequestsDialect(t *testing.T) {
 		for format, dynamo := range map[string]bool{"openai": false, "dynamo": true} {
 			t.Run(name+" "+format, func(t *testing.T) {
 				configuration := `{"requestHold":"stopIteration",` + noRoom + `}`
+				start, end := test.start, test.end
 				if dynamo {
 					configuration = `{"errorFormat":"dynamo",` + configuration[1:]
-					test.start, test.end = `{"message":"`, `"type":"rate_limit_exceeded","code":429}`
+					start, end = `{"message":"`, `"type":"rate_limit_exceeded","code":429}`
 				}
 				h := newHost(t, configuration, table.NewMemory())
 				d := talks[name]
@@ -269,7 +270,7 @@ func TestRefusalsSpeakTheRequestsDialect(t *testing.T) {
 					t.Fatal("it was not refused")
 				}
 				body := string(x.last.Reply.Body)
-				if !strings.HasPrefix(body, test.start) || !strings.HasSuffix(body, test.end) || !json.Valid([]byte(body)) {
+				if !strings.HasPrefix(body, start) || !strings.HasSuffix(body, end) || !json.Valid([]byte(body)) {
 					t.Errorf("got %s", body)
 				}
 				expect(t, "status", x.last.Reply.Status, 429)

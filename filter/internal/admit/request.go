@@ -50,6 +50,7 @@ type course struct {
 	gate             string
 	counted          bool // in the requests metric
 	fault            bool
+	doubt            string // why the caller would be refused, were it not for shadow mode
 
 	responding bool // response headers came
 	status     int
@@ -272,6 +273,9 @@ func (e *Engine) decide(s *Stream, now int64) {
 	case v.Shadowed != nil:
 		s.decision = shadowed
 		e.record(s, reply.Limits, reply.LimitReason(v.Shadowed), v.Shadowed.Limit.Name)
+	case s.doubt != "":
+		s.decision = shadowed
+		e.record(s, identityGate, s.doubt, "")
 	default:
 		e.record(s, "", "", "")
 	}
@@ -302,11 +306,13 @@ func (e *Engine) count(s *Stream) {
 	}
 }
 
-// refuseIdentity answers a request whose caller can't be told; in shadow mode it only says so.
+const identityGate = "identity"
+
+// refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
 func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
-	const gate = "identity"
+	const gate = identityGate
 	if e.cfg.Mode == config.Shadow {
-		s.step.warn("shadow: a request would be refused: " + gate + "/" + r.Reason + " " + r.Header)
+		s.doubt = r.Reason
 		return false
 	}
 	refusal := reply.Refusal{Status: 400, Reason: gate + "/" + r.Reason, Kind: "invalid_request_error", Code: r.Reason}
