@@ -3,6 +3,7 @@ module github.com/spillway-proxy/spillway
 go 1.26
 
 require (
+	github.com/anthropics/anthropic-sdk-go v1.19.0
 	github.com/dchest/siphash v1.2.3
 	github.com/openai/openai-go/v3 v3.8.1
 	github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20250212164326-ab4161dcf924
@@ -15,7 +16,6 @@ require (
 )
 
 require (
-	github.com/anthropics/anthropic-sdk-go v1.19.0 // indirect
 	github.com/tidwall/match v1.1.1 // indirect
 	github.com/tidwall/pretty v1.2.1 // indirect
 	github.com/tidwall/sjson v1.2.5 // indirect

@@ -147,7 +147,7 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.holding, s)
 	s.released = now
 	s.step.Resume = true
-	if e.limits.Timing(s.facts(false)) != limit.AtBody {
+	if e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody {
 		e.decide(s, now)
 	}
 }

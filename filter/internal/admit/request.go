@@ -110,10 +110,11 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	}
 	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding))
+	if s.dialect != nil {
+		s.asked = usage.FromPath(s.dialect, path)
+	}
 	if s.reading {
 		s.request.Reset(s.dialect, path)
-	} else if s.dialect != nil {
-		s.asked = usage.FromPath(s.dialect, path)
 	}
 	e.choose(s, now)
 	return &s.step
@@ -125,7 +126,10 @@ func (e *Engine) choose(s *Stream, now int64) {
 		e.decide(s, now)
 		return
 	}
-	timing := e.limits.Timing(s.facts(false))
+	if s.asked.Route != "" {
+		e.name(s)
+	}
+	timing := e.limits.Timing(s.facts(s.asked.Route != ""))
 	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
 	if timing <= limit.AtHeaders || timing == limit.Estimated && !canHold {
 		e.decide(s, now)
@@ -218,6 +222,11 @@ func (e *Engine) identify(s *Stream) {
 	if s.asked.Model != "" {
 		s.step.set("gen_ai.request.model", s.asked.Model)
 	}
+	e.name(s)
+}
+
+// name finds the model whose limits apply.
+func (e *Engine) name(s *Stream) {
 	model := s.asked.Model
 	if s.asked.Route != "" {
 		model = s.asked.Route // or a body could name another model than the one it is sent to, and its limits

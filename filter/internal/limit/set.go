@@ -172,9 +172,9 @@ func (s *Set) Timing(r *Request) Timing {
 			continue
 		}
 		switch {
-		case l.Unit == config.Requests && !l.needsModel():
+		case l.Unit == config.Requests && (r.ModelKnown || !l.needsModel()):
 			timing = max(timing, AtHeaders)
-		case !l.needsModel() && !(l.Unit == config.Cost && len(s.cost) > 1):
+		case r.ModelKnown, !l.needsModel() && !(l.Unit == config.Cost && len(s.cost) > 1):
 			timing = max(timing, Estimated)
 		default:
 			timing = AtBody

@@ -227,3 +227,28 @@ func TestNothingIsKeptForTheNextResponse(t *testing.T) {
 		}
 	}
 }
+
+// What a Gemini stream may end with, and what counts as output beside text.
+func TestGeminisEndsAndParts(t *testing.T) {
+	for _, test := range []struct {
+		name, event string
+		final       bool
+		outputs     int64
+	}{
+		{"a reason by name", `{"candidates":[{"finishReason":"STOP"}]}`, true, 0},
+		{"a reason by number", `{"candidates":[{"finishReason":1}]}`, true, 0},
+		{"no reason yet", `{"candidates":[{"finishReason":0}]}`, false, 0},
+		{"a blocked prompt", `{"promptFeedback":{"blockReason":"SAFETY"}}`, true, 0},
+		{"a call", `{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":1}}}]}}]}`, false, 1},
+		{"code and a picture", `{"candidates":[{"content":{"parts":[{"executableCode":{}},{"inlineData":{}}]}}]}`, false, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for how, lengths := range cuts {
+				got := readResponse(gemini, true, []byte("data: "+test.event+"\n\n"), lengths)
+				if got.Final != test.final || got.Outputs != test.outputs {
+					t.Errorf("%s: final %v, outputs %d", how, got.Final, got.Outputs)
+				}
+			}
+		})
+	}
+}

@@ -74,6 +74,7 @@ const (
 	geText
 	geErrorCode
 	geFinish
+	gePart
 )
 
 var geminiResponse = jsonscan.Compile(append(geminiPaths(""), geminiPaths("*.")...)...)
@@ -92,6 +93,10 @@ func geminiPaths(prefix string) []jsonscan.Path {
 		{ID: geText, Path: prefix + "candidates.*.content.parts.*.text"},
 		{ID: geErrorCode, Path: prefix + "error.code"},
 		{ID: geFinish, Path: prefix + "candidates.*.finishReason"},
+		{ID: geFinish, Path: prefix + "promptFeedback.blockReason"}, // nothing follows a blocked prompt
+		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.functionCall"},
+		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.executableCode"},
+		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.inlineData"},
 	}
 }
 
@@ -107,8 +112,10 @@ func (geminiContent) response(d *document, v value) {
 		*r = report{Tokens: none}
 	case geText:
 		d.output(v)
+	case gePart:
+		d.outputs++
 	case geFinish:
-		d.final = d.final || v.kind == jsonscan.String
+		d.final = d.final || v.kind == jsonscan.String || n > 0 // an enum, by name or by number
 	case geErrorCode:
 		d.failed(v)
 	case gePrompt, geToolPrompt:
