@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillway-proxy/spillway/e2e/captures"
 	"github.com/spillway-proxy/spillway/e2e/harness"
 )
 
@@ -43,7 +44,7 @@ func (s *tally) check(t *testing.T, id, what string, got, want any) {
 
 // job is one replay of a recorded exchange.
 type job struct {
-	capture  *capture
+	capture  capture
 	exchange *exchange
 	form     string
 	sum      *tally
@@ -55,7 +56,8 @@ func (j job) trace() string { return j.exchange.traceparent(j.form) }
 func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T) {
 	t.Parallel()
 	upstream, tallies, jobs := replayer{}, map[string]*tally{}, []job(nil)
-	for _, c := range loadCaptures(t) {
+	for _, recorded := range captures.Load(t) {
+		c := capture{recorded}
 		upstream[c.ID] = c.exchange()
 		if tallies[c.Dialect] == nil {
 			tallies[c.Dialect] = &tally{}
