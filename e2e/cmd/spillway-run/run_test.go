@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness"
 )
 
 // asMain makes this test binary behave as the program.
@@ -175,12 +177,7 @@ func TestRunKilledLeavesNoEnvoy(t *testing.T) {
 	if err := s.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); listening(ports[0]) || listening(ports[1]); {
-		if time.Now().After(deadline) {
-			t.Fatal("Envoy still listens")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	harness.Await(t, 10*time.Second, "Envoy listens no more", func() bool { return !listening(ports[0]) && !listening(ports[1]) })
 }
 
 func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {

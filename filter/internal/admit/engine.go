@@ -14,14 +14,16 @@
 //
 // The usage that the response reports. Without a report, the output events that passed (source "counted"); without
 // those, the estimate ("estimated"). A client that leaves a stream early is charged what passed; one that leaves before
-// a response that does not stream, the estimate, since the upstream worked for it. An upstream that fails (5xx or 429,
-// the proxy's own answers for an unreachable one included) costs nothing; another error costs no tokens.
+// a response that does not stream, the estimate, since the upstream worked for it. An upstream that fails (5xx or 429, the
+// proxy's own answers for an unreachable one and errors in place of a stream's output included) costs nothing; another
+// error costs no tokens.
 //
 // # The worst moments
 //
 // The stream dies: Done settles. The worker dies: its reservations are forgotten after two lease periods (package
 // bucket). The host never delivers the body of a held request: Tick lets it go on after guard, as if nothing could be held;
-// it is counted and logged, and after giveUp of them nothing is held any more. The body is garbage or too large: estimates apply. The store fails: the request passes, counted as
+// it is counted and logged, and after giveUp of them nothing is held any more. The body is garbage or too large:
+// estimates apply. The store fails: the request passes, counted as
 // an error. Time is monotonic and comes in with every event.
 package admit
 

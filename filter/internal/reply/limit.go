@@ -48,7 +48,7 @@ func Denied(format Format, status int, model string, d *limit.Denial) *Reply {
 	if !d.Contended {
 		h.Remaining = max(d.Limit.Burst-d.Used, 0)
 	}
-	r.AddHeadroom(h)
+	r.Headers = AppendHeadroom(r.Headers, h)
 	return r
 }
 
@@ -95,9 +95,6 @@ func unitName(u config.Unit) string {
 		return "cost units"
 	}
 }
-
-// AddHeadroom adds the x-ratelimit-* headers of a limit.
-func (r *Reply) AddHeadroom(h limit.Headroom) { r.Headers = AppendHeadroom(r.Headers, h) }
 
 // AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied.
 func AppendHeadroom(headers [][2]string, h limit.Headroom) [][2]string {
