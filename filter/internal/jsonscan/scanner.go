@@ -74,6 +74,8 @@ type Scanner struct {
 	arrays  []uint64          // a bit per level: 1 is an array
 	nodes   [maxTracked]*Node // the node of the container at each tracked level
 	node    *Node             // the node of the value being read or awaited; nil: not wanted
+	end     int64             // bytes of the document up to the end of the piece being read
+	at      int64             // where the last value with a node begins
 
 	isName  bool // the string being read is a member's name
 	text    []byte
@@ -91,12 +93,13 @@ type Scanner struct {
 
 // Reset makes the scanner ready for a new document.
 func (s *Scanner) Reset(root *Node, handler Handler) {
-	s.handler, s.node, s.state, s.depth, s.bom = handler, root, stStart, 0, 0
+	s.handler, s.node, s.state, s.depth, s.bom, s.end = handler, root, stStart, 0, 0, 0
 	s.arrays, s.text = s.arrays[:0], s.text[:0]
 }
 
 // Write takes the next piece of the document.
 func (s *Scanner) Write(p []byte) {
+	s.end += int64(len(p))
 	for i := 0; i < len(p); {
 		switch s.state {
 		case stString:
@@ -141,6 +144,9 @@ func (s *Scanner) Close() bool {
 	}
 	return true
 }
+
+// At gives where the value begins that the Handler is being told of, in bytes from the start of the document.
+func (s *Scanner) At() int64 { return s.at }
 
 // Failed says that the input so far can't be the beginning of JSON.
 func (s *Scanner) Failed() bool { return s.state == stFailed }
@@ -237,6 +243,9 @@ func (s *Scanner) begin(p []byte) int {
 	if s.state > stElementOrEnd {
 		s.state = stFailed
 		return 0
+	}
+	if s.node != nil {
+		s.at = s.end - int64(len(p))
 	}
 	switch c := p[0]; c {
 	case '"':

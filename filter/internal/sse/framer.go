@@ -43,6 +43,7 @@ type Framer struct {
 	name    []byte
 	data    bool // the event has a data field
 	cr      bool // the last byte was a CR: an LF belongs to it
+	bounded bool // Next has come to a bound
 	bom     int
 }
 
@@ -54,27 +55,46 @@ func (f *Framer) Reset(handler Handler) {
 // Write takes the next piece of the stream.
 func (f *Framer) Write(p []byte) {
 	for len(p) > 0 {
+		p = p[f.Next(p):]
+	}
+}
+
+// Next takes as much of the next piece of the stream as belongs together, and gives its length: the end of an event, up to
+// and including its empty line; a comment or another line that is no part of an event; or what there is of either. An LF
+// whose CR ended the one before is taken by itself. Open tells which it was.
+func (f *Framer) Next(p []byte) int {
+	f.bounded = false
+	i := 0
+	for i < len(p) && !f.bounded {
 		if f.cr {
 			f.cr = false
-			if p[0] == '\n' {
-				p = p[1:]
+			if p[i] == '\n' {
+				i++
+				f.bounded = !f.Open()
 				continue
 			}
 		}
 		if f.state == stData || f.state == stIgnore {
-			p = p[f.run(p):]
+			i += f.run(p[i:])
 			continue
 		}
-		if f.state == stLineStart && len(p) >= len(common) && string(p[:len(common)]) == common {
+		if rest := p[i:]; f.state == stLineStart && len(rest) >= len(common) && string(rest[:len(common)]) == common {
 			f.field = append(f.field[:0], "data"...)
 			f.startValue()
-			p = p[len(common):]
+			i += len(common)
 			continue
 		}
-		f.byte(p[0])
-		p = p[1:]
+		f.byte(p[i])
+		i++
 	}
+	return i
 }
+
+// Open says that what has passed ends inside an event or a line.
+func (f *Framer) Open() bool { return f.state != stLineStart || f.under() || f.bom%len(mark) != 0 }
+
+// under says that the lines since the last event make up a part of one.
+func (f *Framer) under() bool { return f.data || len(f.name) > 0 }
 
 // Close ends the stream.
 func (f *Framer) Close() {
@@ -111,6 +131,7 @@ func (f *Framer) byte(c byte) {
 		if f.bom < len(mark) {
 			if c == mark[f.bom] {
 				f.bom++
+				f.bounded = f.bom == len(mark)
 				return
 			}
 			f.bom = len(mark)
@@ -176,6 +197,7 @@ func (f *Framer) endLine(c byte) {
 		f.startValue()
 	}
 	f.state = stLineStart
+	f.bounded = !f.under()
 }
 
 func (f *Framer) dispatch() {

@@ -68,6 +68,34 @@ func TestFramer(t *testing.T) {
 	}
 }
 
+// bounds gives where events, and lines that are no part of one, end.
+func bounds(in string, step int) (ends []int) {
+	var f Framer
+	f.Reset(&events{})
+	for start := 0; start < len(in); start += step {
+		for i, end := start, min(start+step, len(in)); i < end; {
+			if i += f.Next([]byte(in[i:end])); !f.Open() {
+				ends = append(ends, i)
+			}
+		}
+	}
+	return ends
+}
+
+func TestNextStopsWhereAnEventEnds(t *testing.T) {
+	for in, want := range map[string][]int{
+		"data: a\n\ndata: b\n\n":           {9, 18},
+		"data: a\r\n\r\ndata: b\r\r":       {10, 11, 20},
+		": c\n\nid: 1\nevent: x\ndata\n\n": {4, 5, 11, 26},
+		"\ufeffdata: a\n: c\n\n":           {3, 16},
+		"data: a":                          nil,
+	} {
+		if got := bounds(in, len(in)); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+}
+
 func FuzzFramer(f *testing.F) {
 	f.Add("event: x\r\ndata: {\"a\":1}\r\n\r\n: c\rdata\n\n", uint8(3))
 	f.Add("\ufeffdata: a\ndata: b", uint8(1))
@@ -78,6 +106,12 @@ func FuzzFramer(f *testing.F) {
 		}
 		if got := fmt.Sprintf("%q", read(in, func(i int) bool { return step == 0 || i%int(step) == 0 })); got != once {
 			t.Fatalf("by %d: %s, whole: %s", step, got, once)
+		}
+		ends := fmt.Sprint(bounds(in, max(len(in), 1)))
+		for _, step := range []int{1, int(step) + 1} {
+			if got := fmt.Sprint(bounds(in, step)); got != ends {
+				t.Fatalf("bounds by %d: %s, whole: %s", step, got, ends)
+			}
 		}
 	})
 }

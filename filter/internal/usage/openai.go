@@ -43,6 +43,8 @@ const (
 	oaMaxTokens
 	oaMaxCompletionTokens
 	oaChoices
+	oaStreamOptions
+	oaIncludeUsage
 )
 
 var openAIRequest = jsonscan.Compile(
@@ -51,6 +53,8 @@ var openAIRequest = jsonscan.Compile(
 	jsonscan.Path{ID: oaMaxTokens, Path: "max_tokens"},
 	jsonscan.Path{ID: oaMaxCompletionTokens, Path: "max_completion_tokens"},
 	jsonscan.Path{ID: oaChoices, Path: "n"},
+	jsonscan.Path{ID: oaStreamOptions, Path: "stream_options"},
+	jsonscan.Path{ID: oaIncludeUsage, Path: "stream_options.include_usage"},
 )
 
 func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
@@ -69,6 +73,10 @@ func (o openAI) request(r *draft, v value) {
 		}
 	case oaChoices:
 		r.choices = v.count()
+	case oaStreamOptions:
+		r.options = streamOptions{options: place{v.kind, v.at, true}}
+	case oaIncludeUsage:
+		r.options.include = place{v.kind, v.at, true}
 	}
 }
 
@@ -87,6 +95,7 @@ const (
 	oaError
 	oaErrorCode
 	oaFinish
+	oaChoice
 )
 
 // What servers compatible with OpenAI's put elsewhere is read where the standard place has nothing: Groq's x_groq.usage,
@@ -112,6 +121,7 @@ var openAIResponse = jsonscan.Compile(
 	jsonscan.Path{ID: oaError, Path: "error"},
 	jsonscan.Path{ID: oaErrorCode, Path: "error.code", Keep: maxErrorCode},
 	jsonscan.Path{ID: oaErrorCode, Path: "error.type", Keep: maxErrorCode},
+	jsonscan.Path{ID: oaChoice, Path: "choices.*"},
 	jsonscan.Path{ID: oaFinish, Path: "choices.*.finish_reason", Keep: maxErrorCode},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.text"},
 	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.content"},
@@ -143,6 +153,8 @@ func (o openAI) response(d *document, v value) {
 		if string(v.text) == "abort" { // vLLM, when it is stopped
 			d.fail(http503)
 		}
+	case oaChoice:
+		d.choice = true
 	default:
 		d.reports[d.place].count(v.id, v.count())
 	}

@@ -65,10 +65,10 @@ func outputBound(bound, choices int64) int64 {
 
 type requestHandler RequestReader
 
-func (h *requestHandler) Begin(int, jsonscan.Kind) {}
+func (h *requestHandler) Begin(id int, kind jsonscan.Kind) { h.Value(id, kind, nil, 0) }
 
 func (h *requestHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
-	h.dialect.request(&h.draft, value{id, kind, text, size})
+	h.dialect.request(&h.draft, value{id, kind, text, size, h.scanner.At()})
 }
 
 // ResponseReader reads a response's body. Its zero value is not ready: call Reset.
@@ -81,13 +81,16 @@ type ResponseReader struct {
 	whole    document // what whole events have left for the next one
 	response Response
 	standard bool // the report came from the standard place
+	usage    bool // the last event brought a report and nothing else
+	hider    hider
 }
 
 // Reset makes the reader ready for a body: server-sent events if stream, else one JSON document.
 func (r *ResponseReader) Reset(dialect Dialect, stream bool) {
 	r.dialect, r.stream = dialect, stream
 	r.response = Response{Tokens: none}
-	r.whole, r.standard = document{}, false
+	r.whole, r.standard, r.usage = document{}, false, false
+	r.hider.reset()
 	if dialect.Cumulative() {
 		r.whole.reports[standardPlace] = report{Tokens: none}
 	}
@@ -165,7 +168,7 @@ func (h *documentHandler) Begin(id int, kind jsonscan.Kind) {
 }
 
 func (h *documentHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
-	h.dialect.response(&h.document, value{id, kind, text, size})
+	h.dialect.response(&h.document, value{id: id, kind: kind, text: text, size: size})
 }
 
 type eventHandler ResponseReader
@@ -175,6 +178,7 @@ func (h *eventHandler) Data(p []byte) { h.scanner.Write(p) }
 func (h *eventHandler) Event([]byte) {
 	r := (*ResponseReader)(h)
 	if r.scanner.Close() {
+		r.usage = r.document.usageOnly()
 		r.merge()
 		r.whole = r.document
 	}

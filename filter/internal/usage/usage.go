@@ -71,6 +71,7 @@ type value struct {
 	kind jsonscan.Kind
 	text []byte
 	size int
+	at   int64 // where it begins in a request's body
 }
 
 // count reads a number of tokens.
@@ -99,6 +100,7 @@ type draft struct {
 	Request
 	bounds  [2]int64 // the names an output bound goes by; the larger counts
 	choices int64
+	options streamOptions
 }
 
 // document collects one JSON response, or one event of a stream.
@@ -111,6 +113,7 @@ type document struct {
 	text    int64
 	final   bool
 	failure int
+	choice  bool // it has at least one of OpenAI's choices
 }
 
 // named takes the model's name. The first one stands; the others of a stream need no copy.
