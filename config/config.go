@@ -125,6 +125,7 @@ type PriorityRule struct {
 // Usage says how tokens are read and estimated.
 type Usage struct {
 	EnsureStreamUsage   bool
+	IdentityEncoding    bool    // the upstream is asked not to compress what is to be read
 	MaxRequestBytes     int     // a larger request body is not read
 	PromptTokensPerByte float64 // where learning starts
 	OutputTokens        int     // where learning starts, for a request without an output bound

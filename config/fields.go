@@ -7,12 +7,13 @@ import "time"
 
 // Dialects are the API dialects that an operation can have. "other" passes a request on unread.
 var Dialects = []string{
-	"openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "anthropic.messages", "gemini", "other",
+	"openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "openai.images", "openai.audio",
+	"anthropic.messages", "gemini", "other",
 }
 
 // operationNames are the operations that a limit can match, as in the filter state gen_ai.operation.name.
 var operationNames = []string{
-	"chat", "completions", "embeddings", "responses", "messages", "generate_content", "models", "other",
+	"chat", "completions", "embeddings", "responses", "images", "audio", "messages", "generate_content", "models", "other",
 }
 
 var modes = []Mode{Enforce, Shadow, Off}
@@ -141,6 +142,8 @@ func (u *Usage) fields() []field {
 	return []field{
 		boolean("ensureStreamUsage", &u.EnsureStreamUsage, true,
 			"Make streaming OpenAI requests report usage; the extra event is taken out before the client sees it."),
+		boolean("identityEncoding", &u.IdentityEncoding, true,
+			"Ask the upstream for uncompressed answers where they are read. Compressed ones are charged by estimate."),
 		integer("maxRequestBytes", &u.MaxRequestBytes, 1<<20, 0, gibibyte,
 			"Largest request body that is read, in bytes. In larger ones the model is unknown and estimates apply."),
 		float("promptTokensPerByte", &u.PromptTokensPerByte, 0.25, interval{min: 0, max: 10, openMin: true},

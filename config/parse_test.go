@@ -25,7 +25,7 @@ func defaults() Config {
 		},
 		Priority: PriorityRules{Header: "x-priority", Default: Normal},
 		Usage: Usage{
-			EnsureStreamUsage: true, MaxRequestBytes: 1048576, PromptTokensPerByte: 0.25, OutputTokens: 256,
+			EnsureStreamUsage: true, IdentityEncoding: true, MaxRequestBytes: 1048576, PromptTokensPerByte: 0.25, OutputTokens: 256,
 			Cost: []CostWeights{{Models: []string{"*"}, Prompt: 1, Cached: 0.1, Completion: 4, Reasoning: 4}},
 		},
 		PressureSource: PressureSource{

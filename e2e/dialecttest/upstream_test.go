@@ -200,10 +200,11 @@ func (x *exchange) replay(
 	if (err != nil) != x.broken {
 		return fmt.Errorf("the answer ended with %v; broken off: %v", err, x.broken)
 	}
+	wantRequest, wantResponse := asked(x)
 	check("status", response.StatusCode, x.status)
 	check("content-type", response.Header.Get("Content-Type"), x.contentType)
-	check("response body", difference(body, []byte(x.responseBody)), "")
-	check("request body", response.Header.Get(sumHeader), sum([]byte(x.requestBody)))
+	check("response body", difference(body, []byte(wantResponse)), "")
+	check("request body", response.Header.Get(sumHeader), sum([]byte(wantRequest)))
 	check("path", response.Header.Get(pathHeader), merged(x.path))
 	return nil
 }

@@ -104,7 +104,7 @@ func sum(counters map[string]uint64) (total int) {
 func TestWorkersThatMeetAUserForTheFirstTimeAtOnceAdmitOneRequest(t *testing.T) {
 	const users, count = 500, 4
 	p := newProxy(t, plainHost)
-	vms := workers(p, count, limitOf("requests", 1))
+	vms := workers(p, count, held("none", limitOf("requests", 1)))
 	admitted := make([][count]bool, users)
 	for user := range users {
 		atOnce(count, func(i int) {
@@ -129,7 +129,7 @@ func TestTheWorkersFirstStartAtOnceAgreesOnOneState(t *testing.T) {
 	p := newProxy(t, plainHost)
 	vms := make([]*wasmhost.VM, 4)
 	atOnce(len(vms), func(i int) {
-		vm, err := p.StartVM(nil, []byte(limitOf("requests", 2)))
+		vm, err := p.StartVM(nil, []byte(held("none", limitOf("requests", 2))))
 		if err != nil {
 			t.Error(err)
 			return

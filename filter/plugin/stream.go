@@ -1,12 +1,15 @@
 package plugin
 
 import (
+	"math"
+	"strconv"
 	"unsafe"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
 // stream is one HTTP stream.
@@ -149,15 +152,19 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 			p.hostError("set_property", err)
 		}
 	}
-	if step.Remove != "" {
-		if err := proxywasm.RemoveHttpRequestHeader(step.Remove); err != nil {
-			p.hostError("remove_header", err)
-		}
+	if !step.Edit.None() {
+		p.editRequest(step.Edit, step.Measure)
+	}
+	for _, header := range step.Asked {
+		p.setHeader(header, proxywasm.ReplaceHttpRequestHeader, proxywasm.RemoveHttpRequestHeader)
 	}
 	for _, header := range step.Headers {
 		// The upstream's own header of that name speaks of the upstream's limit, not of the one that holds here.
-		if err := proxywasm.ReplaceHttpResponseHeader(header[0], header[1]); err != nil {
-			p.hostError("add_header", err)
+		p.setHeader(header, proxywasm.ReplaceHttpResponseHeader, proxywasm.RemoveHttpResponseHeader)
+	}
+	if step.Replace {
+		if err := proxywasm.ReplaceHttpResponseBody(step.Body); err != nil {
+			p.hostError("replace_body", err)
 		}
 	}
 	switch step.Action {
@@ -171,6 +178,35 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 		return types.ActionPause
 	default:
 		return types.ActionContinue
+	}
+}
+
+// setHeader sets a header, or takes it out if its value is empty.
+func (p *plugin) setHeader(header [2]string, replace func(key, value string) error, remove func(key string) error) {
+	var err error
+	if header[1] == "" {
+		err = remove(header[0])
+	} else {
+		err = replace(header[0], header[1])
+	}
+	if err != nil {
+		p.hostError("set_header", err)
+	}
+}
+
+// editRequest changes the request's body, all of which the host holds, and its announced length if there is one.
+func (p *plugin) editRequest(edit usage.Edit, measure bool) {
+	body, err := proxywasm.GetHttpRequestBody(0, math.MaxInt32)
+	if err == nil {
+		body = edit.Apply(body)
+		err = proxywasm.ReplaceHttpRequestBody(body)
+	}
+	if err != nil {
+		p.hostError("edit_body", err)
+		return
+	}
+	if measure {
+		p.setHeader([2]string{"content-length", strconv.Itoa(len(body))}, proxywasm.ReplaceHttpRequestHeader, nil)
 	}
 }
 

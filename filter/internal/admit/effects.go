@@ -1,6 +1,9 @@
 package admit
 
-import "github.com/spillway-proxy/spillway/filter/internal/reply"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
 
 // Action is what the host must do with the part of the message that it showed.
 type Action uint8
@@ -17,8 +20,12 @@ type Step struct {
 	Action     Action
 	Resume     bool         // with Continue: the stream was held by an earlier step, let it go on
 	Reply      *reply.Reply // with Answer
-	Remove     string       // request header to take out; "" for none
-	Headers    [][2]string  // response headers to add
+	Asked      [][2]string  // request headers to set; an empty value takes one out
+	Edit       usage.Edit   // to the request's body, which is complete
+	Measure    bool         // with Edit: content-length becomes that of the changed body
+	Headers    [][2]string  // response headers to set; an empty value takes one out
+	Body       []byte       // with Replace: what goes on instead of the piece of the response's body
+	Replace    bool
 	Properties []Property
 	Counts     []Count
 	Notes      []Note
@@ -53,8 +60,11 @@ type Note struct {
 }
 
 func (s *Step) reset() {
-	*s = Step{Headers: s.Headers[:0], Properties: s.Properties[:0], Counts: s.Counts[:0], Notes: s.Notes[:0]}
+	*s = Step{Asked: s.Asked[:0], Headers: s.Headers[:0], Properties: s.Properties[:0], Counts: s.Counts[:0], Notes: s.Notes[:0]}
 }
+
+// ask sets a header of the request; an empty value takes it out.
+func (s *Step) ask(name, value string) { s.Asked = append(s.Asked, [2]string{name, value}) }
 
 func (s *Step) set(name, value string) {
 	s.Properties = append(s.Properties, Property{name, value})

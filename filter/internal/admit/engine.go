@@ -77,7 +77,7 @@ type Engine struct {
 
 // slots are the headers that the engine itself reads.
 type slots struct {
-	method, path, length, encoding, status, contentType, priority ident.Slot
+	method, path, length, encoding, accept, status, contentType, priority ident.Slot
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
@@ -101,7 +101,7 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e.identity = ident.New(cfg, p, func(b []byte) uint64 { return uint64(t.Hash(b)) }, e.limits.Needs())
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
-		encoding: p.Want("content-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+		encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
 	}
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
@@ -149,7 +149,8 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.holding, s)
 	s.released = now
 	s.step.Resume = true
-	if e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody {
+	s.editing = false
+	if s.phase == stHolding && e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody {
 		e.decide(s, now)
 	}
 }

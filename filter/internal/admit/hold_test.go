@@ -105,12 +105,17 @@ func TestAHeldRequestThatIsLeftIsCancelled(t *testing.T) {
 	h.idle()
 }
 
-// What needs no body is not held.
+// What needs no body is not held: neither the limits nor what may have to be changed in it.
 func TestRequestsAreHeldOnlyWhereTheBodyMatters(t *testing.T) {
-	h := newHostOf(t, "stopIteration", few)
-	expect(t, "limits of requests", h.start("alice", false).last.Action, Continue)
-	h = newHostOf(t, "stopIteration", `"limits":[]`)
-	expect(t, "no limits", h.start("alice", false).last.Action, Continue)
-	h = newSeed(t, "stopIteration")
+	const untouched = `"usage":{"ensureStreamUsage":false},`
+	embeddings := [][2]string{{":method", "POST"}, {":path", "/v1/embeddings"}, {"x-user-id", "alice"}}
+	for _, limits := range []string{few, `"limits":[]`} {
+		h := newHostOf(t, "stopIteration", untouched+limits)
+		expect(t, limits, h.start("alice", false).last.Action, Continue)
+		h = newHostOf(t, "stopIteration", limits)
+		expect(t, limits+", streams", h.start("alice", false).last.Action, Hold)
+		expect(t, limits+", embeddings", h.startWith(embeddings, false).last.Action, Continue)
+	}
+	h := newSeed(t, "stopIteration")
 	expect(t, "no body", h.start("alice", true).last.Action, Continue)
 }

@@ -32,18 +32,21 @@ type course struct {
 	since    int64 // when the request's headers came
 	released int64 // when it was let go without its body; 0: it was not
 
-	dialect   usage.Dialect // nil: bodies are not read
-	operation string
-	caller    ident.Caller
-	method    string
-	length    int64 // content-length; -1: not given
-	reading   bool  // the request's body is being read
-	asked     usage.Request
-	model     string // canonical
-	estimate  limit.Estimate
-	hashed    bool      // hashes are those of the model
-	hashes    [2]uint64 // of the model, and of model and subject, for learning
-	guessed   [2]uint64 // the same as it was when the request was decided, maybe without its model
+	dialect    usage.Dialect // nil: bodies are not read
+	operation  string
+	caller     ident.Caller
+	method     string
+	length     int64 // content-length; -1: not given
+	reading    bool  // the request's body is being read
+	editing    bool  // it is kept to its end, since it may have to be changed
+	hiding     bool  // it was changed: the stream brings an event that the client didn't ask for
+	unmeasured bool  // the headers went on without the body's length
+	asked      usage.Request
+	model      string // canonical
+	estimate   limit.Estimate
+	hashed     bool      // hashes are those of the model
+	hashes     [2]uint64 // of the model, and of model and subject, for learning
+	guessed    [2]uint64 // the same as it was when the request was decided, maybe without its model
 
 	requests, tokens limit.Headroom // of the tightest limits
 	decision         string
@@ -106,18 +109,42 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 		}
 	}
 	if name := e.cfg.Priority.Header; name != "" && !e.cfg.Priority.Forward && s.headers.Get(e.slots.priority) != "" {
-		s.step.Remove = name
+		s.step.ask(name, "")
 	}
 	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding))
 	if s.dialect != nil {
 		s.asked = usage.FromPath(s.dialect, path)
+		e.prepare(s)
 	}
 	if s.reading {
 		s.request.Reset(s.dialect, path)
 	}
 	e.choose(s, now)
 	return &s.step
+}
+
+// prepare makes the response readable, and finds out whether the body may have to be changed.
+func (e *Engine) prepare(s *Stream) {
+	if e.cfg.Mode == config.Off {
+		return
+	}
+	readable := identityCoding(s.headers.Get(e.slots.accept)) && !s.headers.Repeated(e.slots.accept)
+	if !readable && e.cfg.Usage.IdentityEncoding {
+		e.askIdentity(s)
+		readable = true
+	}
+	s.editing = s.reading && readable && e.cfg.Usage.EnsureStreamUsage && usage.AsksForUsage(s.dialect)
+}
+
+// askIdentity asks the upstream for an answer that is not compressed.
+func (e *Engine) askIdentity(s *Stream) {
+	const name = "accept-encoding"
+	if s.headers.Repeated(e.slots.accept) { // the host would set the first one only
+		s.step.ask(name, "")
+		return
+	}
+	s.step.ask(name, "identity")
 }
 
 // choose decides now, or holds until the body is there.
@@ -133,12 +160,24 @@ func (e *Engine) choose(s *Stream, now int64) {
 	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
 	if timing <= limit.AtHeaders || timing == limit.Estimated && !canHold {
 		e.decide(s, now)
-		return
+	} else {
+		s.phase = stHolding
 	}
-	s.phase = stHolding
-	if e.holdsHeaders() {
+	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
+		e.hold(s)
+	}
+}
+
+// hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
+// not be announced.
+func (e *Engine) hold(s *Stream) {
+	switch {
+	case e.holdsHeaders():
 		s.step.Action = Hold
 		e.holding[s] = struct{}{}
+	case s.editing && s.length >= 0:
+		s.step.ask("content-length", "")
+		s.unmeasured = true
 	}
 }
 
@@ -149,8 +188,8 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 	e.delivered(s, now)
 	if s.reading {
 		s.request.Write(piece)
-		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) {
-			s.reading = false
+		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) || !s.request.Wanting() {
+			s.reading, s.editing = false, false
 			s.asked = s.request.Cut()
 		}
 	} else {
@@ -159,12 +198,24 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 	switch {
 	case s.reading && end:
 		e.bodyEnded(s, now)
+		e.edit(s)
 	case s.phase == stHolding && !s.reading:
 		e.decide(s, now)
-	case s.phase == stHolding:
+	case s.phase == stHolding || s.editing:
 		s.step.Action = Hold
 	}
 	return &s.step
+}
+
+// edit makes the stream report its usage, if nobody asked for that.
+func (e *Engine) edit(s *Stream) {
+	if !s.editing || s.phase == stRefused {
+		return
+	}
+	s.editing = false
+	s.step.Edit = s.request.Ask()
+	s.hiding = !s.step.Edit.None()
+	s.step.Measure = s.hiding && s.length >= 0 && !s.unmeasured
 }
 
 // delivered takes note of how the host brings the body of a held request.
@@ -178,7 +229,7 @@ func (e *Engine) delivered(s *Stream, now int64) {
 	}
 }
 
-// RequestTrailers takes the end of a request whose body is followed by trailers.
+// RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
 func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 	s.step.reset()
 	e.delivered(s, now)
@@ -359,7 +410,7 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 	}
 	hashes := e.hash(s)
 	s.estimate = limit.Estimate{
-		Prompt:      e.learned.Prompt(hashes[0], s.bytes(), e.start),
+		Prompt:      e.learned.Prompt(hashes[0], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start),
 		OutputBound: s.asked.OutputBound,
 	}
 	if s.dialect.Outputs() {

@@ -25,7 +25,7 @@ func TestABodyThatCanNotBeReadIsEstimated(t *testing.T) {
 		decided int // the piece at which it is decided; -1: at the headers
 		prompt  int64
 	}{
-		{"not JSON", nil, []string{"model=mock&", "max_tokens=9"}, 1, 6},
+		{"not JSON", nil, []string{"model=mock&", "max_tokens=9"}, 0, 6},
 		{"cut off", nil, []string{chatBody[:30]}, 0, 8},
 		{"too large", nil, []string{strings.Repeat(" ", 60), strings.Repeat(" ", 60), "{}"}, 1, 31},
 		{"too large, as its length says", [][2]string{{"content-length", "101"}}, []string{chatBody, strings.Repeat(" ", 24)}, -1, 26},

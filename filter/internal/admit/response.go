@@ -34,6 +34,9 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.readable {
 		s.response.Reset(s.dialect, events)
 	}
+	if s.hiding = s.hiding && s.readable && events; s.hiding && s.headers.Get(e.slots.length) != "" {
+		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
+	}
 	if !s.failed() {
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.tokens)
@@ -48,7 +51,11 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Step {
 	s.step.reset()
 	if s.ReadingResponse() {
-		s.response.Write(piece)
+		if s.hiding {
+			s.step.Body, s.step.Replace = s.response.Hide(piece, end)
+		} else {
+			s.response.Write(piece)
+		}
 		if s.stream {
 			e.progress(s, now, end)
 		}

