@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,35 +18,6 @@ const (
 	users          = 1000             // a limit has a bucket for each
 	requestTimeout = 30 * time.Second // a stream that stops is a failure, not a pause
 )
-
-// workload is a kind of request.
-type workload struct {
-	name    string
-	body    []byte
-	tokens  int // completion tokens of an answer
-	stream  bool
-	request int // bytes
-	answer  int
-}
-
-// workloads are those of the main tables. Both requests state what the Lua script looks for.
-func (u *upstream) workloads() (unary, stream workload) {
-	const text = `{"model":"llama-3","max_tokens":256,"stream":%s,"messages":[` +
-		`{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"%s"}]}`
-	const size = 1024
-	make1K := func(stream string) []byte {
-		padding := size - len(fmt.Sprintf(text, stream, ""))
-		return fmt.Appendf(nil, text, stream, strings.Repeat("question ", padding)[:padding])
-	}
-	unary = workload{name: "JSON", body: make1K("false"), tokens: jsonTokens, answer: len(u.answer)}
-	// The usage is asked for by the client, so that all variants carry the same events.
-	stream = workload{name: "SSE", body: make1K(`true,"stream_options":{"include_usage":true}`), tokens: streamTokens, stream: true}
-	for _, event := range u.events {
-		stream.answer += len(event)
-	}
-	unary.request, stream.request = len(unary.body), len(stream.body)
-	return unary, stream
-}
 
 // client sends requests over a fixed number of connections that stay open.
 type client struct {
@@ -130,6 +100,7 @@ func (c *client) do(ctx context.Context, w workload, connection int) error {
 	request.Header.Set("content-type", "application/json")
 	request.Header.Set("x-user-id", "user-"+strconv.FormatInt(number%users, 10))
 	request.Header.Set(connectionHeader, strconv.Itoa(connection))
+	request.Header.Set(workloadHeader, w.name)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return err
@@ -140,31 +111,31 @@ func (c *client) do(ctx context.Context, w workload, connection int) error {
 		return fmt.Errorf("%s request %d was answered with status %d: %s", w.name, number, response.StatusCode, text)
 	}
 	if w.stream {
-		return c.readStream(response.Body, connection)
+		return c.readStream(response.Body, connection, w)
 	}
 	size, err := io.Copy(io.Discard, response.Body)
-	if err == nil && size != int64(w.answer) {
-		err = fmt.Errorf("the answer has %d bytes, the upstream sent %d", size, w.answer)
+	if want := len(w.answer[0]); err == nil && size != int64(want) {
+		err = fmt.Errorf("the answer has %d bytes, the upstream sent %d", size, want)
 	}
 	return err
 }
 
 // readStream reads events, and tells the upstream of each.
-func (c *client) readStream(body io.Reader, connection int) error {
-	reader := bufio.NewReader(body)
-	events := 0
+func (c *client) readStream(body io.Reader, connection int, w workload) error {
+	reader := bufio.NewReaderSize(body, 2*largeEvent)
+	events, all := 0, len(w.answer)
 	for {
 		line, err := reader.ReadSlice('\n')
 		if errors.Is(err, io.EOF) && len(line) == 0 {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("after %d of %d events: %w", events, streamEvents, err)
+			return fmt.Errorf("after %d of %d events: %w", events, all, err)
 		}
 		if len(line) > 1 {
 			continue // the blank line after it ends an event
 		}
-		if events++; events >= streamEvents {
+		if events++; events >= all {
 			continue
 		}
 		select {
@@ -173,8 +144,8 @@ func (c *client) readStream(body io.Reader, connection int) error {
 			return fmt.Errorf("event %d came before the upstream can have sent it", events)
 		}
 	}
-	if events != streamEvents {
-		return fmt.Errorf("the stream had %d events, the upstream sent %d", events, streamEvents)
+	if events != all {
+		return fmt.Errorf("the stream had %d events, the upstream sent %d", events, all)
 	}
 	return nil
 }

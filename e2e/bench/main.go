@@ -29,6 +29,7 @@ type options struct {
 	starts   int
 	passes   int           // of the latency measurement
 	pass     time.Duration // length of one
+	coreTime time.Duration // of one benchmark of the core, each time
 	variants []*variant
 	out      string
 	command  string // for the report
@@ -42,7 +43,7 @@ It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick 
 `
 
 func parse(args []string) (options, error) {
-	o := options{starts: 3, passes: 3, pass: 2 * time.Second, command: "make bench"}
+	o := options{starts: 3, passes: 3, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench"}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), help)
@@ -85,7 +86,7 @@ func parse(args []string) (options, error) {
 
 // hurry makes a run short, where nothing else was asked for.
 func (o *options) hurry(set map[string]bool) {
-	o.starts, o.passes, o.pass = 1, 1, time.Second
+	o.starts, o.passes, o.pass, o.coreTime = 1, 1, time.Second, 50*time.Millisecond
 	if !set["rounds"] {
 		o.rounds = 2
 	}

@@ -29,6 +29,8 @@ type bench struct {
 	spillway, noop module
 	upstream       *upstream
 	unary, stream  workload
+	volumes        []volume
+	core           []benchmark
 	running        map[*variant]*envoy
 	results        map[*variant]*result
 	rate           float64 // requests a second, of the latency measurement
@@ -75,10 +77,19 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.noop, err = buildNoop(ctx, b.root); err != nil {
 		return nil, err
 	}
-	if b.upstream, err = startUpstream(manyClients); err != nil {
+	b.say("running the core's own benchmarks")
+	if b.core, err = runCore(ctx, b.root, o.coreTime); err != nil {
 		return nil, err
 	}
-	b.unary, b.stream = b.upstream.workloads()
+	b.unary, b.stream = mainWorkloads()
+	b.volumes = volumes()
+	served := []workload{b.unary, b.stream}
+	for _, v := range b.volumes {
+		served = append(served, v.workload)
+	}
+	if b.upstream, err = startUpstream(manyClients, served...); err != nil {
+		return nil, err
+	}
 	if b.dir, err = os.MkdirTemp("", "spillway-bench-"); err != nil {
 		b.upstream.stop()
 		return nil, err
@@ -103,9 +114,9 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "[%5.1fs] %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// shuffled is the variants in a new order, so that none always comes after the same other one.
-func (b *bench) shuffled() []*variant {
-	order := slices.Clone(b.variants)
+// shuffled is variants in a new order, so that none always comes after the same other one.
+func shuffled(variants []*variant) []*variant {
+	order := slices.Clone(variants)
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	return order
 }
@@ -113,7 +124,7 @@ func (b *bench) shuffled() []*variant {
 // measureStarts starts every variant a few times, one at a time. The last ones stay, idle until they are measured.
 func (b *bench) measureStarts(ctx context.Context) error {
 	for i := range b.starts {
-		for _, v := range b.shuffled() {
+		for _, v := range shuffled(b.variants) {
 			e, err := b.startEnvoy(ctx, v, 1, manyClients)
 			if err != nil {
 				return err
@@ -153,9 +164,29 @@ func (b *bench) warmUp(ctx context.Context) error {
 		requests, streams := b.warmth()
 		r.requests += requests + streams
 	}
+	if err := b.warmUpVolumes(ctx); err != nil {
+		return err
+	}
 	b.say("warmed up")
 	return nil
 }
+
+// warmUpVolumes comes when the memory after load was looked at: it is that of the main workloads.
+func (b *bench) warmUpVolumes(ctx context.Context) error {
+	for _, v := range volumed(b.variants) {
+		for _, volume := range b.volumes {
+			n := b.times(volume)
+			if _, _, err := b.load(ctx, b.running[v], volume.workload, n, connections); err != nil {
+				return err
+			}
+			b.results[v].requests += n
+		}
+	}
+	return nil
+}
+
+// times is how many requests of a volume a round has.
+func (b *bench) times(v volume) int { return max(1, b.requests/v.share) }
 
 // exercise runs both workloads, the work of a warm-up for each worker.
 func (b *bench) exercise(ctx context.Context, e *envoy, workers, connections int) error {
@@ -190,18 +221,23 @@ func (b *bench) load(ctx context.Context, e *envoy, w workload, n, connections i
 // measureRounds is the main measurement. A variant is compared with the bare one of the same round and workload only.
 func (b *bench) measureRounds(ctx context.Context) error {
 	for i := range b.rounds {
-		if err := b.measureRound(ctx, i, b.unary, b.requests); err != nil {
+		if err := b.measureRound(ctx, i, b.variants, b.unary, b.requests); err != nil {
 			return err
 		}
-		if err := b.measureRound(ctx, i, b.stream, b.streams); err != nil {
+		if err := b.measureRound(ctx, i, b.variants, b.stream, b.streams); err != nil {
 			return err
+		}
+		for _, v := range b.volumes {
+			if err := b.measureRound(ctx, i, volumed(b.variants), v.workload, b.times(v)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (b *bench) measureRound(ctx context.Context, i int, w workload, n int) error {
-	for _, v := range b.shuffled() {
+func (b *bench) measureRound(ctx context.Context, i int, variants []*variant, w workload, n int) error {
+	for _, v := range shuffled(variants) {
 		cpu, wall, err := b.load(ctx, b.running[v], w, n, connections)
 		if err != nil {
 			return err
@@ -211,17 +247,17 @@ func (b *bench) measureRound(ctx context.Context, i int, w workload, n int) erro
 		r.requests += n
 		r.rate[w.name] = append(r.rate[w.name], float64(n)/wall.Seconds())
 	}
-	b.sayRound(i, w)
+	b.sayRound(i, variants, w)
 	return nil
 }
 
-func (b *bench) sayRound(i int, w workload) {
+func (b *bench) sayRound(i int, variants []*variant, w workload) {
 	line := ""
 	base := b.results[b.bare()].cpu[w.name][i]
-	for _, v := range b.variants {
+	for _, v := range variants {
 		line += fmt.Sprintf("  %s %.2f", v.name, b.results[v].cpu[w.name][i]/base)
 	}
-	b.say("round %d of %d, %-4s bare %.0f µs;%s", i+1, b.rounds, w.name, base, line)
+	b.say("round %d of %d, %s: bare %.0f µs;%s", i+1, b.rounds, w.name, base, line)
 }
 
 func (b *bench) bare() *variant {
@@ -236,7 +272,7 @@ func (b *bench) measureLatency(ctx context.Context) error {
 		b.rate = min(b.rate, latencyLoad*median(r.rate[b.unary.name]))
 	}
 	for i := range b.passes {
-		for _, v := range b.shuffled() {
+		for _, v := range shuffled(b.variants) {
 			if err := b.measurePass(ctx, v); err != nil {
 				return err
 			}

@@ -35,6 +35,8 @@ type page struct {
 	Rate                   string
 	Pass                   time.Duration
 	JSON, SSE              section
+	PerMB, PerEvent, Core  string
+	CoreCount              int
 	Memory, Modules        string
 	Latency                string
 }
@@ -50,8 +52,9 @@ func (b *bench) report(ctx context.Context, took time.Duration) ([]byte, error) 
 		Rounds: b.rounds, Starts: b.starts, Passes: b.passes, Requests: b.requests, Streams: b.streams,
 		WarmRequests: warmRequests, WarmStreams: warmStreams, Total: b.results[b.bare()].requests,
 		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
-		JSON:   b.jsonSection(),
-		SSE:    b.streamSection(),
+		JSON:  b.jsonSection(),
+		SSE:   b.streamSection(),
+		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.core), CoreCount: coreCount,
 		Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
 	}
 	parsed, err := template.New("report").Parse(reportText)
@@ -129,7 +132,7 @@ func (b *bench) jsonSection() section {
 		t.row(append(cells, s.compared(v)...)...)
 	}
 	text := fmt.Sprintf("A chat completion: a request of %d bytes, an answer of %d bytes with %d completion tokens.",
-		b.unary.request, b.unary.answer, b.unary.tokens)
+		len(b.unary.body), b.unary.answerBytes(), b.unary.tokens)
 	return section{text, t.String()}
 }
 
@@ -149,7 +152,7 @@ func (b *bench) streamSection() section {
 	}
 	text := fmt.Sprintf("A chat completion as server-sent events: a request of %d bytes, an answer of %d events, %d bytes in all, "+
 		"each event sent by itself. The request asks for the usage. \"µs/event\" is a stream's CPU, the request's included, "+
-		"divided by its events.", b.stream.request, streamEvents, b.stream.answer)
+		"divided by its events.", len(b.stream.body), streamEvents, b.stream.answerBytes())
 	return section{text, t.String()}
 }
 

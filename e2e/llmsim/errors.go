@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// apiError is an error answer in OpenAI's form.
+// apiError is an error answer.
 type apiError struct {
 	status  int
 	kind    string // "type" in JSON; empty follows from the status
@@ -30,6 +30,7 @@ var knownErrors = map[int]apiError{
 	http.StatusServiceUnavailable:  {kind: "server_error", code: "service_unavailable", message: "the engine is overloaded, please try again later"},
 }
 
+// append appends it in OpenAI's form.
 func (e *apiError) append(b []byte) []byte {
 	kind := e.kind
 	if kind == "" {
@@ -59,7 +60,11 @@ func appendStringOrNull(b []byte, s string) []byte {
 // fail answers with an error.
 func (c *call) fail(e *apiError) error {
 	c.failed = true
-	c.buf.out = e.append(c.buf.out[:0])
+	if c.endpoint == messages {
+		c.buf.out = e.appendAnthropic(c.buf.out[:0])
+	} else {
+		c.buf.out = e.append(c.buf.out[:0])
+	}
 	return c.body(e.status, c.buf.out)
 }
 

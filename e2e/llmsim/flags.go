@@ -58,6 +58,7 @@ func (o *Options) registerScript(fs *flag.FlagSet) {
 		{&o.EOL, "eol", "lf"},
 		{&o.Usage, "usage", UsageAuto},
 		{&o.Content, "content", ""},
+		{&o.ToolCalls, "tool-calls", ""},
 	} {
 		fs.StringVar(f.to, f.name, f.value, overrideByName[f.name].help)
 	}
@@ -65,10 +66,11 @@ func (o *Options) registerScript(fs *flag.FlagSet) {
 		to   *bool
 		name string
 	}{
-		{&o.NoDone, "no-done"}, {&o.NoTrailingBlank, "no-trailing-blank"}, {&o.Gzip, "gzip"},
+		{&o.NoDone, "no-done"}, {&o.NoTrailingBlank, "no-trailing-blank"},
 	} {
 		fs.BoolVar(f.to, f.name, false, overrideByName[f.name].help)
 	}
+	fs.BoolVar(&o.Gzip, "gzip", false, "compress answers, whether or not the client accepts it")
 	fs.DurationVar(&o.TTFT, "ttft", 0, overrideByName["ttft"].help)
 	fs.DurationVar(&o.ITL, "itl", 0, overrideByName["itl"].help)
 	fs.Func("hang", "hold the slot and send nothing, headers included, for a `duration`, or forever", func(v string) error {

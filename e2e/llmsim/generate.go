@@ -15,7 +15,7 @@ var (
 	gzipCoding = []string{"gzip"}
 )
 
-// generation is one answer of a chat or text completion.
+// generation is one answer of generated text, or of calls of tools.
 type generation struct {
 	endpoint  endpoint
 	id        []byte
@@ -26,9 +26,11 @@ type generation struct {
 	prompt    int
 	cached    int
 	finish    string
+	cut       bool       // the request allows no more tokens
+	calls     []toolCall // in place of a text
 }
 
-// generate answers a chat or text completion.
+// generate answers a request for generated text.
 func (c *call) generate(e endpoint) error {
 	g := generation{endpoint: e, choices: 1, created: c.began.Unix(), finish: `"stop"`}
 	spelled := 0
@@ -38,17 +40,24 @@ func (c *call) generate(e endpoint) error {
 			return c.fail(badRequest("prompt", "prompt must be a text, texts, tokens, or token arrays"))
 		}
 	}
-	if c.req.N != nil {
+	if c.req.N != nil && (e == chat || e == completions) {
 		g.choices *= *c.req.N
 	}
+	if fail := c.missingTool(); fail != nil {
+		return c.fail(fail)
+	}
 	g.tokens = c.script.tokens
-	if limit, given := c.req.maxTokens(); given && limit < g.tokens {
-		g.tokens, g.finish = limit, `"length"`
+	if calls := c.script.calls; calls != nil {
+		g.tokens, g.finish = c.script.reasoningTokens+countCalls(calls), `"tool_calls"`
+	}
+	if limit, given := c.req.maxTokens(e); given && limit < g.tokens {
+		g.tokens, g.finish, g.cut = limit, `"length"`, true
 	}
 	if g.tokens*g.choices > maxGenerated {
 		return c.fail(badRequest("n", "the answer would be too long"))
 	}
 	g.reasoning = min(c.script.reasoningTokens, g.tokens)
+	g.calls = cutCalls(c.script.calls, g.tokens-g.reasoning)
 	g.prompt = c.promptTokens(spelled)
 	g.cached = min(c.script.cachedTokens, g.prompt)
 	g.id = c.s.appendID(nil, e)
@@ -59,13 +68,11 @@ func (c *call) generate(e endpoint) error {
 	return c.complete(&g)
 }
 
+var idPrefixes = map[endpoint]string{chat: "chatcmpl-", completions: "cmpl-", responses: "resp-", messages: "msg-"}
+
 // appendID makes an id of the usual form: a prefix and 32 hexadecimal digits.
 func (s *Server) appendID(b []byte, e endpoint) []byte {
-	prefix := "chatcmpl-"
-	if e == completions {
-		prefix = "cmpl-"
-	}
-	b = append(b, prefix...)
+	b = append(b, idPrefixes[e]...)
 	b = append(b, s.idHead...)
 	// The high bit keeps the width at 16 digits.
 	n := strconv.AppendUint(make([]byte, 0, 16), 1<<60|s.answers.Add(1), 16)
@@ -144,6 +151,22 @@ func (c *call) complete(g *generation) error {
 	if fail != nil {
 		return c.fail(fail)
 	}
+	answer := c.completion
+	switch g.endpoint {
+	case responses:
+		answer = c.respond
+	case messages:
+		answer = c.message
+	}
+	if err := answer(g); err != nil {
+		return err
+	}
+	c.sent(g.tokens * g.choices)
+	return nil
+}
+
+// completion answers a chat or text completion in one JSON object.
+func (c *call) completion(g *generation) error {
 	b := c.appendHead(c.buf.out[:0], g, `"chat.completion"`)
 	for i := range g.choices {
 		if i > 0 {
@@ -157,11 +180,7 @@ func (c *call) complete(g *generation) error {
 		b = append(b, `,"service_tier":"default","system_fingerprint":null`...)
 	}
 	c.buf.out = append(b, '}')
-	if err := c.body(http.StatusOK, c.buf.out); err != nil {
-		return err
-	}
-	c.sent(g.tokens * g.choices)
-	return nil
+	return c.body(http.StatusOK, c.buf.out)
 }
 
 // appendHead begins an answer or a chunk, up to its choices.
@@ -191,9 +210,16 @@ func (c *call) appendChoice(b []byte, g *generation, i int) []byte {
 		b = append(b, g.finish...)
 		return append(b, '}')
 	}
-	b = append(b, `,"message":{"role":"assistant","content":"`...)
-	b = appendText(b, c.script.words, g.tokens-g.reasoning)
-	b = append(b, `","refusal":null`...)
+	b = append(b, `,"message":{"role":"assistant","content":`...)
+	if len(g.calls) > 0 {
+		b = append(b, "null"...)
+	} else {
+		b = append(appendText(append(b, '"'), c.script.words, g.tokens-g.reasoning), '"')
+	}
+	b = append(b, `,"refusal":null`...)
+	if len(g.calls) > 0 {
+		b = g.appendChatCalls(b)
+	}
 	if g.reasoning > 0 {
 		b = append(b, `,"reasoning_content":"`...)
 		b = appendText(b, nil, g.reasoning)

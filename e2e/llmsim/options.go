@@ -22,10 +22,11 @@ const (
 
 // Values of Options.Usage and of the x-sim-usage header.
 const (
-	// UsageAuto follows the request: always in a JSON answer, and in a stream only
-	// where stream_options asks for it.
+	// UsageAuto follows the request: always in a JSON answer, and in a stream of
+	// chunks only where stream_options asks for it. Then the chunks before the last
+	// have "usage":null, as OpenAI's do.
 	UsageAuto = "auto"
-	// UsageAlways adds the final usage chunk to every stream.
+	// UsageAlways adds the final usage chunk to every stream of chunks.
 	UsageAlways = "always"
 	// UsageNever reports no usage at all, whatever the request asks.
 	UsageNever = "never"
@@ -38,7 +39,7 @@ const (
 )
 
 // Options configure a Server. The zero value is a server that answers at once,
-// without a limit. The fields from Tokens to Content are defaults that a request
+// without a limit. The fields from Tokens to ToolCalls are defaults that a request
 // overrides with the x-sim-* header of the same name.
 type Options struct {
 	// Models is what GET /v1/models lists. Answers echo the model of the request,
@@ -66,7 +67,7 @@ type Options struct {
 	// CachedTokens is how many of the prompt tokens are reported as cached.
 	CachedTokens int
 	// ReasoningTokens is how many of the completion tokens are reasoning: in chat
-	// answers they come first, as reasoning_content.
+	// answers they come first, as reasoning_content, and elsewhere they don't show.
 	ReasoningTokens int
 	// TTFT is the time to the first token and ITL the time between tokens.
 	TTFT, ITL time.Duration
@@ -96,6 +97,9 @@ type Options struct {
 	Gzip bool
 	// Content is the text of an answer, a token for each word.
 	Content string
+	// ToolCalls are what an answer calls in place of a text, as a JSON list of
+	// {"name": "...", "arguments": {...}}. A request must offer all these tools.
+	ToolCalls string
 
 	// NoHistory turns off Requests, for benchmarks. Stats stay on.
 	NoHistory bool
@@ -196,7 +200,7 @@ func (o Options) script() (script, error) {
 // setTexts applies the options that are texts, where they are set.
 func (s *script) setTexts(o Options) error {
 	for _, f := range []struct{ name, value string }{
-		{"chunk", o.Chunk}, {"eol", o.EOL}, {"usage", o.Usage}, {"content", o.Content},
+		{"chunk", o.Chunk}, {"eol", o.EOL}, {"usage", o.Usage}, {"content", o.Content}, {"tool-calls", o.ToolCalls},
 	} {
 		if f.value == "" {
 			continue

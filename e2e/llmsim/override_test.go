@@ -57,6 +57,8 @@ func TestRefusedOverrides(t *testing.T) {
 		{"token", "1"}, {"tokens", "x"}, {"tokens", "-1"}, {"ttft", "5"}, {"itl", "-1s"}, {"hang", "ever"},
 		{"chunk", "bytes:0"}, {"chunk", "parts"}, {"eol", "\\n"}, {"usage", "sometimes"}, {"status", "200"},
 		{"gzip", "maybe"}, {"content", ""}, {"ttft", "2h"},
+		{"tool-calls", "[]"}, {"tool-calls", `[{"name":"f"}]`}, {"tool-calls", `[{"name":"f","arguments":[]}]`},
+		{"tool-calls", `[{"name":"f","arguments":{},"id":"x"}]`}, {"tool-calls", `[{"name":"f","arguments":{}}] x`},
 	} {
 		a := direct(s, chatPath, chatJSON, h[0], h[1])
 		if a.StatusCode != 400 {
@@ -86,6 +88,10 @@ func TestRefusedRequests(t *testing.T) {
 		{"/v1/embeddings", `{"input":"a","encoding_format":"hex"}`, 400, "encoding_format"},
 		{"/v1/embeddings", `{"input":"a","dimensions":0}`, 400, "dimensions"},
 		{chatPath, strings.Repeat(" ", 101), 413, "too large"},
+		{"/v1/responses", `{"model":"m"}`, 400, "'input'"},
+		{"/v1/messages", `{"max_tokens":1}`, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"missing`},
+		{"/v1/messages", `{"messages":[]}`, 400, "max_tokens"},
+		{"/v1/messages", strings.Repeat(" ", 101), 413, "request_too_large"},
 		{"/v2/chat", `{}`, 404, "unknown path"},
 		{"/v1/models", `{}`, 405, "not allowed"},
 	} {
@@ -152,6 +158,21 @@ func TestGzip(t *testing.T) {
 			if err != nil || len(text) != len(plain.body) {
 				t.Errorf("%s: %v, %d bytes, want %d:\n%s", chunk, err, len(text), len(plain.body), text)
 			}
+		}
+	}
+}
+
+func TestGzipWhereItIsAccepted(t *testing.T) {
+	s := New(Options{})
+	for accept, want := range map[string]string{
+		"": "", "identity": "", "br, gzip": "gzip", "GZIP;q=0.5": "gzip", "gzip; q=0, br": "", "gzip;q=0.0": "", "gzip;q=1": "gzip",
+	} {
+		r := newPost(t.Context(), chatPath, chatJSON, "gzip", "accepted")
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Encoding"); got != want {
+			t.Errorf("accepting %q: content-encoding %q, want %q", accept, got, want)
 		}
 	}
 }

@@ -23,6 +23,8 @@ const (
 	chat endpoint = iota + 1
 	completions
 	embeddings
+	responses
+	messages
 	models
 )
 
@@ -37,6 +39,10 @@ func findEndpoint(method, path string) (endpoint, *apiError) {
 		e = completions
 	case "/v1/embeddings":
 		e = embeddings
+	case "/v1/responses":
+		e = responses
+	case "/v1/messages":
+		e = messages
 	case "/v1/models":
 		e, want = models, http.MethodGet
 	default:
@@ -58,12 +64,22 @@ type request struct {
 	} `json:"stream_options"`
 	MaxTokens           *int            `json:"max_tokens"`
 	MaxCompletionTokens *int            `json:"max_completion_tokens"`
+	MaxOutputTokens     *int            `json:"max_output_tokens"`
 	N                   *int            `json:"n"`
+	Tools               []tool          `json:"tools"`
 	Messages            present         `json:"messages"`
 	Prompt              json.RawMessage `json:"prompt"`
 	Input               json.RawMessage `json:"input"`
 	EncodingFormat      string          `json:"encoding_format"`
 	Dimensions          *int            `json:"dimensions"`
+}
+
+// tool is a tool that the answer may call.
+type tool struct {
+	Name     string `json:"name"`
+	Function struct {
+		Name string `json:"name"`
+	} `json:"function"`
 }
 
 // present notes that a field is there without keeping a copy of it.
@@ -107,10 +123,11 @@ func (c *call) serve() error {
 	if err != nil {
 		return err
 	}
+	e, fail := findEndpoint(c.r.Method, c.r.URL.Path)
+	c.endpoint = e
 	if n > int64(c.s.opts.MaxBody) {
 		return c.fail(&apiError{status: http.StatusRequestEntityTooLarge, message: "the request body is too large"})
 	}
-	e, fail := findEndpoint(c.r.Method, c.r.URL.Path)
 	if fail != nil {
 		return c.fail(fail)
 	}
@@ -150,12 +167,14 @@ func (c *call) parse(e endpoint) *apiError {
 	}
 	c.s.hist.update(c.rec, func(r *Request) { r.Model, r.Stream = q.Model, q.Stream })
 	switch {
-	case e == chat && !bool(q.Messages):
+	case (e == chat || e == messages) && !bool(q.Messages):
 		return badRequest("messages", "missing required parameter: 'messages'")
 	case e == completions && q.Prompt == nil:
 		return badRequest("prompt", "missing required parameter: 'prompt'")
-	case e == embeddings && q.Input == nil:
+	case (e == embeddings || e == responses) && q.Input == nil:
 		return badRequest("input", "missing required parameter: 'input'")
+	case e == messages && q.MaxTokens == nil:
+		return badRequest("max_tokens", "max_tokens: field required")
 	}
 	for _, f := range []struct {
 		name      string
@@ -164,6 +183,7 @@ func (c *call) parse(e endpoint) *apiError {
 	}{
 		{"max_tokens", q.MaxTokens, 0, 1 << 31},
 		{"max_completion_tokens", q.MaxCompletionTokens, 0, 1 << 31},
+		{"max_output_tokens", q.MaxOutputTokens, 0, 1 << 31},
 		{"n", q.N, 1, maxChoices},
 		{"dimensions", q.Dimensions, 1, maxDim},
 	} {
@@ -175,8 +195,15 @@ func (c *call) parse(e endpoint) *apiError {
 }
 
 // maxTokens is the limit of completion tokens that the request gives.
-func (q *request) maxTokens() (limit int, given bool) {
+func (q *request) maxTokens(e endpoint) (limit int, given bool) {
 	switch {
+	case e == responses:
+		if q.MaxOutputTokens == nil {
+			return 0, false
+		}
+		return *q.MaxOutputTokens, true
+	case e == messages: // which requires it
+		return *q.MaxTokens, true
 	case q.MaxCompletionTokens != nil:
 		return *q.MaxCompletionTokens, true
 	case q.MaxTokens != nil:

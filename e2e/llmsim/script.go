@@ -43,7 +43,9 @@ type script struct {
 	abortAfter      int
 	hang            time.Duration
 	gzip            bool
+	gzipAccepted    bool // gzip is what the client accepts
 	words           []string
+	calls           []toolCall
 
 	// tokensSet and ttftSet tell a request's own choice from a default: the words
 	// of x-sim-content give way to the one, and an error answer, which is
@@ -92,8 +94,9 @@ var overrides = []override{
 	{"error-after", "N", "fail after N tokens: an error event in a stream, else a 500", count(func(s *script) *int { return &s.errorAfter })},
 	{"abort-after", "N", "cut the connection after N tokens; a JSON answer is cut before it begins", count(func(s *script) *int { return &s.abortAfter })},
 	{"hang", "DURATION", "hold the slot and send nothing, headers included, for so long, or forever", setHang},
-	{"gzip", "BOOL", "compress the answer, whether or not the client accepts it", truth(func(s *script) *bool { return &s.gzip })},
+	{"gzip", "BOOL|accepted", "compress the answer, whether or not the client accepts it, or where it does", setGzip},
 	{"content", "TEXT", "text of the answer, a token for each word; repeated where tokens asks for more", setContent},
+	{"tool-calls", "JSON", `answer with calls of the request's tools: [{"name": "...", "arguments": {...}}, ...]`, setToolCalls},
 	{"id", "TEXT", "no effect; a label to find the request by in /sim/requests", func(*script, string) error { return nil }},
 }
 
@@ -120,7 +123,7 @@ func WriteHeaderHelp(w io.Writer) {
 
 // override applies the x-sim-* headers of a request.
 func (s *script) override(h http.Header) error {
-	hasContent := false
+	hasContent, hasCalls := false, false
 	for name, values := range h {
 		if !strings.HasPrefix(name, headerPrefix) {
 			continue
@@ -133,12 +136,32 @@ func (s *script) override(h http.Header) error {
 			return fmt.Errorf("header %s: %w", strings.ToLower(name), err)
 		}
 		hasContent = hasContent || o.name == "content"
+		hasCalls = hasCalls || o.name == "tool-calls"
+	}
+	if hasCalls && (hasContent || s.tokensSet) {
+		return errors.New("header x-sim-tool-calls: goes with neither x-sim-content nor x-sim-tokens")
+	}
+	if s.gzipAccepted {
+		s.gzip = acceptsGzip(h)
 	}
 	// Headers come in no order, so this waits until all of them are read.
 	if hasContent && !s.tokensSet {
 		s.tokens = len(s.words) + s.reasoningTokens
 	}
 	return nil
+}
+
+// acceptsGzip reads accept-encoding. A coding of weight 0 is refused.
+func acceptsGzip(h http.Header) bool {
+	for _, value := range h["Accept-Encoding"] {
+		for coding := range strings.SplitSeq(strings.ToLower(value), ",") {
+			name, weight, weighted := strings.Cut(strings.ReplaceAll(coding, " ", ""), ";q=")
+			if name == "gzip" && (!weighted || strings.Trim(weight, "0.") != "") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func overrideNames() string {
@@ -185,6 +208,13 @@ func truth(field func(*script) *bool) func(*script, string) error {
 		*field(s) = on
 		return nil
 	}
+}
+
+func setGzip(s *script, v string) error {
+	if s.gzipAccepted = v == "accepted"; s.gzipAccepted {
+		return nil
+	}
+	return truth(func(s *script) *bool { return &s.gzip })(s, v)
 }
 
 func setChunk(s *script, v string) error {

@@ -175,14 +175,15 @@ type call struct {
 	rec *Request // nil without history
 	buf *buffers
 
-	began  time.Time
-	script script
-	req    request
-	pace   pacer
-	status int
-	tokens int
-	prompt int
-	failed bool
+	began    time.Time
+	script   script
+	endpoint endpoint // once it is known
+	req      request
+	pace     pacer
+	status   int
+	tokens   int
+	prompt   int
+	failed   bool
 }
 
 // begin records the request as soon as its headers are there.

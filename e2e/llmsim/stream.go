@@ -99,29 +99,39 @@ func (k *sink) flush() error {
 
 // stream is an answer in server-sent events.
 type stream struct {
-	c   *call
-	g   *generation
-	out sink
-	// head is what all chunks begin with.
-	head   []byte
+	c      *call
+	g      *generation
+	form   form
+	out    sink
 	buf    []byte
 	events int
 	held   int // tokens that the sink holds back
 	begun  bool
+}
 
-	finalUsage, everyUsage, nullUsage bool
+// form is how an API puts an answer into events. Its methods send them.
+type form interface {
+	// start comes before the first token.
+	start() error
+	// token sends the i-th token of every choice.
+	token(i int) error
+	// finish comes after the last token.
+	finish() error
+	// fail ends the stream with an error.
+	fail(*apiError) error
 }
 
 // stream answers in server-sent events, one for each token.
 func (c *call) stream(g *generation) error {
 	t := &stream{c: c, g: g, buf: c.buf.out[:0]}
-	t.head = c.appendHead(append([]byte(nil), "data: "...), g, `"chat.completion.chunk"`)
-	asked := c.req.StreamOptions
-	mode := c.script.usage
-	t.finalUsage = mode == UsageAlways || (mode != UsageNever && asked.IncludeUsage)
-	t.everyUsage = mode == UsageEvery ||
-		(mode == UsageAuto && asked.IncludeUsage && asked.ContinuousUsageStats)
-	t.nullUsage = mode == UsageNull
+	switch g.endpoint {
+	case responses:
+		t.form = newResponseEvents(t)
+	case messages:
+		t.form = &messageEvents{stream: t}
+	default:
+		t.form = newChunks(t)
+	}
 	err := t.run()
 	c.buf.out = t.buf
 	return err
@@ -144,6 +154,9 @@ func (t *stream) run() error {
 		return err
 	}
 	if err := t.begin(); err != nil {
+		return err
+	}
+	if err := t.form.start(); err != nil {
 		return err
 	}
 	for i := 0; ; i++ {
@@ -202,125 +215,20 @@ func (t *stream) step(i int) (ended bool, err error) {
 		return true, t.abort()
 	case i == c.script.errorAfter:
 		c.failed = true
-		return true, t.end(`data: {"error":{"message":"` + simulatedFailure(i).message +
-			`","type":"server_error","param":null,"code":500}}`)
+		return true, t.form.fail(simulatedFailure(i))
 	case i == t.g.tokens:
-		return true, t.finish()
+		return true, t.form.finish()
 	}
-	for choice := range t.g.choices {
-		if err := t.token(i, choice); err != nil {
-			return false, err
-		}
-	}
-	return false, nil
+	return false, t.form.token(i)
 }
 
-// token sends one token of one choice. The last one carries the finish reason, as
-// vLLM's does, so that a stream has as many chunks as tokens.
-func (t *stream) token(i, choice int) error {
-	final := i == t.g.tokens-1
-	b := t.appendDelta(t.open(), i, choice)
-	if final {
-		b = append(b, t.g.finish...)
-	} else {
-		b = append(b, "null"...)
-	}
-	t.buf = t.appendChunkEnd(append(b, '}'), i+1)
-	last := final && choice == t.g.choices-1 && t.c.script.noDone && !t.finalUsage
-	if err := t.send(last); err != nil {
-		return err
-	}
+// counted counts a token that was given to the sink.
+func (t *stream) counted() {
 	if t.c.script.chunk.whole {
 		t.held++
 	} else {
 		t.c.sent(1)
 	}
-	return nil
-}
-
-// appendDelta appends a choice up to its finish reason; a token beyond the last is
-// an empty delta.
-func (t *stream) appendDelta(b []byte, i, choice int) []byte {
-	g, words := t.g, t.c.script.words
-	b = appendInt(append(b, t.head...), `{"index":`, choice)
-	switch {
-	case g.endpoint == completions:
-		b = append(b, `,"text":"`...)
-	case i == 0:
-		b = append(b, `,"delta":{"role":"assistant",`...)
-	default:
-		b = append(b, `,"delta":{`...)
-	}
-	if g.endpoint == chat {
-		name := `"content":"`
-		if i < g.reasoning {
-			name, words = `"reasoning_content":"`, nil
-		}
-		b = append(b, name...)
-	}
-	switch {
-	case i >= g.tokens:
-	case g.endpoint == chat && i >= g.reasoning:
-		b = appendToken(b, words, i-g.reasoning)
-	default:
-		b = appendToken(b, words, i)
-	}
-	b = append(b, '"')
-	if g.endpoint == chat {
-		b = append(b, '}')
-	}
-	return append(b, `,"logprobs":null,"finish_reason":`...)
-}
-
-// appendChunkEnd closes the choices and the chunk.
-func (t *stream) appendChunkEnd(b []byte, tokens int) []byte {
-	b = append(b, ']')
-	switch {
-	case t.everyUsage:
-		b = t.g.usage(tokens).append(append(b, `,"usage":`...))
-	case t.nullUsage:
-		b = append(b, `,"usage":null`...)
-	}
-	return append(b, '}')
-}
-
-// finish sends what follows the last token.
-func (t *stream) finish() error {
-	if t.g.tokens == 0 {
-		// No token carried the finish reason.
-		for choice := range t.g.choices {
-			b := append(t.appendDelta(t.open(), 0, choice), t.g.finish...)
-			t.buf = t.appendChunkEnd(append(b, '}'), 0)
-			if err := t.send(choice == t.g.choices-1 && t.c.script.noDone && !t.finalUsage); err != nil {
-				return err
-			}
-		}
-	}
-	if !t.finalUsage {
-		return t.end("")
-	}
-	b := append(t.open(), t.head...)
-	b = append(b, `],"usage":`...)
-	t.buf = append(t.g.usage(t.g.tokens).append(b), '}')
-	if err := t.send(t.c.script.noDone); err != nil {
-		return err
-	}
-	return t.end("")
-}
-
-// end sends a final event, if any, and the end mark.
-func (t *stream) end(event string) error {
-	if event != "" {
-		t.buf = append(t.open(), event...)
-		if err := t.send(t.c.script.noDone); err != nil {
-			return err
-		}
-	}
-	if t.c.script.noDone {
-		return nil
-	}
-	t.buf = append(t.open(), "data: [DONE]"...)
-	return t.send(true)
 }
 
 // abort cuts the connection once all tokens so far have left.
@@ -341,6 +249,12 @@ func (t *stream) open() []byte {
 	}
 	t.events++
 	return b
+}
+
+// named begins an event that has a name; its data follows.
+func (t *stream) named(name string) []byte {
+	b := append(append(t.open(), "event: "...), name...)
+	return append(append(b, t.c.script.eol...), "data: "...)
 }
 
 // send ends the event in the buffer and writes it.

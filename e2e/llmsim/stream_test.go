@@ -47,7 +47,7 @@ func TestStreamUsage(t *testing.T) {
 		every, null bool
 	}{
 		{chatStream, "auto", false, false, false},
-		{withUsage, "auto", true, false, false},
+		{withUsage, "auto", true, false, true},
 		{continuous, "auto", true, true, false},
 		{chatStream, "always", true, false, false},
 		{withUsage, "never", false, false, false},

@@ -19,9 +19,9 @@ const synopsis = `llmsim simulates an OpenAI-compatible LLM inference server.
 Usage:
   llmsim [flags]
 
-It answers POST /v1/chat/completions, /v1/completions and /v1/embeddings, as JSON or
-as a stream of server-sent events, GET /v1/models, /health and /healthz. The flags
-set how it answers; x-sim-* headers of a request override them for that request.
+It answers POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages and
+/v1/embeddings, as JSON or as a stream of server-sent events, GET /v1/models, /health
+and /healthz. The flags set how it answers; x-sim-* headers of a request override them for that request.
 
   llmsim --slots 8 --ttft 200ms --itl 20ms
   curl -N localhost:8000/v1/chat/completions -H 'x-sim-tokens: 5' \
