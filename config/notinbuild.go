@@ -2,7 +2,7 @@ package config
 
 // What the configuration can say and this build can't do yet. An entry goes when its code comes.
 var (
-	upstreamsInBuild      = false
+	adaptiveInBuild       = false // the gates of upstreams but for budget, concurrency, queue and retreat
 	adminInBuild          = false
 	pressureSourceInBuild = false
 )
@@ -18,7 +18,11 @@ func (c *Config) NotInBuild() []string {
 	}
 	measured := false
 	for i, u := range c.Upstreams {
-		add(!upstreamsInBuild, index("upstreams", i))
+		at := index("upstreams", i) + "."
+		add(!adaptiveInBuild && u.Latency.Mode != Off, at+"latency")
+		add(!adaptiveInBuild && u.Throttle.Mode != Off, at+"throttle")
+		add(!adaptiveInBuild && u.Breaker.Mode != Off, at+"breaker")
+		add(!adaptiveInBuild && u.Pressure.Mode != Off, at+"pressure")
 		measured = measured || u.Pressure.Mode != Off
 	}
 	add(measured && !pressureSourceInBuild, "pressureSource")

@@ -186,9 +186,10 @@ func TestNotInBuild(t *testing.T) {
 	wantEqual(t, mustNotInBuild(t, `{
 		"operations": [{"path": "/c", "dialect": "openai.chat"}, {"path": "/m", "dialect": "anthropic.messages"}],
 		"limits": [{"name": "a", "unit": "requests", "quantity": 1, "window": "1s", "match": {"operations": ["chat", "messages"]}}],
-		"upstreams": [{"name": "a", "models": ["a"]}, {"name": "b", "pressure": {"mode": "shadow"}}],
+		"upstreams": [{"name": "a", "models": ["a"], "latency": {"mode": "enforce"}, "throttle": {"mode": "enforce"}, "breaker": {"mode": "enforce"}},
+			{"name": "b", "concurrency": {"max": 1}, "pressure": {"mode": "shadow"}}],
 		"admin": {"path": "/spillway"}}`), []string{
-		"upstreams[0]", "upstreams[1]", "pressureSource", "admin.path",
+		"upstreams[0].latency", "upstreams[0].throttle", "upstreams[0].breaker", "upstreams[1].pressure", "pressureSource", "admin.path",
 	})
 }
 

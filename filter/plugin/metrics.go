@@ -20,6 +20,14 @@ var definitions = [...]definition{
 	admit.Uncharged: {"spillway_uncharged_total", []string{"reason"}},
 	admit.Evictions: {"spillway_evictions_total", []string{"reason"}},
 	admit.Errors:    {"spillway_errors_total", []string{"reason"}},
+
+	admit.QueueDepth:   {"spillway_queue_depth", []string{"priority"}},
+	admit.InFlight:     {"spillway_inflight", nil},
+	admit.RetreatState: {"spillway_retreat_state", []string{"upstream"}},
+	admit.EffectiveRPM: {"spillway_effective_rpm", []string{"upstream"}},
+	admit.LimitedShare: {"spillway_upstream_429_ratio", []string{"upstream"}},
+
+	admit.QueueWait: {"spillway_queue_wait_milliseconds", []string{"priority"}},
 }
 
 // metrics defines each metric when it is first counted, once a VM: the host gives a new id for each definition. The label
@@ -31,7 +39,7 @@ type metrics struct {
 // defined is a metric with its id. A worker has few of a name, and mostly one at a time: the last one used comes first.
 type defined struct {
 	labels [4]string
-	id     proxywasm.MetricCounter
+	id     uint32
 }
 
 // add adds to a counter. The host refuses to add nothing.
@@ -39,10 +47,24 @@ func (m *metrics) add(c admit.Count) {
 	if c.N <= 0 {
 		return
 	}
-	m.id(&c).Increment(uint64(c.N))
+	proxywasm.MetricCounter(m.id(&c, defineCounter)).Increment(uint64(c.N))
 }
 
-func (m *metrics) id(c *admit.Count) proxywasm.MetricCounter {
+// set sets a gauge. The SDK knows only how to add to one; the host's call that records a histogram's sample sets gauges.
+func (m *metrics) set(c admit.Count) {
+	proxywasm.MetricHistogram(m.id(&c, defineGauge)).Record(uint64(c.N))
+}
+
+// record takes a sample into a histogram.
+func (m *metrics) record(c admit.Count) {
+	proxywasm.MetricHistogram(m.id(&c, defineHistogram)).Record(uint64(c.N))
+}
+
+func defineCounter(name string) uint32   { return uint32(proxywasm.DefineCounterMetric(name)) }
+func defineGauge(name string) uint32     { return uint32(proxywasm.DefineGaugeMetric(name)) }
+func defineHistogram(name string) uint32 { return uint32(proxywasm.DefineHistogramMetric(name)) }
+
+func (m *metrics) id(c *admit.Count, define func(name string) uint32) uint32 {
 	list := m.ids[c.Counter]
 	for i := range list {
 		if list[i].labels == c.Labels {
@@ -55,7 +77,7 @@ func (m *metrics) id(c *admit.Count) proxywasm.MetricCounter {
 	for i, label := range d.labels {
 		name += ";" + label + "=" + c.Labels[i]
 	}
-	id := proxywasm.DefineCounterMetric(name)
+	id := define(name)
 	m.ids[c.Counter] = append(list, defined{c.Labels, id})
 	return id
 }

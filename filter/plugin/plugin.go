@@ -104,22 +104,8 @@ func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return p.vm.newSt
 // OnTick implements types.PluginContext.
 func (p *plugin) OnTick() {
 	defer p.recovered("tick", nil)
-	p.engine.Tick(monotonic(), func(s *admit.Stream, step *admit.Step) {
-		if step.Action != admit.Answer && !step.Resume {
-			p.count(step)
-			return
-		}
-		// A stream that is gone makes this fail and leaves another one in force: nothing may follow then.
-		if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
-			p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"stream_gone"}, N: 1})
-			return
-		}
-		if p.carryOut(step) == types.ActionContinue {
-			if err := proxywasm.ResumeHttpRequest(); err != nil {
-				proxywasm.LogError("spillway: a held request can't be resumed: " + err.Error())
-			}
-		}
-	})
+	p.engine.Tick(monotonic(), p.aside)
+	p.engine.After(p.aside)
 	p.setTick(p.engine.TickPeriod())
 }
 

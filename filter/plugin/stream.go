@@ -38,6 +38,7 @@ func (s *stream) event(callback string, handle func(now int64) *admit.Step) (act
 		s.state.Fault()
 	})
 	action = s.plugin.carryOut(handle(monotonic()))
+	s.plugin.engine.After(s.plugin.aside)
 	s.plugin.wantTick()
 	return action
 }
@@ -58,8 +59,11 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 // OnHttpRequestBody implements types.HttpContext. While the body is held, size is that of the whole buffer; after it was
 // let go, that of the new piece alone.
 func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
-	if s.state.Decided() && !s.state.Measuring() {
+	if s.state.Decided() && !s.state.Measuring() && !s.state.Waiting() {
 		return types.ActionContinue
+	}
+	if s.state.Resumed { // what the buffer held has gone on
+		s.held, s.state.Resumed = false, false
 	}
 	action := s.event("request_body", func(now int64) *admit.Step {
 		if !s.held {
@@ -144,9 +148,6 @@ func (s *stream) OnHttpStreamDone() {
 func (p *plugin) carryOut(step *admit.Step) types.Action {
 	p.count(step)
 	for _, property := range step.Properties {
-		if property.Value == "" {
-			continue // the SDK can't pass on an empty value
-		}
 		p.vm.path[0] = property.Name
 		if err := proxywasm.SetProperty(p.vm.path[:], bytesOf(property.Value)); err != nil {
 			p.hostError("set_property", err)
@@ -213,10 +214,35 @@ func (p *plugin) editRequest(edit usage.Edit, measure bool) {
 // bytesOf gives a string's bytes without copying them: the host reads them during the call.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
+// aside carries out a step that belongs to another stream than the one whose event it is, or to none.
+func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
+	if s == nil || step.Action != admit.Answer && !step.Resume {
+		p.count(step)
+		return
+	}
+	// A stream that is gone makes this fail and leaves another one in force: nothing may follow then.
+	if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
+		p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"stream_gone"}, N: 1})
+		return
+	}
+	if p.carryOut(step) == types.ActionContinue {
+		s.Resumed = true
+		if err := proxywasm.ResumeHttpRequest(); err != nil {
+			proxywasm.LogError("spillway: a held request can't be resumed: " + err.Error())
+		}
+	}
+}
+
 // count writes a step's metrics and log lines.
 func (p *plugin) count(step *admit.Step) {
 	for _, count := range step.Counts {
 		p.vm.metrics.add(count)
+	}
+	for _, gauge := range step.Gauges {
+		p.vm.metrics.set(gauge)
+	}
+	for _, sample := range step.Samples {
+		p.vm.metrics.record(sample)
 	}
 	for _, note := range step.Notes {
 		proxywasm.LogWarn("spillway: " + note.Text)

@@ -28,6 +28,8 @@ type Step struct {
 	Replace    bool
 	Properties []Property
 	Counts     []Count
+	Gauges     []Count // N is the value
+	Samples    []Count // N is the value
 	Notes      []Note
 }
 
@@ -37,16 +39,26 @@ type Property struct{ Name, Value string }
 // Counter names a metric; the binding maps it to the host's.
 type Counter uint8
 
-// The counters, with the labels of each in order.
+// The metrics, with the labels of each in order. First the counters.
 const (
 	Requests  Counter = iota // decision, gate, priority, model
 	Tokens                   // type, source, model
 	Uncharged                // reason
 	Evictions                // reason
 	Errors                   // reason
+
+	// The gauges.
+	QueueDepth   // priority
+	InFlight     // no label
+	RetreatState // upstream; 0 normal, 1 retreating, 2 recovering
+	EffectiveRPM // upstream; requests a minute of its budget, as the retreat leaves it
+	LimitedShare // upstream; of 429 in its answers, in thousandths
+
+	// The histograms.
+	QueueWait // priority
 )
 
-// Count adds to a counter.
+// Count adds to a counter, or is the value of a gauge or of one sample of a histogram.
 type Count struct {
 	Counter Counter
 	Labels  [4]string
@@ -60,23 +72,39 @@ type Note struct {
 }
 
 func (s *Step) reset() {
-	*s = Step{Asked: s.Asked[:0], Headers: s.Headers[:0], Properties: s.Properties[:0], Counts: s.Counts[:0], Notes: s.Notes[:0]}
+	*s = Step{Asked: s.Asked[:0], Headers: s.Headers[:0], Properties: s.Properties[:0], Counts: s.Counts[:0],
+		Gauges: s.Gauges[:0], Samples: s.Samples[:0], Notes: s.Notes[:0]}
 }
 
 // ask sets a header of the request; an empty value takes it out.
 func (s *Step) ask(name, value string) { s.Asked = append(s.Asked, [2]string{name, value}) }
 
+// set leaves out an empty value, which the host can't take.
 func (s *Step) set(name, value string) {
+	if value == "" {
+		return
+	}
 	s.Properties = append(s.Properties, Property{name, value})
 }
 
 func (s *Step) count(c Counter, n int64, labels ...string) {
-	if n <= 0 {
-		return
+	if n > 0 {
+		s.Counts = append(s.Counts, newCount(c, n, labels))
 	}
+}
+
+func (s *Step) gauge(c Counter, n int64, labels ...string) {
+	s.Gauges = append(s.Gauges, newCount(c, max(n, 0), labels))
+}
+
+func (s *Step) sample(c Counter, n int64, labels ...string) {
+	s.Samples = append(s.Samples, newCount(c, max(n, 0), labels))
+}
+
+func newCount(c Counter, n int64, labels []string) Count {
 	count := Count{Counter: c, N: n}
 	copy(count.Labels[:], labels)
-	s.Counts = append(s.Counts, count)
+	return count
 }
 
 func (s *Step) warn(text string) { s.Notes = append(s.Notes, Note{Warning: true, Text: text}) }

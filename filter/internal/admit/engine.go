@@ -2,8 +2,8 @@
 //
 // # States of a stream
 //
-//	new → (holding →) admitted → responding → finished
-//	                └→ refused
+//	new → (holding →) admitted → (waiting at its upstream's gate →) responding → finished
+//	                └→ refused                                 └→ refused
 //
 // A request is decided at its headers if they tell all that its limits need (or if no limit applies), else when its body
 // is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). An admitted request
@@ -59,7 +59,11 @@ const (
 type Engine struct {
 	cfg        config.Config
 	operations *usage.Operations
+	store      table.Store
 	table      *table.Table
+	upstreams  []*upstream
+	governs    bool // at least one of them has a gate
+	hints      hints
 	picker     ident.Picker
 	identity   *ident.Identity
 	limits     *limit.Set
@@ -73,6 +77,10 @@ type Engine struct {
 	reserving   map[*Stream]struct{} // admitted with charges
 	delivers    bool                 // the host has delivered a body while headers were held
 	undelivered int                  // bodies the host has kept back
+
+	woken  []*Stream // others that the event has let go on, or refused
+	aside  Step      // what belongs to no stream
+	gauged int64     // when gauges were set
 }
 
 // slots are the headers that the engine itself reads.
@@ -89,6 +97,7 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e := &Engine{
 		cfg:        cfg,
 		operations: usage.NewOperations(cfg.Operations),
+		store:      store,
 		table:      t,
 		learned:    learned,
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
@@ -106,23 +115,33 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}
+	if e.newUpstreams(random); e.governs {
+		e.hints = newHints(p)
+	}
 	return e, nil
 }
 
 // TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
 func (e *Engine) TickPeriod() uint32 {
-	switch {
-	case len(e.holding) > 0 && !e.delivers:
-		return uint32(guard / 8 / millisecond)
-	case len(e.reserving) > 0:
-		return uint32(LeasePeriod / 2 / millisecond)
-	default:
-		return 0
+	period := e.gatePeriod()
+	want := func(other int64) {
+		if ms := uint32(other / millisecond); period == 0 || ms < period {
+			period = ms
+		}
 	}
+	if len(e.holding) > 0 && !e.delivers {
+		want(guard / 8)
+	}
+	if len(e.reserving) > 0 {
+		want(LeasePeriod / 2)
+	}
+	return period
 }
 
-// Tick renews reservations and lets the streams go that waited in vain for their body. do carries out a stream's step.
+// Tick renews reservations, lets the streams go that waited in vain for their body, and serves the queues. do carries out
+// a stream's step.
 func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
+	e.tickGates(now)
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
 			s.step.reset()
@@ -150,9 +169,10 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	s.released = now
 	s.step.Resume = true
 	s.editing = false
-	if s.phase == stHolding && e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody {
+	if s.phase == stHolding && e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody && !e.upstreamNeedsModel(s) {
 		e.decide(s, now)
 	}
+	e.proceed(s, now)
 }
 
 // deliveredLate takes the first piece of a body whose hold was let go. A host that keeps bodies back from held requests

@@ -32,10 +32,15 @@ type host struct {
 	store  table.Store
 	now    int64
 	counts map[string]int64 // "counter label label": sum
+	gauges map[string]int64
 	notes  []string
+	woken  map[*Stream]string // other streams that an event has let go on, "", or answered, its reason
 }
 
-var counters = map[Counter]string{Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors"}
+var counters = map[Counter]string{
+	Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors",
+	QueueDepth: "depth", InFlight: "inflight", RetreatState: "retreat", EffectiveRPM: "rpm", LimitedShare: "share", QueueWait: "wait",
+}
 
 func newHost(t fataler, configuration string, store table.Store) *host {
 	t.Helper()
@@ -47,7 +52,8 @@ func newHost(t fataler, configuration string, store table.Store) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &host{fataler: t, Engine: engine, cfg: cfg, store: store, now: start, counts: map[string]int64{}}
+	return &host{fataler: t, Engine: engine, cfg: cfg, store: store, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
+		woken: map[*Stream]string{}}
 }
 
 // seedLimits is the seed: 300 completion tokens an hour for each x-user-id.
@@ -76,16 +82,40 @@ func (x *exchange) did(step *Step) *Step {
 	if (step.Action == Answer) != (step.Reply != nil) {
 		x.host.Errorf("action %d with the reply %v", step.Action, step.Reply)
 	}
+	x.host.after()
 	return step
 }
 
 func (h *host) noted(step *Step) {
-	for _, c := range step.Counts {
-		h.counts[strings.TrimRight(counters[c.Counter]+" "+strings.Join(c.Labels[:], " "), " ")] += c.N
+	for _, list := range [][]Count{step.Counts, step.Samples} {
+		for _, c := range list {
+			h.counts[named(c)] += c.N
+		}
+	}
+	for _, c := range step.Gauges {
+		h.gauges[named(c)] = c.N
 	}
 	for _, n := range step.Notes {
 		h.notes = append(h.notes, n.Text)
 	}
+}
+
+func named(c Count) string {
+	return strings.TrimRight(counters[c.Counter]+" "+strings.Join(c.Labels[:], " "), " ")
+}
+
+// after takes what an event has changed beside its own stream.
+func (h *host) after() {
+	h.After(func(s *Stream, step *Step) {
+		h.noted(step)
+		switch {
+		case s == nil:
+		case step.Action == Answer:
+			h.woken[s] = header(step.Reply.Headers, "x-spillway-reason")
+		case step.Resume:
+			h.woken[s] = ""
+		}
+	})
 }
 
 // start begins a chat request of a user; more headers may follow.
@@ -153,6 +183,7 @@ func (h *host) tick() map[*Stream]Action {
 			resumed[s] = step.Action
 		}
 	})
+	h.after()
 	return resumed
 }
 

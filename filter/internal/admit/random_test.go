@@ -38,7 +38,9 @@ var (
 const wildLimits = `"usage":{"maxRequestBytes":2000},"limits":[
 	{"name":"u","per":["user"],"unit":"totalTokens","quantity":100000,"window":"8760h"},
 	{"name":"big","match":{"models":["big"]},"unit":"completionTokens","quantity":500,"window":"8760h","admission":"strict"},
-	{"name":"r","unit":"requests","quantity":20,"window":"8760h"}]`
+	{"name":"r","unit":"requests","quantity":20,"window":"8760h"}],
+	"upstreams":[{"name":"big","models":["big"],"concurrency":{"max":1},"queue":{"max":2,"whenFull":"dropLowest"}},
+		{"name":"rest","budget":{"requests":6,"tokens":5000,"window":"1m"},"queue":{"max":2,"maxWait":{"normal":"5s"}}}]`
 
 // step lets one thing happen.
 func (e *events) step() {
@@ -89,7 +91,11 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					for _, x := range e.open {
 						x.done()
 					}
+					e.tick() // what has changed is told
 					e.idle()
+					if n := e.gauges["inflight"]; n != 0 {
+						t.Fatalf("%d requests are in flight for ever", n)
+					}
 					if got := e.requests(); got != e.sent {
 						t.Fatalf("%d requests counted, %d sent: %v", got, e.sent, e.counts)
 					}

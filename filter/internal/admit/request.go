@@ -1,10 +1,12 @@
 package admit
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -13,7 +15,9 @@ import (
 
 // Stream is one request and its response.
 type Stream struct {
-	ID uint32 // the host's, for the binding
+	// The binding's: the host's name for the stream, and that it was let go on since its last callback.
+	ID      uint32
+	Resumed bool
 
 	// What a stream leaves to the next one that uses its memory.
 	step     Step
@@ -49,11 +53,16 @@ type course struct {
 	guessed    [2]uint64 // the same as it was when the request was decided, maybe without its model
 
 	requests, tokens limit.Headroom // of the tightest limits
-	decision         string
-	gate             string
+	ruling           ruling
+	recorded         bool
 	counted          bool // in the requests metric
 	fault            bool
 	doubt            string // why the caller would be refused, were it not for shadow mode
+
+	upstream *upstream // whose gate the request stands at, or went through; nil: none
+	ticket   dispatch.Ticket
+	answer   dispatch.Answer
+	failure  int // the HTTP status of an error inside a stream
 
 	responding bool // response headers came
 	status     int
@@ -77,13 +86,17 @@ const (
 
 // Reset makes a stream that has ended ready for another one.
 func (s *Stream) Reset(id uint32) {
-	s.ID, s.charges, s.course = id, s.charges[:0], course{}
+	s.ID, s.Resumed, s.charges, s.course = id, false, s.charges[:0], course{}
 	s.caller.Priority = config.Normal
 }
+
+// ruling is the decision that the record will have.
+type ruling struct{ decision, gate, reason, limit string }
 
 // The decisions, as the record has them.
 const (
 	allowed   = "ALLOWED"
+	queued    = "QUEUED" // it waited, and passed
 	shadowed  = "SHADOW"
 	rejected  = "REJECTED"
 	cancelled = "CANCELLED" // the client left before it was decided
@@ -151,6 +164,7 @@ func (e *Engine) askIdentity(s *Stream) {
 func (e *Engine) choose(s *Stream, now int64) {
 	if !s.reading {
 		e.decide(s, now)
+		e.proceed(s, now)
 		return
 	}
 	if s.asked.Route != "" {
@@ -158,13 +172,17 @@ func (e *Engine) choose(s *Stream, now int64) {
 	}
 	timing := e.limits.Timing(s.facts(s.asked.Route != ""))
 	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
-	if timing <= limit.AtHeaders || timing == limit.Estimated && !canHold {
-		e.decide(s, now)
-	} else {
+	if e.upstreamNeedsModel(s) || timing > limit.AtHeaders && (timing != limit.Estimated || canHold) {
 		s.phase = stHolding
+	} else {
+		e.decide(s, now)
 	}
 	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
 		e.hold(s)
+	}
+	// What the buffer filter keeps can wait for its body before it goes to the gate.
+	if s.step.Action == Continue && !(s.editing && e.cfg.RequestHold == config.HoldBufferFilter) {
+		e.proceed(s, now)
 	}
 }
 
@@ -203,7 +221,9 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 		e.decide(s, now)
 	case s.phase == stHolding || s.editing:
 		s.step.Action = Hold
+		return &s.step
 	}
+	e.proceed(s, now)
 	return &s.step
 }
 
@@ -234,8 +254,10 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 	s.step.reset()
 	e.delivered(s, now)
 	if s.reading {
+		s.editing = false
 		e.bodyEnded(s, now)
 	}
+	e.proceed(s, now)
 	return &s.step
 }
 
@@ -247,6 +269,9 @@ func (s *Stream) Refused() bool { return s.phase == stRefused }
 
 // Measuring says that the request's body is of interest, if only for its size.
 func (s *Stream) Measuring() bool { return s.reading || s.dialect != nil && s.length < 0 }
+
+// Waiting says that the request waits for its turn at its upstream.
+func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
 
 // Decided says that the request was admitted or refused, or has ended.
 func (s *Stream) Decided() bool { return s.phase >= stAdmitted }
@@ -265,7 +290,9 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 		return
 	}
 	e.identify(s)
-	e.count(s)
+	if s.recorded {
+		e.count(s)
+	}
 }
 
 // identify takes over what the body said about the model.
@@ -306,7 +333,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
-	s.phase, s.decision = stAdmitted, allowed
+	s.phase, s.ruling.decision = stAdmitted, allowed
 	var v limit.Verdict
 	if e.limits.Any() {
 		v = e.limits.Admit(now, e.measured(s), s.charges[:0])
@@ -326,33 +353,25 @@ func (e *Engine) decide(s *Stream, now int64) {
 	}
 	switch {
 	case v.Denied != nil:
-		s.phase, s.decision = stRefused, rejected
+		s.phase = stRefused
 		s.step.Action = Answer
 		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
-		e.record(s, reply.Limits, reply.LimitReason(v.Denied), v.Denied.Limit.Name)
+		s.ruling = ruling{rejected, reply.Limits, reply.LimitReason(v.Denied), v.Denied.Limit.Name}
+		e.record(s)
 	case v.Shadowed != nil:
-		s.decision = shadowed
-		e.record(s, reply.Limits, reply.LimitReason(v.Shadowed), v.Shadowed.Limit.Name)
+		s.ruling = ruling{shadowed, reply.Limits, reply.LimitReason(v.Shadowed), v.Shadowed.Limit.Name}
 	case s.doubt != "":
-		s.decision = shadowed
-		e.record(s, identityGate, s.doubt, "")
-	default:
-		e.record(s, "", "", "")
+		s.ruling = ruling{shadowed, identityGate, s.doubt, ""}
 	}
 }
 
-// record publishes the decision.
-func (e *Engine) record(s *Stream, gate, reason, limitName string) {
-	s.gate = "none"
-	s.step.set("spillway.decision", s.decision)
-	if gate != "" {
-		s.gate = gate
-		s.step.set("spillway.gate", gate)
-		s.step.set("spillway.reason", reason)
-	}
-	if limitName != "" {
-		s.step.set("spillway.limit", limitName)
-	}
+// record publishes the decision, once it is final.
+func (e *Engine) record(s *Stream) {
+	s.recorded = true
+	s.step.set("spillway.decision", s.ruling.decision)
+	s.step.set("spillway.gate", s.ruling.gate)
+	s.step.set("spillway.reason", s.ruling.reason)
+	s.step.set("spillway.limit", s.ruling.limit)
 	if !s.reading || s.phase == stRefused {
 		e.count(s)
 	}
@@ -362,7 +381,7 @@ func (e *Engine) record(s *Stream, gate, reason, limitName string) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
-		s.step.count(Requests, 1, s.decision, s.gate, s.caller.Priority.String(), e.label(s.model))
+		s.step.count(Requests, 1, s.ruling.decision, cmp.Or(s.ruling.gate, "none"), s.caller.Priority.String(), e.label(s.model))
 	}
 }
 
@@ -381,9 +400,9 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 		refusal.Status, refusal.Code = 401, "missing_identity"
 		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
 	}
-	s.phase, s.decision = stRefused, rejected
+	s.phase, s.ruling = stRefused, ruling{rejected, gate, r.Reason, ""}
 	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), refusal)
-	e.record(s, gate, r.Reason, "")
+	e.record(s)
 	return true
 }
 

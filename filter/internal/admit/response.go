@@ -22,8 +22,8 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.phase == stFinished {
 		return &s.step
 	}
-	if s.phase != stAdmitted {
-		e.undecided(s)
+	if s.phase != stAdmitted || !s.recorded {
+		e.undecided(s, now)
 	}
 	e.picker.Pick(headers, &s.headers)
 	s.responding = true
@@ -36,6 +36,9 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	}
 	if s.hiding = s.hiding && s.readable && events; s.hiding && s.headers.Get(e.slots.length) != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
+	}
+	if s.ticket.InFlight() {
+		s.answer = e.hints.read(&s.headers, s.status)
 	}
 	if !s.failed() {
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
@@ -83,9 +86,9 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
-		s.phase, s.decision, s.gate = stFinished, cancelled, "none"
+		s.phase, s.ruling = stFinished, ruling{decision: cancelled}
 		if s.fault {
-			s.decision = faulted
+			s.ruling.decision = faulted
 		}
 	}
 	e.finish(s, now, false)
@@ -93,14 +96,12 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	return &s.step
 }
 
-// undecided takes note of a response to a request that was not decided yet: the upstream, or the proxy itself, answered
+// undecided takes note of a response to a request that was not let go yet: the upstream, or the proxy itself, answered
 // before the body was complete.
-func (e *Engine) undecided(s *Stream) {
+func (e *Engine) undecided(s *Stream, now int64) {
 	delete(e.holding, s)
-	s.phase, s.decision = stFinished, allowed
 	s.step.count(Uncharged, 1, "answered_early")
-	e.record(s, "", "", "")
-	e.count(s)
+	e.forsake(s, now, allowed)
 }
 
 // progress times the output of a stream, and keeps the filter state up to date while it runs, so that what reads it when
@@ -149,24 +150,37 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	if s.phase != stAdmitted {
 		return
 	}
+	if !s.recorded { // the upstream never had it
+		e.forsake(s, now, cancelled)
+		return
+	}
 	s.phase = stFinished
 	delete(e.reserving, s)
+	used := e.settle(s, now, complete)
+	s.answer.Used = used.Total
+	s.answer.Judged, s.answer.Limited = s.responding, s.status == 429 || s.failure == 429
+	e.release(s, now, s.answer)
+}
+
+// settle charges what a request has used, and says what that is.
+func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 	abandoned := !s.responding && s.reading // the upstream never had the whole request
 	if abandoned || s.responding && s.failed() {
 		e.report(s, e.limits.Refund(now, s.charges))
-		return
+		return limit.Usage{}
 	}
 	if s.dialect == nil {
 		e.report(s, e.limits.Settle(now, s.charges, s.model, limit.Usage{}))
-		return
+		return limit.Usage{}
 	}
 	used, source := e.used(s, complete)
 	if s.failed() { // the error came inside the stream, before any output
 		e.report(s, e.limits.Refund(now, s.charges))
-		return
+		return limit.Usage{}
 	}
 	e.report(s, e.limits.Settle(now, s.charges, s.model, used))
 	e.publishUsage(s, used, source)
+	return used
 }
 
 // used says what the request used, and how that is known.
@@ -175,6 +189,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	if s.readable {
 		s.response.Close()
 		r = s.response.Response()
+		s.failure = r.Failure
 	}
 	if r.Model != "" {
 		s.step.set("gen_ai.response.model", r.Model)

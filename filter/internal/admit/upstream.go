@@ -1,0 +1,280 @@
+package admit
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+// An admitted request goes to the gate of its model's upstream when it would otherwise be let go: when its body is complete,
+// where that is waited for, else at its headers. Only what has a dialect is governed. What waits there is held; it goes
+// on, or is answered, from another stream's event or from Tick.
+
+// upstream is one of the configuration, with its gate.
+type upstream struct {
+	name   string
+	models []string
+	base   int64 // requests of its budget in a minute; 0: none
+	cfg    *config.Upstream
+	gate   *dispatch.Gate // nil: nothing is governed
+}
+
+// newUpstreams makes the gates. random tells them from those of all other workers.
+func (e *Engine) newUpstreams(random []byte) {
+	if e.cfg.Mode == config.Off {
+		return
+	}
+	for i := range e.cfg.Upstreams {
+		c := &e.cfg.Upstreams[i]
+		u := &upstream{name: c.Name, models: c.Models, cfg: c}
+		settings := dispatch.NewSettings(c, e.cfg.Mode)
+		if settings.Governs() {
+			u.gate = dispatch.New(settings, e.store, e.cfg.Namespace+"/u1/"+c.Name, binary.LittleEndian.Uint64(random)+uint64(i))
+			u.base = c.Budget.Requests * int64(60*second) / c.Budget.Window.Nanoseconds()
+			e.governs = true
+		}
+		e.upstreams = append(e.upstreams, u)
+	}
+}
+
+// upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
+func (e *Engine) upstreamNeedsModel(s *Stream) bool {
+	return e.governs && s.reading && s.asked.Route == "" && !everything(e.upstreams[0].models)
+}
+
+// everything says that the globs match whatever there is.
+func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1 && globs[0] == "*" }
+
+// find gives the upstream of a request, if it is governed.
+func (e *Engine) find(s *Stream) *upstream {
+	if !e.governs || s.dialect == nil {
+		return nil
+	}
+	for _, u := range e.upstreams {
+		if config.MatchAny(u.models, s.model) {
+			if u.gate == nil {
+				return nil
+			}
+			return u
+		}
+	}
+	return nil
+}
+
+// proceed lets an admitted request go on to the upstream, unless it has to wait there.
+func (e *Engine) proceed(s *Stream, now int64) {
+	switch {
+	case s.ticket.Waiting():
+		s.step.Action = Hold
+		return
+	case s.recorded || s.phase != stAdmitted && s.phase != stFinished:
+		return
+	}
+	s.upstream = e.find(s)
+	if s.upstream == nil {
+		e.record(s)
+		return
+	}
+	expected := e.estimate(s)
+	s.ticket = dispatch.Ticket{
+		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
+	}
+	v := s.upstream.gate.Arrive(now, &s.ticket)
+	if v.Err != nil {
+		s.step.count(Uncharged, 1, "store")
+		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
+	}
+	if v.Dropped != nil {
+		dropped := v.Dropped.Owner.(*Stream)
+		waited := v.Dropped.Waited(now)
+		dropped.step.reset()
+		e.turnAway(dropped, now, dispatch.Verdict{Outcome: dispatch.Refused, Reason: dispatch.Drop, Waited: waited, Advice: v.Advice})
+		e.woken = append(e.woken, dropped)
+	}
+	switch v.Outcome {
+	case dispatch.Waits:
+		s.step.Action = Hold
+	case dispatch.Refused:
+		e.turnAway(s, now, v)
+	case dispatch.Passed:
+		if v.Reason != "" && s.ruling.decision == allowed {
+			s.ruling = ruling{allowed, queueGate, v.Reason, ""}
+			if v.Reason != dispatch.PassedFull {
+				s.ruling.decision = shadowed
+			}
+		}
+		e.record(s)
+	}
+}
+
+const queueGate = reply.Queue
+
+// turnsOf is who shares turns with the request.
+func (e *Engine) turnsOf(s *Stream) uint64 {
+	var who string
+	switch s.upstream.cfg.Queue.Fairness {
+	case "user":
+		who = s.caller.User
+	case "tenant":
+		who = s.caller.Tenant
+	case "key":
+		who = s.caller.Key
+	default:
+		return 0
+	}
+	e.scratch = append(append(e.scratch[:0], "turn\x00"...), who...)
+	return uint64(e.table.Hash(e.scratch))
+}
+
+// turnAway answers a request that the gate refused; what the limits had charged is given back.
+func (e *Engine) turnAway(s *Stream, now int64, v dispatch.Verdict) {
+	s.phase, s.ruling = stRefused, ruling{rejected, queueGate, v.Reason, ""}
+	e.giveBack(s, now)
+	status := e.cfg.StatusCode.QueueTimeout
+	if v.Reason == dispatch.Full || v.Reason == dispatch.Drop {
+		status = e.cfg.StatusCode.QueueFull
+	}
+	s.step.Action = Answer
+	s.step.Reply = reply.Queued(e.format(s), status, reply.Wait{
+		Upstream: s.upstream.name, Priority: s.caller.Priority.String(), Reason: v.Reason, Waited: v.Waited, Advice: v.Advice,
+	})
+	e.waited(s, v.Waited)
+	e.record(s)
+}
+
+// giveBack returns what the limits had charged for a request that goes no further.
+func (e *Engine) giveBack(s *Stream, now int64) {
+	delete(e.reserving, s)
+	if len(s.charges) > 0 {
+		e.report(s, e.limits.Refund(now, s.charges))
+		s.charges = s.charges[:0]
+	}
+}
+
+// waited publishes how long a request has waited.
+func (e *Engine) waited(s *Stream, wait int64) {
+	if wait <= 0 {
+		return
+	}
+	s.step.set("spillway.queue.ms", strconv.FormatInt(wait/millisecond, 10))
+	s.step.sample(QueueWait, wait/millisecond, s.caller.Priority.String())
+}
+
+// turn takes what the gate has decided about a waiting request.
+func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
+	s.step.reset()
+	if v.Outcome == dispatch.Refused {
+		e.turnAway(s, now, v)
+	} else {
+		s.step.Resume = true
+		if s.ruling.decision == allowed {
+			s.ruling = ruling{queued, queueGate, "", ""}
+		}
+		e.waited(s, v.Waited)
+		e.record(s)
+	}
+	e.woken = append(e.woken, s)
+}
+
+// serve lets the gate's waiting requests go on, as far as there is room.
+func (e *Engine) serve(u *upstream, now int64) {
+	err := u.gate.Serve(now, func(t *dispatch.Ticket, v dispatch.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
+	if err != nil {
+		e.aside.count(Errors, 1, "store")
+		e.aside.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
+	}
+}
+
+// release frees the request's place at its upstream, and lets the next one have it.
+func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
+	if !s.ticket.InFlight() {
+		return
+	}
+	if err := s.upstream.gate.Finish(now, &s.ticket, a); err != nil {
+		s.step.count(Errors, 1, "store")
+		s.step.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
+	}
+	e.serve(s.upstream, now)
+}
+
+// forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
+func (e *Engine) forsake(s *Stream, now int64, decision string) {
+	if s.ticket.Waiting() {
+		s.upstream.gate.Leave(&s.ticket)
+		e.waited(s, s.ticket.Waited(now))
+	}
+	e.giveBack(s, now)
+	s.phase, s.ruling = stFinished, ruling{decision: decision}
+	s.reading = false
+	e.record(s)
+}
+
+// After tells of what the last event has changed beside its own stream: other streams' steps, and with a nil stream what
+// belongs to none. It is called after each event.
+func (e *Engine) After(do func(*Stream, *Step)) {
+	for _, s := range e.woken {
+		do(s, &s.step)
+	}
+	e.woken = e.woken[:0]
+	if len(e.aside.Counts)+len(e.aside.Gauges)+len(e.aside.Notes) > 0 {
+		do(nil, &e.aside)
+		e.aside.reset()
+	}
+}
+
+// gaugePeriod is how often gauges are set, while anything changes.
+const gaugePeriod = second
+
+// gauge publishes what the workers look like together.
+func (e *Engine) gauge(now int64) {
+	var waiting [dispatch.Priorities]int
+	inFlight := 0
+	for _, u := range e.upstreams {
+		if u.gate == nil {
+			continue
+		}
+		v := u.gate.Look(now)
+		inFlight += v.InFlight
+		for p, n := range v.Waiting {
+			waiting[p] += n
+		}
+		e.aside.gauge(RetreatState, int64(v.Phase), u.name)
+		e.aside.gauge(EffectiveRPM, u.base*v.Scale/dispatch.Whole, u.name)
+		e.aside.gauge(LimitedShare, int64(v.Share*1000+0.5), u.name)
+	}
+	for p, n := range waiting {
+		e.aside.gauge(QueueDepth, int64(n), config.Priority(p).String())
+	}
+	e.aside.gauge(InFlight, int64(inFlight))
+	e.gauged = now
+}
+
+// tickGates serves all queues, and says what it looks like.
+func (e *Engine) tickGates(now int64) {
+	busy := false
+	for _, u := range e.upstreams {
+		if u.gate != nil {
+			e.serve(u, now)
+			busy = busy || u.gate.Period() > 0
+		}
+	}
+	if e.governs && (!busy || now-e.gauged >= gaugePeriod) {
+		e.gauge(now)
+	}
+}
+
+// gatePeriod is how often the gates want to be served, in milliseconds; 0: not at all.
+func (e *Engine) gatePeriod() (period uint32) {
+	for _, u := range e.upstreams {
+		if u.gate == nil {
+			continue
+		}
+		if want := uint32(u.gate.Period() / millisecond); want != 0 && (period == 0 || want < period) {
+			period = want
+		}
+	}
+	return period
+}

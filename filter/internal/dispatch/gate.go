@@ -1,0 +1,266 @@
+package dispatch
+
+import (
+	"errors"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/retreat"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// ErrContended says that a record could not be written for the crowd of workers.
+var ErrContended = errors.New("an upstream's record is written by too many workers at once")
+
+// attempts is how many lost races for the record are suffered.
+const attempts = 200
+
+// Gate is one upstream in one worker.
+type Gate struct {
+	settings Settings
+	store    table.Store
+	key      string
+	id       uint64
+
+	queue    queue
+	inFlight [Priorities]uint32
+	flying   int   // the sum of inFlight
+	reserved int64 // tokens that these are expected to use
+	unsaid   bool  // there is something that no write has told the other workers
+	said     int64 // when the last write was
+	known    shared
+	buffer   []byte
+}
+
+// New gives the gate of the upstream whose record has the key. id tells the worker from all others, of this process and
+// of all that it lives through.
+func New(settings Settings, store table.Store, key string, id uint64) *Gate {
+	return &Gate{settings: settings, store: store, key: key, id: id}
+}
+
+// Outcome is what becomes of a request.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Passed Outcome = iota // it goes to the upstream
+	Waits
+	Refused
+)
+
+// Verdict is what was decided about a request.
+type Verdict struct {
+	Outcome Outcome
+	Reason  string  // of a refusal; with Passed, of what shadow mode let pass or a full queue did
+	Waited  int64   // nanoseconds at the gate
+	Advice  int64   // with Refused or Dropped: nanoseconds after which it is worth trying again
+	Dropped *Ticket // a waiting request that made room: it is refused
+	Err     error   // the store failed; the request passes
+}
+
+// The reasons.
+const (
+	Full       = "full"       // the queue has no room
+	Timeout    = "timeout"    // it has waited as long as its priority may
+	Drop       = "dropped"    // it made room for a higher priority
+	Shed       = "shed"       // nothing can wait here, and its priority's share is used up
+	PassedFull = "queue_full" // it went past the full queue
+	WouldWait  = "would_wait" // shadow mode
+)
+
+// Waiting is how many requests wait in this worker.
+func (g *Gate) Waiting() int { return g.queue.waiting }
+
+// Whole is the scale of a budget that is not lowered.
+const Whole = retreat.Whole
+
+// Snapshot is what the workers together look like from here, as of the last look at the record.
+type Snapshot struct {
+	Waiting  [Priorities]int
+	InFlight int
+	Phase    retreat.Phase
+	Scale    int64   // millionths of the budget that the retreat leaves
+	Share    float64 // of 429 in the answers of late
+	Alarm    bool    // the share drove the retreat to its floor
+}
+
+// Look gives the state that all workers share, as this one last read it.
+func (g *Gate) Look(now int64) Snapshot {
+	s := &g.known
+	var v Snapshot
+	v.Waiting, _ = s.waiting(now)
+	_, v.InFlight = s.inFlight()
+	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.retreat.Scale(), s.retreat.Alarm()
+	v.Share, _ = s.retreat.Share(now, &g.settings.Retreat)
+	return v
+}
+
+// Period is how often Serve wants to be called, in nanoseconds; 0: not at all.
+func (g *Gate) Period() int64 {
+	switch {
+	case g.queue.waiting > 0 || g.unsaid:
+		return 10 * millisecond
+	case g.flying > 0:
+		return Beat
+	default:
+		return 0
+	}
+}
+
+// read takes in the record and says what this worker has to say in it.
+func (g *Gate) read(now int64) (version uint32, err error) {
+	value, version, found, err := g.store.Get(g.key)
+	if err != nil {
+		return 0, err
+	}
+	if !found {
+		version = table.Create
+	}
+	if !g.known.decode(value) {
+		g.known.requests.At, g.known.tokens.At, g.known.paced = now, now, now
+	}
+	s := &g.known
+	s.bury(now, g.id)
+	if g.settings.Retreats {
+		s.retreat.Evaluate(now, &g.settings.Retreat)
+	}
+	s.requests.Leak(now, g.requests())
+	s.tokens.Leak(now, g.tokens())
+	return version, nil
+}
+
+func (g *Gate) requests() bucket.Rate {
+	return g.settings.scaled(g.settings.Requests, &g.known.retreat)
+}
+
+func (g *Gate) tokens() bucket.Rate { return g.settings.scaled(g.settings.Tokens, &g.known.retreat) }
+
+// say writes what is true of this worker into its entry. next is the head of its queue as it will be.
+func (g *Gate) say(now int64, self *worker, next *Ticket) {
+	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.reserved
+	for p := range self.waiting {
+		self.waiting[p] = uint32(g.queue.count(config.Priority(p)))
+	}
+	self.expect(next)
+}
+
+// expect sets the head of the worker's queue.
+func (w *worker) expect(head *Ticket) {
+	w.waits, w.head, w.tag = head != nil, 0, 0
+	if head != nil {
+		w.head, w.tag = head.Priority, head.tag
+	}
+}
+
+// change lets apply change the record and writes it, until no other worker has written in between. apply may be called
+// several times and must change nothing else; it says whether there is anything to write. self is nil if the record has
+// no place for this worker.
+func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error {
+	for range attempts {
+		version, err := g.read(now)
+		if err != nil {
+			return err
+		}
+		self := g.known.self(g.id)
+		if self != nil {
+			g.say(now, self, g.queue.head())
+		}
+		if !apply(&g.known, self) {
+			return nil
+		}
+		g.buffer = g.known.encode(g.buffer[:0])
+		written, err := g.store.Put(g.key, g.buffer, version)
+		if err != nil {
+			return err
+		}
+		if written {
+			g.unsaid, g.said = false, now
+			return nil
+		}
+	}
+	return ErrContended
+}
+
+// allows says that the upstream takes a request of the priority now.
+func (g *Gate) allows(now int64, s *shared, t *Ticket) bool {
+	return now >= s.closed && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
+}
+
+func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
+	c := &g.settings
+	if c.Slots == 0 {
+		return true
+	}
+	by, all := s.inFlight()
+	kept := 0
+	if p < config.Urgent {
+		kept += max(c.ReservedUrgent-by[config.Urgent], 0)
+	}
+	if p < config.High {
+		kept += max(c.ReservedHigh-by[config.High], 0)
+	}
+	return all < min(c.Slots-kept, int(c.ceiling(p, int64(c.Slots), 1)))
+}
+
+func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
+	c := &g.settings
+	if c.Requests.Quantity > 0 {
+		burst := g.requests().Burst
+		if s.requests.Used+bucket.Micro > c.ceiling(t.Priority, burst, bucket.Micro) {
+			return false
+		}
+	}
+	if c.Tokens.Quantity > 0 {
+		burst := g.tokens().Burst
+		// One that can never fit goes when nothing else is in use: nobody would be helped by refusing it for ever.
+		need := min(t.Tokens, burst/bucket.Micro) * bucket.Micro
+		if s.tokens.Used+s.reserved()*bucket.Micro+need > c.ceiling(t.Priority, burst, need) {
+			return false
+		}
+	}
+	return true
+}
+
+// start notes the start of a request in the record.
+func (g *Gate) start(now int64, s *shared, self *worker, t *Ticket) {
+	if g.settings.Requests.Quantity > 0 {
+		s.requests.Use(bucket.Micro)
+	}
+	s.started(now)
+	if self != nil {
+		self.inFlight[t.Priority]++
+		self.reserved += t.Tokens
+	}
+}
+
+// fly notes it in the worker.
+func (g *Gate) fly(t *Ticket) {
+	t.state = stInFlight
+	g.inFlight[t.Priority]++
+	g.flying++
+	g.reserved += t.Tokens
+}
+
+// advice is how long a refused request should stay away: until the upstream takes requests again, and the ones that
+// wait before it have gone at the pace of late.
+func (g *Gate) advice(now int64, s *shared, p config.Priority) int64 {
+	const longest = 60 * second
+	wait := max(s.closed-now, 0)
+	if g.settings.Requests.Quantity > 0 {
+		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
+	}
+	if g.settings.Tokens.Quantity > 0 {
+		wait = max(wait, s.tokens.Wait(bucket.Micro, g.tokens()))
+	}
+	by, _ := s.waiting(now)
+	ahead := 1
+	for q := int(p); q < Priorities; q++ {
+		ahead += by[q]
+	}
+	if pace := s.paceAt(now); pace*float64(longest) > float64(ahead)*float64(second) {
+		wait = max(wait, int64(float64(ahead)/pace*float64(second)))
+	} else if ahead > 1 {
+		wait = longest
+	}
+	return min(max(wait, second), longest)
+}

@@ -1,0 +1,264 @@
+package dispatch
+
+import (
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+)
+
+// Arrive decides about a request that has come.
+func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
+	t.since = now
+	var v Verdict
+	err := g.change(now, func(s *shared, self *worker) bool {
+		v = g.judge(now, s, self, t)
+		if g.settings.Shadow && v.Outcome != Passed {
+			if v.Outcome == Waits {
+				v.Reason = WouldWait
+			}
+			v.Outcome, v.Dropped = Passed, nil
+			g.start(now, s, self, t)
+		}
+		return v.Outcome != Refused
+	})
+	switch {
+	case err == ErrContended && g.queue.waiting < g.settings.QueueMax:
+		v = Verdict{Outcome: Waits} // the next Serve finds it a turn
+		t.tag, g.unsaid = g.known.virtual, true
+	case err != nil:
+		v = Verdict{Err: err}
+	}
+	if v.Dropped != nil {
+		g.queue.remove(v.Dropped)
+		v.Advice = g.advice(now, &g.known, v.Dropped.Priority)
+	}
+	switch v.Outcome {
+	case Passed:
+		g.fly(t)
+	case Waits:
+		g.queue.push(t)
+	}
+	return v
+}
+
+// judge decides about a new request by the record, and notes it there.
+func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
+	if self == nil {
+		return Verdict{Outcome: Refused, Reason: Full, Advice: second}
+	}
+	by, waiting := s.waiting(now)
+	if waiting == 0 {
+		s.turns = s.turns[:0] // nobody has to take turns
+		if g.allows(now, s, t) {
+			g.start(now, s, self, t)
+			return Verdict{}
+		}
+	} else if g.first(now, s, t) && g.allows(now, s, t) {
+		t.tag = s.enter(t.Subject, uint64(t.Tokens))
+		s.virtual = max(s.virtual, t.tag)
+		g.start(now, s, self, t)
+		return Verdict{}
+	}
+	v := g.room(now, s, self, t, waiting, by)
+	if v.Outcome == Waits {
+		t.tag = s.enter(t.Subject, uint64(t.Tokens))
+		self.waiting[t.Priority]++
+		if head := g.queue.head(); head == nil || t.before(head) {
+			self.expect(t)
+		}
+	}
+	return v
+}
+
+// before says that t's turn comes before a waiting request's.
+func (t *Ticket) before(other *Ticket) bool {
+	return t.Priority > other.Priority || t.Priority == other.Priority && t.tag < other.tag
+}
+
+// first says that a new request would be served before all that wait.
+func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
+	t.tag = s.due(t.Subject)
+	if head := g.queue.head(); head != nil && !t.before(head) {
+		return false
+	}
+	return !s.yields(now, g.id, t.Priority, t.tag, slack(t))
+}
+
+// slack is the difference of tags that is not worth holding back for: a request's own cost.
+func slack(t *Ticket) uint64 { return uint64(max(t.Tokens, 1)) }
+
+// room finds a place in the queue for a request that can't go now.
+func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Verdict {
+	c := &g.settings
+	refused := func(reason string) Verdict {
+		return Verdict{Outcome: Refused, Reason: reason, Advice: g.advice(now, s, t.Priority)}
+	}
+	switch {
+	case waiting < c.QueueMax:
+		return Verdict{Outcome: Waits}
+	case c.WhenFull == Passthrough:
+		g.start(now, s, self, t)
+		return Verdict{Reason: PassedFull}
+	case c.QueueMax == 0:
+		return refused(Shed)
+	case c.WhenFull == DropLowest:
+		for p := config.Low; p < t.Priority; p++ {
+			if by[p] > 0 {
+				return g.displace(s, self, p)
+			}
+		}
+	}
+	return refused(Full)
+}
+
+// displace makes room by refusing the newest waiting request of a priority: this worker's, or another's, which finds the
+// wish in its entry.
+func (g *Gate) displace(s *shared, self *worker, p config.Priority) Verdict {
+	if newest := g.queue.newest(p); newest != nil {
+		self.waiting[p]--
+		return Verdict{Outcome: Waits, Dropped: newest}
+	}
+	for i := range s.workers {
+		if w := &s.workers[i]; w.waiting[p] > w.drop[p] {
+			w.drop[p]++
+			break
+		}
+	}
+	return Verdict{Outcome: Waits}
+}
+
+// Leave takes a request out that is not to be served any more: its client has left, or it was refused elsewhere. One that
+// is in flight has to Finish.
+func (g *Gate) Leave(t *Ticket) {
+	if t.state == stWaiting {
+		g.queue.remove(t)
+		g.unsaid = true
+	}
+}
+
+// Answer is how a request in flight ended.
+type Answer struct {
+	Used             int64 // tokens, prompt and output
+	Judged           bool  // the upstream answered, well or not: it counts for the retreat
+	Limited          bool  // it answered that it is asked too much (429)
+	Closed           int64 // it said not to come back before so many nanoseconds; 0: nothing
+	Requests, Tokens int64 // what it said is left of our share; below 0: nothing was said
+}
+
+// Finish ends a request in flight: its slot is free. Serve then finds who takes it.
+func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
+	if t.state != stInFlight {
+		return nil
+	}
+	t.state = stNone
+	g.inFlight[t.Priority]--
+	g.flying--
+	g.reserved -= t.Tokens
+	g.unsaid = true
+	return g.change(now, func(s *shared, _ *worker) bool {
+		if g.settings.Tokens.Quantity > 0 {
+			s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
+		}
+		s.correct(t.Subject, t.Tokens, a.Used)
+		if a.Judged && g.settings.Retreats {
+			s.retreat.Record(now, &g.settings.Retreat, a.Limited)
+			s.retreat.Evaluate(now, &g.settings.Retreat)
+		}
+		g.heed(now, s, a)
+		return true
+	})
+}
+
+// heed takes what the upstream says of its limits into the budgets.
+func (g *Gate) heed(now int64, s *shared, a Answer) {
+	const longest = 60 * second
+	if g.settings.Requests.Quantity == 0 && g.settings.Tokens.Quantity == 0 {
+		return
+	}
+	if a.Closed > 0 {
+		s.closed = max(s.closed, now+min(a.Closed, longest))
+	}
+	leave(&s.requests, g.requests(), a.Requests)
+	leave(&s.tokens, g.tokens(), a.Tokens)
+}
+
+// leave lowers a balance to what is left.
+func leave(meter *bucket.State, rate bucket.Rate, left int64) {
+	if left < 0 || rate.Quantity == 0 || left > rate.Burst/bucket.Micro {
+		return
+	}
+	meter.Used = max(meter.Used, rate.Burst-left*bucket.Micro)
+}
+
+// Serve refuses what has waited too long, starts what can go, and keeps the other workers informed. do is told of each
+// waiting request that is decided.
+func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
+	g.expire(now, do)
+	for g.queue.waiting > 0 || g.unsaid || g.flying > 0 && now-g.said >= Beat {
+		next, drop, err := g.step(now)
+		if err != nil {
+			return err
+		}
+		g.obey(now, drop, do)
+		if next == nil {
+			break
+		}
+		g.queue.remove(next)
+		g.fly(next)
+		do(next, Verdict{Waited: next.Waited(now)})
+	}
+	return nil
+}
+
+// step starts the head of the queue if it can go, or else says what there is to say.
+func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error) {
+	err = g.change(now, func(s *shared, self *worker) bool {
+		next, drop = nil, [Priorities]uint32{}
+		if self == nil {
+			return false
+		}
+		drop, self.drop = self.drop, drop
+		head := g.queue.head()
+		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head.Priority, head.tag, slack(head)) && g.allows(now, s, head) {
+			next = head
+			s.virtual = max(s.virtual, head.tag)
+			g.start(now, s, self, head)
+			self.waiting[head.Priority]--
+			self.expect(g.queue.second())
+			return true
+		}
+		return g.unsaid || drop != [Priorities]uint32{} || head != nil && now-g.said >= beat || now-g.said >= Beat
+	})
+	return next, drop, err
+}
+
+// obey refuses the newest requests that other workers need the room of.
+func (g *Gate) obey(now int64, drop [Priorities]uint32, do func(*Ticket, Verdict)) {
+	for p, n := range drop {
+		for ; n > 0; n-- {
+			t := g.queue.newest(config.Priority(p))
+			if t == nil {
+				break
+			}
+			g.refuse(now, t, Drop, do)
+		}
+	}
+}
+
+// expire refuses what has waited too long.
+func (g *Gate) expire(now int64, do func(*Ticket, Verdict)) {
+	for p := range g.queue.lanes {
+		for {
+			t := g.queue.oldest(config.Priority(p))
+			if t == nil || now-t.since < g.settings.MaxWait[p] {
+				break
+			}
+			g.refuse(now, t, Timeout, do)
+		}
+	}
+}
+
+func (g *Gate) refuse(now int64, t *Ticket, reason string, do func(*Ticket, Verdict)) {
+	g.queue.remove(t)
+	g.unsaid = true
+	do(t, Verdict{Outcome: Refused, Reason: reason, Waited: t.Waited(now), Advice: g.advice(now, &g.known, t.Priority)})
+}

@@ -1,0 +1,95 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/retreat"
+)
+
+// Settings is what one upstream lets through.
+type Settings struct {
+	Requests, Tokens             bucket.Rate // Quantity 0: no budget
+	Slots                        int         // requests in flight at most; 0: no limit
+	ReservedUrgent, ReservedHigh int
+	QueueMax                     int
+	WhenFull                     WhenFull
+	MaxWait                      [Priorities]int64 // nanoseconds
+	Retreat                      retreat.Settings
+	Retreats                     bool // the retreat is measured
+	Yields                       bool // and lowers the budget
+	Shadow                       bool // all is measured, nothing is held back
+}
+
+// WhenFull is what happens to a request that finds the queue full.
+type WhenFull uint8
+
+// What happens then: it is refused, it passes, or the newest of the lowest priority below its own is refused in its place.
+const (
+	Reject WhenFull = iota
+	Passthrough
+	DropLowest
+)
+
+// NewSettings translates the configuration.
+func NewSettings(u *config.Upstream, mode config.Mode) Settings {
+	s := Settings{
+		Requests: rate(u.Budget.Requests, u.Budget.Burst, u.Budget.Window),
+		Slots:    u.Concurrency.Max, ReservedUrgent: u.Concurrency.ReservedUrgent, ReservedHigh: u.Concurrency.ReservedHigh,
+		QueueMax: u.Queue.Max, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
+	}
+	burst := u.Budget.Burst
+	if u.Budget.Requests > 0 { // which the burst is meant for, then
+		burst = 0
+	}
+	s.Tokens = rate(u.Budget.Tokens, burst, u.Budget.Window)
+	switch u.Queue.WhenFull {
+	case "passthrough":
+		s.WhenFull = Passthrough
+	case "dropLowest":
+		s.WhenFull = DropLowest
+	}
+	for p, wait := range u.Queue.MaxWait {
+		s.MaxWait[p] = wait.Nanoseconds()
+	}
+	s.Retreats = u.Retreat.Mode != config.Off && (s.Requests.Quantity > 0 || s.Tokens.Quantity > 0)
+	s.Yields = s.Retreats && u.Retreat.Mode == config.Enforce
+	return s
+}
+
+// rate is a budget of whole units. A burst of 0 is one window's worth.
+func rate(quantity, burst int64, window time.Duration) bucket.Rate {
+	if burst == 0 {
+		burst = quantity
+	}
+	return bucket.Rate{Burst: burst * bucket.Micro, Quantity: quantity * bucket.Micro, Window: window.Nanoseconds()}
+}
+
+// Governs says that there is anything to keep: else requests pass straight through.
+func (s *Settings) Governs() bool {
+	return s.Slots > 0 || s.Requests.Quantity > 0 || s.Tokens.Quantity > 0
+}
+
+// ceilings are the shares of slots and budget, in thousandths, that a priority may take where nothing can wait: what is
+// left is for the higher ones, so that low ones are shed first. Where requests can wait, their order does that.
+var ceilings = [Priorities]int64{config.Low: 800, config.Normal: 900, config.High: 950, config.Urgent: 1000}
+
+// ceiling is a priority's part of an amount: at least one unit.
+func (s *Settings) ceiling(p config.Priority, amount, unit int64) int64 {
+	if s.QueueMax > 0 {
+		return amount
+	}
+	return max(amount/1000*ceilings[p]+amount%1000*ceilings[p]/1000, min(unit, amount))
+}
+
+// scaled is a budget as the retreat leaves it: at least one unit at once.
+func (s *Settings) scaled(r bucket.Rate, state *retreat.State) bucket.Rate {
+	if !s.Yields {
+		return r
+	}
+	scale := state.Scale()
+	part := func(n int64) int64 { return n/retreat.Whole*scale + n%retreat.Whole*scale/retreat.Whole }
+	r.Burst, r.Quantity = max(part(r.Burst), bucket.Micro), max(part(r.Quantity), 1)
+	return r
+}

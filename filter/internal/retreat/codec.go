@@ -1,0 +1,73 @@
+package retreat
+
+import "encoding/binary"
+
+// Size is the length of what Append adds, in bytes.
+const Size = 2 + 4 + 4*8 + 2*8 + slots*8
+
+// Append adds the state to b, little endian.
+func (s *State) Append(b []byte) []byte {
+	alarm := byte(0)
+	if s.alarm {
+		alarm = 1
+	}
+	b = append(b, byte(s.phase), alarm)
+	b = binary.LittleEndian.AppendUint32(b, s.lowered)
+	for _, time := range [...]int64{s.evaluated, s.calm, s.stepped, s.window.opened} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(time))
+	}
+	b = s.steady.append(s.fresh.append(b))
+	for _, slot := range s.window.slots {
+		b = slot.append(b)
+	}
+	return b
+}
+
+func (c counts) append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, c.total), c.limited)
+}
+
+// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the
+// zero value.
+func Decode(b []byte) (State, bool) {
+	if len(b) != Size || b[0] > byte(Recovering) || b[1] > 1 {
+		return State{}, false
+	}
+	s := State{phase: Phase(b[0]), alarm: b[1] == 1, lowered: binary.LittleEndian.Uint32(b[2:])}
+	b = b[6:]
+	for _, time := range [...]*int64{&s.evaluated, &s.calm, &s.stepped, &s.window.opened} {
+		*time = int64(binary.LittleEndian.Uint64(b))
+		b = b[8:]
+	}
+	s.fresh, b = decodeCounts(b)
+	s.steady, b = decodeCounts(b)
+	for i := range s.window.slots {
+		s.window.slots[i], b = decodeCounts(b)
+	}
+	if !s.possible() {
+		return State{}, false
+	}
+	return s, true
+}
+
+func decodeCounts(b []byte) (c counts, rest []byte) {
+	return counts{total: binary.LittleEndian.Uint32(b), limited: binary.LittleEndian.Uint32(b[4:])}, b[8:]
+}
+
+// possible says whether any sequence of calls can lead to such a state.
+func (s *State) possible() bool {
+	switch {
+	case s.lowered >= Whole,
+		s.phase == Normal && s.lowered != 0,
+		s.alarm && s.phase != Retreating,
+		s.fresh.limited > s.fresh.total,
+		s.steady.limited > s.steady.total:
+		return false
+	}
+	for _, slot := range s.window.slots {
+		if slot.limited > slot.total {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,65 @@
+package retreat
+
+import "math"
+
+// slots is how many parts a window has: it reaches back between eleven twelfths of its length and all of it.
+const slots = 12
+
+// window counts the answers of the last Settings.Window.
+type window struct {
+	opened int64         // when the first slot begins
+	slots  [slots]counts // the newest first
+}
+
+// advance lets go of what is older than the window at the time now.
+func (w *window) advance(now, length int64) {
+	width := max(length/slots, 1)
+	elapsed := since(w.opened, now)
+	if elapsed < width {
+		return
+	}
+	passed := elapsed / width
+	if passed >= slots {
+		*w = window{opened: now}
+		return
+	}
+	copy(w.slots[passed:], w.slots[:])
+	clear(w.slots[:passed])
+	w.opened += passed * width
+}
+
+func (w *window) sum() counts {
+	var total, limited uint64
+	for _, slot := range w.slots {
+		total += uint64(slot.total)
+		limited += uint64(slot.limited)
+	}
+	return counts{total: uint32(min(total, math.MaxUint32)), limited: uint32(min(limited, math.MaxUint32))}
+}
+
+// counts are answers; limited are those of them that were 429.
+type counts struct{ total, limited uint32 }
+
+// add counts an answer. A full counter counts no more, so that the share stays what it was.
+func (c *counts) add(limited bool) {
+	if c.total == math.MaxUint32 {
+		return
+	}
+	c.total++
+	if limited {
+		c.limited++
+	}
+}
+
+// share is the share of 429; 0 without answers.
+func (c counts) share() float64 {
+	if c.total == 0 {
+		return 0
+	}
+	return float64(c.limited) / float64(c.total)
+}
+
+// calm says that the share is below RecoverThreshold. No 429 at all is calm also if that is zero.
+func (c counts) calm(s *Settings) bool {
+	return c.limited == 0 || c.share() < s.RecoverThreshold
+}
