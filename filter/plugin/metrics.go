@@ -26,6 +26,8 @@ var definitions = [...]definition{
 	admit.RetreatState: {"spillway_retreat_state", []string{"upstream"}},
 	admit.EffectiveRPM: {"spillway_effective_rpm", []string{"upstream"}},
 	admit.LimitedShare: {"spillway_upstream_429_ratio", []string{"upstream"}},
+	admit.Pressure:     {"spillway_pressure", []string{"kind"}},
+	admit.PressureAge:  {"spillway_pressure_age_milliseconds", nil},
 
 	admit.QueueWait: {"spillway_queue_wait_milliseconds", []string{"priority"}},
 }

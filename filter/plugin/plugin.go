@@ -11,6 +11,7 @@ package plugin
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -19,6 +20,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
 // Version is the build's version, set by the linker.
@@ -95,6 +97,7 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 	for _, path := range cfg.NotInBuild() {
 		proxywasm.LogWarn("spillway: " + path + " is valid, but this build has no code for it: it does nothing")
 	}
+	p.setTick(p.engine.TickPeriod())
 	return types.OnPluginStartStatusOK
 }
 
@@ -107,6 +110,38 @@ func (p *plugin) OnTick() {
 	p.engine.Tick(monotonic(), p.aside)
 	p.engine.After(p.aside)
 	p.setTick(p.engine.TickPeriod())
+}
+
+// fetch asks the exporter; the answer comes to this plugin, also when it never comes.
+func (p *plugin) fetch(f *admit.Fetch) {
+	headers := [][2]string{{":method", "GET"}, {":path", f.Path}, {":authority", f.Authority}, {"accept", "application/json"}}
+	_, err := proxywasm.DispatchHttpCall(f.Cluster, headers, nil, nil, f.Timeout, p.fetched)
+	if err != nil { // there is no such cluster
+		p.engine.Fetched(monotonic(), 0, nil)
+		p.engine.After(p.aside)
+	}
+}
+
+// fetched takes the exporter's answer.
+func (p *plugin) fetched(_, size, _ int) {
+	defer p.recovered("fetched", nil)
+	status := 0
+	if headers, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {
+		for _, header := range headers {
+			if header[0] == ":status" {
+				status, _ = strconv.Atoi(header[1])
+			}
+		}
+	}
+	var body []byte
+	if size > 0 && status != 0 {
+		var err error
+		if body, err = proxywasm.GetHttpCallResponseBody(0, min(size, pressure.MostBytes+1)); err != nil {
+			p.hostError("fetched", err)
+		}
+	}
+	p.engine.Fetched(monotonic(), status, body)
+	p.engine.After(p.aside)
 }
 
 // wantTick makes ticks come at least as often as the engine wants. They are slowed down in OnTick only: a request that

@@ -218,6 +218,9 @@ func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)
 func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
 	if s == nil || step.Action != admit.Answer && !step.Resume {
 		p.count(step)
+		if step.Fetch != nil {
+			p.fetch(step.Fetch)
+		}
 		return
 	}
 	// A stream that is gone makes this fail and leaves another one in force: nothing may follow then.

@@ -31,6 +31,7 @@ type Step struct {
 	Gauges     []Count // N is the value
 	Samples    []Count // N is the value
 	Notes      []Note
+	Fetch      *Fetch // of a step without a stream
 }
 
 // Property is a value for the host's filter state.
@@ -53,6 +54,8 @@ const (
 	RetreatState // upstream; 0 normal, 1 retreating, 2 recovering
 	EffectiveRPM // upstream; requests a minute of its budget, as the retreat leaves it
 	LimitedShare // upstream; of 429 in its answers, in thousandths
+	Pressure     // kind; shares in thousandths
+	PressureAge  // no label; milliseconds since the last fetch that succeeded
 
 	// The histograms.
 	QueueWait // priority

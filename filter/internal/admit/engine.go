@@ -34,6 +34,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -62,7 +63,10 @@ type Engine struct {
 	store      table.Store
 	table      *table.Table
 	upstreams  []*upstream
-	governs    bool // at least one of them has a gate
+	governs    bool            // at least one of them has a gate
+	selects    bool            // it matters which one a request is for
+	board      *pressure.Board // nil: pressure is not asked for
+	silent     bool            // the exporter has not answered the last time
 	hints      hints
 	picker     ident.Picker
 	identity   *ident.Identity

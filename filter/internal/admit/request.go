@@ -334,6 +334,9 @@ func (e *Engine) decide(s *Stream, now int64) {
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
 	s.phase, s.ruling.decision = stAdmitted, allowed
+	if e.pressed(s, now) {
+		return
+	}
 	var v limit.Verdict
 	if e.limits.Any() {
 		v = e.limits.Admit(now, e.measured(s), s.charges[:0])

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -20,6 +21,9 @@ type upstream struct {
 	base   int64 // requests of its budget in a minute; 0: none
 	cfg    *config.Upstream
 	gate   *dispatch.Gate // nil: nothing is governed
+
+	pressure       *pressure.Rule // nil: it has no such gate
+	pressureShadow bool
 }
 
 // newUpstreams makes the gates. random tells them from those of all other workers.
@@ -34,30 +38,28 @@ func (e *Engine) newUpstreams(random []byte) {
 		if settings.Governs() {
 			u.gate = dispatch.New(settings, e.store, e.cfg.Namespace+"/u1/"+c.Name, binary.LittleEndian.Uint64(random)+uint64(i))
 			u.base = c.Budget.Requests * int64(60*second) / c.Budget.Window.Nanoseconds()
-			e.governs = true
+			e.governs, e.selects = true, true
 		}
+		e.newPressure(u)
 		e.upstreams = append(e.upstreams, u)
 	}
 }
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.governs && s.reading && s.asked.Route == "" && !everything(e.upstreams[0].models)
+	return e.selects && s.reading && s.asked.Route == "" && !everything(e.upstreams[0].models)
 }
 
 // everything says that the globs match whatever there is.
 func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1 && globs[0] == "*" }
 
-// find gives the upstream of a request, if it is governed.
+// find gives the upstream of a request; nil if there is none, or none that does anything.
 func (e *Engine) find(s *Stream) *upstream {
-	if !e.governs || s.dialect == nil {
+	if !e.selects || s.dialect == nil {
 		return nil
 	}
 	for _, u := range e.upstreams {
 		if config.MatchAny(u.models, s.model) {
-			if u.gate == nil {
-				return nil
-			}
 			return u
 		}
 	}
@@ -74,7 +76,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		return
 	}
 	s.upstream = e.find(s)
-	if s.upstream == nil {
+	if s.upstream == nil || s.upstream.gate == nil {
 		e.record(s)
 		return
 	}
@@ -219,9 +221,10 @@ func (e *Engine) After(do func(*Stream, *Step)) {
 		do(s, &s.step)
 	}
 	e.woken = e.woken[:0]
-	if len(e.aside.Counts)+len(e.aside.Gauges)+len(e.aside.Notes) > 0 {
-		do(nil, &e.aside)
-		e.aside.reset()
+	if e.aside.Fetch != nil || len(e.aside.Counts)+len(e.aside.Gauges)+len(e.aside.Notes) > 0 {
+		aside := e.aside
+		e.aside = Step{} // do may end up here again
+		do(nil, &aside)
 	}
 }
 
@@ -245,29 +248,41 @@ func (e *Engine) gauge(now int64) {
 		e.aside.gauge(EffectiveRPM, u.base*v.Scale/dispatch.Whole, u.name)
 		e.aside.gauge(LimitedShare, int64(v.Share*1000+0.5), u.name)
 	}
-	for p, n := range waiting {
-		e.aside.gauge(QueueDepth, int64(n), config.Priority(p).String())
+	if e.governs {
+		for p, n := range waiting {
+			e.aside.gauge(QueueDepth, int64(n), config.Priority(p).String())
+		}
+		e.aside.gauge(InFlight, int64(inFlight))
 	}
-	e.aside.gauge(InFlight, int64(inFlight))
+	if e.board != nil {
+		e.gaugePressure(now)
+	}
 	e.gauged = now
 }
 
-// tickGates serves all queues, and says what it looks like.
+// tickGates serves all queues, looks for news of pressure, and says what it looks like.
 func (e *Engine) tickGates(now int64) {
-	busy := false
+	e.tickPressure(now)
+	busy := e.board != nil
 	for _, u := range e.upstreams {
 		if u.gate != nil {
 			e.serve(u, now)
 			busy = busy || u.gate.Period() > 0
 		}
 	}
-	if e.governs && (!busy || now-e.gauged >= gaugePeriod) {
+	if e.selects && (!busy || now-e.gauged >= gaugePeriod) {
 		e.gauge(now)
 	}
 }
 
+// looks is how often a worker looks for news of pressure in an interval of fetches.
+const looks = 8
+
 // gatePeriod is how often the gates want to be served, in milliseconds; 0: not at all.
 func (e *Engine) gatePeriod() (period uint32) {
+	if e.board != nil {
+		period = max(uint32(e.cfg.PressureSource.Interval.Milliseconds()/looks), 10)
+	}
 	for _, u := range e.upstreams {
 		if u.gate == nil {
 			continue

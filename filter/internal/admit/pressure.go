@@ -1,0 +1,121 @@
+package admit
+
+import (
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+const pressureGate = reply.Pressure
+
+// Fetch is a GET that the host is to make, whose answer comes back through Fetched.
+type Fetch struct {
+	Cluster, Authority, Path string
+	Timeout                  uint32 // milliseconds
+}
+
+// newPressure makes the rule of an upstream, if it has the gate.
+func (e *Engine) newPressure(u *upstream) {
+	if u.cfg.Pressure.Mode == config.Off {
+		return
+	}
+	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource)
+	u.pressure, u.pressureShadow = &rule, e.cfg.Mode == config.Shadow || u.cfg.Pressure.Mode == config.Shadow
+	e.selects = true
+	if e.board == nil {
+		e.board = pressure.NewBoard(e.store, e.cfg.Namespace, e.cfg.PressureSource.Interval.Nanoseconds())
+	}
+}
+
+// pressed refuses a request whose upstream is too full for its priority, and says whether it did.
+func (e *Engine) pressed(s *Stream, now int64) bool {
+	u := e.find(s)
+	if u == nil || u.pressure == nil {
+		return false
+	}
+	v := e.board.Judge(now, u.pressure, s.caller.Priority)
+	if v.Reason == "" {
+		return false
+	}
+	s.ruling = ruling{shadowed, pressureGate, v.Reason, ""}
+	if u.pressureShadow {
+		return false
+	}
+	s.phase, s.ruling.decision = stRefused, rejected
+	s.step.Action = Answer
+	s.step.Reply = reply.Pressed(e.format(s), e.cfg.StatusCode.Pressure, reply.Full{
+		Upstream: u.name, Priority: s.caller.Priority.String(), Reason: v.Reason, Measured: v.Measured, Threshold: v.Threshold,
+		Advice: e.cfg.PressureSource.Interval.Nanoseconds(),
+	})
+	e.record(s)
+	return true
+}
+
+// tickPressure looks for news, and fetches some if it is this worker's turn.
+func (e *Engine) tickPressure(now int64) {
+	if e.board == nil {
+		return
+	}
+	due, err := e.board.Due(now)
+	if err != nil {
+		e.aside.count(Errors, 1, "store")
+		e.aside.warn("the record of pressure can't be used: " + err.Error())
+	}
+	if due {
+		c := &e.cfg.PressureSource
+		e.aside.Fetch = &Fetch{Cluster: c.Cluster, Authority: c.Authority, Path: c.Path, Timeout: uint32(c.Timeout.Milliseconds())}
+	}
+}
+
+// Fetched takes what became of a Fetch: status 0 is no answer.
+func (e *Engine) Fetched(now int64, status int, body []byte) {
+	if status != 200 {
+		e.unpressed("answered with status " + strconv.Itoa(status) + " (0: not at all)")
+		return
+	}
+	snapshot, err := pressure.Parse(body)
+	if err != nil {
+		e.unpressed("gave an answer that is " + err.Error())
+		return
+	}
+	e.aside.count(Errors, int64(snapshot.Wrong), "pressure_value")
+	e.aside.count(Errors, int64(snapshot.Ignored), "pressure_instances")
+	if err := e.board.Publish(now, snapshot); err != nil {
+		e.aside.count(Errors, 1, "store")
+		e.aside.warn("the record of pressure can't be written: " + err.Error())
+		return
+	}
+	e.silent = false
+}
+
+// unpressed takes note of a fetch that failed; the log has the first of several.
+func (e *Engine) unpressed(what string) {
+	e.aside.count(Errors, 1, "pressure_fetch")
+	if !e.silent {
+		c := &e.cfg.PressureSource
+		e.aside.warn("the exporter at cluster " + c.Cluster + " " + what + ": pressure is not known until it answers; onStale says what" +
+			" counts from " + c.StaleAfter.String() + " on")
+	}
+	e.silent = true
+}
+
+// gaugePressure publishes what is known of the pressure, shares in thousandths.
+func (e *Engine) gaugePressure(now int64) {
+	g := e.board.Look(now)
+	share := func(kind string, n float64) {
+		if n != pressure.Absent {
+			e.aside.gauge(Pressure, int64(n*1000+0.5), kind)
+		}
+	}
+	share("active_decode_blocks", g.Decode)
+	share("gpu_memory", g.Memory)
+	if g.Prefill != pressure.Absent {
+		e.aside.gauge(Pressure, g.Prefill, "active_prefill_tokens")
+	}
+	e.aside.gauge(Pressure, int64(g.Instances), "instances")
+	if g.Age != pressure.Absent {
+		e.aside.gauge(PressureAge, g.Age/millisecond)
+	}
+}

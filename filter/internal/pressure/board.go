@@ -1,0 +1,166 @@
+package pressure
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+const (
+	second = int64(1e9)
+
+	layout     = 1
+	noticeSize = 28
+	entrySize  = 8 + 8 + 8 + 8
+	attempts   = 50
+)
+
+// Board is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
+type Board struct {
+	store     table.Store
+	notice    string // the key of the small record
+	content   string // the key of what was fetched
+	interval  int64
+	known     notice
+	instances []Instance
+	buffer    []byte
+}
+
+// notice is the small record.
+type notice struct {
+	sequence  uint32 // of the content
+	tried     int64  // when a worker last began to fetch
+	received  int64  // when the content came; 0: never
+	instances uint32
+}
+
+// NewBoard gives the board of a namespace. interval is the time between two fetches, in nanoseconds.
+func NewBoard(store table.Store, namespace string, interval int64) *Board {
+	return &Board{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
+}
+
+// Due reads what is new, and says whether this worker is to fetch now. It says so to one worker in an interval.
+func (b *Board) Due(now int64) (bool, error) {
+	for range attempts {
+		n, version, err := b.read()
+		if err != nil {
+			return false, err
+		}
+		if n.sequence != b.known.sequence || b.instances == nil && n.received != 0 {
+			if err := b.load(n); err != nil {
+				return false, err
+			}
+		}
+		b.known = n
+		if since := now - n.tried; n.tried != 0 && since >= 0 && since < b.interval {
+			return false, nil
+		}
+		n.tried = now
+		written, err := b.store.Put(b.notice, n.encode(b.buffer[:0]), version)
+		if err != nil || written {
+			return written, err
+		}
+	}
+	return false, nil // others are at it
+}
+
+// Publish puts up what was fetched.
+func (b *Board) Publish(now int64, s Snapshot) error {
+	b.buffer = encodeInstances(b.buffer[:0], s.Instances)
+	if err := b.overwrite(b.content, b.buffer); err != nil {
+		return err
+	}
+	for range attempts {
+		n, version, err := b.read()
+		if err != nil {
+			return err
+		}
+		n.sequence++
+		n.received, n.instances = now, uint32(len(s.Instances))
+		written, err := b.store.Put(b.notice, n.encode(nil), version)
+		if err != nil {
+			return err
+		}
+		if written {
+			b.known, b.instances = n, append(b.instances[:0], s.Instances...)
+			return nil
+		}
+	}
+	return errors.New("the record of pressure is written by too many workers at once")
+}
+
+// overwrite writes a value whatever was there.
+func (b *Board) overwrite(key string, value []byte) error {
+	for range attempts {
+		_, version, found, err := b.store.Get(key)
+		if err != nil {
+			return err
+		}
+		if !found {
+			version = table.Create
+		}
+		if written, err := b.store.Put(key, value, version); err != nil || written {
+			return err
+		}
+	}
+	return errors.New("what was fetched can't be written for the crowd of workers")
+}
+
+func (b *Board) read() (n notice, version uint32, err error) {
+	value, version, found, err := b.store.Get(b.notice)
+	if err != nil {
+		return n, 0, err
+	}
+	if !found {
+		return n, table.Create, nil
+	}
+	if len(value) == noticeSize && order.Uint32(value) == layout {
+		n = notice{order.Uint32(value[4:]), int64(order.Uint64(value[8:])), int64(order.Uint64(value[16:])), order.Uint32(value[24:])}
+	}
+	return n, version, nil
+}
+
+// load reads the content. One that does not fit its notice is being written just now: the next look finds it.
+func (b *Board) load(n notice) error {
+	value, _, _, err := b.store.Get(b.content)
+	if err != nil {
+		return err
+	}
+	if len(value)%entrySize == 0 && uint32(len(value)/entrySize) == min(n.instances, MostInstances) {
+		b.instances = decodeInstances(b.instances[:0], value)
+	}
+	return nil
+}
+
+var order = binary.LittleEndian
+
+func (n notice) encode(b []byte) []byte {
+	b = order.AppendUint32(b, layout)
+	b = order.AppendUint32(b, n.sequence)
+	b = order.AppendUint64(b, uint64(n.tried))
+	b = order.AppendUint64(b, uint64(n.received))
+	return order.AppendUint32(b, n.instances)
+}
+
+func encodeInstances(b []byte, instances []Instance) []byte {
+	for i := range instances {
+		x := &instances[i]
+		b = order.AppendUint64(b, math.Float64bits(x.Decode))
+		b = order.AppendUint64(b, uint64(x.Prefill))
+		b = order.AppendUint64(b, math.Float64bits(x.Memory))
+		b = order.AppendUint64(b, uint64(x.Age))
+	}
+	return b
+}
+
+func decodeInstances(instances []Instance, b []byte) []Instance {
+	for ; len(b) >= entrySize; b = b[entrySize:] {
+		instances = append(instances, Instance{
+			Decode: math.Float64frombits(order.Uint64(b)), Prefill: int64(order.Uint64(b[8:])),
+			Memory: math.Float64frombits(order.Uint64(b[16:])), Age: int64(order.Uint64(b[24:])),
+		})
+	}
+	return instances
+}

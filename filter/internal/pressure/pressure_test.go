@@ -1,0 +1,264 @@
+package pressure
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+const start = 1000 * second
+
+func TestParse(t *testing.T) {
+	const head = `{"version":1,"time":"2026-01-01T00:00:00Z","instances":[`
+	none := Instance{Decode: Absent, Prefill: Absent, Memory: Absent}
+	with := func(change func(*Instance)) Instance {
+		x := none
+		change(&x)
+		return x
+	}
+	for _, c := range []struct {
+		name, body string
+		want       Snapshot
+		err        string
+	}{
+		{"the documented example", head + `{"name":"a","gpus":[{"uuid":"u","memoryUsedBytes":40,"memoryTotalBytes":80,"utilization":0.5,"throttled":false}],` +
+			`"activeDecodeBlocks":0.42,"activePrefillTokens":1200,"running":3,"waiting":0,"ageSeconds":0.4}]}`,
+			Snapshot{Instances: []Instance{{Decode: 0.42, Prefill: 1200, Memory: 0.5, Age: 4e8}}}, ""},
+		{"no instances", head + `]}`, Snapshot{}, ""},
+		{"nothing measured", head + `{"name":"a"},{"activeDecodeBlocks":null}]}`, Snapshot{Instances: []Instance{none, none}}, ""},
+		{"the fullest GPU counts", head + `{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":10},{"memoryUsedBytes":9,"memoryTotalBytes":10},{"memoryUsedBytes":5}]}]}`,
+			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Memory = 0.9 })}}, ""},
+		{"a share above one", head + `{"activeDecodeBlocks":42,"gpus":[{"memoryUsedBytes":9,"memoryTotalBytes":1}]}]}`,
+			Snapshot{Instances: []Instance{none}, Wrong: 2}, ""},
+		{"negative", head + `{"activeDecodeBlocks":-0.1,"activePrefillTokens":-1,"ageSeconds":-5}]}`, Snapshot{Instances: []Instance{none}, Wrong: 3}, ""},
+		{"other types", head + `{"activeDecodeBlocks":"0.5","activePrefillTokens":[1],"ageSeconds":{}}]}`, Snapshot{Instances: []Instance{none}, Wrong: 3}, ""},
+		{"beyond all numbers", head + `{"activeDecodeBlocks":1e999,"activePrefillTokens":1e300,"ageSeconds":1e300}]}`,
+			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Prefill, x.Age = 1e15, 1e18 })}, Wrong: 1}, ""},
+		{"instances that are none", head + `1,"x",null]}`, Snapshot{Wrong: 2}, ""},
+		{"another version", `{"version":2,"instances":[]}`, Snapshot{}, "not of version 1"},
+		{"no version", `{"instances":[]}`, Snapshot{}, "not of version 1"},
+		{"no list", `{"version":1,"instances":{}}`, Snapshot{}, "without instances"},
+		{"cut off", head + `{"activeDecodeBlocks":0.5`, Snapshot{}, "not JSON"},
+		{"not JSON", `<html>`, Snapshot{}, "not JSON"},
+		{"empty", ``, Snapshot{}, "not JSON"},
+		{"too large", head + strings.Repeat(" ", MostBytes) + `]}`, Snapshot{}, "larger than"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Parse([]byte(c.body))
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("got %v, want %q", err, c.err)
+				}
+				return
+			}
+			if err != nil || fmt.Sprint(got) != fmt.Sprint(c.want) {
+				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestInstancesBeyondTheBoundAreLeftOut(t *testing.T) {
+	body := `{"version":1,"instances":[` + strings.Repeat(`{"activeDecodeBlocks":0.5},`, MostInstances+9) + `{}]}`
+	if got, err := Parse([]byte(body)); err != nil || len(got.Instances) != MostInstances || got.Ignored != 10 {
+		t.Errorf("%d instances, %d ignored, %v", len(got.Instances), got.Ignored, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"version":1,"instances":[{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":2}],"activeDecodeBlocks":0.5,"activePrefillTokens":3,"ageSeconds":1}]}`))
+	f.Add([]byte(`{"instances":[],"instances":[[{}]],"version":1e0}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s, err := Parse(body)
+		if err != nil {
+			return
+		}
+		for _, x := range s.Instances {
+			if x.Decode > 1 || x.Memory > 1 || x.Decode < Absent || x.Prefill < Absent || x.Age < 0 {
+				t.Fatalf("%+v", x)
+			}
+		}
+		if got := decodeInstances(nil, encodeInstances(nil, s.Instances)); fmt.Sprint(got) != fmt.Sprint(s.Instances) && len(got) > 0 {
+			t.Fatalf("%v came back as %v", s.Instances, got)
+		}
+	})
+}
+
+func rule(t *testing.T, onStale string) Rule {
+	t.Helper()
+	cfg, err := config.Parse([]byte(`{"upstreams":[{"name":"a","pressure":{"mode":"enforce","activeDecodeBlocks":0.8,"activePrefillTokens":1000,
+		"gpuMemory":0.9,"ceilings":{"urgent":1,"high":0.9,"normal":0.8,"low":0.5},"onStale":"` + onStale + `"}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewRule(&cfg.Upstreams[0].Pressure, &cfg.PressureSource)
+}
+
+// reasons is what each priority is told, from LOW to URGENT.
+func reasons(b *Board, now int64, r Rule) string {
+	var all []string
+	for p := config.Low; p <= config.Urgent; p++ {
+		all = append(all, b.Judge(now, &r, p).Reason)
+	}
+	return strings.Join(all, ",")
+}
+
+func TestWhoIsRefused(t *testing.T) {
+	engine := func(decode float64, prefill int64) Instance {
+		return Instance{Decode: decode, Prefill: prefill, Memory: Absent}
+	}
+	for _, c := range []struct {
+		name      string
+		instances []Instance
+		want      string
+	}{
+		{"nothing is known", nil, ",,,"},
+		{"free", []Instance{engine(0.3, 0)}, ",,,"},
+		{"at LOW's ceiling", []Instance{engine(0.4, 0)}, ",,,"},
+		{"above it", []Instance{engine(0.41, 0)}, "ceiling,,,"},
+		{"above NORMAL's", []Instance{engine(0.65, 0)}, "ceiling,ceiling,,"},
+		{"above HIGH's", []Instance{engine(0.73, 0)}, "ceiling,ceiling,ceiling,"},
+		{"busy", []Instance{engine(0.81, 0)}, "busy,busy,busy,busy"},
+		{"by tokens being prefilled", []Instance{engine(0, 850)}, "ceiling,ceiling,,"},
+		{"one of three is free", []Instance{engine(0.9, 0), engine(0.2, 9), engine(1, 0)}, ",,,"},
+		{"the least busy counts", []Instance{engine(0.9, 0), engine(0.7, 0)}, "ceiling,ceiling,,"},
+		{"memory has no ceilings", []Instance{{Decode: 0.1, Prefill: 0, Memory: 0.89}}, ",,,"},
+		{"memory is full", []Instance{{Decode: 0.1, Prefill: 0, Memory: 0.91}}, "busy,busy,busy,busy"},
+		{"a node without an engine is not asked", []Instance{engine(0.9, 0), {Decode: Absent, Prefill: Absent, Memory: 0.1}}, "busy,busy,busy,busy"},
+		{"unless all are", []Instance{{Decode: Absent, Prefill: Absent, Memory: 0.1}}, ",,,"},
+		{"an old one is not asked", []Instance{engine(0.9, 0), {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 11 * second}}, "busy,busy,busy,busy"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := NewBoard(table.NewMemory(), "n", 2*second)
+			if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
+				t.Fatal(err)
+			}
+			if got := reasons(b, start, rule(t, "ignore")); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
+	for onStale, want := range map[string][3]string{ // never fetched, just fresh enough, too old
+		"ignore": {",,,", "busy,busy,busy,busy", ",,,"},
+		"hold":   {",,,", "busy,busy,busy,busy", "busy,busy,busy,busy"},
+		"full":   {"stale,stale,stale,stale", "busy,busy,busy,busy", "stale,stale,stale,stale"},
+	} {
+		b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, onStale)
+		got := [3]string{reasons(b, start, r)}
+		if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
+			t.Fatal(err)
+		}
+		got[1], got[2] = reasons(b, start+9*second, r), reasons(b, start+9*second+1, r)
+		if got != want {
+			t.Errorf("%s: got %v, want %v", onStale, got, want)
+		}
+	}
+}
+
+func TestOneWorkerFetchesInAnInterval(t *testing.T) {
+	store := table.NewMemory()
+	var boards []*Board
+	for range 4 {
+		boards = append(boards, NewBoard(store, "n", 2*second))
+	}
+	fetches := map[int]int{}
+	for now := start; now < start+20*second; now += second / 4 {
+		for i, b := range boards {
+			if i == 0 && now > start+5*second {
+				continue // it has died
+			}
+			due, err := b.Due(now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if due {
+				fetches[int((now-start)/(2*second))]++
+			}
+		}
+	}
+	for interval := range 10 {
+		if fetches[interval] != 1 {
+			t.Errorf("interval %d: %d fetches", interval, fetches[interval])
+		}
+	}
+}
+
+func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
+	store := table.NewMemory()
+	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
+	if due, _ := one.Due(start); !due {
+		t.Fatal("nobody is to fetch")
+	}
+	for round, decode := range []float64{0.9, 0.1} {
+		if err := one.Publish(start, Snapshot{Instances: []Instance{{Decode: decode, Prefill: 0, Memory: 0.5}}}); err != nil {
+			t.Fatal(err)
+		}
+		if due, err := other.Due(start + 1); due || err != nil {
+			t.Fatalf("due %v, %v", due, err)
+		}
+		if got, want := reasons(other, start+1, rule(t, "ignore")), reasons(one, start+1, rule(t, "ignore")); got != want {
+			t.Errorf("round %d: the other one says %s, want %s", round, got, want)
+		}
+		if g := other.Look(start + second); g.Decode != decode || g.Memory != 0.5 || g.Prefill != 0 || g.Age != second || g.Instances != 1 {
+			t.Errorf("%+v", g)
+		}
+	}
+}
+
+func TestALostRaceForTheFetchIsNoFetch(t *testing.T) {
+	store := table.NewMemory()
+	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
+	raced := false
+	store.Conflict = func(string) {
+		if !raced {
+			raced = true
+			if due, _ := other.Due(start); !due {
+				t.Error("the other one is to fetch")
+			}
+		}
+	}
+	if due, err := one.Due(start); due || err != nil {
+		t.Errorf("due %v, %v", due, err)
+	}
+}
+
+type broken struct{ table.Store }
+
+func (broken) Get(string) ([]byte, uint32, bool, error) { return nil, 0, false, errors.New("no store") }
+
+func TestAStoreThatFailsIsReported(t *testing.T) {
+	b := NewBoard(broken{}, "n", second)
+	if _, err := b.Due(start); err == nil {
+		t.Error("Due says nothing")
+	}
+	if err := b.Publish(start, Snapshot{}); err == nil {
+		t.Error("Publish says nothing")
+	}
+}
+
+func TestDamagedRecordsAreBegunAnew(t *testing.T) {
+	store := table.NewMemory()
+	for _, key := range []string{"n/p1/notice", "n/p1/content"} {
+		if _, err := store.Put(key, []byte("garbage"), table.Create); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := NewBoard(store, "n", 2*second)
+	if due, err := b.Due(start); !due || err != nil {
+		t.Fatalf("due %v, %v", due, err)
+	}
+	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Memory: Absent}}}); err != nil {
+		t.Fatal(err)
+	}
+	other := NewBoard(store, "n", 2*second)
+	if _, err := other.Due(start); err != nil || reasons(other, start, rule(t, "ignore")) != "busy,busy,busy,busy" {
+		t.Errorf("%v", err)
+	}
+}
