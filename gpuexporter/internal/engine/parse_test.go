@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
+)
+
+func TestParseServers(t *testing.T) {
+	idle := readFile(t, "vllm-0.32.0.txt")
+	busy := strings.NewReplacer(
+		`vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.0`, `vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.8765432`,
+		`vllm:num_requests_running{engine="0",model_name="tiny"} 0.0`, `vllm:num_requests_running{engine="0",model_name="tiny"} 4.0`,
+		`vllm:num_requests_waiting{engine="0",model_name="tiny"} 0.0`, `vllm:num_requests_waiting{engine="0",model_name="tiny"} 8.0`,
+	).Replace(idle)
+	for _, test := range []struct{ name, text, want string }{
+		{"vLLM, idle: 0 is a measurement", idle, `[{"name":"","activeDecodeBlocks":0,"running":0,"waiting":0,"ageSeconds":0}]`},
+		{"vLLM, after an overload", readFile(t, "vllm-0.32.0-after-overload.txt"), `[{"name":"","activeDecodeBlocks":0,"running":0,"waiting":0,"ageSeconds":0}]`},
+		{"vLLM, busy", busy, `[{"name":"","activeDecodeBlocks":0.8765,"running":4,"waiting":8,"ageSeconds":0}]`},
+		{"vLLM V0", `vllm:gpu_cache_usage_perc{model_name="m"} 0.5
+vllm:num_requests_running{model_name="m"} 3
+vllm:num_requests_swapped{model_name="m"} 1
+vllm:num_requests_waiting{model_name="m"} 2`, `[{"name":"","activeDecodeBlocks":0.5,"running":3,"waiting":2,"ageSeconds":0}]`},
+		{"vLLM, old and new name at once", "vllm:gpu_cache_usage_perc 0.9\nvllm:kv_cache_usage_perc 0.3", `[{"name":"","activeDecodeBlocks":0.3,"ageSeconds":0}]`},
+		{"vLLM in Ray", "ray_vllm_kv_cache_usage_perc{engine=\"0\"} 0.25\nray_vllm:num_requests_running 1", `[{"name":"","activeDecodeBlocks":0.25,"running":1,"ageSeconds":0}]`},
+		{"vLLM, data-parallel ranks and two models", `vllm:kv_cache_usage_perc{engine="0",model_name="a"} 0.2
+vllm:kv_cache_usage_perc{engine="1",model_name="a"} 0.9
+vllm:kv_cache_usage_perc{engine="0",model_name="b"} 0.4
+vllm:num_requests_running{engine="0",model_name="a"} 1
+vllm:num_requests_running{engine="1",model_name="a"} 2
+vllm:num_requests_running{engine="0",model_name="b"} 4`, `[{"name":"","activeDecodeBlocks":0.9,"running":7,"ageSeconds":0}]`},
+		{"SGLang", readFile(t, "sglang.txt"), `[{"name":"","activeDecodeBlocks":0.28,"running":7,"waiting":2,"ageSeconds":0}]`},
+		{"SGLang, every tensor-parallel rank tells the same", `sglang:num_running_reqs{tp_rank="0",dp_rank="0"} 5
+sglang:num_running_reqs{tp_rank="1",dp_rank="0"} 5
+sglang:num_running_reqs{tp_rank="0",dp_rank="1"} 2
+sglang:num_running_reqs{tp_rank="1",dp_rank="1"} 2`, `[{"name":"","running":7,"ageSeconds":0}]`},
+		{"TensorRT-LLM", `trtllm_kv_cache_utilization{model_name="m"} 0.62
+trtllm_num_requests_running{model_name="m"} 6
+trtllm_num_requests_waiting{model_name="m"} 1`, `[{"name":"","activeDecodeBlocks":0.62,"running":6,"waiting":1,"ageSeconds":0}]`},
+		{"TensorRT-LLM in Triton, without the fraction", readFile(t, "triton-trtllm.txt"), `[{"name":"","activeDecodeBlocks":0.25,"running":5,"waiting":3,"ageSeconds":0}]`},
+		{"TensorRT-LLM in Triton, with it", readFile(t, "triton-trtllm.txt") + `nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction",model="tensorrt_llm",version="1"} 0.26`, `[{"name":"","activeDecodeBlocks":0.26,"running":5,"waiting":3,"ageSeconds":0}]`},
+		{"Dynamo's worker", readFile(t, "dynamo-worker.txt"), `[{"name":"","activeDecodeBlocks":0.61,"running":9,"ageSeconds":0}]`},
+		{"Dynamo's worker, older", "dynamo_component_kvstats_active_blocks 30\ndynamo_component_kvstats_total_blocks 120", `[{"name":"","activeDecodeBlocks":0.25,"ageSeconds":0}]`},
+		{"Dynamo's worker around vLLM", readFile(t, "dynamo-worker.txt") + "vllm:kv_cache_usage_perc 0.7\n", `[{"name":"","activeDecodeBlocks":0.7,"running":9,"ageSeconds":0}]`},
+		{"Dynamo's frontend", readFile(t, "dynamo-frontend.txt"), `[{"name":"101","activeDecodeBlocks":0.5,"activePrefillTokens":1200,"ageSeconds":0},` +
+			`{"name":"202","activeDecodeBlocks":1,"activePrefillTokens":0,"ageSeconds":0}]`},
+		{"values that can't be", "vllm:kv_cache_usage_perc -1\nvllm:num_requests_running NaN\nvllm:num_requests_waiting 3", `[{"name":"","waiting":3,"ageSeconds":0}]`},
+		{"beyond full", "vllm:kv_cache_usage_perc 1.02", `[{"name":"","activeDecodeBlocks":1,"ageSeconds":0}]`},
+		{"broken lines beside", "# HELP what ever\n<p>\n{{{ \"\nother{x=} q\nvllm:num_requests_waiting 3", `[{"name":"","waiting":3,"ageSeconds":0}]`},
+		{"OpenMetrics", "# TYPE vllm:num_requests_waiting gauge\n# UNIT x\nvllm:num_requests_waiting 3 1700000000.5\n# EOF", ""},
+		{"garbage in a line that counts", "vllm:num_requests_waiting many", ""},
+		{"nothing known", "up 1\n", ""},
+		{"no text", "", ""},
+		{"only impossible values", "vllm:num_requests_waiting NaN", ""},
+		{"an endless line", strings.Repeat("x", 1<<17), ""},
+		{"division by nothing", "dynamo_component_kvstats_active_blocks 30\ndynamo_component_kvstats_total_blocks 0", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Parse(strings.NewReader(test.text))
+			if test.want == "" {
+				if err == nil {
+					t.Fatalf("no error, but %s", asJSON(t, got))
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text := asJSON(t, got); text != test.want {
+				t.Errorf("got  %s\nwant %s", text, test.want)
+			}
+		})
+	}
+}
+
+// FuzzParse finds that whatever a server answers, a document made of it is one that other exporters accept unchanged.
+func FuzzParse(f *testing.F) {
+	for _, file := range []string{"vllm-0.32.0.txt", "sglang.txt", "triton-trtllm.txt", "dynamo-frontend.txt", "dynamo-worker.txt"} {
+		text, err := os.ReadFile("testdata/" + file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add("vllm:num_requests_waiting 1e308\nvllm:kv_cache_usage_perc +Inf")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := Parse(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		if len(got) == 0 || len(got) > maxInstances {
+			t.Fatalf("%d instances and no error", len(got))
+		}
+		for i := range got {
+			got[i].Name = "x/" + got[i].Name
+		}
+		body, err := json.Marshal(pressure.Document{Version: pressure.Version, Instances: got})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := pressure.Decode(body, maxInstances)
+		if err != nil || read.Omitted > 0 && len(text) < pressure.MaxName {
+			t.Fatalf("%v, %d omitted of %s", err, read.Omitted, body)
+		}
+		if read.Omitted == 0 && asJSON(t, read.Instances) != asJSON(t, got) {
+			t.Errorf("%s was read as %s", asJSON(t, got), asJSON(t, read.Instances))
+		}
+	})
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestTheREADMEHasEveryName(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := strings.ReplaceAll(string(text), ":", "_")
+	for name := range known {
+		if !strings.Contains(readme, "`"+name) && !strings.Contains(name, "_kvstats_") {
+			t.Errorf("nothing of %s", name)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package pressure
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDecode(t *testing.T) {
+	list := func(instances string) string {
+		return `{"version":1,"time":"2026-01-02T03:04:05Z","instances":[` + instances + `]}`
+	}
+	long := strings.Repeat("n", MaxName+1)
+	for _, test := range []struct{ name, body, want string }{
+		{"the documented example", list(`{"name":"a","gpus":[{"uuid":"GPU-1","memoryUsedBytes":1,"memoryTotalBytes":2,"utilization":0.5,"throttled":false}],` +
+			`"activeDecodeBlocks":0.42,"activePrefillTokens":1200,"running":3,"waiting":0,"ageSeconds":0.4}`),
+			`{"name":"a","gpus":[{"uuid":"GPU-1","memoryUsedBytes":1,"memoryTotalBytes":2,"utilization":0.5,"throttled":false}],` +
+				`"activeDecodeBlocks":0.42,"activePrefillTokens":1200,"running":3,"waiting":0,"ageSeconds":0.4}`},
+		{"absent stays absent", list(`{"name":"a","ageSeconds":1}`), `{"name":"a","ageSeconds":1}`},
+		{"null is absent", list(`{"name":"a","running":null,"gpus":null,"ageSeconds":1}`), `{"name":"a","ageSeconds":1}`},
+		{"unknown members", list(`{"name":"a","ageSeconds":1,"later":{"x":[1]}}`), `{"name":"a","ageSeconds":1}`},
+		{"impossible numbers", list(`{"name":"a","activeDecodeBlocks":-0.1,"activePrefillTokens":-1,"running":9007199254740993,"waiting":1,"ageSeconds":1,` +
+			`"gpus":[{"uuid":"g","utilization":-1,"memoryTotalBytes":0,"memoryUsedBytes":18446744073709551615,"ageSeconds":-2}]}`),
+			`{"name":"a","gpus":[{"uuid":"g"}],"waiting":1,"ageSeconds":1}`},
+		{"beyond full", list(`{"name":"a","activeDecodeBlocks":17,"ageSeconds":0}`), `{"name":"a","activeDecodeBlocks":1,"ageSeconds":0}`},
+		{"unusable instances", list(`{"name":"","ageSeconds":0},{"name":"a\u0000","ageSeconds":0},{"name":"` + long + `","ageSeconds":0},{"name":"b","ageSeconds":-1},{"name":"c","ageSeconds":2}`),
+			`{"name":"c","ageSeconds":2}`},
+		{"none", list(``), ``},
+		{"beyond the bound", list(`{"name":"a","ageSeconds":0},{"name":"b","ageSeconds":0},{"name":"c","ageSeconds":0},{"name":"d","ageSeconds":0}`),
+			`{"name":"a","ageSeconds":0},{"name":"b","ageSeconds":0},{"name":"c","ageSeconds":0}`},
+
+		{"another version", `{"version":2,"instances":[]}`, "error"},
+		{"no version", `{"instances":[]}`, "error"},
+		{"no list", `{"version":1}`, "error"},
+		{"wrong type", list(`{"name":"a","running":"3","ageSeconds":0}`), "error"},
+		{"a fraction of a request", list(`{"name":"a","running":1.5,"ageSeconds":0}`), "error"},
+		{"a negative size", list(`{"name":"a","gpus":[{"uuid":"g","memoryUsedBytes":-1}],"ageSeconds":0}`), "error"},
+		{"a number beyond all", list(`{"name":"a","activeDecodeBlocks":1e999,"ageSeconds":0}`), "error"},
+		{"cut off", list(`{"name":"a"`), "error"},
+		{"two documents", list(``) + list(``), "error"},
+		{"not JSON", `<html>`, "error"},
+		{"nothing", ``, "error"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d, err := Decode([]byte(test.body), 3)
+			if test.want == "error" {
+				if err == nil {
+					t.Fatal("no error")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := json.Marshal(d.Instances)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != "["+test.want+"]" {
+				t.Errorf("got  %s\nwant [%s]", got, test.want)
+			}
+		})
+	}
+}
+
+func TestDecodeCountsWhatItLeavesOut(t *testing.T) {
+	d, err := Decode([]byte(`{"version":1,"omitted":7,"instances":[{"name":"a"},{"name":""},{"name":"b"}]}`), 1)
+	if err != nil || d.Omitted != 9 || len(d.Instances) != 1 {
+		t.Errorf("%+v, %v: want 9 omitted", d, err)
+	}
+}
+
+// FuzzDecode finds that whatever a peer answers, what is kept of it is a document that is read unchanged again.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"version":1,"time":"2026-01-02T03:04:05Z","instances":[{"name":"a","gpus":[{"uuid":"GPU-1","memoryUsedBytes":1,"memoryTotalBytes":2,` +
+		`"utilization":0.5,"throttled":false,"lost":true,"ageSeconds":1}],"activeDecodeBlocks":0.42,"activePrefillTokens":1200,"running":3,"waiting":0,"ageSeconds":0.4}]}`))
+	f.Add([]byte(`{"version":1,"omitted":-5,"instances":[{"name":"\ud800","ageSeconds":1e300}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		d, err := Decode(body, 100)
+		if err != nil {
+			return
+		}
+		if len(d.Instances) > 100 || d.Omitted < 0 {
+			t.Fatalf("%d instances, %d omitted", len(d.Instances), d.Omitted)
+		}
+		first, err := json.Marshal(d)
+		if err != nil {
+			t.Fatalf("what was read can't be written: %v", err)
+		}
+		again, err := Decode(first, 100)
+		if err != nil {
+			t.Fatalf("what was written can't be read: %v", err)
+		}
+		if second, _ := json.Marshal(again); string(second) != string(first) {
+			t.Errorf("%s was read as %s", first, second)
+		}
+	})
+}
+
+func TestSeconds(t *testing.T) {
+	for age, want := range map[time.Duration]string{-time.Second: "0", 400 * time.Millisecond: "0.4", 1234567 * time.Microsecond: "1.235"} {
+		if got := fmt.Sprint(Seconds(age)); got != want {
+			t.Errorf("Seconds(%v) = %s, want %s", age, got, want)
+		}
+	}
+}
