@@ -2,9 +2,8 @@ package config
 
 // What the configuration can say and this build can't do yet. An entry goes when its code comes.
 var (
-	adaptiveInBuild       = false // the gates of upstreams but for budget, concurrency, queue and retreat
-	adminInBuild          = false
-	pressureSourceInBuild = false
+	adaptiveInBuild = false // upstreams' latency, throttle and breaker
+	adminInBuild    = false
 )
 
 // NotInBuild returns the paths of what is configured but does nothing in this build, for the filter to report when it
@@ -16,16 +15,12 @@ func (c *Config) NotInBuild() []string {
 			paths = append(paths, path)
 		}
 	}
-	measured := false
 	for i, u := range c.Upstreams {
 		at := index("upstreams", i) + "."
 		add(!adaptiveInBuild && u.Latency.Mode != Off, at+"latency")
 		add(!adaptiveInBuild && u.Throttle.Mode != Off, at+"throttle")
 		add(!adaptiveInBuild && u.Breaker.Mode != Off, at+"breaker")
-		add(!adaptiveInBuild && u.Pressure.Mode != Off, at+"pressure")
-		measured = measured || u.Pressure.Mode != Off
 	}
-	add(measured && !pressureSourceInBuild, "pressureSource")
 	add(c.Admin.Path != "" && !adminInBuild, "admin.path")
 	return paths
 }

@@ -189,7 +189,7 @@ func TestNotInBuild(t *testing.T) {
 		"upstreams": [{"name": "a", "models": ["a"], "latency": {"mode": "enforce"}, "throttle": {"mode": "enforce"}, "breaker": {"mode": "enforce"}},
 			{"name": "b", "concurrency": {"max": 1}, "pressure": {"mode": "shadow"}}],
 		"admin": {"path": "/spillway"}}`), []string{
-		"upstreams[0].latency", "upstreams[0].throttle", "upstreams[0].breaker", "upstreams[1].pressure", "pressureSource", "admin.path",
+		"upstreams[0].latency", "upstreams[0].throttle", "upstreams[0].breaker", "admin.path",
 	})
 }
 

@@ -12,6 +12,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,7 +30,7 @@ import (
 
 // startTimeout bounds Envoy's start-up. It compiles the filter, which takes a few seconds of CPU, on a machine that may
 // be running other tests.
-const startTimeout = 60 * time.Second
+const startTimeout = 3 * time.Minute
 
 // Hold says how Envoy is set up to hold a request's headers until the filter has seen its body.
 type Hold string
@@ -48,6 +49,7 @@ type Options struct {
 	Config            string        // the filter's configuration, JSON; "" is {}
 	Hold              Hold          // "" is HoldStopIteration
 	Upstream          string        // host:port, or the URL of an httptest.Server; "" is an address where nothing listens
+	Exporter          string        // the same, of what is asked for pressure
 	Concurrency       int           // worker threads; 0 is 1
 	Wasm              string        // the compiled filter; "" is what Locate finds
 	NoWasm            bool          // bare Envoy, the same but for the filter
@@ -95,10 +97,9 @@ func withDefaults(t testing.TB, o Options) Options {
 	if o.Hold == "" {
 		o.Hold = HoldStopIteration
 	}
-	if o.Upstream == "" {
-		o.Upstream = "127.0.0.1:9" // the discard service, which no machine runs any more
-	}
-	o.Upstream = strings.TrimPrefix(o.Upstream, "http://")
+	const nowhere = "127.0.0.1:9" // the discard service, which no machine runs any more
+	o.Upstream = cmp.Or(strings.TrimPrefix(o.Upstream, "http://"), nowhere)
+	o.Exporter = cmp.Or(strings.TrimPrefix(o.Exporter, "http://"), nowhere)
 	o.Concurrency = max(o.Concurrency, 1)
 	o.DrainTime = max(o.DrainTime, time.Second)
 	if o.LogLevel == "" {
@@ -143,6 +144,7 @@ func (e *Envoy) writeBootstrap(o Options) {
 
 func adapt(b *envoyproc.Bootstrap, o Options) {
 	b.SetUpstream(o.Upstream)
+	b.SetExporter(o.Exporter)
 	b.AddClusters(o.Clusters...)
 	if o.StreamIdleTimeout > 0 {
 		b.SetStreamIdleTimeout(o.StreamIdleTimeout)

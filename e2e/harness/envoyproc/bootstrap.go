@@ -80,13 +80,18 @@ func (b *Bootstrap) SetAdminPort(port int) {
 }
 
 // SetUpstream sends the traffic to address, host:port.
-func (b *Bootstrap) SetUpstream(address string) {
+func (b *Bootstrap) SetUpstream(address string) { b.setCluster("llm", address) }
+
+// SetExporter makes address, host:port, the one that is asked for pressure.
+func (b *Bootstrap) SetExporter(address string) { b.setCluster("gpuexporter", address) }
+
+func (b *Bootstrap) setCluster(name, address string) {
 	host, port, err := SplitAddress(address)
 	if err != nil {
 		b.fail(err)
 		return
 	}
-	b.Set(socketAddress(host, port), "static_resources", "clusters", Named("llm"),
+	b.Set(socketAddress(host, port), "static_resources", "clusters", Named(name),
 		"load_assignment", "endpoints", 0, "lb_endpoints", 0, "endpoint", "address")
 }
 
