@@ -223,9 +223,11 @@ func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
 		}
 		return
 	}
-	// A stream that is gone makes this fail and leaves another one in force: nothing may follow then.
+	// A stream that is gone makes this fail and leaves another one in force: nothing may be done to it then, but what it
+	// holds is given back.
 	if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
 		p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"stream_gone"}, N: 1})
+		p.count(p.engine.Done(s, monotonic()))
 		return
 	}
 	if p.carryOut(step) == types.ActionContinue {

@@ -217,8 +217,8 @@ func (e *Engine) forsake(s *Stream, now int64, decision string) {
 // After tells of what the last event has changed beside its own stream: other streams' steps, and with a nil stream what
 // belongs to none. It is called after each event.
 func (e *Engine) After(do func(*Stream, *Step)) {
-	for _, s := range e.woken {
-		do(s, &s.step)
+	for i := 0; i < len(e.woken); i++ { // do may find a stream gone, and so wake another one
+		do(e.woken[i], &e.woken[i].step)
 	}
 	e.woken = e.woken[:0]
 	if e.aside.Fetch != nil || len(e.aside.Counts)+len(e.aside.Gauges)+len(e.aside.Notes) > 0 {
