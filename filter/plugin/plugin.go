@@ -58,7 +58,9 @@ func (v *vm) recycle(s *stream) {
 }
 
 // NewPluginContext implements types.VMContext.
-func (v *vm) NewPluginContext(uint32) types.PluginContext { return &plugin{vm: v} }
+func (v *vm) NewPluginContext(uint32) types.PluginContext {
+	return &plugin{vm: v, owed: map[*admit.Stream]*admit.Step{}}
+}
 
 // plugin is one configuration at work.
 type plugin struct {
@@ -66,6 +68,7 @@ type plugin struct {
 	vm         *vm
 	engine     *admit.Engine
 	tickPeriod uint32
+	owed       map[*admit.Stream]*admit.Step // answers that wait for the next tick
 }
 
 // OnPluginStart implements types.PluginContext.
@@ -107,6 +110,10 @@ func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return p.vm.newSt
 // OnTick implements types.PluginContext.
 func (p *plugin) OnTick() {
 	defer p.recovered("tick", nil)
+	for s, step := range p.owed {
+		delete(p.owed, s)
+		p.aside(s, step)
+	}
 	p.engine.Tick(monotonic(), p.aside)
 	p.engine.After(p.aside)
 	p.setTick(p.engine.TickPeriod())
@@ -147,7 +154,11 @@ func (p *plugin) fetched(_, size, _ int) {
 // wantTick makes ticks come at least as often as the engine wants. They are slowed down in OnTick only: a request that
 // comes and goes shall not switch them on and off.
 func (p *plugin) wantTick() {
-	if want := p.engine.TickPeriod(); want != 0 && (p.tickPeriod == 0 || want < p.tickPeriod) {
+	want := p.engine.TickPeriod()
+	if len(p.owed) > 0 {
+		want = 1
+	}
+	if want != 0 && (p.tickPeriod == 0 || want < p.tickPeriod) {
 		p.setTick(want)
 	}
 }

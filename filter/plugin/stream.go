@@ -38,9 +38,18 @@ func (s *stream) event(callback string, handle func(now int64) *admit.Step) (act
 		s.state.Fault()
 	})
 	action = s.plugin.carryOut(handle(monotonic()))
-	s.plugin.engine.After(s.plugin.aside)
+	s.plugin.engine.After(s.plugin.later)
 	s.plugin.wantTick()
 	return action
+}
+
+// refused says that the stream's answer is owed: until it is given, nothing of it goes on.
+func (s *stream) refused() bool {
+	if len(s.plugin.owed) == 0 {
+		return false
+	}
+	_, owed := s.plugin.owed[&s.state]
+	return owed
 }
 
 // OnHttpRequestHeaders implements types.HttpContext.
@@ -59,6 +68,9 @@ func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
 // OnHttpRequestBody implements types.HttpContext. While the body is held, size is that of the whole buffer; after it was
 // let go, that of the new piece alone.
 func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
+	if s.refused() {
+		return types.ActionPause
+	}
 	if s.state.Decided() && !s.state.Measuring() && !s.state.Waiting() {
 		return types.ActionContinue
 	}
@@ -86,6 +98,9 @@ func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
 
 // OnHttpRequestTrailers implements types.HttpContext.
 func (s *stream) OnHttpRequestTrailers(int) types.Action {
+	if s.refused() {
+		return types.ActionPause
+	}
 	return s.event("request_trailers", func(now int64) *admit.Step {
 		return s.plugin.engine.RequestTrailers(&s.state, now)
 	})
@@ -136,6 +151,12 @@ func (s *stream) OnHttpStreamDone() {
 		return
 	}
 	s.broken = false
+	if s.refused() { // too late for the answer, not for the record
+		step := s.plugin.owed[&s.state]
+		delete(s.plugin.owed, &s.state)
+		step.Action = admit.Continue
+		s.plugin.carryOut(step)
+	}
 	if !s.state.Ended() {
 		s.event("stream_done", func(now int64) *admit.Step {
 			return s.plugin.engine.Done(&s.state, now)
@@ -213,6 +234,16 @@ func (p *plugin) editRequest(edit usage.Edit, measure bool) {
 
 // bytesOf gives a string's bytes without copying them: the host reads them during the call.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// later carries out what a stream's event has changed beside it, but for answers to other streams: the host takes an answer
+// that is given inside a callback for that callback's own, and stops its stream, so they wait for the next tick.
+func (p *plugin) later(s *admit.Stream, step *admit.Step) {
+	if s != nil && step.Action == admit.Answer {
+		p.owed[s] = step
+		return
+	}
+	p.aside(s, step)
+}
 
 // aside carries out a step that belongs to another stream than the one whose event it is, or to none.
 func (p *plugin) aside(s *admit.Stream, step *admit.Step) {

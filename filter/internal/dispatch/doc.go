@@ -17,20 +17,24 @@
 //
 // Priority is strict, over all workers: a worker whose best waiting request ranks below another worker's holds back, as long
 // as that one has been heard of within fresh. Inside a priority, turns are fair in tokens between subjects, by start-time
-// fair queueing (Goyal, Vin, Cheng: Start-time Fair Queuing, SIGCOMM 1996; the tokens as cost are those of Sheng et al.:
-// Fairness in Serving Large Language Models, OSDI 2024): a request that has to wait gets as its tag the later of the
-// virtual time and its subject's last finish, which its expected tokens then push on; the lowest tag goes first, and the
-// virtual time is the tag of the one that went last. What a request really used is made up for when it ends. Requests of a
-// subject stay in their order. Finish times are shared; where nothing waits anywhere they are forgotten.
+// fair queueing (Goyal, Vin, Cheng: Start-time Fair Queuing, SIGCOMM 1996) with a counter of tokens for each subject (Sheng et
+// al.: Fairness in Serving Large Language Models, OSDI 2024): a subject that begins to wait is lifted to the virtual time; the
+// subject with the least goes first, and its expected tokens push it on; the virtual time is where the one stood that went
+// last. What a request really used is made up for when it ends; one that leaves without having been served costs nothing.
+// Requests of a subject stay in their order. The counters are shared; where nothing waits anywhere they are forgotten.
+//
+// A full queue is shared too: a request whose subject has fewer waiting in this worker than another one of its priority, by two
+// at least, takes the place of that one's newest.
 //
 // # Bounds
 //
 // Budget of requests and concurrency are exact: each start is one compare-and-swap of the record. A budget of tokens takes
 // what is expected and is corrected by what was used. A request never waits longer than its longest wait and one Tick. A
 // lower priority passes a waiting higher one of another worker only while that worker has not been heard of for fresh (it
-// is stuck, or dead). A subject waits, beyond the requests already in flight, for no more than what its own tag is ahead of
+// is stuck, or dead). A subject waits, beyond the requests already in flight, for no more than what it is ahead of
 // the virtual time, plus one request of each worker (a worker doesn't hold back for a difference of less than one request's
-// cost): under strict priority that holds inside a priority only; a lower one can wait until its longest wait is over.
+// cost, unless the other one has waited 250 ms longer): under strict priority that holds inside a priority only; a lower one
+// can wait until its longest wait is over. Each priority has a virtual time and finish times of its own.
 //
 // # The worst moments
 //

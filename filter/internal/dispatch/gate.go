@@ -100,12 +100,15 @@ func (g *Gate) Period() int64 {
 	switch {
 	case g.queue.waiting > 0 || g.unsaid:
 		return 10 * millisecond
-	case g.flying > 0:
+	case g.moving():
 		return Beat
 	default:
 		return 0
 	}
 }
+
+// moving says that time alone changes something: the word that requests in flight need, or a retreat that ends.
+func (g *Gate) moving() bool { return g.flying > 0 || g.known.retreat.Phase() != retreat.Normal }
 
 // read takes in the record and says what this worker has to say in it.
 func (g *Gate) read(now int64) (version uint32, err error) {
@@ -116,8 +119,10 @@ func (g *Gate) read(now int64) (version uint32, err error) {
 	if !found {
 		version = table.Create
 	}
+	virtual := g.known.virtual
 	if !g.known.decode(value) {
-		g.known.requests.At, g.known.tokens.At, g.known.paced = now, now, now
+		g.known.virtual = virtual // what waits has its turn by it
+		g.known.requests.At, g.known.tokens.At, g.known.paced, g.known.pacing = now, now, now, now
 	}
 	s := &g.known
 	s.bury(now, g.id)
@@ -141,14 +146,17 @@ func (g *Gate) say(now int64, self *worker, next *Ticket) {
 	for p := range self.waiting {
 		self.waiting[p] = uint32(g.queue.count(config.Priority(p)))
 	}
-	self.expect(next)
+	self.expect(next, 0)
+	if next != nil {
+		self.tag = next.tag
+	}
 }
 
 // expect sets the head of the worker's queue.
-func (w *worker) expect(head *Ticket) {
-	w.waits, w.head, w.tag = head != nil, 0, 0
+func (w *worker) expect(head *Ticket, tag uint64) {
+	w.waits, w.head, w.tag, w.since = head != nil, 0, 0, 0
 	if head != nil {
-		w.head, w.tag = head.Priority, head.tag
+		w.head, w.tag, w.since = head.Priority, tag, head.since
 	}
 }
 

@@ -15,11 +15,13 @@ type Ticket struct {
 
 	state ticketState
 	since int64  // when it came
-	tag   uint64 // its turn inside its priority: the lowest goes first
+	tag   uint64 // its turn inside its priority, if it is the first of its line: the lowest goes first
 	order uint64 // of arrival in this worker
-	index int    // in its heap; -1: in none
+	line  *line
+	paid  bool // its turn was counted
 
 	previous, next *Ticket // of its priority, in order of arrival
+	ahead, behind  *Ticket // of its line
 }
 
 type ticketState uint8
@@ -39,6 +41,9 @@ func (t *Ticket) InFlight() bool { return t.state == stInFlight }
 // Waited is how long the request has been at the gate, in nanoseconds.
 func (t *Ticket) Waited(now int64) int64 { return max(now-t.since, 0) }
 
+// cost is what the request's turn costs.
+func (t *Ticket) cost() uint64 { return uint64(max(t.Tokens, 1)) }
+
 // queue holds the waiting requests of one worker: by turn, and by arrival.
 type queue struct {
 	lanes   [Priorities]lane
@@ -48,10 +53,22 @@ type queue struct {
 
 // lane is one priority.
 type lane struct {
-	heap        []*Ticket // a binary heap by tag, then by arrival
-	first, last *Ticket   // by arrival
+	heap        []*line // a binary heap by tag, then by the first's arrival
+	lines       map[uint64]*line
+	first, last *Ticket // by arrival
+	count       int
 }
 
+// line is the waiting requests of a subject at one priority. Only the first one's turn is known: what the others' will be
+// depends on what is served until then, and one that leaves has cost its subject nothing.
+type line struct {
+	subject     uint64
+	first, last *Ticket
+	count       int
+	index       int // in the heap
+}
+
+// push adds a request at the end of its subject's line; its tag counts if it is the first there.
 func (q *queue) push(t *Ticket) {
 	l := &q.lanes[t.Priority]
 	q.arrived++
@@ -62,13 +79,31 @@ func (q *queue) push(t *Ticket) {
 		l.last.next = t
 	}
 	l.last = t
-	t.index = len(l.heap)
-	l.heap = append(l.heap, t)
-	l.up(t.index)
+	l.count++
 	q.waiting++
+	l.join(t)
 }
 
-// remove takes a waiting ticket out.
+func (l *lane) join(t *Ticket) {
+	mine := l.lines[t.Subject]
+	if mine != nil {
+		t.line, t.ahead, t.behind = mine, mine.last, nil
+		mine.last.behind = t
+		mine.last = t
+		mine.count++
+		return
+	}
+	if l.lines == nil {
+		l.lines = map[uint64]*line{}
+	}
+	t.ahead, t.behind = nil, nil
+	t.line = &line{subject: t.Subject, first: t, last: t, count: 1, index: len(l.heap)}
+	l.lines[t.Subject] = t.line
+	l.heap = append(l.heap, t.line)
+	l.up(t.line.index)
+}
+
+// remove takes a waiting ticket out. The next of its line has the same turn.
 func (q *queue) remove(t *Ticket) {
 	l := &q.lanes[t.Priority]
 	if t.previous == nil {
@@ -81,49 +116,100 @@ func (q *queue) remove(t *Ticket) {
 	} else {
 		t.next.previous = t.previous
 	}
-	at, end := t.index, len(l.heap)-1
+	l.count--
+	q.waiting--
+	l.part(t)
+	t.state, t.line, t.previous, t.next, t.ahead, t.behind = stNone, nil, nil, nil, nil, nil
+}
+
+func (l *lane) part(t *Ticket) {
+	mine := t.line
+	mine.count--
+	if t.behind == nil {
+		mine.last = t.ahead
+	} else {
+		t.behind.ahead = t.ahead
+	}
+	if t.ahead != nil {
+		t.ahead.behind = t.behind
+		return
+	}
+	if t.behind != nil {
+		mine.first = t.behind
+		mine.first.tag = t.tag
+		l.settle(mine.index)
+		return
+	}
+	delete(l.lines, mine.subject)
+	at, end := mine.index, len(l.heap)-1
 	l.swap(at, end)
 	l.heap[end] = nil
 	l.heap = l.heap[:end]
 	if at < end {
-		l.down(at)
-		l.up(at)
+		l.settle(at)
 	}
-	t.state, t.index, t.previous, t.next = stNone, -1, nil, nil
-	q.waiting--
+}
+
+// retag changes the turn of a line.
+func (q *queue) retag(mine *line, tag uint64) {
+	if mine.first.tag != tag {
+		mine.first.tag = tag
+		q.lanes[mine.first.Priority].settle(mine.index)
+	}
 }
 
 // head is the request whose turn is next; nil if none waits.
 func (q *queue) head() *Ticket {
-	if q.waiting == 0 {
-		return nil
-	}
 	for p := Priorities - 1; p >= 0; p-- {
 		if heap := q.lanes[p].heap; len(heap) > 0 {
-			return heap[0]
+			return heap[0].first
 		}
 	}
 	return nil
 }
 
-// second is the request whose turn comes after the head's; nil if there is none.
-func (q *queue) second() *Ticket {
-	skip := true // the head
-	for p := Priorities - 1; p >= 0; p-- {
-		l := &q.lanes[p]
-		switch {
-		case len(l.heap) == 0:
-		case !skip:
-			return l.heap[0]
-		case len(l.heap) == 1:
-			skip = false
-		case len(l.heap) > 2 && l.before(2, 1):
-			return l.heap[2]
-		default:
-			return l.heap[1]
+// second is the request whose turn comes after the head's, with its tag, if the next of the head's line then has the tag
+// due; nil if there is none.
+func (q *queue) second(due uint64) (*Ticket, uint64) {
+	head := q.head()
+	next := head.behind
+	l := &q.lanes[head.Priority]
+	for i := 1; i < min(len(l.heap), 3); i++ {
+		other := l.heap[i].first
+		if next == nil || other.tag < due || other.tag == due && other.order < next.order {
+			next, due = other, other.tag
 		}
 	}
-	return nil
+	if next != nil {
+		return next, due
+	}
+	for p := int(head.Priority) - 1; p >= 0; p-- {
+		if heap := q.lanes[p].heap; len(heap) > 0 {
+			return heap[0].first, heap[0].first.tag
+		}
+	}
+	return nil, 0
+}
+
+// line is a subject's at a priority; nil if none of its requests waits.
+func (q *queue) line(t *Ticket) *line { return q.lanes[t.Priority].lines[t.Subject] }
+
+// length is how many wait in a line, which may be nil.
+func (l *line) length() int {
+	if l == nil {
+		return 0
+	}
+	return l.count
+}
+
+// longest is the line of a priority in which most wait; nil if none does.
+func (q *queue) longest(p config.Priority) (longest *line) {
+	for _, l := range q.lanes[p].heap {
+		if longest == nil || l.count > longest.count {
+			longest = l
+		}
+	}
+	return longest
 }
 
 // oldest is the request of a priority that has waited longest.
@@ -133,16 +219,22 @@ func (q *queue) oldest(p config.Priority) *Ticket { return q.lanes[p].first }
 func (q *queue) newest(p config.Priority) *Ticket { return q.lanes[p].last }
 
 // count is how many of a priority wait.
-func (q *queue) count(p config.Priority) int { return len(q.lanes[p].heap) }
+func (q *queue) count(p config.Priority) int { return q.lanes[p].count }
 
 func (l *lane) before(i, j int) bool {
-	a, b := l.heap[i], l.heap[j]
+	a, b := l.heap[i].first, l.heap[j].first
 	return a.tag < b.tag || a.tag == b.tag && a.order < b.order
 }
 
 func (l *lane) swap(i, j int) {
 	l.heap[i], l.heap[j] = l.heap[j], l.heap[i]
 	l.heap[i].index, l.heap[j].index = i, j
+}
+
+// settle moves a line whose order has changed to its place.
+func (l *lane) settle(i int) {
+	l.down(i)
+	l.up(i)
 }
 
 func (l *lane) up(i int) {

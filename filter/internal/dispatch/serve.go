@@ -7,7 +7,7 @@ import (
 
 // Arrive decides about a request that has come.
 func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
-	t.since = now
+	t.since, t.paid = now, false
 	var v Verdict
 	err := g.change(now, func(s *shared, self *worker) bool {
 		v = g.judge(now, s, self, t)
@@ -16,16 +16,19 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 				v.Reason = WouldWait
 			}
 			v.Outcome, v.Dropped = Passed, nil
+			if self != nil {
+				g.say(now, self, nil) // it doesn't wait after all
+			}
 			g.start(now, s, self, t)
 		}
 		return v.Outcome != Refused
 	})
 	switch {
-	case err == ErrContended && g.queue.waiting < g.settings.QueueMax:
+	case err == ErrContended && g.queue.waiting < g.settings.QueueMax && !g.settings.Shadow:
 		v = Verdict{Outcome: Waits} // the next Serve finds it a turn
-		t.tag, g.unsaid = g.known.virtual, true
+		t.tag, g.unsaid = g.known.virtual[t.Priority], true
 	case err != nil:
-		v = Verdict{Err: err}
+		v, g.unsaid = Verdict{Err: err}, true
 	}
 	if v.Dropped != nil {
 		g.queue.remove(v.Dropped)
@@ -53,17 +56,18 @@ func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
 			return Verdict{}
 		}
 	} else if g.first(now, s, t) && g.allows(now, s, t) {
-		t.tag = s.enter(t.Subject, uint64(t.Tokens))
-		s.virtual = max(s.virtual, t.tag)
+		s.went(now, t, t.tag)
 		g.start(now, s, self, t)
 		return Verdict{}
 	}
 	v := g.room(now, s, self, t, waiting, by)
 	if v.Outcome == Waits {
-		t.tag = s.enter(t.Subject, uint64(t.Tokens))
+		if g.queue.line(t) == nil {
+			t.tag = s.enter(t)
+		}
 		self.waiting[t.Priority]++
-		if head := g.queue.head(); head == nil || t.before(head) {
-			self.expect(t)
+		if head := g.queue.head(); head == nil || g.queue.line(t) == nil && t.before(head) {
+			self.expect(t, t.tag)
 		}
 	}
 	return v
@@ -76,15 +80,15 @@ func (t *Ticket) before(other *Ticket) bool {
 
 // first says that a new request would be served before all that wait.
 func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
-	t.tag = s.due(t.Subject)
+	if g.queue.line(t) != nil {
+		return false
+	}
+	t.tag = max(s.due(t, 0), s.virtual[t.Priority])
 	if head := g.queue.head(); head != nil && !t.before(head) {
 		return false
 	}
-	return !s.yields(now, g.id, t.Priority, t.tag, slack(t))
+	return !s.yields(now, g.id, t)
 }
-
-// slack is the difference of tags that is not worth holding back for: a request's own cost.
-func slack(t *Ticket) uint64 { return uint64(max(t.Tokens, 1)) }
 
 // room finds a place in the queue for a request that can't go now.
 func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Verdict {
@@ -107,13 +111,17 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 			}
 		}
 	}
+	if longest := g.queue.longest(t.Priority); longest != nil && longest.count > g.queue.line(t).length()+1 {
+		self.waiting[t.Priority]--
+		return Verdict{Outcome: Waits, Dropped: longest.last}
+	}
 	return refused(Full)
 }
 
 // displace makes room by refusing the newest waiting request of a priority: this worker's, or another's, which finds the
 // wish in its entry.
 func (g *Gate) displace(s *shared, self *worker, p config.Priority) Verdict {
-	if newest := g.queue.newest(p); newest != nil {
+	if newest := g.queue.newest(p); newest != nil && self.waiting[p] > self.drop[p] { // else its room is promised already
 		self.waiting[p]--
 		return Verdict{Outcome: Waits, Dropped: newest}
 	}
@@ -154,11 +162,14 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 	g.flying--
 	g.reserved -= t.Tokens
 	g.unsaid = true
+	defer g.stand(t)
 	return g.change(now, func(s *shared, _ *worker) bool {
 		if g.settings.Tokens.Quantity > 0 {
 			s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
 		}
-		s.correct(t.Subject, t.Tokens, a.Used)
+		if t.paid {
+			s.correct(t, a.Used)
+		}
 		if a.Judged && g.settings.Retreats {
 			s.retreat.Record(now, &g.settings.Retreat, a.Limited)
 			s.retreat.Evaluate(now, &g.settings.Retreat)
@@ -193,16 +204,21 @@ func leave(meter *bucket.State, rate bucket.Rate, left int64) {
 // waiting request that is decided.
 func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 	g.expire(now, do)
-	for g.queue.waiting > 0 || g.unsaid || g.flying > 0 && now-g.said >= Beat {
+	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Beat {
 		next, drop, err := g.step(now)
 		if err != nil {
 			return err
 		}
 		g.obey(now, drop, do)
-		if next == nil {
-			break
+		switch {
+		case next != nil:
+		case drop != [Priorities]uint32{}:
+			continue
+		default:
+			return nil
 		}
 		g.queue.remove(next)
+		g.stand(next)
 		g.fly(next)
 		do(next, Verdict{Waited: next.Waited(now)})
 	}
@@ -217,18 +233,44 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 			return false
 		}
 		drop, self.drop = self.drop, drop
-		head := g.queue.head()
-		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head.Priority, head.tag, slack(head)) && g.allows(now, s, head) {
+		head := g.due(s)
+		if head != nil {
+			self.expect(head, head.tag)
+		}
+		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head) && g.allows(now, s, head) {
 			next = head
-			s.virtual = max(s.virtual, head.tag)
+			s.went(now, head, head.tag)
 			g.start(now, s, self, head)
 			self.waiting[head.Priority]--
-			self.expect(g.queue.second())
+			self.expect(g.queue.second(s.due(head, head.tag)))
 			return true
 		}
 		return g.unsaid || drop != [Priorities]uint32{} || head != nil && now-g.said >= beat || now-g.said >= Beat
 	})
 	return next, drop, err
+}
+
+// due is the request whose turn is next, by what the record says of the subjects: other workers serve them too.
+func (g *Gate) due(s *shared) *Ticket {
+	for {
+		head := g.queue.head()
+		if head == nil {
+			return nil
+		}
+		tag := s.due(head, head.tag)
+		if tag <= head.tag {
+			g.queue.retag(head.line, tag)
+			return head
+		}
+		g.queue.retag(head.line, tag)
+	}
+}
+
+// stand puts what waits of a request's subject where the subject stands.
+func (g *Gate) stand(t *Ticket) {
+	if l := g.queue.line(t); l != nil {
+		g.queue.retag(l, g.known.due(t, l.first.tag))
+	}
 }
 
 // obey refuses the newest requests that other workers need the room of.

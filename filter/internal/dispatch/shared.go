@@ -24,23 +24,27 @@ const (
 	// fresh is how long a worker's waiting requests count without word from it, and beat how often one with any sends word.
 	fresh = 250 * millisecond
 	beat  = 80 * millisecond
+	// patience is how much longer another worker's request of the same turn must have waited to go first.
+	patience = 250 * millisecond
 )
 
 // shared is what the workers know together of one upstream.
 type shared struct {
 	requests, tokens bucket.State
 	closed           int64 // nothing starts before this time: the upstream said when to come back
-	virtual          uint64
+	virtual          [Priorities]uint64
 	pace             float64 // starts a second, an exponentially decaying average
 	paced            int64   // when it was last brought up to date
+	pacing           int64   // since when there is one
 	retreat          retreat.State
 	turns            []turn
 	workers          []worker
 }
 
-// turn is a subject's place in the fair order.
+// turn is a subject's place in the fair order of one priority. Priorities have an order each: what is served at one says
+// nothing about who is due at another.
 type turn struct {
-	subject, finish, last uint64 // finish: the tag of its next request at least; last: of the one before
+	who, served uint64 // served: tokens, as if it had always waited; the tag of its next request
 }
 
 // worker is what one worker says of itself.
@@ -54,6 +58,7 @@ type worker struct {
 	waits    bool
 	head     config.Priority // of its best waiting request, if any waits
 	tag      uint64
+	since    int64 // when that one came
 }
 
 func (s *shared) reset() { *s = shared{turns: s.turns[:0], workers: s.workers[:0]} }
@@ -120,47 +125,69 @@ func (s *shared) reserved() (tokens int64) {
 	return tokens
 }
 
-// yields says that another worker's best waiting request goes first. slack is the difference of tags that does not matter.
-func (s *shared) yields(now int64, self uint64, p config.Priority, tag, slack uint64) bool {
+// yields says that another worker's best waiting request goes before t. A difference of less than t's own cost does not
+// matter, unless the other one has waited for longer by patience: without that, a worker whose slots are all in use by
+// others would never get one while they have requests of the same turn.
+func (s *shared) yields(now int64, self uint64, t *Ticket) bool {
 	for i := range s.workers {
 		w := &s.workers[i]
 		if w.id == self || !w.waits || now-w.heard > fresh {
 			continue
 		}
-		if w.head > p || w.head == p && w.tag < tag && tag-w.tag > slack {
+		if w.head > t.Priority {
+			return true
+		}
+		if w.head == t.Priority && w.tag <= t.tag && (t.tag-w.tag > t.cost() || t.since-w.since > patience) {
 			return true
 		}
 	}
 	return false
 }
 
-// due is the tag that a subject's next request gets.
-func (s *shared) due(subject uint64) uint64 {
+// who is a subject at a priority.
+func who(t *Ticket) uint64 { return t.Subject ^ uint64(t.Priority)<<62 }
+
+// due is where a request's subject stands, or, if that isn't known, stood as far as the worker knows.
+func (s *shared) due(t *Ticket, stood uint64) uint64 {
 	for i := range s.turns {
-		if t := &s.turns[i]; t.subject == subject {
-			return max(s.virtual, t.finish, t.last)
+		if known := &s.turns[i]; known.who == who(t) {
+			return known.served
 		}
 	}
-	return s.virtual
+	return stood
 }
 
-// enter gives a subject's request its tag and pushes the subject's turn on by the cost.
-func (s *shared) enter(subject, cost uint64) uint64 {
-	t := s.turn(subject)
-	tag := max(s.virtual, t.finish, t.last)
-	t.last = tag
-	t.finish = tag + max(cost, 1)
-	return tag
+// enter notes that a subject begins to wait. What it let pass while it didn't is lost to it.
+func (s *shared) enter(t *Ticket) (tag uint64) {
+	known := s.turn(who(t))
+	known.served = max(known.served, s.virtual[t.Priority])
+	return known.served
 }
 
-// correct makes up for what a request used beyond what was expected, or less.
-func (s *shared) correct(subject uint64, expected, used int64) {
+// went notes that a request's turn has come. The virtual time is that of the one which waits and has got least: what a
+// worker doesn't hold back for would else be lost to those it went before, whenever they begin to wait in one more worker.
+func (s *shared) went(now int64, t *Ticket, tag uint64) {
+	last := tag
+	for i := range s.workers {
+		if w := &s.workers[i]; w.waits && w.head == t.Priority && now-w.heard <= fresh {
+			last = min(last, w.tag)
+		}
+	}
+	s.virtual[t.Priority] = max(s.virtual[t.Priority], last)
+	known := s.turn(who(t))
+	known.served = max(known.served, tag) + t.cost()
+	t.paid = true
+}
+
+// correct makes up for what a request whose turn was counted used beyond what was expected, or less.
+func (s *shared) correct(of *Ticket, used int64) {
+	expected := of.Tokens
 	for i := range s.turns {
-		if t := &s.turns[i]; t.subject == subject {
+		if t := &s.turns[i]; t.who == who(of) {
 			if used >= expected {
-				t.finish += uint64(used - expected)
+				t.served += uint64(used - expected)
 			} else {
-				t.finish -= min(uint64(expected-used), t.finish)
+				t.served -= min(uint64(expected-used), t.served)
 			}
 			return
 		}
@@ -168,47 +195,49 @@ func (s *shared) correct(subject uint64, expected, used int64) {
 }
 
 // turn finds a subject's turn, or begins one, in the place of the one that is due first if there is no room.
-func (s *shared) turn(subject uint64) *turn {
+func (s *shared) turn(who uint64) *turn {
 	due := 0
 	for i := range s.turns {
-		if s.turns[i].subject == subject {
+		if s.turns[i].who == who {
 			return &s.turns[i]
 		}
-		if s.turns[i].finish < s.turns[due].finish {
+		if s.turns[i].served < s.turns[due].served {
 			due = i
 		}
 	}
 	if len(s.turns) < mostTurns {
-		s.turns = append(s.turns, turn{subject: subject})
+		s.turns = append(s.turns, turn{who: who})
 		return &s.turns[len(s.turns)-1]
 	}
-	s.turns[due] = turn{subject: subject}
+	s.turns[due] = turn{who: who}
 	return &s.turns[due]
 }
 
 // pacePeriod is the time constant of the pace: how far back the measured drain rate looks.
 const pacePeriod = 10 * second
 
-// started notes a start in the pace.
+// started notes a start in the pace. After a long pause it begins anew.
 func (s *shared) started(now int64) {
-	s.pace = s.paceAt(now) + float64(second)/float64(pacePeriod)
+	if now-s.paced > 6*pacePeriod {
+		s.pace, s.pacing = 0, now
+	}
+	s.pace = s.pace*decay(now-s.paced) + float64(second)/float64(pacePeriod)
 	s.paced = now
 }
 
-// paceAt is how many requests a second have started lately.
+// paceAt is how many requests a second have started lately. The average begins at zero; what it lacks for that is made up
+// for (Kingma, Ba: Adam, 2015, section 3), as far as it is a second old.
 func (s *shared) paceAt(now int64) float64 {
-	elapsed := now - s.paced
-	if elapsed <= 0 {
-		return s.pace
-	}
-	return s.pace * math.Exp(-float64(elapsed)/float64(pacePeriod))
+	return s.pace * decay(now-s.paced) / (1 - decay(max(now-s.pacing, second)))
 }
+
+func decay(elapsed int64) float64 { return math.Exp(-float64(max(elapsed, 0)) / float64(pacePeriod)) }
 
 // The record's bytes, little endian: a header, the turns, the workers.
 const (
-	headerSize = 8 + 2*16 + 8 + 8 + 8 + 8 + retreat.Size
-	turnSize   = 24
-	workerSize = 16 + 3*4*Priorities + 8 + 8 + 8
+	headerSize = 8 + 2*16 + 8 + 8*Priorities + 3*8 + retreat.Size
+	turnSize   = 16
+	workerSize = 16 + 3*4*Priorities + 8 + 8 + 8 + 8
 )
 
 var order = binary.LittleEndian
@@ -222,15 +251,17 @@ func (s *shared) encode(b []byte) []byte {
 		b = order.AppendUint64(b, uint64(meter.At))
 	}
 	b = order.AppendUint64(b, uint64(s.closed))
-	b = order.AppendUint64(b, s.virtual)
+	for _, virtual := range s.virtual {
+		b = order.AppendUint64(b, virtual)
+	}
 	b = order.AppendUint64(b, math.Float64bits(s.pace))
 	b = order.AppendUint64(b, uint64(s.paced))
+	b = order.AppendUint64(b, uint64(s.pacing))
 	b = s.retreat.Append(b)
 	for i := range s.turns {
 		t := &s.turns[i]
-		b = order.AppendUint64(b, t.subject)
-		b = order.AppendUint64(b, t.finish)
-		b = order.AppendUint64(b, t.last)
+		b = order.AppendUint64(b, t.who)
+		b = order.AppendUint64(b, t.served)
 	}
 	for i := range s.workers {
 		b = s.workers[i].encode(b)
@@ -248,6 +279,7 @@ func (w *worker) encode(b []byte) []byte {
 	}
 	b = order.AppendUint64(b, uint64(w.reserved))
 	b = order.AppendUint64(b, w.tag)
+	b = order.AppendUint64(b, uint64(w.since))
 	head := uint64(Priorities)
 	if w.waits {
 		head = uint64(w.head)
@@ -269,8 +301,11 @@ func (s *shared) decode(b []byte) bool {
 	for _, meter := range []*bucket.State{&s.requests, &s.tokens} {
 		meter.Used, meter.At = min(max(int64(r.next()), 0), bucket.Most), int64(r.next())
 	}
-	s.closed, s.virtual = int64(r.next()), r.next()
-	s.pace, s.paced = math.Float64frombits(r.next()), int64(r.next())
+	s.closed = int64(r.next())
+	for p := range s.virtual {
+		s.virtual[p] = r.next()
+	}
+	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), int64(r.next()), int64(r.next())
 	var sound bool
 	if s.retreat, sound = retreat.Decode(r[:retreat.Size]); !sound || !(s.pace >= 0 && s.pace < 1e9) {
 		s.reset()
@@ -278,7 +313,7 @@ func (s *shared) decode(b []byte) bool {
 	}
 	r = r[retreat.Size:]
 	for range turns {
-		s.turns = append(s.turns, turn{r.next(), r.next(), r.next()})
+		s.turns = append(s.turns, turn{r.next(), r.next()})
 	}
 	for range workers {
 		s.workers = append(s.workers, r.worker())
@@ -305,6 +340,7 @@ func (r *reader) worker() worker {
 	}
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()
+	w.since = int64(r.next())
 	head := r.next()
 	w.waits = head < uint64(Priorities)
 	if w.waits {

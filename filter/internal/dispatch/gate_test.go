@@ -1,0 +1,380 @@
+package dispatch
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/retreat"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+const (
+	minute = 60 * second
+	noon   = 1000 * second
+)
+
+var longWaits = [Priorities]int64{config.Low: 2 * second, config.Normal: minute, config.High: minute, config.Urgent: minute}
+
+func perMinute(n int64) bucket.Rate {
+	return bucket.Rate{Burst: n * bucket.Micro, Quantity: n * bucket.Micro, Window: minute}
+}
+
+// pair is two workers on one store.
+func pair(s Settings) (a, b *Gate, store *table.Memory) {
+	store = table.NewMemory()
+	s.MaxWait = longWaits
+	return New(s, store, "x", 1), New(s, store, "x", 2), store
+}
+
+func request(p config.Priority, subject uint64, tokens int64) *Ticket {
+	return &Ticket{Priority: p, Subject: subject, Tokens: tokens}
+}
+
+// arrive lets a request come and wants an outcome.
+func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want Outcome, reason string) Verdict {
+	t.Helper()
+	v := g.Arrive(now, x)
+	if v.Outcome != want || v.Reason != reason || v.Err != nil {
+		t.Fatalf("%+v, want outcome %d for the reason %q", v, want, reason)
+	}
+	if (v.Outcome == Waits) != x.Waiting() || (v.Outcome == Passed) != x.InFlight() {
+		t.Fatalf("%+v, but the ticket says waiting %v, in flight %v", v, x.Waiting(), x.InFlight())
+	}
+	return v
+}
+
+// serve gives what Serve lets go, and what it refuses.
+func serve(t *testing.T, g *Gate, now int64) (passed, refused []*Ticket) {
+	t.Helper()
+	err := g.Serve(now, func(x *Ticket, v Verdict) {
+		if v.Outcome == Passed {
+			passed = append(passed, x)
+		} else {
+			refused = append(refused, x)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return passed, refused
+}
+
+func finish(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
+	t.Helper()
+	if err := g.Finish(now, x, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var quiet = Answer{Judged: true, Requests: -1, Tokens: -1}
+
+func TestSlots(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 2, QueueMax: 10})
+	first, second, third := request(config.Normal, 1, 5), request(config.Normal, 2, 5), request(config.Normal, 3, 5)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, b, noon, second, Passed, "")
+	arrive(t, a, noon, third, Waits, "")
+	finish(t, b, noon, second, quiet)
+	finish(t, b, noon, second, quiet) // once is enough
+	if passed, _ := serve(t, a, noon); !slices.Equal(passed, []*Ticket{third}) {
+		t.Errorf("passed %v", passed)
+	}
+	if v := a.Look(noon); v.InFlight != 2 || a.Waiting() != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestReservedSlots(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		inFlight []config.Priority
+		next     config.Priority
+		want     Outcome
+	}{
+		{"normal leaves both lanes", []config.Priority{config.Normal}, config.Normal, Waits},
+		{"high leaves the urgent one", []config.Priority{config.Normal, config.High}, config.High, Waits},
+		{"high takes its own", []config.Priority{config.Normal}, config.High, Passed},
+		{"urgent takes all", []config.Priority{config.Normal, config.High}, config.Urgent, Passed},
+		{"a lane in use is not kept twice", []config.Priority{config.Urgent}, config.Normal, Passed},
+	} {
+		a, b, _ := pair(Settings{Slots: 3, ReservedUrgent: 1, ReservedHigh: 1, QueueMax: 10})
+		for _, p := range c.inFlight {
+			arrive(t, b, noon, request(p, 1, 1), Passed, "")
+		}
+		if v := a.Arrive(noon, request(c.next, 2, 1)); v.Outcome != c.want {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+}
+
+func TestBudgetOfRequests(t *testing.T) {
+	a, b, _ := pair(Settings{Requests: perMinute(2), QueueMax: 10})
+	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, b, noon, request(config.Normal, 1, 1), Passed, "")
+	x := request(config.Normal, 1, 1)
+	arrive(t, a, noon, x, Waits, "")
+	if passed, _ := serve(t, a, noon+30*second-1); len(passed) > 0 {
+		t.Error("passed too early")
+	}
+	if passed, _ := serve(t, a, noon+30*second); len(passed) != 1 {
+		t.Error("not passed in time")
+	}
+}
+
+func TestBudgetOfTokens(t *testing.T) {
+	a, b, _ := pair(Settings{Tokens: perMinute(100), QueueMax: 10})
+	first, second := request(config.Normal, 1, 60), request(config.Normal, 1, 60)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, b, noon, second, Waits, "")
+	finish(t, a, noon, first, Answer{Used: 40, Requests: -1, Tokens: -1})
+	if passed, _ := serve(t, b, noon); len(passed) != 1 {
+		t.Error("what was not used is not given back")
+	}
+	huge := request(config.Normal, 1, 1e9)
+	arrive(t, a, noon, huge, Waits, "")
+	finish(t, b, noon, second, Answer{Used: 1, Requests: -1, Tokens: -1})
+	if passed, _ := serve(t, a, noon+50*minute/60); len(passed) != 1 {
+		t.Error("a request larger than the budget never goes")
+	}
+}
+
+func TestShedWithoutAQueue(t *testing.T) {
+	a, _, _ := pair(Settings{Slots: 10, QueueMax: 0})
+	for i := range 8 {
+		arrive(t, a, noon, request(config.Low, uint64(i), 1), Passed, "")
+	}
+	if v := arrive(t, a, noon, request(config.Low, 9, 1), Refused, Shed); v.Advice < second || v.Advice > minute {
+		t.Errorf("advice %d", v.Advice)
+	}
+	arrive(t, a, noon, request(config.Normal, 9, 1), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 9, 1), Refused, Shed)
+	arrive(t, a, noon, request(config.Urgent, 9, 1), Passed, "")
+	arrive(t, a, noon, request(config.Urgent, 9, 1), Refused, Shed)
+}
+
+func TestPriorityHoldsAcrossWorkers(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 10})
+	first, normal, high := request(config.Normal, 1, 1), request(config.Normal, 2, 1), request(config.High, 3, 1)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, a, noon, normal, Waits, "")
+	arrive(t, b, noon, high, Waits, "")
+	finish(t, a, noon, first, quiet)
+	if passed, _ := serve(t, a, noon+fresh); len(passed) > 0 {
+		t.Error("a lower priority goes first")
+	}
+	if passed, _ := serve(t, a, noon+fresh+1); len(passed) != 1 {
+		t.Error("a worker that stands still holds the others back")
+	}
+}
+
+func TestALateComerOfHigherPriorityGoesFirst(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 10})
+	first := request(config.Normal, 1, 1)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, b, noon, request(config.Normal, 2, 1), Waits, "")
+	finish(t, a, noon, first, quiet)
+	arrive(t, a, noon, request(config.High, 3, 1), Passed, "")
+}
+
+func TestTurnsAreOfTokens(t *testing.T) {
+	a, _, _ := pair(Settings{Slots: 1, QueueMax: 20})
+	busy := request(config.Normal, 9, 1)
+	arrive(t, a, noon, busy, Passed, "")
+	names := map[*Ticket]string{}
+	for range 3 {
+		x := request(config.Normal, 1, 300)
+		names[x] = "dear"
+		arrive(t, a, noon, x, Waits, "")
+	}
+	for range 4 {
+		x := request(config.Normal, 2, 100)
+		names[x] = "cheap"
+		arrive(t, a, noon, x, Waits, "")
+	}
+	var got []string
+	for range 7 {
+		finish(t, a, noon, busy, Answer{Used: busy.Tokens, Requests: -1, Tokens: -1})
+		passed, _ := serve(t, a, noon)
+		busy = passed[0]
+		got = append(got, names[busy])
+	}
+	if want := []string{"dear", "cheap", "cheap", "cheap", "dear", "cheap", "dear"}; !slices.Equal(got, want) {
+		t.Errorf("turns %v, want %v", got, want)
+	}
+}
+
+func TestAWorkerDiesWithEverything(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Tokens: perMinute(100)})
+	arrive(t, a, noon, request(config.Normal, 1, 100), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), Waits, "")
+	arrive(t, b, noon+alive, request(config.Normal, 2, 1), Refused, Full)
+	arrive(t, b, noon+alive+1, request(config.Normal, 2, 100), Passed, "")
+}
+
+func TestABeatKeepsAWorkerAlive(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1})
+	x := request(config.Normal, 1, 1)
+	arrive(t, a, noon, x, Passed, "")
+	now := noon
+	for now < noon+minute {
+		if a.Period() != Beat {
+			t.Fatalf("period %d", a.Period())
+		}
+		now += a.Period()
+		serve(t, a, now)
+	}
+	arrive(t, b, now, request(config.Normal, 2, 1), Waits, "")
+	finish(t, a, now, x, quiet)
+	if a.Period() != 0 {
+		t.Errorf("period %d with nothing to do", a.Period())
+	}
+}
+
+func TestLeave(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1})
+	first, x := request(config.Normal, 1, 1), request(config.High, 1, 1)
+	a.Leave(x) // it never came
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, a, noon, x, Waits, "")
+	a.Leave(x)
+	a.Leave(first) // is in flight, and has to finish
+	if x.Waiting() || !first.InFlight() || a.Waiting() != 0 || a.Period() == 0 {
+		t.Errorf("waiting %v, in flight %v, %d wait", x.Waiting(), first.InFlight(), a.Waiting())
+	}
+	serve(t, a, noon)
+	arrive(t, b, noon, request(config.Normal, 1, 1), Waits, "")
+}
+
+func TestAnAnswerClosesAndLowers(t *testing.T) {
+	a, b, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
+	x := request(config.Normal, 1, 1)
+	arrive(t, a, noon, x, Passed, "")
+	finish(t, a, noon, x, Answer{Closed: 5 * second, Requests: 0, Tokens: -1})
+	y := request(config.Urgent, 1, 1)
+	arrive(t, b, noon+4*second, y, Waits, "")
+	if passed, _ := serve(t, b, noon+5*second); len(passed) != 1 {
+		t.Error("closed for too long")
+	}
+	for range 4 {
+		arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), Passed, "")
+	}
+	arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), Waits, "")
+}
+
+func TestRetreatLowersTheBudget(t *testing.T) {
+	s := Settings{Requests: perMinute(40), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
+		Window: minute, Every: 5 * second, RecoverWindow: 2 * minute, Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
+		MinSamples: 10, Floor: 125_000, Step: 50_000,
+	}}
+	a, b, _ := pair(s)
+	for i := range 20 {
+		g := []*Gate{a, b}[i%2]
+		x := request(config.Normal, 1, 1)
+		arrive(t, g, noon, x, Passed, "")
+		finish(t, g, noon, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
+	}
+	arrive(t, a, noon+6*second, request(config.Normal, 1, 1), Waits, "")
+	if v := a.Look(noon + 6*second); v.Phase != retreat.Retreating || !v.Alarm || v.Scale != 125_000 || v.Share != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestShadowHoldsNothingBack(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Shadow: true})
+	first, second := request(config.Normal, 1, 1), request(config.Urgent, 1, 1)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, a, noon, second, Passed, WouldWait)
+	if v := a.Look(noon); v.Waiting != [Priorities]int{} || v.InFlight != 2 {
+		t.Errorf("what would wait is said to wait: %+v", v)
+	}
+	finish(t, a, noon, first, quiet)
+	finish(t, a, noon, second, quiet)
+	arrive(t, b, noon, request(config.Normal, 1, 1), Passed, "")
+}
+
+func TestADropWishIsNotGrantedTwice(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: DropLowest})
+	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, a, noon, request(config.Low, 2, 1), Waits, "")
+	low := request(config.Low, 3, 1)
+	arrive(t, b, noon, low, Waits, "")
+	// Now a's is to go for b's next one, by a wish; and the one after that has b's own to take, not a's again.
+	b.Leave(low)
+	serve(t, b, noon)
+	arrive(t, b, noon, request(config.Normal, 4, 1), Waits, "")
+	arrive(t, b, noon, request(config.Normal, 5, 1), Waits, "")
+	v := a.Arrive(noon, request(config.Normal, 6, 1))
+	if v.Outcome != Refused || v.Reason != Full {
+		t.Errorf("%+v: the room of a request that has to go already was given away again", v)
+	}
+	if _, refused := serve(t, a, noon+second); len(refused) != 1 || a.Look(noon+second).Waiting != [Priorities]int{config.Normal: 2} {
+		t.Errorf("%d dropped, %+v", len(refused), a.Look(noon+second))
+	}
+}
+
+func TestTheStoreFails(t *testing.T) {
+	failing := &failingStore{Memory: table.NewMemory()}
+	g := New(Settings{Slots: 1, QueueMax: 5, MaxWait: longWaits}, failing, "x", 1)
+	failing.err = errors.New("out of order")
+	x := request(config.Normal, 1, 1)
+	if v := g.Arrive(noon, x); v.Outcome != Passed || !errors.Is(v.Err, failing.err) || g.Period() == 0 {
+		t.Fatalf("%+v, period %d", v, g.Period())
+	}
+	if err := g.Serve(noon, nil); !errors.Is(err, failing.err) {
+		t.Errorf("Serve: %v", err)
+	}
+	failing.err = nil
+	serve(t, g, noon) // says that it is in flight
+	other := New(Settings{Slots: 1, QueueMax: 5, MaxWait: longWaits}, failing, "x", 2)
+	arrive(t, other, noon, request(config.Normal, 1, 1), Waits, "")
+	failing.err = errors.New("again")
+	if err := g.Finish(noon, x, quiet); !errors.Is(err, failing.err) {
+		t.Errorf("Finish: %v", err)
+	}
+	failing.err = nil
+	serve(t, g, noon)
+	if passed, _ := serve(t, other, noon); len(passed) != 1 {
+		t.Error("a slot is lost with a write")
+	}
+}
+
+// failingStore is a store that fails when it is told to.
+type failingStore struct {
+	*table.Memory
+	err error
+}
+
+func (f *failingStore) Get(key string) ([]byte, uint32, bool, error) {
+	if f.err != nil {
+		return nil, 0, false, f.err
+	}
+	return f.Memory.Get(key)
+}
+
+func TestTooManyWriters(t *testing.T) {
+	for _, c := range []struct {
+		shadow bool
+		want   Outcome
+	}{{false, Waits}, {true, Passed}} {
+		a, _, store := pair(Settings{Slots: 1, QueueMax: 5, Shadow: c.shadow})
+		store.Conflict = func(key string) {
+			value, version, found, _ := store.Get(key)
+			if !found {
+				version = table.Create
+			}
+			if _, err := store.Put(key, value, version); err != nil {
+				t.Error(err)
+			}
+		}
+		x := request(config.Normal, 1, 1)
+		if v := a.Arrive(noon, x); v.Outcome != c.want {
+			t.Errorf("shadow %v: %+v", c.shadow, v)
+		}
+		if err := a.Serve(noon, nil); err != ErrContended {
+			t.Errorf("Serve: %v", err)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package dispatch
+
+import (
+	"bytes"
+	"math"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/retreat"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+var (
+	int64s  = rapid.Int64()
+	uint64s = rapid.Uint64()
+	amounts = rapid.Int64Range(0, bucket.Most)
+)
+
+func records(t *rapid.T) shared {
+	s := shared{
+		requests: bucket.State{Used: amounts.Draw(t, "requests"), At: int64s.Draw(t, "at")},
+		tokens:   bucket.State{Used: amounts.Draw(t, "tokens"), At: int64s.Draw(t, "at")},
+		closed:   int64s.Draw(t, "closed"),
+		pace:     rapid.Float64Range(0, 1e8).Draw(t, "pace"), paced: int64s.Draw(t, "paced"),
+	}
+	for p := range s.virtual {
+		s.virtual[p] = uint64s.Draw(t, "virtual")
+	}
+	for range rapid.IntRange(0, 40).Draw(t, "answers") {
+		s.retreat.Record(noon, &retreat.Settings{Window: second}, rapid.Bool().Draw(t, "limited"))
+	}
+	s.turns = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) turn {
+		return turn{uint64s.Draw(t, "who"), uint64s.Draw(t, "served")}
+	}), 0, mostTurns).Draw(t, "turns")
+	s.workers = rapid.SliceOfN(rapid.Custom(workers), 0, mostWorkers).Draw(t, "workers")
+	return s
+}
+
+func workers(t *rapid.T) worker {
+	w := worker{id: uint64s.Draw(t, "id"), heard: int64s.Draw(t, "heard")}
+	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop} {
+		for p := range counts {
+			counts[p] = rapid.Uint32().Draw(t, "count")
+		}
+	}
+	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")
+	w.tag, w.since = uint64s.Draw(t, "tag"), int64s.Draw(t, "since")
+	if w.waits = rapid.Bool().Draw(t, "waits"); w.waits {
+		w.head = config.Priority(rapid.IntRange(0, Priorities-1).Draw(t, "head"))
+	}
+	return w
+}
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := records(t)
+		b := want.encode(nil)
+		got := shared{turns: make([]turn, 3), workers: make([]worker, 3), closed: 7}
+		if !got.decode(b) {
+			t.Fatal("a sound record is refused")
+		}
+		if again := got.encode(nil); !bytes.Equal(again, b) {
+			t.Fatalf("%+v\nbecame %+v", want, got)
+		}
+		if len(want.workers) > 0 && !reflect.DeepEqual(got.workers, want.workers) {
+			t.Fatalf("%+v\nbecame %+v", want.workers, got.workers)
+		}
+		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
+		if got.decode(b[:cut]) || !reflect.DeepEqual(got.encode(nil), (&shared{}).encode(nil)) {
+			t.Fatalf("%d bytes of %d are read: %+v", cut, len(b), got)
+		}
+	})
+}
+
+// Whatever lies in the store: it is refused, or works.
+func FuzzDecode(f *testing.F) {
+	whole := shared{turns: make([]turn, 2), workers: make([]worker, 2), pace: 1}
+	f.Add(whole.encode(nil))
+	f.Add((&shared{pace: math.Inf(1)}).encode(nil))
+	f.Add((&shared{pace: math.NaN()}).encode(nil))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s shared
+		if s.decode(b) {
+			var again shared
+			if !again.decode(s.encode(nil)) {
+				t.Fatal("what was read can't be written")
+			}
+		}
+		store := table.NewMemory()
+		if _, err := store.Put("x", b, table.Create); err != nil {
+			t.Fatal(err)
+		}
+		g := New(Settings{Slots: 2, Requests: perMinute(5), Tokens: perMinute(100), QueueMax: 3, MaxWait: longWaits}, store, "x", 1)
+		x := request(config.Normal, 1, 10)
+		if v := g.Arrive(noon, x); v.Err != nil {
+			t.Fatal(v.Err)
+		}
+		if err := g.Serve(noon+minute, func(*Ticket, Verdict) {}); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Finish(noon+minute, x, quiet); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestADamagedRecordIsBegunAnew(t *testing.T) {
+	a, b, store := pair(Settings{Slots: 1, QueueMax: 5})
+	first, waits := request(config.Normal, 1, 1000), request(config.Normal, 1, 1000)
+	arrive(t, a, noon, first, Passed, "")
+	for range 3 {
+		arrive(t, a, noon, request(config.Normal, 1, 1000), Waits, "")
+	}
+	arrive(t, a, noon, waits, Waits, "")
+	_, version, _, _ := store.Get("x")
+	if _, err := store.Put("x", []byte("damaged"), version); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, a, noon+100*millisecond)
+	if v := a.Look(noon); v.InFlight != 1 || v.Waiting[config.Normal] != 4 {
+		t.Errorf("the worker did not put its entry back: %+v", v)
+	}
+	arrive(t, b, noon+100*millisecond, request(config.Normal, 2, 1), Waits, "")
+}
+
+// A lost race is played again on what the other worker wrote.
+func TestLostRaces(t *testing.T) {
+	a, b, store := pair(Settings{Slots: 1, QueueMax: 5})
+	theirs, mine := request(config.Normal, 1, 1), request(config.Normal, 2, 1)
+	between(store, func() {
+		arrive(t, b, noon, theirs, Passed, "")
+	})
+	arrive(t, a, noon, mine, Waits, "")
+
+	between(store, func() {
+		arrive(t, a, noon, request(config.High, 3, 1), Waits, "") // between the read and the write of b's end
+	})
+	finish(t, b, noon, theirs, quiet)
+	if v := b.Look(noon); v.InFlight != 0 || v.Waiting != [Priorities]int{config.Normal: 1, config.High: 1} {
+		t.Errorf("%+v", v)
+	}
+	between(store, func() {
+		arrive(t, b, noon, request(config.Urgent, 4, 1), Passed, "") // takes the slot that a is about to take
+	})
+	if passed, _ := serve(t, a, noon); len(passed) > 0 {
+		t.Errorf("%d pass beyond the slots", len(passed))
+	}
+}
+
+// between lets something happen between the next read and its write.
+func between(store *table.Memory, something func()) {
+	store.Conflict = func(string) {
+		if something != nil {
+			happens := something
+			something = nil
+			happens()
+		}
+	}
+}
+
+func TestMoreWorkersThanFit(t *testing.T) {
+	a, _, store := pair(Settings{Slots: 1000, QueueMax: 5})
+	for id := range uint64(mostWorkers) {
+		g := New(a.settings, store, "x", 100+id)
+		arrive(t, g, noon, request(config.Normal, 1, 1), Passed, "")
+	}
+	arrive(t, a, noon, request(config.Normal, 1, 1), Refused, Full)
+	arrive(t, a, noon+alive+1, request(config.Normal, 1, 1), Passed, "")
+}

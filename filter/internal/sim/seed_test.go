@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// gates gives workers' gates on one store, with one slot which is taken.
+func gates(t *testing.T, workers int, s dispatch.Settings) []*dispatch.Gate {
+	t.Helper()
+	store := table.NewMemory()
+	var all []*dispatch.Gate
+	s.Slots, s.MaxWait = 1, waits
+	for i := range workers {
+		all = append(all, dispatch.New(s, store, key, uint64(i+1)))
+	}
+	wantOutcome(t, all[0].Arrive(start, ticket(config.Normal)), dispatch.Passed, "")
+	return all
+}
+
+var subjects uint64
+
+func ticket(p config.Priority) *dispatch.Ticket {
+	subjects++
+	return &dispatch.Ticket{Priority: p, Subject: subjects, Tokens: 10}
+}
+
+func wantOutcome(t *testing.T, v dispatch.Verdict, outcome dispatch.Outcome, reason string) {
+	t.Helper()
+	if v.Outcome != outcome || v.Reason != reason || v.Err != nil {
+		t.Fatalf("%+v, want outcome %d, reason %q", v, outcome, reason)
+	}
+	if v.Outcome == dispatch.Refused && (v.Advice < second || v.Advice > minute) {
+		t.Fatalf("advice of %d ns", v.Advice)
+	}
+}
+
+// fill lets 500 requests wait, in turn at each gate.
+func fill(t *testing.T, all []*dispatch.Gate, p config.Priority) (tickets []*dispatch.Ticket) {
+	t.Helper()
+	for i := range 500 {
+		tickets = append(tickets, ticket(p))
+		wantOutcome(t, all[i%len(all)].Arrive(start+int64(i), tickets[i]), dispatch.Waits, "")
+	}
+	return tickets
+}
+
+func TestSeedQueueOf500(t *testing.T) {
+	for workers := 1; workers <= 4; workers++ {
+		all := gates(t, workers, dispatch.Settings{QueueMax: 500})
+		fill(t, all, config.Normal)
+		for _, g := range all {
+			wantOutcome(t, g.Arrive(start+second, ticket(config.Urgent)), dispatch.Refused, dispatch.Full)
+		}
+	}
+}
+
+func TestSeedPassthrough(t *testing.T) {
+	all := gates(t, 2, dispatch.Settings{QueueMax: 500, WhenFull: dispatch.Passthrough})
+	fill(t, all, config.Normal)
+	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)), dispatch.Passed, dispatch.PassedFull)
+}
+
+func TestSeedDropLowest(t *testing.T) {
+	settings := dispatch.Settings{QueueMax: 500, WhenFull: dispatch.DropLowest}
+	all := gates(t, 1, settings)
+	tickets := fill(t, all, config.Low)
+	v := all[0].Arrive(start+second, ticket(config.High))
+	wantOutcome(t, v, dispatch.Waits, "")
+	if v.Dropped != tickets[499] || v.Advice < second {
+		t.Errorf("dropped %p with advice %d, want the newest, %p", v.Dropped, v.Advice, tickets[499])
+	}
+	wantOutcome(t, all[0].Arrive(start+second, ticket(config.Low)), dispatch.Refused, dispatch.Full)
+
+	all = gates(t, 2, settings)
+	tickets = fill(t, all[1:], config.Low)
+	wantOutcome(t, all[0].Arrive(start+second, ticket(config.High)), dispatch.Waits, "")
+	var dropped []*dispatch.Ticket
+	err := all[1].Serve(start+second+10*millisecond, func(x *dispatch.Ticket, v dispatch.Verdict) {
+		wantOutcome(t, v, dispatch.Refused, dispatch.Drop)
+		dropped = append(dropped, x)
+	})
+	if err != nil || len(dropped) != 1 || dropped[0] != tickets[499] {
+		t.Errorf("the other worker drops %v (%v), want its newest", dropped, err)
+	}
+}
+
+func TestSeedLowWaitsTwoSeconds(t *testing.T) {
+	all := gates(t, 1, dispatch.Settings{QueueMax: 500})
+	low, normal := ticket(config.Low), ticket(config.Normal)
+	wantOutcome(t, all[0].Arrive(start, low), dispatch.Waits, "")
+	wantOutcome(t, all[0].Arrive(start, normal), dispatch.Waits, "")
+	ended := map[*dispatch.Ticket]int64{}
+	for now := start; now <= start+61*second; now += all[0].Period() {
+		if all[0].Period() == 0 {
+			t.Fatal("no tick while a request is in flight")
+		}
+		err := all[0].Serve(now, func(x *dispatch.Ticket, v dispatch.Verdict) {
+			wantOutcome(t, v, dispatch.Refused, dispatch.Timeout)
+			ended[x] = v.Waited
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ended[low] < 2*second || ended[low] > 2*second+gateTick || ended[normal] < minute || ended[normal] > minute+gateTick {
+		t.Errorf("LOW waited %d, NORMAL %d", ended[low], ended[normal])
+	}
+}
