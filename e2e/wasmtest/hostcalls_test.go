@@ -25,6 +25,7 @@ var hostCalls = []struct {
 	// Three of these ask for the usage in the client's place, and take the event out again that brings it.
 	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 50},
 	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 26},
+	{"one upstream, JSON", slotsOf(1000, ""), askJSON, 25},
 	{"a refusal", limitOf("requests", 1), askJSON, 11},
 }
 
