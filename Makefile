@@ -24,6 +24,11 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT_DIR := $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOLANGCI_LINT ?= $(GOLANGCI_LINT_DIR)/golangci-lint
 
+# promtool, which tests the alerts of istio/monitoring.
+PROMTOOL_VERSION := $(shell sed -n 's|^require github.com/prometheus/prometheus ||p' e2e/promtool/go.mod)
+PROMTOOL_DIR := $(CACHE)/promtool-$(PROMTOOL_VERSION)
+PROMTOOL ?= $(PROMTOOL_DIR)/promtool
+
 # The largest filter that `make check` lets pass: Envoy's start-up takes about 1.3 s for each of its megabytes.
 WASM_MAX_BYTES := 4500000
 
@@ -40,6 +45,7 @@ export ENVOY
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
 export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
 export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
+export SPILLWAY_GPUEXPORTER := $(CURDIR)/build/gpuexporter
 
 .DEFAULT_GOAL := help
 
@@ -62,16 +68,18 @@ gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexpor
 	@go build -trimpath -ldflags="-s -w -X main.Version=$(VERSION)" -o build/gpuexporter ./gpuexporter
 
 .PHONY: run
-run: wasm envoy ## Run Envoy with the filter in front of an LLM simulator; Ctrl-C stops all
+run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
 ##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000
-##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000. CONCURRENCY= is Envoy's worker threads.
+##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9400. CONCURRENCY= is
+##  Envoy's worker threads. GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000'
+##  measures a real server, '--nvml on' this machine's GPUs, instead of simulating
 	@go build -o build/spillway-run ./e2e/cmd/spillway-run
 	exec build/spillway-run
 
 ##@ Work on it
 
 .PHONY: test
-test: wasm wasm-trap envoy openai-python ## Run all tests: unit tests, and end to end in a real Envoy
+test: wasm wasm-trap gpuexporter envoy openai-python ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
 	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
 
@@ -86,8 +94,18 @@ gpu-test: ## Test the exporter on this machine's NVIDIA GPUs, where there are an
 	@command -v "$$(go env CC)" > /dev/null || { echo "gpu-test: not run: the exporter reaches GPUs through cgo, which needs a C compiler" >&2; exit 0; }
 	CGO_ENABLED=1 go test -count=1 -v -run '^TestHardware$$' ./gpuexporter/internal/nvidia
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, one after the other, FUZZTIME=10m each
+##  What is found worth keeping lies in Go's build cache; copy it to the package's testdata/fuzz.
+	@grep -rlE --include=*_test.go '^func Fuzz' config filter gpuexporter | sort | while read -r file; do
+		sed -nE 's/^func (Fuzz[A-Za-z]*)\(.*/\1/p' "$$file" | while read -r target; do
+			echo "$$(dirname "$$file") $$target"
+			go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 100x < /dev/null
+		done
+	done
+
 .PHONY: check
-check: check-format check-vet check-rules check-generated check-lint check-wasm ## Check format, vet, lint, import rules, generated files, size
+check: check-format check-vet check-rules check-generated check-lint check-promtool check-wasm ## Check format, vet, lint, rules, generated files, alerts, size
 	@echo "check: all is well"
 
 .PHONY: bench
@@ -174,6 +192,19 @@ check-generated: ## go.mod is tidy, and the JSON Schema and the README's table a
 .PHONY: check-lint
 check-lint: $(if $(filter $(GOLANGCI_LINT_DIR)/%,$(GOLANGCI_LINT)),$(GOLANGCI_LINT)) ## golangci-lint, as .golangci.yml has it
 	@"$(GOLANGCI_LINT)" run ./...
+
+$(PROMTOOL_DIR)/promtool:
+	@echo "building promtool $(PROMTOOL_VERSION), once: some minutes, into $(PROMTOOL_DIR)"
+	$(call install,$(PROMTOOL_DIR),go -C e2e/promtool build -trimpath -tags remove_all_sd -ldflags="-s -w" -o "$$new/promtool" \
+		github.com/prometheus/prometheus/cmd/promtool)
+
+.PHONY: check-promtool
+check-promtool: $(if $(filter $(PROMTOOL_DIR)/%,$(PROMTOOL)),$(PROMTOOL)) ## Prometheus's own unit tests of the alerts in istio/monitoring, and its check of the exporter's metrics
+	@mkdir -p build
+	sed '1,/^spec:/d; s/^  //' istio/monitoring/prometheusrule.yaml > build/alerts.yaml
+	"$(PROMTOOL)" check rules --lint=all --lint-fatal build/alerts.yaml
+	"$(PROMTOOL)" test rules istio/monitoring/alerts_test.yaml
+	"$(PROMTOOL)" check metrics < gpuexporter/testdata/metrics.txt
 
 .PHONY: check-wasm
 check-wasm: wasm ## Size and exports of the filter

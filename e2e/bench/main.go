@@ -30,6 +30,10 @@ type options struct {
 	passes   int           // of the latency measurement
 	pass     time.Duration // length of one
 	coreTime time.Duration // of one benchmark of the core, each time
+
+	overloadTime   time.Duration // of each run of the overload
+	retreatMinutes int           // of the upstream that allows less, each a little more than a second
+
 	variants []*variant
 	out      string
 	command  string // for the report
@@ -43,7 +47,10 @@ It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick 
 `
 
 func parse(args []string) (options, error) {
-	o := options{starts: 3, passes: 3, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench"}
+	o := options{
+		starts: 3, passes: 3, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench",
+		overloadTime: 20 * time.Second, retreatMinutes: 50,
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), help)
@@ -87,6 +94,7 @@ func parse(args []string) (options, error) {
 // hurry makes a run short, where nothing else was asked for.
 func (o *options) hurry(set map[string]bool) {
 	o.starts, o.passes, o.pass, o.coreTime = 1, 1, time.Second, 50*time.Millisecond
+	o.overloadTime, o.retreatMinutes = 4*time.Second, 15
 	if !set["rounds"] {
 		o.rounds = 2
 	}
@@ -129,6 +137,7 @@ func run(ctx context.Context, o options) error {
 	begin := time.Now()
 	for _, phase := range []func(context.Context) error{
 		b.measureStarts, b.warmUp, b.measureRounds, b.measureLatency, b.measureEnd, b.measureWorkers,
+		b.measureOverload, b.measureRetreat,
 	} {
 		if err := phase(ctx); err != nil {
 			return err
@@ -147,6 +156,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if err := os.WriteFile(out, text, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := b.drawRetreat(out); err != nil {
+		return fmt.Errorf("draw the retreat: %w", err)
 	}
 	b.say("wrote %s", o.out)
 	return nil

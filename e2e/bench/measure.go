@@ -35,6 +35,8 @@ type bench struct {
 	results        map[*variant]*result
 	rate           float64 // requests a second, of the latency measurement
 	began          time.Time
+	overloads      []*overloaded // without the filter, and with it
+	yields         []*yielding   // without retreat, and with it
 }
 
 // result is what was measured of one variant.

@@ -39,6 +39,11 @@ type page struct {
 	CoreCount              int
 	Memory, Modules        string
 	Latency                string
+	Overload               section
+	Retreat                string
+	Slots, Overloaded      int // of the server, and by how much
+	Service, Load, Minute  time.Duration
+	Base, Allowed, Minutes int
 }
 
 // section is one workload.
@@ -56,6 +61,9 @@ func (b *bench) report(ctx context.Context, took time.Duration) ([]byte, error) 
 		SSE:   b.streamSection(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.core), CoreCount: coreCount,
 		Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
+		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
+		Slots: serverSlots, Overloaded: overloadBy, Service: serverTime, Load: b.overloadTime, Minute: minute,
+		Base: baseRate, Allowed: allowedRate, Minutes: b.retreatMinutes,
 	}
 	parsed, err := template.New("report").Parse(reportText)
 	if err != nil {

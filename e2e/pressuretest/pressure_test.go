@@ -75,13 +75,22 @@ func start(t *testing.T, workers int, config string) *bed {
 	x.blocks(0)
 	asked := httptest.NewServer(x)
 	t.Cleanup(asked.Close)
+	b := behind(t, harness.Options{Config: config, Exporter: asked.URL, Concurrency: workers})
+	b.exporter = x
+	return b
+}
+
+// behind is an Envoy with a server behind it, and an exporter that the options name.
+func behind(t *testing.T, options harness.Options) *bed {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`)
 	}))
 	t.Cleanup(server.Close)
-	return &bed{harness.Start(t, harness.Options{Config: config, Upstream: server.URL, Exporter: asked.URL, Concurrency: workers}), x, t}
+	options.Upstream = server.URL
+	return &bed{Envoy: harness.Start(t, options), t: t}
 }
 
 // ask sends a request of a priority and gives the answer's status and reason, and its body.
@@ -136,11 +145,17 @@ const (
 func join(answers ...string) string { return strings.Join(answers, ", ") }
 
 func TestPressureInEnvoy(t *testing.T) {
-	for _, workers := range []int{1, 4} {
+	t.Parallel() // most of it is waiting
+	for _, workers := range []int{4, 1} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			t.Parallel()
 			b := start(t, workers, config("ignore", `"errorFormat":"dynamo",`))
 			t.Run("low priorities are shed first", func(t *testing.T) { shed(t, b) })
 			t.Run("one worker fetches for all", func(t *testing.T) { fetchOnce(t, b) })
+			t.Run("what is refused costs nothing, and a shadow refuses nothing", func(t *testing.T) { chosen(t, b) })
+			if workers == 1 {
+				return // what follows takes long, and is the same with one
+			}
 			for onStale, want := range map[string]string{
 				"ignore": join(ok, ok, ok, ok), "hold": join(busy, busy, busy, busy), "full": join(stale, stale, stale, stale),
 			} {
@@ -184,6 +199,49 @@ func shed(t *testing.T, b *bed) {
 	})
 }
 
+func chosen(t *testing.T, b *bed) {
+	limited := func(mode string) string {
+		return strings.Replace(config("ignore", `"statusCode":{"pressure":529},"limits":[{"name":"one-`+mode+`","per":["priority"],"unit":"requests",`+
+			`"quantity":1,"window":"1h"}],`), "enforce", mode, 1)
+	}
+	const overloaded, limit = "529 pressure/busy", "429 limits/requests_exceeded"
+	if err := b.Reconfigure(limited("enforce")); err != nil {
+		t.Fatal(err)
+	}
+	b.blocks(1)
+	harness.Await(t, patience, "everybody is refused", func() bool { what, _ := b.ask("urgent"); return what == overloaded })
+	if got, want := b.all()+"; "+b.all(), join(overloaded, overloaded, overloaded, overloaded); got != want+"; "+want {
+		t.Errorf("got %s, want %s twice", got, want)
+	}
+	b.blocks(0)
+	var what string
+	harness.Await(t, patience, "it is relieved", func() bool { what, _ = b.ask("low"); return what != overloaded })
+	if again, _ := b.ask("low"); what != ok || again != limit {
+		t.Errorf("got %s and %s, want %s and %s: what was refused for pressure is not charged", what, again, ok, limit)
+	}
+
+	if err := b.Reconfigure(limited("shadow")); err != nil {
+		t.Fatal(err)
+	}
+	b.blocks(1)
+	harness.Await(t, patience, "the gauge", func() bool { return gauge(b, "spillway_pressure", "active_decode_blocks") == 1000 })
+	// The workers look eight times in an interval.
+	time.Sleep(interval)
+	if got, want := b.all()+"; "+b.all(), join(ok, ok, ok, ok)+"; "+join(limit, limit, limit, limit); got != want {
+		t.Errorf("in shadow mode: got %s, want %s", got, want)
+	}
+	// Of a request that a limit refuses, the record tells of the limit.
+	harness.Await(t, patience, "four records of what would have been refused", func() bool {
+		shadowed := 0
+		for _, r := range b.AccessLog(1) {
+			if r.Text("decision") == "SHADOW" && r.Text("gate") == "pressure" && r.Text("reason") == "busy" && r.Text("status") == "200" {
+				shadowed++
+			}
+		}
+		return shadowed == 4
+	})
+}
+
 // gauge gives a gauge's value by its label; -1 if it is not there.
 func gauge(b *bed, name, label string) float64 {
 	for _, s := range b.Samples(name) {
@@ -199,14 +257,15 @@ func fetchOnce(t *testing.T, b *bed) {
 	before := len(b.times())
 	harness.Await(t, patience, "some fetches", func() bool { return len(b.times()) > before+fetches })
 	times := b.times()[before:]
-	for i := 1; i < len(times); i++ {
-		// The clock that counts is that of the worker which asks: some milliseconds can be lost on the way.
-		if between := times[i].Sub(times[i-1]); between < interval/2 {
-			t.Errorf("fetch %d came %v after the one before", i, between)
+	// Workers take turns by the clock, but a fetch may come late on a busy machine, and the next one in time. Two intervals of
+	// that are allowed; if two workers fetched in each interval, it would not be enough.
+	const late = 2
+	for i := range times {
+		for j := i + late + 1; j < len(times); j++ {
+			if took := times[j].Sub(times[i]); took < time.Duration(j-i-late)*interval {
+				t.Errorf("%d fetches in %v: more than one in an interval", j-i, took)
+			}
 		}
-	}
-	if took := times[fetches].Sub(times[0]); took < fetches*interval*9/10 {
-		t.Errorf("%d fetches in %v: more than one in an interval", fetches, took)
 	}
 }
 

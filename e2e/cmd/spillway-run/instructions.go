@@ -21,8 +21,13 @@ func (s *settings) instructions() string {
 		note = "put a model of your server for MODEL"
 		outcome = "200 until 300 tokens are used, then 429"
 	}
+	pressure := "three servers that fill within a minute, stay full for half of one, and recover (simulated)"
+	if s.exporterArgs != "" {
+		pressure = "gpuexporter " + s.exporterArgs
+	}
 	return strings.NewReplacer(
 		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort),
+		"{exporter}", local(s.exporterPort), "{pressure}", pressure,
 		"{kind}", server, "{server}", s.server(), "{note}", note, "{outcome}", outcome,
 		"{body}", `"model":"`+name+`","messages":[{"role":"user","content":"Hello"}]`,
 	).Replace(instructionsText)
@@ -31,6 +36,7 @@ func (s *settings) instructions() string {
 const instructionsText = `
   gateway      http://{gateway}   an OpenAI-compatible API, governed by Spillway
   {kind}    http://{server}
+  exporter     http://{exporter}    how full GPUs and inference servers are
   Envoy admin  http://{admin}    metrics: /stats/prometheus
 
 Each x-user-id has 300 completion tokens an hour (envoy/standalone.yaml); {note}. In another terminal, try
@@ -42,6 +48,12 @@ Each x-user-id has 300 completion tokens an hour (envoy/standalone.yaml); {note}
   # a stream
   curl -N http://{gateway}/v1/chat/completions -H 'content-type: application/json' -H 'x-user-id: bob' \
     -d '{"stream":true,{body}}'
+
+  # the pressure: {pressure}
+  curl -s http://{exporter}/v1/pressure
+
+  # what the filter makes of it. Its mode is shadow: nothing is refused for it, the access log tells what would be
+  curl -s 'http://{admin}/stats?filter=spillway_pressure'
 
   # the limit: {outcome}
   for i in 1 2 3 4 5; do

@@ -1,7 +1,8 @@
-// Spillway-run is what `make run` starts: an LLM simulator and an Envoy with the filter in front of it, until Ctrl-C.
+// Spillway-run is what `make run` starts: an LLM simulator, an Envoy with the filter in front of it, and the exporter of
+// pressure, until Ctrl-C.
 //
 // It leaves nothing behind: the simulator is part of this process, Envoy gets its configuration on the command line
-// instead of in a file, and is ended with this process, however it ends.
+// instead of in a file, and Envoy and the exporter are ended with this process, however it ends.
 package main
 
 import (

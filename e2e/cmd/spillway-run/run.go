@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
@@ -14,14 +16,15 @@ import (
 )
 
 const (
-	startTimeout = 2 * time.Minute // compiling the filter takes seconds; a busy machine, more
+	startTimeout = 2 * time.Minute // compiling the filter takes seconds; on a busy machine, more
 	stopGrace    = 3 * time.Second
 )
 
 // run starts everything and waits for ctx, which is an end as it should be, or for a failure.
 func run(ctx context.Context, s settings) error {
 	binary, wasm, err := envoyproc.Locate()
-	if err != nil {
+	exporterBinary, exporterErr := envoyproc.LocateExporter()
+	if err := errors.Join(err, exporterErr); err != nil {
 		return err
 	}
 	if err := s.checkPorts(); err != nil {
@@ -33,6 +36,16 @@ func run(ctx context.Context, s settings) error {
 			return err
 		}
 		defer func() { _ = simulator.Close() }()
+	}
+	exporter, err := startExporter(ctx, s, exporterBinary)
+	if exporter != nil {
+		defer exporter.Stop(stopGrace)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	envoy, err := startEnvoy(ctx, s, binary, wasm)
 	if envoy != nil {
@@ -51,6 +64,8 @@ func run(ctx context.Context, s settings) error {
 		return nil
 	case <-envoy.Done():
 		return fmt.Errorf("envoy ended by itself (%v); its last messages are above", ended(envoy))
+	case <-exporter.Done():
+		return fmt.Errorf("gpuexporter ended by itself (%v); its last messages are above", ended(exporter))
 	}
 }
 
@@ -66,6 +81,26 @@ func startSimulator(port int) (*llmsim.Server, error) {
 		return nil, fmt.Errorf("start the simulator: %w", err)
 	}
 	return simulator, nil
+}
+
+// startExporter starts gpuexporter and waits until it serves. The process is returned also with an error, to be stopped.
+func startExporter(ctx context.Context, s settings, binary string) (*envoyproc.Process, error) {
+	args := []string{"--listen", local(s.exporterPort), "--log-level", "warn"}
+	if s.exporterArgs == "" {
+		args = append(args, "--simulate", "ramp", "--node", "demo")
+	}
+	command := exec.Command(binary, append(args, strings.Fields(s.exporterArgs)...)...)
+	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	exporter, err := envoyproc.Start(command)
+	if err != nil {
+		return nil, err
+	}
+	ready, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := exporter.AwaitOK(ready, "http://"+local(s.exporterPort)+"/healthz"); err != nil {
+		return exporter, fmt.Errorf("await gpuexporter: %w", err)
+	}
+	return exporter, nil
 }
 
 // startEnvoy starts Envoy and waits until it serves. The process is returned also with an error, to be stopped.
@@ -118,6 +153,7 @@ func (s *settings) bootstrap(wasm string) ([]byte, error) {
 	b.SetPort(envoyproc.Gateway, s.gatewayPort)
 	b.SetAdminPort(s.adminPort)
 	b.SetUpstream(s.server())
+	b.SetExporter(local(s.exporterPort))
 	b.SetWasm(wasm)
 	return b.JSON()
 }
@@ -130,7 +166,7 @@ func (s *settings) server() string {
 	return local(s.simPort)
 }
 
-// ended says how Envoy ended.
+// ended says how a process ended.
 func ended(p *envoyproc.Process) string {
 	if err := p.Err(); err != nil {
 		return err.Error()

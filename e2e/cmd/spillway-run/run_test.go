@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,17 +108,18 @@ func listening(port int) bool {
 // What it prints works, the fifth answer is a 429, and Ctrl-C leaves nothing behind.
 func TestRunServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
-	ports, temporary := freePorts(t, 3), t.TempDir()
-	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", fmt.Sprint("GATEWAY_PORT=", ports[0]),
-		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]))
+	ports, temporary := freePorts(t, 4), t.TempDir()
+	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS=", fmt.Sprint("GATEWAY_PORT=", ports[0]),
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]))
 	output := s.await(t, "Ctrl-C stops everything")
 
 	if !regexp.MustCompile(`(?m)^ready in \d+\.\d s$`).MatchString(output) {
 		t.Errorf("it does not say how long Envoy took:\n%s", output)
 	}
-	if got := strings.Count(output, "curl "); got != 3 {
-		t.Errorf("it prints %d curls, want 3", got)
+	if got := strings.Count(output, "curl "); got != 5 {
+		t.Errorf("it prints %d curls, want 5", got)
 	}
+	awaitPressure(t, output)
 	if got := try(t, output); got != "200 200 200 200 429" {
 		t.Errorf("five requests got %s, want 200 200 200 200 429", got)
 	}
@@ -138,6 +140,39 @@ func TestRunServesUntilInterrupted(t *testing.T) {
 	if left, _ := os.ReadDir(temporary); len(left) > 0 {
 		t.Errorf("it left %v behind", left)
 	}
+}
+
+// awaitPressure follows the instructions for the pressure until it moves, at the exporter and in the filter. Where Envoy's
+// start took a minute, the servers are full by now, and stay so for half of one.
+func awaitPressure(t *testing.T, instructions string) {
+	t.Helper()
+	for _, pattern := range []string{`http://\S+/v1/pressure`, `http://\S+spillway_pressure`} {
+		url := regexp.MustCompile(pattern).FindString(instructions)
+		first := look(t, url)
+		harness.Await(t, time.Minute, url+" tells of a pressure that moves", func() bool {
+			now := look(t, url)
+			return blocks(first) != "" && blocks(now) != blocks(first)
+		})
+	}
+}
+
+// blocks is the first share of blocks in use that a text tells.
+func blocks(text string) string {
+	return regexp.MustCompile(`(activeDecodeBlocks|active_decode_blocks)\W+\d[\d.]*`).FindString(text)
+}
+
+func look(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // try sends the request that the instructions print last, five times, and returns the statuses.
@@ -168,16 +203,38 @@ func try(t *testing.T, instructions string) string {
 	return strings.Join(statuses, " ")
 }
 
-// Killed, it takes Envoy with it.
-func TestRunKilledLeavesNoEnvoy(t *testing.T) {
+// Killed, it takes Envoy and the exporter with it.
+func TestRunKilledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 2)
-	s := start(t, "UPSTREAM=127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", ports[0]), fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]))
+	ports := freePorts(t, 3)
+	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--nvml off --engine http://127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", ports[0]),
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]))
 	s.await(t, "Ctrl-C stops everything")
 	if err := s.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	harness.Await(t, 10*time.Second, "Envoy listens no more", func() bool { return !listening(ports[0]) && !listening(ports[1]) })
+	harness.Await(t, 10*time.Second, "nobody listens any more", func() bool {
+		return !slices.ContainsFunc(ports, listening)
+	})
+}
+
+// An exporter that can't run ends it before Envoy is started, with the exporter's own words.
+func TestRunEndsWhenTheExporterDoes(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 3)
+	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--simulate nonsense", fmt.Sprint("GATEWAY_PORT=", ports[0]),
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]))
+	for line := range s.lines {
+		t.Errorf("it said %q", line)
+	}
+	if err := s.Wait(); err == nil {
+		t.Error("it ended with exit status 0")
+	}
+	for _, want := range []string{`profile "nonsense"`, "spillway-run: await gpuexporter: it ended before it was ready (exit status 1)"} {
+		if !strings.Contains(s.stderr.String(), want) {
+			t.Errorf("it said %q, want %q in it", s.stderr, want)
+		}
+	}
 }
 
 func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
@@ -188,7 +245,9 @@ func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	port := listener.Addr().(*net.TCPAddr).Port
-	s := start(t, "UPSTREAM=127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", port), fmt.Sprint("ENVOY_ADMIN_PORT=", freePorts(t, 1)[0]))
+	free := freePorts(t, 2)
+	s := start(t, "UPSTREAM=127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", port), fmt.Sprint("ENVOY_ADMIN_PORT=", free[0]),
+		fmt.Sprint("GPUEXPORTER_PORT=", free[1]))
 	for line := range s.lines {
 		t.Errorf("it said %q before it looked at the ports", line)
 	}
@@ -210,18 +269,21 @@ func TestSettings(t *testing.T) {
 		want settings
 		err  string // a part of the error
 	}{
-		{name: "defaults", want: settings{gatewayPort: 10000, adminPort: 9901, simPort: 8000}},
+		{name: "defaults", want: settings{gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9400}},
 		{
-			name: "environment", env: map[string]string{"GATEWAY_PORT": "1", "ENVOY_ADMIN_PORT": "2", "SIM_PORT": "3", "CONCURRENCY": "4"},
-			want: settings{gatewayPort: 1, adminPort: 2, simPort: 3, concurrency: 4},
+			name: "environment",
+			env: map[string]string{
+				"GATEWAY_PORT": "1", "ENVOY_ADMIN_PORT": "2", "SIM_PORT": "3", "CONCURRENCY": "4", "GPUEXPORTER_PORT": "5", "GPUEXPORTER_ARGS": "--nvml on",
+			},
+			want: settings{gatewayPort: 1, adminPort: 2, simPort: 3, concurrency: 4, exporterPort: 5, exporterArgs: "--nvml on"},
 		},
 		{
 			name: "a flag wins", args: []string{"-gateway-port", "5"}, env: map[string]string{"GATEWAY_PORT": "1"},
-			want: settings{gatewayPort: 5, adminPort: 9901, simPort: 8000},
+			want: settings{gatewayPort: 5, adminPort: 9901, simPort: 8000, exporterPort: 9400},
 		},
 		{
 			name: "a server on the simulator's port", env: map[string]string{"UPSTREAM": "http://localhost:8000/", "GATEWAY_PORT": "8000"},
-			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, upstream: "localhost:8000"},
+			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, exporterPort: 9400, upstream: "localhost:8000"},
 		},
 		{name: "not a number", env: map[string]string{"SIM_PORT": "http"}, err: `SIM_PORT="http" is not a number`},
 		{name: "no such port", env: map[string]string{"SIM_PORT": "65536"}, err: "SIM_PORT is 65536; a port is from 1 to 65535"},

@@ -16,12 +16,13 @@ import (
 
 // settings are what a user can choose.
 type settings struct {
-	gatewayPort, adminPort, simPort int
-	upstream                        string // host:port of a real server; "" is the simulator
-	concurrency                     int    // Envoy's worker threads; 0 is one per CPU
+	gatewayPort, adminPort, simPort, exporterPort int
+	upstream                                      string // host:port of a real server; "" is the simulator
+	exporterArgs                                  string // of gpuexporter, separated by spaces; "" lets it simulate
+	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
 }
 
-const help = `spillway-run starts an LLM simulator and Envoy with Spillway in front of it, until Ctrl-C.
+const help = `spillway-run starts an LLM simulator, Envoy with Spillway in front of it, and gpuexporter, until Ctrl-C.
 
 Each setting is a flag, or an environment variable (for "make run NAME=value"); the flag wins.
 
@@ -42,6 +43,7 @@ func (s *settings) choices() []choice {
 		{value: &s.gatewayPort, flag: "gateway-port", env: "GATEWAY_PORT", initial: 10000, isPort: true, usage: "`port` that clients use"},
 		{value: &s.adminPort, flag: "envoy-admin-port", env: "ENVOY_ADMIN_PORT", initial: 9901, isPort: true, usage: "`port` of Envoy's admin interface"},
 		{value: &s.simPort, flag: "sim-port", env: "SIM_PORT", initial: 8000, isPort: true, usage: "`port` of the LLM simulator", onlyForSim: true},
+		{value: &s.exporterPort, flag: "gpuexporter-port", env: "GPUEXPORTER_PORT", initial: 9400, isPort: true, usage: "`port` of gpuexporter"},
 		{value: &s.concurrency, flag: "concurrency", env: "CONCURRENCY", usage: "`number` of Envoy's worker threads; 0 is one per CPU"},
 	}
 }
@@ -64,6 +66,8 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	}
 	flags.StringVar(&s.upstream, "upstream", getenv("UPSTREAM"),
 		"`host:port` of a real server, plain HTTP, instead of the simulator (UPSTREAM)")
+	flags.StringVar(&s.exporterArgs, "gpuexporter-args", getenv("GPUEXPORTER_ARGS"),
+		"`arguments` of gpuexporter, separated by spaces, instead of the simulated profile \"ramp\" (GPUEXPORTER_ARGS)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Print(help)

@@ -63,13 +63,19 @@ func LocateEnvoy() (string, error) {
 
 // LocateWasm returns the compiled filter: SPILLWAY_WASM, or else build/spillway.wasm. The error says what to run.
 func LocateWasm() (string, error) {
-	return locateBuild("SPILLWAY_WASM", "spillway.wasm", "make wasm")
+	return locateBuild("SPILLWAY_WASM", "spillway.wasm", "compiled filter", "make wasm")
 }
 
 // LocateTrapWasm returns the filter built with a deliberate trap: SPILLWAY_TRAP_WASM, or else build/spillway-trap.wasm.
 // The error says what to run.
 func LocateTrapWasm() (string, error) {
-	return locateBuild("SPILLWAY_TRAP_WASM", "spillway-trap.wasm", "make wasm-trap")
+	return locateBuild("SPILLWAY_TRAP_WASM", "spillway-trap.wasm", "compiled filter", "make wasm-trap")
+}
+
+// LocateExporter returns the exporter of pressure: SPILLWAY_GPUEXPORTER, or else build/gpuexporter. The error says what to
+// run.
+func LocateExporter() (string, error) {
+	return locateBuild("SPILLWAY_GPUEXPORTER", "gpuexporter", "exporter", "make gpuexporter")
 }
 
 // Locate returns the Envoy binary and the compiled filter; the error names everything that is missing.
@@ -79,7 +85,7 @@ func Locate() (envoy, wasm string, err error) {
 	return envoy, wasm, errors.Join(envoyErr, wasmErr)
 }
 
-func locateBuild(variable, file, command string) (string, error) {
+func locateBuild(variable, file, what, command string) (string, error) {
 	path, origin := os.Getenv(variable), variable
 	if path == "" {
 		root, err := Root()
@@ -93,7 +99,7 @@ func locateBuild(variable, file, command string) (string, error) {
 		return "", fmt.Errorf("%s: %w", origin, err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("no compiled filter at %q (%s): run `%s`", path, origin, command)
+		return "", fmt.Errorf("no %s at %q (%s): run `%s`", what, path, origin, command)
 	}
 	return path, nil
 }

@@ -13,6 +13,7 @@ func TestLocateSaysWhatToRun(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", empty)
 	t.Setenv("SPILLWAY_WASM", filepath.Join(empty, "a.wasm"))
 	t.Setenv("SPILLWAY_TRAP_WASM", filepath.Join(empty, "b.wasm"))
+	t.Setenv("SPILLWAY_GPUEXPORTER", filepath.Join(empty, "c"))
 
 	_, _, err := Locate()
 	for _, want := range []string{"make envoy", "make wasm"} {
@@ -22,6 +23,9 @@ func TestLocateSaysWhatToRun(t *testing.T) {
 	}
 	if _, err := LocateTrapWasm(); err == nil || !strings.Contains(err.Error(), "make wasm-trap") {
 		t.Errorf("LocateTrapWasm: error %v, want one that says %q", err, "make wasm-trap")
+	}
+	if _, err := LocateExporter(); err == nil || !strings.Contains(err.Error(), "make gpuexporter") {
+		t.Errorf("LocateExporter: error %v, want one that says %q", err, "make gpuexporter")
 	}
 	t.Setenv("ENVOY", filepath.Join(empty, "envoy"))
 	if _, err := LocateEnvoy(); err == nil || !strings.Contains(err.Error(), "ENVOY=") {

@@ -15,7 +15,7 @@ import (
 // PollInterval is how often a condition that Envoy does not announce is looked at again.
 const PollInterval = 20 * time.Millisecond
 
-// Process is a running Envoy. It is in a process group of its own, so that a Ctrl-C at the terminal reaches only the
+// Process is a running Envoy, or another program beside it. It is in a process group of its own, so that a Ctrl-C at the terminal reaches only the
 // program that started it, and (on Linux) is killed by the kernel when that program dies, however it dies.
 type Process struct {
 	cmd  *exec.Cmd
@@ -77,8 +77,17 @@ func (p *Process) signal(signal syscall.Signal) {
 // AwaitReady waits until Envoy's admin interface says that it is ready to serve. It fails when Envoy ends before, or when
 // ctx does.
 func (p *Process) AwaitReady(ctx context.Context, adminURL string) error {
+	if err := p.AwaitOK(ctx, adminURL+"/ready"); err != nil {
+		return fmt.Errorf("await Envoy: %w", err)
+	}
+	return nil
+}
+
+// AwaitOK waits until a GET of a URL, which the process serves, is answered with status 200. It fails when the process ends
+// before, or when ctx does.
+func (p *Process) AwaitOK(ctx context.Context, url string) error {
 	for {
-		if status, _, err := get(ctx, adminURL+"/ready"); err == nil && status == http.StatusOK {
+		if status, _, err := get(ctx, url); err == nil && status == http.StatusOK {
 			return nil
 		}
 		if err := p.pause(ctx); err != nil {
@@ -91,9 +100,9 @@ func (p *Process) AwaitReady(ctx context.Context, adminURL string) error {
 func (p *Process) pause(ctx context.Context) error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("await Envoy: it ended before it was ready (%v); its log says why", p.err)
+		return fmt.Errorf("it ended before it was ready (%v); its log says why", p.err)
 	case <-ctx.Done():
-		return fmt.Errorf("await Envoy: %w", ctx.Err())
+		return ctx.Err()
 	case <-time.After(PollInterval):
 		return nil
 	}

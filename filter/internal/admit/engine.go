@@ -145,7 +145,6 @@ func (e *Engine) TickPeriod() uint32 {
 // Tick renews reservations, lets the streams go that waited in vain for their body, and serves the queues. do carries out
 // a stream's step.
 func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
-	e.tickGates(now)
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
 			s.step.reset()
@@ -153,16 +152,16 @@ func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
 			do(s, &s.step)
 		}
 	}
-	if e.delivers {
-		return
-	}
-	for s := range e.holding {
-		if now-s.since >= guard {
-			s.step.reset()
-			e.letGo(s, now)
-			do(s, &s.step)
+	if !e.delivers {
+		for s := range e.holding {
+			if now-s.since >= guard {
+				s.step.reset()
+				e.letGo(s, now)
+				do(s, &s.step)
+			}
 		}
 	}
+	e.tickGates(now) // last: what it decides stands in the streams' steps until After
 }
 
 // letGo ends a hold whose body has not come: the host may not deliver it, or the client is slow. It is decided on its

@@ -255,3 +255,18 @@ func TestRetreatCountsWhatTheUpstreamSays(t *testing.T) {
 		})
 	}
 }
+
+// A request that has waited for so long that its reservation is due for renewal goes on in that very tick.
+func TestTheTickThatRenewsAReservationLetsItGoOn(t *testing.T) {
+	h := newHostOf(t, "stopIteration", `"limits":[{"name":"u","unit":"completionTokens","quantity":100000,"window":"1h"}],
+		"upstreams":[{"name":"llm","budget":{"requests":1,"window":"15s"},"queue":{"max":2}}]`)
+	h.chatOf("alice", "normal")
+	waiting := h.chatOf("bob", "normal")
+	h.now += 15 * second
+	h.tick()
+	expect(t, "it waits", waiting.Waiting(), false)
+	if reason, told := h.woken[&waiting.Stream]; !told || reason != "" {
+		t.Errorf("it was not let go: %v", h.woken)
+	}
+	expect(t, "counted", h.counts["requests QUEUED queue NORMAL other"], 1)
+}

@@ -29,6 +29,7 @@ type Gate struct {
 	unsaid   bool  // there is something that no write has told the other workers
 	said     int64 // when the last write was
 	known    shared
+	told     worker // what the record said of this worker when it was last read
 	buffer   []byte
 }
 
@@ -74,7 +75,7 @@ func (g *Gate) Waiting() int { return g.queue.waiting }
 // Whole is the scale of a budget that is not lowered.
 const Whole = retreat.Whole
 
-// Snapshot is what the workers together look like from here, as of the last look at the record.
+// Snapshot is what the workers together look like.
 type Snapshot struct {
 	Waiting  [Priorities]int
 	InFlight int
@@ -84,8 +85,9 @@ type Snapshot struct {
 	Alarm    bool    // the share drove the retreat to its floor
 }
 
-// Look gives the state that all workers share, as this one last read it.
+// Look gives the state that all workers share.
 func (g *Gate) Look(now int64) Snapshot {
+	_, _ = g.read(now) // what was last known will do where the store fails
 	s := &g.known
 	var v Snapshot
 	v.Waiting, _ = s.waiting(now)
@@ -171,6 +173,7 @@ func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error
 		}
 		self := g.known.self(g.id)
 		if self != nil {
+			g.told = *self
 			g.say(now, self, g.queue.head())
 		}
 		if !apply(&g.known, self) {

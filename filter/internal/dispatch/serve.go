@@ -233,6 +233,9 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 			return false
 		}
 		drop, self.drop = self.drop, drop
+		for p, n := range drop { // or another worker would count on the same room
+			self.waiting[p] -= min(n, self.waiting[p])
+		}
 		head := g.due(s)
 		if head != nil {
 			self.expect(head, head.tag)
@@ -245,7 +248,9 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 			self.expect(g.queue.second(s.due(head, head.tag)))
 			return true
 		}
-		return g.unsaid || drop != [Priorities]uint32{} || head != nil && now-g.said >= beat || now-g.said >= Beat
+		// A turn that has changed has to be told, or each worker would hold back for one that the other no longer has.
+		return g.unsaid || drop != [Priorities]uint32{} || !self.sameTurn(&g.told) ||
+			head != nil && now-g.said >= beat || now-g.said >= Beat
 	})
 	return next, drop, err
 }

@@ -61,6 +61,11 @@ type worker struct {
 	since    int64 // when that one came
 }
 
+// sameTurn says that the heads of two entries' queues have the same turn.
+func (w *worker) sameTurn(other *worker) bool {
+	return w.waits == other.waits && w.head == other.head && w.tag == other.tag && w.since == other.since
+}
+
 func (s *shared) reset() { *s = shared{turns: s.turns[:0], workers: s.workers[:0]} }
 
 // self gives a worker's own entry; nil if there is no place for another one.

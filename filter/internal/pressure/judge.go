@@ -42,10 +42,11 @@ type Verdict struct {
 // Judge says whether a request of the priority may go. now is the time of what else the caller knows.
 func (b *Board) Judge(now int64, r *Rule, p config.Priority) Verdict {
 	limit := r.staleAfter
-	if r.onStale == "hold" {
-		limit = math.MaxInt64
-	}
 	v, asked := b.judge(now, r, p, limit)
+	if !asked && r.onStale == "hold" {
+		limit = math.MaxInt64
+		v, asked = b.judge(now, r, p, limit)
+	}
 	switch {
 	case !asked && r.onStale == "full":
 		return Verdict{Reason: Stale, Measured: Absent}

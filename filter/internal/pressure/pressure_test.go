@@ -69,6 +69,29 @@ func TestInstancesBeyondTheBoundAreLeftOut(t *testing.T) {
 	}
 }
 
+// A fleet of a thousand, as the exporter tells of it, and all that the bound lets be read.
+func BenchmarkParse(b *testing.B) {
+	const instance = `{"name":"node-0123/vllm","gpus":[{"uuid":"GPU-00000000-0000-0000-0000-000000000123","memoryUsedBytes":70866960384,` +
+		`"memoryTotalBytes":85899345920,"utilization":0.87,"throttled":false}],"activeDecodeBlocks":0.7123456,"activePrefillTokens":4321,` +
+		`"running":17,"waiting":3,"ageSeconds":0.412}`
+	document := func(n int) string {
+		return `{"version":1,"time":"2026-01-01T00:00:00.123Z","instances":[` + strings.TrimSuffix(strings.Repeat(instance+",", n), ",") + `]}`
+	}
+	for name, text := range map[string]string{
+		"1 instance": document(1), "1,000 instances": document(1000), "2 MiB": document((MostBytes - 100) / (len(instance) + 1)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if s, err := Parse([]byte(text)); err != nil || s.Wrong > 0 {
+					b.Fatal(err, s.Wrong)
+				}
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version":1,"instances":[{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":2}],"activeDecodeBlocks":0.5,"activePrefillTokens":3,"ageSeconds":1}]}`))
 	f.Add([]byte(`{"instances":[],"instances":[[{}]],"version":1e0}`))
@@ -158,6 +181,21 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 		got[1], got[2] = reasons(b, start+9*second, r), reasons(b, start+9*second+1, r)
 		if got != want {
 			t.Errorf("%s: got %v, want %v", onStale, got, want)
+		}
+	}
+}
+
+// An engine that died when it was empty must not look free for ever: old numbers count only where there are no others.
+func TestHoldPrefersWhatIsRecent(t *testing.T) {
+	b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, "hold")
+	if err := b.Publish(start, Snapshot{Instances: []Instance{
+		{Decode: 0.9, Prefill: 0, Memory: Absent}, {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 5 * second},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[int64]string{5 * second: ",,,", 6 * second: "busy,busy,busy,busy", 11 * second: ",,,"} {
+		if got := reasons(b, start+after, r); got != want {
+			t.Errorf("after %d s: %s, want %s", after/second, got, want)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func Queued(format Format, status int, w Wait) *Reply {
 	case "timeout":
 		r.Message = "Waited " + Duration(w.Waited) + " for " + of + ", as long as a request of priority " + w.Priority + " may."
 	case "dropped":
-		r.Message = "Made room for a request of a higher priority after waiting " + Duration(w.Waited) + " for " + of + "."
+		r.Message = "Made room for a request that goes before it, after waiting " + Duration(w.Waited) + " for " + of + "."
 	case "shed":
 		r.Message = "There is no room at " + of + " for a request of priority " + w.Priority + "."
 	default:

@@ -1,0 +1,231 @@
+package queuetest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness"
+	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/llmsim"
+)
+
+// slots is how many requests the server of the crowded tests works on at once.
+const slots = 8
+
+// crowds are more than a server can do, in an Envoy of its own.
+func crowds(t *testing.T) {
+	// Connections are shared out equally, so that each VM's memory is known.
+	balance := func(b *envoyproc.Bootstrap) {
+		b.Set(map[string]any{"exact_balance": map[string]any{}},
+			"static_resources", "listeners", envoyproc.Named(envoyproc.Gateway), "connection_balance_config")
+	}
+	g := start(t, harness.Options{Concurrency: 4, Edit: balance}, llmsim.Options{Slots: slots})
+	t.Run("gauges", func(t *testing.T) { returnToZero(t, g) })
+	t.Run("overload", func(t *testing.T) { overload(t, g) })
+	t.Run("ten thousand wait and half of them leave", func(t *testing.T) { waitInThousands(t, g) })
+}
+
+// Whichever worker is the last to have nothing more to do, and whichever the last to look, the gauges end at zero.
+func returnToZero(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "zero", "concurrency": {"max": 8}}]}`)
+	const lastLook = 1500 * time.Millisecond // a worker with anything in flight looks once a second
+	for range 2 {
+		g.together(t, 4*slots, ask{sim: "ttft=20ms"}) // they end in groups of eight
+		g.awaitIdle(t)
+	}
+	for range 3 {
+		var calls []*call
+		for i := range slots {
+			calls = append(calls, g.send(t, ask{sim: fmt.Sprintf("ttft=%dms", 50+i*20)})) // one after another
+		}
+		wantServed(t, calls...)
+		g.awaitIdle(t)
+		time.Sleep(lastLook)
+		if n := g.metric("spillway_inflight"); n != 0 {
+			t.Errorf("%v requests are in flight after the last has ended", n)
+		}
+	}
+}
+
+// waitInThousands bounds a VM's memory, too. What a waiting request takes of it is some 13 KiB, and the collector lets it
+// come to four times of that before it has all of it in use again. Later crowds find their place in what the first has left.
+func waitInThousands(t *testing.T, g *gateway) {
+	const crowd, mostForEach, mostGrowth = 10_000, 64 << 10, 16 << 20
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "crowd", "models": ["llama"], "concurrency": {"max": 8}, "queue": {"max": 20000}}]}`)
+	before := largestVM(t, g)
+	first := g.crowded(t, crowd)
+	if most := before + uint64(crowd/g.workers*mostForEach); first > most {
+		t.Errorf("a VM has %.1f MiB, want at most %.1f", mib(first), mib(most))
+	}
+	last := first
+	for range 3 {
+		last = g.crowded(t, crowd/10)
+	}
+	t.Logf("the largest VM had %.1f MiB before, %.1f after the first crowd and %.1f after the last", mib(before), mib(first), mib(last))
+	if last > first+mostGrowth {
+		t.Errorf("a VM grew from %.1f to %.1f MiB with crowds of a tenth", mib(first), mib(last))
+	}
+	g.awaitIdle(t)
+}
+
+func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
+
+// crowded has a crowd wait, half of them leave, and the others served, and gives the memory of the VM that has most.
+func (g *gateway) crowded(t *testing.T, crowd int) uint64 {
+	clients := make([]*http.Client, 16)
+	for i := range clients {
+		clients[i] = oneConnection(t, g)
+	}
+	g.sim.Reset()
+	var busy []*call
+	for range slots {
+		busy = append(busy, g.occupy(t, ask{}))
+	}
+	began := time.Now()
+	calls := make([]*call, crowd)
+	for i := range calls {
+		calls[i] = g.sendWith(t, clients[i%len(clients)], ask{user: fmt.Sprint("user", i%100), priority: []string{"normal", "high"}[i%2]})
+	}
+	await := func(what string, active int) {
+		t.Helper()
+		harness.Await(t, 2*patience, what, func() bool { return g.active() == uint64(active) })
+	}
+	await("all wait", slots+crowd)
+	came := time.Since(began)
+	left, stay := calls[:crowd/2], calls[crowd/2:]
+	for _, c := range left {
+		c.cancel()
+	}
+	await("half of them have left", slots+crowd/2)
+	if n := g.sim.Stats().Received; n != slots {
+		t.Errorf("the server saw %d requests before it had a free slot, want %d", n, slots)
+	}
+	released := time.Now()
+	for _, c := range busy {
+		c.cancel()
+	}
+	wantServed(t, stay...)
+	t.Logf("%d came in %v; %d were served in %v", crowd, came, len(stay), time.Since(released))
+	if n := g.sim.Stats().Received; n != int64(slots+len(stay)) {
+		t.Errorf("the server saw %d requests, want %d and not one that had left", n, slots+len(stay))
+	}
+	await("all have gone", 0)
+	return largestVM(t, g)
+}
+
+// largestVM is the memory of the VM that has most, in bytes. V8 reserves 8 GiB for each, of which what the module has not
+// asked for is inaccessible. No other part of Envoy's memory is so large, and none of a VM's is ever given back.
+func largestVM(t *testing.T, g *gateway) (largest uint64) {
+	t.Helper()
+	const reserved, addressable = 8 << 30, 4 << 30
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", g.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		var from, to uint64
+		var rights string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights); err != nil {
+			t.Fatalf("read Envoy's map of memory: %v: %q", err, line)
+		}
+		if rest := to - from; rights == "---p" && rest >= reserved-addressable && rest < reserved {
+			largest = max(largest, reserved-rest)
+		}
+	}
+	if largest == 0 {
+		t.Fatal("Envoy's map of memory has no VM")
+	}
+	return largest
+}
+
+const overloadConfig = `{"upstreams": [{"name": "overload", "concurrency": {"max": 8, "reserved": {"urgent": 1, "high": 1}},
+	"queue": {"max": 100, "whenFull": "dropLowest", "maxWait": {"low": "1s"}}}]}`
+
+// overload asks for four times of what the server can do. What matters goes as if nobody else were there, what matters
+// least is refused first, and the server has work all the time. How well is for the benchmarks to say: here other tests
+// have the machine, too, and the bounds have a margin.
+func overload(t *testing.T, g *gateway) {
+	const (
+		service  = 200 * time.Millisecond
+		offered  = 4 * slots * int(time.Second/service) // a second
+		duration = 6 * time.Second
+	)
+	g.configure(t, "stopIteration", overloadConfig)
+	// Answers take from 150 to 250 ms: were they all of a length, slots would become free all at a time.
+	sim := func(part int) string { return fmt.Sprint("ttft=100ms itl=2ms tokens=", 25+part%51) }
+	var alone []time.Duration
+	for i := range 5 {
+		alone = append(alone, g.do(t, ask{sim: sim(i * 25 / 2)}).took)
+	}
+	calls := map[string][]*call{}
+	began := time.Now()
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range offered * int(duration/time.Second) {
+		time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(offered))))
+		priority := mix(random.IntN(100))
+		calls[priority] = append(calls[priority], g.send(t, ask{priority: priority, user: fmt.Sprint("user", i%7), sim: sim(random.IntN(51))}))
+	}
+	completed := g.sim.Stats().Completed - int64(len(alone))
+	took := time.Since(began)
+	served, latency := map[string]float64{}, map[string]time.Duration{}
+	for priority, list := range calls {
+		served[priority], latency[priority] = outcome(t, list)
+	}
+	goodput := float64(completed) / (float64(slots) * (took - service).Seconds() / service.Seconds())
+	t.Logf("alone %v; served %.2v; median latency %v; goodput %.2f of what the server can do", median(alone), served, latency, goodput)
+	if served["urgent"] < 1 || served["high"] < 1 || served["normal"] <= served["low"] || served["low"] > 0.2 {
+		t.Errorf("served are %v, want all of urgent and high, and low least", served)
+	}
+	for _, priority := range []string{"urgent", "high"} {
+		if most := median(alone) * 3 / 2; latency[priority] > most {
+			t.Errorf("the latency of %s is %v, want at most %v", priority, latency[priority], most)
+		}
+	}
+	if goodput < 0.85 {
+		t.Errorf("the goodput is %.2f, want 0.85 and more", goodput)
+	}
+	g.awaitIdle(t)
+}
+
+// mix gives the priority of one of a hundred requests.
+func mix(n int) string {
+	switch {
+	case n < 5:
+		return "urgent"
+	case n < 10:
+		return "high"
+	case n < 50:
+		return "normal"
+	default:
+		return "low"
+	}
+}
+
+// outcome is the share of calls that were served, and their median latency. All others must have been refused.
+func outcome(t *testing.T, calls []*call) (served float64, latency time.Duration) {
+	t.Helper()
+	var times []time.Duration
+	for _, c := range calls {
+		switch c.wait(t); {
+		case c.err == nil && c.status == http.StatusOK:
+			times = append(times, c.took)
+		case c.err != nil || !strings.HasPrefix(c.header.Get("x-spillway-reason"), "queue/"):
+			t.Errorf("%v, %v", c.answer, c.err)
+		}
+	}
+	if len(times) == 0 {
+		return 0, 0
+	}
+	return float64(len(times)) / float64(len(calls)), median(times)
+}
+
+func median(times []time.Duration) time.Duration {
+	times = slices.Sorted(slices.Values(times))
+	return times[len(times)/2]
+}

@@ -1,0 +1,141 @@
+package queuetest
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+)
+
+func refuse(t *testing.T, g *gateway) {
+	t.Run("full", func(t *testing.T) { refuseFull(t, g) })
+	t.Run("timeout", func(t *testing.T) { refuseLate(t, g) })
+	t.Run("dropped", func(t *testing.T) { dropLowest(t, g) })
+	t.Run("passthrough", func(t *testing.T) { passFull(t, g) })
+	t.Run("shed", func(t *testing.T) { shed(t, g) })
+}
+
+// At whatever worker they come, as many wait as may, and not one more.
+func refuseFull(t *testing.T, g *gateway) {
+	const room, more = 4, 8
+	g.holds(t, fmt.Sprintf(`{"upstreams": [{"name": "full", "concurrency": {"max": 1}, "queue": {"max": %d}}]}`, room), func(t *testing.T) {
+		refused := g.metric("spillway_requests_total", "decision", "REJECTED", "gate", "queue", "priority", "URGENT")
+		busy := g.occupy(t, ask{})
+		var waiting []*call
+		for range room {
+			waiting = append(waiting, g.enqueue(t, ask{user: "kim"}))
+		}
+		var late []*call
+		for i := range more {
+			late = append(late, g.send(t, ask{priority: "urgent", path: []string{chatPath, messagesPath}[i%2]}))
+		}
+		for _, c := range late {
+			wantRefused(t, c, http.StatusServiceUnavailable, "queue/full", "The queue for upstream full is full.")
+		}
+		for _, r := range g.logs(t, late...) {
+			wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "full", "priority": "URGENT", "status": "503"})
+		}
+		g.awaitMetric(t, refused+more, "spillway_requests_total", "decision", "REJECTED", "gate", "queue", "priority", "URGENT")
+		busy.cancel()
+		wantServed(t, waiting...)
+		g.wantUnseen(t, append(late, waiting...)...)
+		g.awaitIdle(t)
+	})
+}
+
+func refuseLate(t *testing.T, g *gateway) {
+	const wait = 300 * time.Millisecond
+	g.holds(t, fmt.Sprintf(`{"upstreams": [{"name": "late", "concurrency": {"max": 1}, "queue": {"maxWait": {"low": "%v"}}}]}`, wait), func(t *testing.T) {
+		busy := g.occupy(t, ask{})
+		patient := g.enqueue(t, ask{priority: "normal"})
+		var low []*call
+		for _, path := range []string{chatPath, messagesPath, chatPath, messagesPath, chatPath} {
+			low = append(low, g.send(t, ask{path: path, priority: "low"}))
+		}
+		for _, c := range low {
+			wantRefused(t, c, http.StatusTooManyRequests, "queue/timeout", "ms for upstream late, as long as a request of priority LOW may.")
+			if c.took < wait || c.took > wait+3*time.Second {
+				t.Errorf("it took %v, want %v and what a busy machine adds", c.took, wait)
+			}
+		}
+		if patient.over() {
+			t.Errorf("a request of another priority did not wait on: %v", patient.answer)
+		}
+		busy.cancel()
+		wantServed(t, patient)
+		for _, r := range g.logs(t, low...) {
+			wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "timeout", "priority": "LOW", "status": "429"})
+		}
+		g.wantUnseen(t, append(low, patient)...)
+		g.awaitIdle(t)
+	})
+}
+
+// A higher priority takes the place of the newest of the lowest, also if that waits in another worker.
+func dropLowest(t *testing.T, g *gateway) {
+	const room = 6
+	g.configure(t, "stopIteration", fmt.Sprintf(`{"upstreams": [{"name": "drop", "concurrency": {"max": 1},
+		"queue": {"max": %d, "whenFull": "dropLowest", "maxWait": {"low": "1m"}}}]}`, room))
+	busy := g.occupy(t, ask{})
+	var low, high []*call
+	for range room {
+		low = append(low, g.enqueue(t, ask{priority: "low", user: "kim"}))
+	}
+	wantRefused(t, g.send(t, ask{priority: "low", user: "kim"}), http.StatusServiceUnavailable, "queue/full", "is full")
+	for i := range room {
+		high = append(high, g.send(t, ask{priority: "high", user: "lena"}))
+		if g.workers == 1 { // the newest goes first
+			wantRefused(t, low[room-1-i], http.StatusServiceUnavailable, "queue/dropped", "Made room for a request that goes before it, after waiting")
+		}
+	}
+	for _, c := range low {
+		wantRefused(t, c, http.StatusServiceUnavailable, "queue/dropped", "Made room for a request that goes before it, after waiting")
+	}
+	wantRefused(t, g.send(t, ask{priority: "high", user: "lena"}), http.StatusServiceUnavailable, "queue/full", "is full")
+	busy.cancel()
+	wantServed(t, high...)
+	for _, r := range g.logs(t, low...) {
+		wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "dropped", "priority": "LOW"})
+	}
+	g.wantUnseen(t, append(low, high...)...)
+	g.awaitIdle(t)
+}
+
+func passFull(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "pass", "concurrency": {"max": 1}, "queue": {"max": 1, "whenFull": "passthrough"}}]}`)
+	busy := g.occupy(t, ask{})
+	waiting := g.enqueue(t, ask{})
+	for range 3 {
+		c := g.do(t, ask{priority: "low"})
+		wantServed(t, c)
+		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": "queue", "reason": "queue_full"})
+	}
+	if waiting.over() {
+		t.Errorf("a request went on whose slot is taken: %v", waiting.answer)
+	}
+	busy.cancel()
+	wantServed(t, waiting)
+	g.awaitIdle(t)
+}
+
+// Without a queue each priority has its share of the slots, so that low is shed first.
+func shed(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "shed", "concurrency": {"max": 20}, "queue": {"max": 0}}]}`)
+	var busy []*call
+	for _, share := range []struct {
+		priority string
+		slots    int // that it and the lower ones may take
+	}{{"low", 16}, {"normal", 18}, {"high", 19}, {"urgent", 20}} {
+		for len(busy) < share.slots {
+			busy = append(busy, g.occupy(t, ask{priority: share.priority}))
+		}
+		c := g.send(t, ask{priority: share.priority})
+		wantRefused(t, c, http.StatusTooManyRequests, "queue/shed", "no room at upstream shed for a request of priority "+label(share.priority))
+		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "shed"})
+		g.wantUnseen(t, c)
+	}
+	for _, c := range busy {
+		c.cancel()
+	}
+	g.awaitIdle(t)
+}

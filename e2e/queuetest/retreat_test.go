@@ -1,0 +1,93 @@
+package queuetest
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// fastRetreat is quick where the default is patient; 6000 a minute is its base.
+const fastRetreat = `{"upstreams": [{"name": %q, "budget": {"requests": 100, "window": "1s"}, "retreat": {"mode": %q, "window": "2s",
+	"every": "100ms", "minSamples": 5, "minRequests": 20, "recoverWindow": "1s", "recoverStep": 5}}]}`
+
+func retreat(t *testing.T, g *gateway) {
+	t.Run("a 429", func(t *testing.T) { retreatAndRecover(t, g, "hard", "status=429 retry-after=0") })
+	t.Run("a 429 hidden in a stream", func(t *testing.T) { retreatAndRecover(t, g, "hidden", "") })
+	t.Run("shadow", func(t *testing.T) { retreatInShadow(t, g) })
+}
+
+// hideErrors answers 200, and says in the stream what it should have said before.
+func hideErrors(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	_, _ = fmt.Fprint(w, `data: {"error":{"message":"too many","type":"requests","code":"rate_limit_exceeded"}}`+"\n\n")
+}
+
+func retreatAndRecover(t *testing.T, g *gateway, name, sim string) {
+	const base = 6000
+	g.configure(t, "stopIteration", fmt.Sprintf(fastRetreat, name, "enforce"))
+	served(t, g, 10)
+	g.awaitMetric(t, base, "spillway_effective_rpm", "upstream", name)
+	g.awaitMetric(t, 0, "spillway_retreat_state", "upstream", name)
+
+	var refusing atomic.Bool
+	refusing.Store(true)
+	if sim == "" {
+		real := g.front.Handler
+		g.front.replace(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if refusing.Load() {
+				hideErrors(w, r)
+			} else {
+				real.ServeHTTP(w, r)
+			}
+		}))
+	}
+	g.until(t, "the retreat began", func() bool {
+		g.do(t, ask{sim: sim, stream: true})
+		return g.metric("spillway_retreat_state", "upstream", name) == 1
+	})
+	g.until(t, "the rate is at its floor", func() bool {
+		g.do(t, ask{sim: sim, stream: true})
+		return g.metric("spillway_effective_rpm", "upstream", name) == base/5
+	})
+	if share := g.metric("spillway_upstream_429_ratio", "upstream", name); share < 200 || share > 1000 {
+		t.Errorf("the share of 429 is %v thousandths, want most of it", share)
+	}
+	refusing.Store(false)
+	g.until(t, "the recovery began", func() bool {
+		served(t, g, 1)
+		return g.metric("spillway_retreat_state", "upstream", name) == 2
+	})
+	g.until(t, "it has recovered", func() bool {
+		served(t, g, 1)
+		return g.metric("spillway_retreat_state", "upstream", name) == 0
+	})
+	g.awaitMetric(t, base, "spillway_effective_rpm", "upstream", name)
+	g.awaitMetric(t, 0, "spillway_upstream_429_ratio", "upstream", name)
+}
+
+func retreatInShadow(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", fmt.Sprintf(fastRetreat, "measured", "shadow"))
+	g.until(t, "a retreat is measured", func() bool {
+		g.do(t, ask{sim: "status=429 retry-after=0"})
+		return g.metric("spillway_retreat_state", "upstream", "measured") == 1
+	})
+}
+
+// until repeats a step until it holds, at a pace that leaves the machine to others.
+func (g *gateway) until(t *testing.T, what string, step func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !step(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out waiting until %s", what)
+		}
+	}
+}
+
+func served(t *testing.T, g *gateway, n int) {
+	t.Helper()
+	for range n {
+		wantServed(t, g.send(t, ask{}))
+	}
+}
