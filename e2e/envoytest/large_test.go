@@ -25,8 +25,9 @@ const (
 	warmSize  = 2_000_000   // the same before, so that the code is compiled and the pools are filled
 
 	// A client that reads slowly makes Envoy hold as much as this for it. The 32 MiB of standalone.yaml would hide what
-	// the filter holds; what is held of a request must fit, 1 MiB by default.
-	connectionBuffer = 2 * megabyte
+	// the filter holds; what is held of a request must fit, 1 MiB by default, and the piece with which it turns out to be
+	// too large, which is what the kernel had of it: some MiB.
+	connectionBuffer = 8 * megabyte
 	// clusterBuffer is Envoy's default of the same, for the server's side.
 	clusterBuffer = megabyte
 
