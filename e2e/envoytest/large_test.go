@@ -132,14 +132,14 @@ func TestLargeBodiesPassInBoundedMemory(t *testing.T) {
 	}})}
 
 	pass(t, g, server, "warm", warmSize, append(large, deep...))
-	before, vm := g.MemoryRSS(), largestVM(t, g)
+	before, vm := g.MemoryRSS(), g.LargestVM()
 	if meanwhile := pass(t, g, server, "", largeSize, large); meanwhile != len(large) {
 		t.Errorf("%d requests were served while large bodies passed, want %d", meanwhile, len(large))
 	}
 	pass(t, g, server, "", largeSize, deep)
 
 	grown, most := int64(peakRSS(t, g))-int64(before), int64(len(large)*mostPerStream+mostVM)
-	vmAfter := largestVM(t, g)
+	vmAfter := g.LargestVM()
 	t.Logf("Envoy's memory was %d MiB and grew by %.1f MiB at most; a VM's was %.2f MiB, and is %.2f MiB",
 		before/megabyte, float64(grown)/megabyte, float64(vm)/megabyte, float64(vmAfter)/megabyte)
 	if grown > most {
@@ -339,28 +339,6 @@ func peakRSS(t *testing.T, g *gateway) uint64 {
 		t.Fatalf("read Envoy's peak of memory: %v", err)
 	}
 	return kilobytes << 10
-}
-
-// largestVM is the memory of the VM that has most, in bytes. V8 reserves 8 GiB for each, so that no access needs a check, and
-// what of it the module has not asked for is inaccessible. No other part of Envoy's memory is so large, and none of a VM's
-// is ever given back.
-func largestVM(t *testing.T, g *gateway) (largest uint64) {
-	t.Helper()
-	const reserved, addressable = 8 << 30, 4 << 30
-	for line := range strings.Lines(processFile(t, g, "maps")) {
-		var from, to uint64
-		var rights string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights); err != nil {
-			t.Fatalf("read Envoy's map of memory: %v: %q", err, line)
-		}
-		if rest := to - from; rights == "---p" && rest >= reserved-addressable && rest < reserved {
-			largest = max(largest, reserved-rest)
-		}
-	}
-	if largest == 0 {
-		t.Fatal("Envoy's map of memory has no VM")
-	}
-	return largest
 }
 
 func processFile(t *testing.T, g *gateway, name string) string {

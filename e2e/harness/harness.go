@@ -151,7 +151,7 @@ func adapt(b *envoyproc.Bootstrap, o Options) {
 	}
 	filters := o.Filters
 	if o.Hold == HoldBufferFilter {
-		filters = append([]any{bufferFilter()}, filters...)
+		filters = append([]any{BufferFilter()}, filters...)
 	}
 	b.InsertAfterWasm(filters...)
 	if o.NoWasm {
@@ -166,7 +166,8 @@ func adapt(b *envoyproc.Bootstrap, o Options) {
 	}
 }
 
-func bufferFilter() map[string]any {
+// BufferFilter is Envoy's buffer filter, as HoldBufferFilter has it.
+func BufferFilter() map[string]any {
 	return map[string]any{
 		"name": "envoy.filters.http.buffer",
 		"typed_config": map[string]any{

@@ -83,7 +83,7 @@ func (e *Envoy) rejection(from int) string {
 
 func setPluginConfig(fatalf func(string, ...any), listeners []map[string]any, config string) {
 	found := false
-	visit(listeners, func(object map[string]any) {
+	Visit(listeners, func(object map[string]any) {
 		if object["name"] != envoyproc.WasmFilter {
 			return
 		}
@@ -96,21 +96,21 @@ func setPluginConfig(fatalf func(string, ...any), listeners []map[string]any, co
 	}
 }
 
-// visit calls f with every object inside node.
-func visit(node any, f func(map[string]any)) {
+// Visit calls f with every object inside node.
+func Visit(node any, f func(map[string]any)) {
 	switch node := node.(type) {
 	case map[string]any:
 		f(node)
 		for _, value := range node {
-			visit(value, f)
+			Visit(value, f)
 		}
 	case []any:
 		for _, value := range node {
-			visit(value, f)
+			Visit(value, f)
 		}
 	case []map[string]any:
 		for _, value := range node {
-			visit(value, f)
+			Visit(value, f)
 		}
 	}
 }

@@ -27,22 +27,7 @@ func (g *gateway) crowd(t *testing.T, clients int, duration time.Duration, a ask
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	for range clients {
-		all.Go(func() {
-			for {
-				c := g.send(t, a)
-				select {
-				case <-c.done:
-				case <-stop:
-					c.cancel()
-					<-c.done
-					return
-				}
-				if c.err != nil || c.status != http.StatusOK {
-					t.Errorf("%v, %v", c.answer, c.err)
-					return
-				}
-			}
-		})
+		all.Go(func() { g.insist(t, a, stop) })
 	}
 	<-end.C
 	close(stop)

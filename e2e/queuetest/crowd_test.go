@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -58,7 +57,7 @@ func returnToZero(t *testing.T, g *gateway) {
 func waitInThousands(t *testing.T, g *gateway) {
 	const crowd, mostForEach, mostGrowth = 10_000, 64 << 10, 16 << 20
 	g.configure(t, "stopIteration", `{"upstreams": [{"name": "crowd", "models": ["llama"], "concurrency": {"max": 8}, "queue": {"max": 20000}}]}`)
-	before := largestVM(t, g)
+	before := g.LargestVM()
 	first := g.crowded(t, crowd)
 	if most := before + uint64(crowd/g.workers*mostForEach); first > most {
 		t.Errorf("a VM has %.1f MiB, want at most %.1f", mib(first), mib(most))
@@ -119,32 +118,7 @@ func (g *gateway) crowded(t *testing.T, crowd int) uint64 {
 		t.Errorf("the server saw %d requests, want %d and not one that had left", n, slots+len(stay))
 	}
 	await("all have gone", 0)
-	return largestVM(t, g)
-}
-
-// largestVM is the memory of the VM that has most, in bytes. V8 reserves 8 GiB for each, of which what the module has not
-// asked for is inaccessible. No other part of Envoy's memory is so large, and none of a VM's is ever given back.
-func largestVM(t *testing.T, g *gateway) (largest uint64) {
-	t.Helper()
-	const reserved, addressable = 8 << 30, 4 << 30
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", g.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(maps)) {
-		var from, to uint64
-		var rights string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights); err != nil {
-			t.Fatalf("read Envoy's map of memory: %v: %q", err, line)
-		}
-		if rest := to - from; rights == "---p" && rest >= reserved-addressable && rest < reserved {
-			largest = max(largest, reserved-rest)
-		}
-	}
-	if largest == 0 {
-		t.Fatal("Envoy's map of memory has no VM")
-	}
-	return largest
+	return g.LargestVM()
 }
 
 const overloadConfig = `{"upstreams": [{"name": "overload", "concurrency": {"max": 8, "reserved": {"urgent": 1, "high": 1}},

@@ -93,7 +93,7 @@ func (g *gateway) configure(t *testing.T, hold harness.Hold, config string) {
 	}
 	config = fmt.Sprintf(`{"requestHold":%q,%s`, told, strings.TrimSpace(config)[1:])
 	err := g.ReplaceListeners(func(listeners []map[string]any) {
-		visit(listeners, func(object map[string]any) {
+		harness.Visit(listeners, func(object map[string]any) {
 			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
 				plugin["value"] = config
 				object["allow_on_headers_stop_iteration"] = hold == harness.HoldStopIteration
@@ -112,38 +112,15 @@ func (g *gateway) configure(t *testing.T, hold harness.Hold, config string) {
 
 // withBuffer gives the filters with Envoy's buffer filter after ours, or without it.
 func withBuffer(filters []any, wanted bool) []any {
-	const name = "envoy.filters.http.buffer"
-	named := func(name string) func(any) bool {
+	buffer := harness.BufferFilter()
+	named := func(name any) func(any) bool {
 		return func(filter any) bool { return filter.(map[string]any)["name"] == name }
 	}
-	filters = slices.DeleteFunc(slices.Clone(filters), named(name))
+	filters = slices.DeleteFunc(slices.Clone(filters), named(buffer["name"]))
 	if !wanted {
 		return filters
 	}
-	return slices.Insert(filters, slices.IndexFunc(filters, named(envoyproc.WasmFilter))+1, any(map[string]any{
-		"name": name,
-		"typed_config": map[string]any{
-			"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 32 << 20,
-		},
-	}))
-}
-
-func visit(node any, f func(map[string]any)) {
-	switch node := node.(type) {
-	case map[string]any:
-		f(node)
-		for _, value := range node {
-			visit(value, f)
-		}
-	case []any:
-		for _, value := range node {
-			visit(value, f)
-		}
-	case []map[string]any:
-		for _, value := range node {
-			visit(value, f)
-		}
-	}
+	return slices.Insert(filters, slices.IndexFunc(filters, named(envoyproc.WasmFilter))+1, any(buffer))
 }
 
 // ask is a request. What is left out is that of a chat without a stream, and sent by nobody.

@@ -63,7 +63,7 @@ type Verdict struct {
 const (
 	Full       = "full"       // the queue has no room
 	Timeout    = "timeout"    // it has waited as long as its priority may
-	Drop       = "dropped"    // it made room for a higher priority
+	Drop       = "dropped"    // it made room for a higher priority, or for a subject with fewer waiting
 	Shed       = "shed"       // nothing can wait here, and its priority's share is used up
 	PassedFull = "queue_full" // it went past the full queue
 	WouldWait  = "would_wait" // shadow mode
