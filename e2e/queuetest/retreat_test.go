@@ -47,13 +47,12 @@ func retreatAndRecover(t *testing.T, g *gateway, name, sim string) {
 		g.do(t, ask{sim: sim, stream: true})
 		return g.metric("spillway_retreat_state", "upstream", name) == 1
 	})
-	g.until(t, "the rate is at its floor", func() bool {
+	g.until(t, "the rate is at its floor while most answers are 429", func() bool {
 		g.do(t, ask{sim: sim, stream: true})
-		return g.metric("spillway_effective_rpm", "upstream", name) == base/5
+		// Together: the window of the share is short, and may be over where the machine is busy.
+		share := g.metric("spillway_upstream_429_ratio", "upstream", name)
+		return g.metric("spillway_effective_rpm", "upstream", name) == base/5 && share >= 200 && share <= 1000
 	})
-	if share := g.metric("spillway_upstream_429_ratio", "upstream", name); share < 200 || share > 1000 {
-		t.Errorf("the share of 429 is %v thousandths, want most of it", share)
-	}
 	refusing.Store(false)
 	g.until(t, "the recovery began", func() bool {
 		served(t, g, 1)
