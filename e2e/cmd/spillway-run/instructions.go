@@ -21,9 +21,12 @@ func (s *settings) instructions() string {
 		note = "put a model of your server for MODEL"
 		outcome = "200 until 300 tokens are used, then 429"
 	}
-	pressure := "three servers that fill within a minute, stay full for half of one, and recover (simulated)"
-	if s.exporterArgs != "" {
-		pressure = "gpuexporter " + s.exporterArgs
+	pressure := "gpuexporter " + s.exporterArgs
+	switch s.exporterArgs {
+	case simulated:
+		pressure = "three servers that fill within a minute, stay full for half of one, and recover (simulated)"
+	case ownGPUs:
+		pressure = "this machine's GPUs"
 	}
 	return strings.NewReplacer(
 		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort),

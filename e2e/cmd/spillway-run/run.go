@@ -86,9 +86,6 @@ func startSimulator(port int) (*llmsim.Server, error) {
 // startExporter starts gpuexporter and waits until it serves. The process is returned also with an error, to be stopped.
 func startExporter(ctx context.Context, s settings, binary string) (*envoyproc.Process, error) {
 	args := []string{"--listen", local(s.exporterPort), "--log-level", "warn"}
-	if s.exporterArgs == "" {
-		args = append(args, "--simulate", "ramp", "--node", "demo")
-	}
 	command := exec.Command(binary, append(args, strings.Fields(s.exporterArgs)...)...)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	exporter, err := envoyproc.Start(command)
@@ -98,6 +95,9 @@ func startExporter(ctx context.Context, s settings, binary string) (*envoyproc.P
 	ready, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := exporter.AwaitOK(ready, "http://"+local(s.exporterPort)+"/healthz"); err != nil {
+		if s.exporterArgs == ownGPUs {
+			err = fmt.Errorf("%w; GPUEXPORTER_ARGS='--simulate ramp' does without a GPU", err)
+		}
 		return exporter, fmt.Errorf("await gpuexporter: %w", err)
 	}
 	return exporter, nil

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func listening(port int) bool {
 func TestRunServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
 	ports, temporary := freePorts(t, 4), t.TempDir()
-	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS=", fmt.Sprint("GATEWAY_PORT=", ports[0]),
+	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="+simulated, fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]))
 	output := s.await(t, "Ctrl-C stops everything")
 
@@ -260,6 +261,30 @@ func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
 	want := fmt.Sprintf("spillway-run: port %d (gateway) is already in use; stop what listens there or set GATEWAY_PORT=…\n", port)
 	if got := s.stderr.String(); got != want {
 		t.Errorf("it said %q, want %q", got, want)
+	}
+}
+
+// The GPUs of this machine are measured where there are any, unless told otherwise.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	device := filepath.Join(t.TempDir(), "nvidiactl")
+	for _, test := range []struct {
+		name, args, want string
+		gpu              bool
+	}{
+		{name: "no GPU", want: simulated},
+		{name: "a GPU", gpu: true, want: ownGPUs},
+		{name: "told", gpu: true, args: "--nvml off", want: "--nvml off"},
+	} {
+		if test.gpu {
+			if err := os.WriteFile(device, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := settings{exporterArgs: test.args}
+		if s.chooseSource(device); s.exporterArgs != test.want {
+			t.Errorf("%s: gpuexporter %s, want %s", test.name, s.exporterArgs, test.want)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 type settings struct {
 	gatewayPort, adminPort, simPort, exporterPort int
 	upstream                                      string // host:port of a real server; "" is the simulator
-	exporterArgs                                  string // of gpuexporter, separated by spaces; "" lets it simulate
+	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds
 	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
 }
 
@@ -67,7 +67,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	flags.StringVar(&s.upstream, "upstream", getenv("UPSTREAM"),
 		"`host:port` of a real server, plain HTTP, instead of the simulator (UPSTREAM)")
 	flags.StringVar(&s.exporterArgs, "gpuexporter-args", getenv("GPUEXPORTER_ARGS"),
-		"`arguments` of gpuexporter, separated by spaces, instead of the simulated profile \"ramp\" (GPUEXPORTER_ARGS)")
+		"`arguments` of gpuexporter, separated by spaces, instead of this machine's GPUs, or the simulated profile \"ramp\" where there are none (GPUEXPORTER_ARGS)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Print(help)
@@ -103,6 +103,24 @@ func (s *settings) validate() error {
 		taken[*c.value] = c.env
 	}
 	return nil
+}
+
+// What gpuexporter measures where GPUEXPORTER_ARGS doesn't say.
+const (
+	nvidiaDevice = "/dev/nvidiactl" // is there once NVIDIA's driver is loaded
+	ownGPUs      = "--nvml on"
+	simulated    = "--simulate ramp --node demo"
+)
+
+// chooseSource has gpuexporter measure this machine's GPUs where there are any, and simulate where there are none.
+func (s *settings) chooseSource(device string) {
+	if s.exporterArgs != "" {
+		return
+	}
+	s.exporterArgs = simulated
+	if _, err := os.Stat(device); err == nil {
+		s.exporterArgs = ownGPUs
+	}
 }
 
 // ports are the settings whose ports this run listens on.
