@@ -8,8 +8,6 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
-const pressureGate = reply.Pressure
-
 // Fetch is a GET that the host is to make, whose answer comes back through Fetched.
 type Fetch struct {
 	Cluster, Authority, Path string
@@ -39,15 +37,19 @@ func (e *Engine) pressed(s *Stream, now int64) bool {
 	if v.Reason == "" {
 		return false
 	}
-	s.ruling = ruling{shadowed, pressureGate, v.Reason, ""}
+	made := because(rejected, pressureGate, v.Reason)
+	if made.Wait = e.cfg.PressureSource.Interval.Nanoseconds(); v.Measured != pressure.Absent {
+		made.Measured, made.Threshold = v.Measured, v.Threshold
+	}
 	if u.pressureShadow {
+		s.note(made)
 		return false
 	}
-	s.phase, s.ruling.decision = stRefused, rejected
+	s.phase, s.decision = stRefused, made
 	s.step.Action = Answer
 	s.step.Reply = reply.Pressed(e.format(s), e.cfg.StatusCode.Pressure, reply.Full{
 		Upstream: u.name, Priority: s.caller.Priority.String(), Reason: v.Reason, Measured: v.Measured, Threshold: v.Threshold,
-		Advice: e.cfg.PressureSource.Interval.Nanoseconds(),
+		Advice: made.Wait,
 	})
 	e.record(s)
 	return true

@@ -1,7 +1,7 @@
 package admit
 
 import (
-	"cmp"
+	"math"
 	"strconv"
 	"strings"
 
@@ -53,7 +53,7 @@ type course struct {
 	guessed    [2]uint64 // the same as it was when the request was decided, maybe without its model
 
 	requests, tokens limit.Headroom // of the tightest limits
-	ruling           ruling
+	decision         Decision
 	recorded         bool
 	counted          bool // in the requests metric
 	fault            bool
@@ -89,19 +89,6 @@ func (s *Stream) Reset(id uint32) {
 	s.ID, s.Resumed, s.charges, s.course = id, false, s.charges[:0], course{}
 	s.caller.Priority = config.Normal
 }
-
-// ruling is the decision that the record will have.
-type ruling struct{ decision, gate, reason, limit string }
-
-// The decisions, as the record has them.
-const (
-	allowed   = "ALLOWED"
-	queued    = "QUEUED" // it waited, and passed
-	shadowed  = "SHADOW"
-	rejected  = "REJECTED"
-	cancelled = "CANCELLED" // the client left before it was decided
-	faulted   = "FAULT"     // passed undecided, for a fault of ours
-)
 
 // RequestHeaders takes a request's headers; end says that no body follows.
 func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
@@ -333,7 +320,10 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
-	s.phase, s.ruling.decision = stAdmitted, allowed
+	s.phase, s.decision = stAdmitted, because(allowed, "", "")
+	if s.doubt != "" {
+		s.note(because(shadowed, identityGate, s.doubt))
+	}
 	if e.pressed(s, now) {
 		return
 	}
@@ -359,36 +349,12 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.phase = stRefused
 		s.step.Action = Answer
 		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
-		s.ruling = ruling{rejected, reply.Limits, reply.LimitReason(v.Denied), v.Denied.Limit.Name}
+		s.decision = limited(rejected, v.Denied)
 		e.record(s)
 	case v.Shadowed != nil:
-		s.ruling = ruling{shadowed, reply.Limits, reply.LimitReason(v.Shadowed), v.Shadowed.Limit.Name}
-	case s.doubt != "":
-		s.ruling = ruling{shadowed, identityGate, s.doubt, ""}
+		s.note(limited(shadowed, v.Shadowed))
 	}
 }
-
-// record publishes the decision, once it is final.
-func (e *Engine) record(s *Stream) {
-	s.recorded = true
-	s.step.set("spillway.decision", s.ruling.decision)
-	s.step.set("spillway.gate", s.ruling.gate)
-	s.step.set("spillway.reason", s.ruling.reason)
-	s.step.set("spillway.limit", s.ruling.limit)
-	if !s.reading || s.phase == stRefused {
-		e.count(s)
-	}
-}
-
-// count counts the request, once: when it is decided, or when the rest of its body has told the model.
-func (e *Engine) count(s *Stream) {
-	if !s.counted {
-		s.counted = true
-		s.step.count(Requests, 1, s.ruling.decision, cmp.Or(s.ruling.gate, "none"), s.caller.Priority.String(), e.label(s.model))
-	}
-}
-
-const identityGate = "identity"
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
 func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
@@ -403,7 +369,8 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 		refusal.Status, refusal.Code = 401, "missing_identity"
 		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
 	}
-	s.phase, s.ruling = stRefused, ruling{rejected, gate, r.Reason, ""}
+	s.phase, s.decision = stRefused, because(rejected, gate, r.Reason)
+	s.decision.Wait = math.MaxInt64
 	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), refusal)
 	e.record(s)
 	return true

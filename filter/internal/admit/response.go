@@ -86,9 +86,9 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
-		s.phase, s.ruling = stFinished, ruling{decision: cancelled}
+		s.phase, s.decision = stFinished, because(cancelled, "", "")
 		if s.fault {
-			s.ruling.decision = faulted
+			s.decision.Outcome = faulted
 		}
 	}
 	e.finish(s, now, false)

@@ -102,17 +102,14 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case dispatch.Refused:
 		e.turnAway(s, now, v)
 	case dispatch.Passed:
-		if v.Reason != "" && s.ruling.decision == allowed {
-			s.ruling = ruling{allowed, queueGate, v.Reason, ""}
-			if v.Reason != dispatch.PassedFull {
-				s.ruling.decision = shadowed
-			}
+		if v.Reason == dispatch.PassedFull && s.decision.Outcome == allowed {
+			s.decision = because(allowed, queueGate, v.Reason)
+		} else if v.Reason != "" {
+			s.note(because(shadowed, queueGate, v.Reason))
 		}
 		e.record(s)
 	}
 }
-
-const queueGate = reply.Queue
 
 // turnsOf is who shares turns with the request.
 func (e *Engine) turnsOf(s *Stream) uint64 {
@@ -133,7 +130,8 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 
 // turnAway answers a request that the gate refused; what the limits had charged is given back.
 func (e *Engine) turnAway(s *Stream, now int64, v dispatch.Verdict) {
-	s.phase, s.ruling = stRefused, ruling{rejected, queueGate, v.Reason, ""}
+	s.phase, s.decision = stRefused, because(rejected, queueGate, v.Reason)
+	s.decision.Wait = v.Advice
 	e.giveBack(s, now)
 	status := e.cfg.StatusCode.QueueTimeout
 	if v.Reason == dispatch.Full || v.Reason == dispatch.Drop {
@@ -172,8 +170,8 @@ func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
 		e.turnAway(s, now, v)
 	} else {
 		s.step.Resume = true
-		if s.ruling.decision == allowed {
-			s.ruling = ruling{queued, queueGate, "", ""}
+		if s.decision.Outcome == allowed {
+			s.decision = because(queued, queueGate, "")
 		}
 		e.waited(s, v.Waited)
 		e.record(s)
@@ -209,7 +207,7 @@ func (e *Engine) forsake(s *Stream, now int64, decision string) {
 		e.waited(s, s.ticket.Waited(now))
 	}
 	e.giveBack(s, now)
-	s.phase, s.ruling = stFinished, ruling{decision: decision}
+	s.phase, s.decision = stFinished, because(decision, "", "")
 	s.reading = false
 	e.record(s)
 }

@@ -1,0 +1,104 @@
+package admit
+
+import (
+	"cmp"
+	"math"
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+// Decision is what became of a request, and why. Every request has exactly one; it is published in the filter state, and
+// with it in the access log, and counted.
+type Decision struct {
+	Outcome   string
+	Gate      string // the one that decided, or would have in shadow mode; "" if none had anything to say
+	Reason    string // of a closed set for each gate
+	Limit     string // the name of the limit, of a gate that has several
+	Measured  float64
+	Threshold float64 // in the same unit: units of the limit, shares, milliseconds; absent: there is no such number
+	Wait      int64   // nanoseconds until it is worth trying again; 0: not said; MaxInt64: never
+}
+
+// absent is a number that a decision does not have.
+const absent = -1
+
+// The outcomes.
+const (
+	allowed   = "ALLOWED"
+	queued    = "QUEUED" // it waited, and passed
+	shadowed  = "SHADOW"
+	rejected  = "REJECTED"
+	cancelled = "CANCELLED" // the client left before it was decided
+	faulted   = "FAULT"     // passed undecided, for a fault of ours
+)
+
+// The gates that have no answers of their own in package reply.
+const (
+	identityGate = "identity"
+	pressureGate = reply.Pressure
+	queueGate    = reply.Queue
+)
+
+// because makes a decision that has no numbers.
+func because(outcome, gate, reason string) Decision {
+	return Decision{Outcome: outcome, Gate: gate, Reason: reason, Measured: absent, Threshold: absent}
+}
+
+// limited is the decision of a limit.
+func limited(outcome string, d *limit.Denial) Decision {
+	made := because(outcome, reply.Limits, reply.LimitReason(d))
+	made.Limit, made.Wait = d.Limit.Name, d.Wait
+	if !d.Contended {
+		made.Measured, made.Threshold = float64(d.Used), float64(d.Limit.Burst)
+	}
+	return made
+}
+
+// note records what a gate in shadow mode would have done. The first gate's word stands, as it would if it were enforced.
+func (s *Stream) note(d Decision) {
+	if s.decision.Outcome == allowed {
+		d.Outcome = shadowed
+		s.decision = d
+	}
+}
+
+// record publishes the decision, once it is final.
+func (e *Engine) record(s *Stream) {
+	s.recorded = true
+	d := &s.decision
+	s.step.set("spillway.decision", d.Outcome)
+	if d.Gate != "" {
+		s.step.set("spillway.gate", d.Gate)
+		s.step.set("spillway.reason", d.Reason)
+		s.step.set("spillway.limit", d.Limit)
+		s.step.set("spillway.measured", decimal(d.Measured))
+		s.step.set("spillway.threshold", decimal(d.Threshold))
+		if d.Wait != 0 {
+			s.step.set("spillway.retryable", strconv.FormatBool(d.Wait != math.MaxInt64))
+		}
+		if d.Wait > 0 && d.Wait != math.MaxInt64 {
+			s.step.set("spillway.retry.ms", strconv.FormatInt((d.Wait-1)/millisecond+1, 10))
+		}
+	}
+	if !s.reading || s.phase == stRefused {
+		e.count(s)
+	}
+}
+
+// count counts the request, once: when it is decided, or when the rest of its body has told the model.
+func (e *Engine) count(s *Stream) {
+	if !s.counted {
+		s.counted = true
+		s.step.count(Requests, 1, s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority.String(), e.label(s.model))
+	}
+}
+
+// decimal writes a number of a decision as it is read: 0.91, 304, 1250.
+func decimal(n float64) string {
+	if n == absent || math.IsNaN(n) || math.IsInf(n, 0) {
+		return ""
+	}
+	return strconv.FormatFloat(math.Round(n*10_000)/10_000, 'f', -1, 64)
+}
