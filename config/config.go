@@ -253,6 +253,7 @@ type Breaker struct {
 
 // Fallback is what an open breaker answers; the zero value is none. Either Status or RouteHeader is set.
 type Fallback struct {
+	Operations  []string // operation names that it is for; empty: all
 	Status      int
 	Body        string
 	Headers     map[string]string

@@ -138,11 +138,13 @@ func (b *Breaker) fields() []field {
 
 func (f *Fallback) fields() []field {
 	return []field{
+		stringSet("operations", &f.Operations, word(operationNames...), "Operations that have the fallback; empty is all. Others are refused."),
 		derived(integer("status", &f.Status, 0, 200, maxFailure, "Status of the answer.")),
-		str("body", &f.Body, "", anyText, "Body of the answer."),
+		str("body", &f.Body, "", anyText, "Body of the answer; without one it is an error in the request's dialect."),
 		strMap("headers", &f.Headers, headerNames, headerValues, "Headers of the answer."),
 		strMap("routeHeader", &f.RouteHeader, headerNames, headerValues,
-			"Headers set on the request, so that Envoy's routes send it to a fallback cluster."),
+			"Headers set on the request, so that Envoy's routes send it to a fallback cluster. A request that has them when it "+
+				"comes is refused instead: it has been there."),
 	}
 }
 
