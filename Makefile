@@ -29,19 +29,48 @@ PROMTOOL_VERSION := $(shell sed -n 's|^require github.com/prometheus/prometheus 
 PROMTOOL_DIR := $(CACHE)/promtool-$(PROMTOOL_VERSION)
 PROMTOOL ?= $(PROMTOOL_DIR)/promtool
 
+# The rate limit service of Envoy's makers, and Redis, with which a fleet shares limits. REDIS_SERVER= is a redis-server of yours.
+RATELIMIT_VERSION := $(shell sed -n 's|^require github.com/envoyproxy/ratelimit ||p' e2e/ratelimit/go.mod)
+RATELIMIT_DIR := $(CACHE)/ratelimit-$(RATELIMIT_VERSION)
+RATELIMIT ?= $(RATELIMIT_DIR)/ratelimit
+REDIS_DIR := $(CACHE)/redis-$(shell . /etc/os-release 2> /dev/null && echo "$$ID-$$VERSION_ID")
+ifeq ($(strip $(REDIS_SERVER)),)
+override REDIS_SERVER := $(or $(shell command -v redis-server),$(REDIS_DIR)/redis-server)
+endif
+
+# A Kubernetes API and Istio, for the tests of e2e/mesh. A change of what they are built from makes others.
+MESH_VERSION = $(shell sed -n 's|^\(require \)*[[:space:]]*$(1) ||p' e2e/mesh/build/$(2)/go.mod)-$(firstword $(shell cat e2e/mesh/build/$(2)/* | cksum))
+KUBE_DIR := $(CACHE)/kube-$(call MESH_VERSION,k8s.io/kubernetes,kube)
+ISTIO_DIR := $(CACHE)/istio-$(call MESH_VERSION,istio.io/istio,istio)
+GATEWAY_DIR := $(CACHE)/envoy-gateway-$(call MESH_VERSION,github.com/envoyproxy/gateway,gateway)
+PROMETHEUS_OPERATOR_VERSION := v0.85.0
+PROMETHEUS_CRD_DIR := $(CACHE)/prometheus-operator-crd-$(PROMETHEUS_OPERATOR_VERSION)
+
+# vLLM and guidellm, for the run against a real server.
+VLLM_DIR := $(CACHE)/vllm-$(shell sed -n 's/^vllm_version=//p' e2e/vllm/setup.sh)
+VLLM_ARGS ?=
+
 # The largest filter that `make check` lets pass: Envoy's start-up takes about 1.3 s for each of its megabytes.
-WASM_MAX_BYTES := 4500000
+WASM_MAX_BYTES := 4700000
 
 # What `make test` runs, and more arguments for it, such as GO_TEST_ARGS='-run TestLimit -v'.
 PACKAGES ?= ./...
 GO_TEST_ARGS ?=
 
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
-GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath \
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
 	-ldflags="-s -w -X github.com/spillway-proxy/spillway/filter/plugin.Version=$(VERSION)"
+GO_EXPORTER = go build -trimpath -buildvcs=false -ldflags="-s -w -X main.Version=$(VERSION)"
 
 # Tests and `make run` find the binaries, and the Python packages, by these.
 export ENVOY
+export RATELIMIT
+export REDIS_SERVER
+export SPILLWAY_KUBE := $(KUBE_DIR)
+export SPILLWAY_ISTIO := $(ISTIO_DIR)
+export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
+export SPILLWAY_PROMETHEUS_CRD := $(PROMETHEUS_CRD_DIR)
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
 export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
 export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
@@ -65,7 +94,7 @@ wasm: ## Build the filter: build/spillway.wasm
 .PHONY: gpuexporter
 gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexporter
 ##  With a C compiler it measures NVIDIA GPUs; CGO_ENABLED=0 leaves that out
-	@go build -trimpath -ldflags="-s -w -X main.Version=$(VERSION)" -o build/gpuexporter ./gpuexporter
+	@$(GO_EXPORTER) -o build/gpuexporter ./gpuexporter
 
 .PHONY: run
 run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
@@ -77,12 +106,27 @@ run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and a
 	@go build -o build/spillway-run ./e2e/cmd/spillway-run
 	exec build/spillway-run
 
+.PHONY: run-fleet
+run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
+##  More ports: GATEWAY2_PORT=10010 ENVOY2_ADMIN_PORT=9911 REDIS_PORT=6379
+##  RATELIMIT_PORT=8081; the rest as for run
+	@go build -o build/spillway-run ./e2e/cmd/spillway-run
+	exec build/spillway-run -fleet
+
 ##@ Work on it
 
 .PHONY: test
-test: wasm wasm-trap gpuexporter envoy openai-python ## Run all tests: unit tests, and end to end in a real Envoy
+test: wasm wasm-trap gpuexporter envoy openai-python ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
 	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
+	$(if $(filter ./...,$(PACKAGES)),go -C tools/image test -timeout 5m $(GO_TEST_ARGS) ./...)
+
+# Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
+MESH_PACKAGES ?= ./e2e/mesh/...
+.PHONY: test-mesh
+test-mesh: wasm gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a real Kubernetes API and Istio's own istiod (Linux, as root)
+##  The first time builds them: about 25 minutes. GO_TEST_ARGS= as for test
+	@go test -tags mesh -count=1 -timeout 20m $(GO_TEST_ARGS) $(MESH_PACKAGES)
 
 .PHONY: test-race
 test-race: ## Run the tests of the native code with the race detector (needs a C compiler)
@@ -113,6 +157,13 @@ check: check-format check-vet check-rules check-generated check-lint check-promt
 bench: wasm envoy ## Compare with what else could be used; writes docs/benchmarks.md
 	@go run ./e2e/bench
 
+.PHONY: vllm-run
+vllm-run: wasm gpuexporter envoy ## Measure a real vLLM in overload, with the filter off and on
+##  By hand only: fetches 12 GB, once, and takes a quarter of an hour. Writes the
+##  table of docs/pressure.md. VLLM_ARGS='-rounds 4': see e2e/vllm/README.md
+	@e2e/vllm/setup.sh "$(VLLM_DIR)"
+	go run ./e2e/vllm -cache "$(VLLM_DIR)" $(VLLM_ARGS)
+
 .PHONY: fmt
 fmt: ## Format the Go code
 	@gofmt -w .
@@ -129,7 +180,39 @@ docs: ## Generate the README's table of dialects
 clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)
 	@rm -rf build
 
+##@ Publish it
+
+.PHONY: image
+image: wasm spillway-image ## Pack the filter as an OCI image: build/image, and build/spillway-VERSION.tar
+##  REGISTRY=ghcr.io/you/spillway pushes it there, with the version as its tag;
+##  IMAGE_ARGS='--latest --insecure' also tags it latest, and speaks plain HTTP
+	@rm -f build/spillway-*.tar
+	build/spillway-image build --wasm build/spillway.wasm --version "$(VERSION)" --revision "$(REVISION)" \
+		--output build/image --archive "build/spillway-$(VERSION).tar"
+	$(if $(REGISTRY),build/spillway-image push --layout build/image $(IMAGE_ARGS) "$(REGISTRY)")
+
+# The same commit gives the same bytes, wherever it is built, with the same versions of Go and of the C compiler.
+RELEASE := build/release
+GPUEXPORTER_RELEASE = gpuexporter-$(shell go env GOOS)-$(shell go env GOARCH)
+.PHONY: release
+release: spillway-image ## Build filter, exporter, image and lists of their parts (SBOM), reproducibly: build/release
+	@rm -rf "$(RELEASE)" && mkdir -p "$(RELEASE)"
+	$(GO_WASM) -o "$(RELEASE)/spillway.wasm" ./filter
+	$(GO_EXPORTER) -o "$(RELEASE)/$(GPUEXPORTER_RELEASE)" ./gpuexporter
+	layout=$$(mktemp -d)
+	trap 'rm -rf "$$layout"' EXIT
+	build/spillway-image build --wasm "$(RELEASE)/spillway.wasm" --version "$(VERSION)" --revision "$(REVISION)" \
+		--output "$$layout" --archive "$(RELEASE)/spillway-image.tar"
+	for program in spillway.wasm $(GPUEXPORTER_RELEASE); do
+		build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/$$program.cdx.json" "$(RELEASE)/$$program"
+	done
+	cd "$(RELEASE)" && sha256sum -- * > ../SHA256SUMS && mv ../SHA256SUMS . && cat SHA256SUMS
+
 ##@ Parts of the above
+
+.PHONY: spillway-image
+spillway-image: ## Build what packs, pushes and serves the image: build/spillway-image
+	@go -C tools/image build -trimpath -o "$(CURDIR)/build/spillway-image" .
 
 .PHONY: wasm-trap
 wasm-trap: ## Build the filter with a deliberate trap, for tests: build/spillway-trap.wasm
@@ -164,6 +247,55 @@ $(OPENAI_PYTHON_DIR)/openai/__init__.py:
 	$(call install,$(OPENAI_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" --requirement e2e/clienttest/requirements.txt)
 
+.PHONY: ratelimit
+ratelimit: $(if $(filter $(RATELIMIT_DIR)/%,$(RATELIMIT)),$(RATELIMIT)) ## Build Envoy's rate limit service, unless RATELIMIT= names one
+
+$(RATELIMIT_DIR)/ratelimit:
+	@echo "building ratelimit $(RATELIMIT_VERSION), once: a minute or two, into $(RATELIMIT_DIR)"
+	$(call install,$(RATELIMIT_DIR),go -C e2e/ratelimit build -trimpath -ldflags="-s -w" -o "$$new/ratelimit" \
+		github.com/envoyproxy/ratelimit/src/service_cmd)
+
+.PHONY: redis
+redis: $(if $(filter $(REDIS_DIR)/%,$(REDIS_SERVER)),$(REDIS_SERVER)) ## Fetch Redis, unless REDIS_SERVER= names one or one is on PATH
+	@command -v "$(REDIS_SERVER)" > /dev/null || { echo "REDIS_SERVER=$(REDIS_SERVER) can't be run: correct it, or unset it to have Redis fetched" >&2; exit 1; }
+
+$(REDIS_DIR)/redis-server:
+	@echo "fetching Redis, once: 15 MB, into $(REDIS_DIR)"
+	$(call install,$(REDIS_DIR),e2e/redis/fetch.sh "$$new")
+
+.PHONY: kube
+kube: $(KUBE_DIR)/kubectl ## Build etcd, kube-apiserver and kubectl, for test-mesh
+
+$(KUBE_DIR)/kubectl:
+	@echo "building a Kubernetes API, once: about 10 minutes, into $(KUBE_DIR)"
+	$(call install,$(KUBE_DIR),e2e/mesh/build/kube/build.sh "$$new")
+
+.PHONY: istio
+istio: $(ISTIO_DIR)/istioctl ## Build istiod, Istio's agent and istioctl, for test-mesh
+
+$(ISTIO_DIR)/istioctl:
+	@echo "building Istio, once: about 15 minutes, into $(ISTIO_DIR)"
+	$(call install,$(ISTIO_DIR),e2e/mesh/build/istio/build.sh "$$new")
+
+.PHONY: envoy-gateway
+envoy-gateway: $(GATEWAY_DIR)/envoy-gateway ## Build Envoy Gateway, for test-mesh
+
+$(GATEWAY_DIR)/envoy-gateway:
+	@echo "building Envoy Gateway, once: about 5 minutes, into $(GATEWAY_DIR)"
+	$(call install,$(GATEWAY_DIR),e2e/mesh/build/gateway/build.sh "$$new")
+
+.PHONY: prometheus-crd
+prometheus-crd: $(PROMETHEUS_CRD_DIR)/servicemonitors.yaml ## Fetch the custom resources of the Prometheus operator, for test-mesh
+
+$(PROMETHEUS_CRD_DIR)/servicemonitors.yaml:
+	@echo "fetching custom resources of the Prometheus operator $(PROMETHEUS_OPERATOR_VERSION), once: 5 MB"
+	$(call install,$(PROMETHEUS_CRD_DIR),operator=$$(go mod download -json \
+		github.com/prometheus-operator/prometheus-operator@$(PROMETHEUS_OPERATOR_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+		for crd in servicemonitors prometheusrules; do
+			cp "$$operator/example/prometheus-operator-crd/monitoring.coreos.com_$$crd.yaml" "$$new/$$crd.yaml"
+		done
+		chmod -R u+w "$$new")
+
 $(GOLANGCI_LINT_DIR)/golangci-lint:
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once: some minutes, into $(GOLANGCI_LINT_DIR)"
 	$(call install,$(GOLANGCI_LINT_DIR),GOBIN="$$new" go install -trimpath -ldflags="-s -w" \
@@ -177,6 +309,8 @@ check-format: ## gofmt changes nothing
 .PHONY: check-vet
 check-vet: ## go vet, natively and for Wasm
 	@go vet ./...
+	go vet -tags mesh ./e2e/mesh/...
+	go -C tools/image vet ./...
 	GOOS=wasip1 GOARCH=wasm go vet ./filter ./filter/plugin
 
 .PHONY: check-rules
@@ -186,7 +320,9 @@ check-rules: ## Import rules, no clocks or goroutines in the core, length of fil
 
 .PHONY: check-generated
 check-generated: ## go.mod is tidy, and the JSON Schema and the README's table are those of the code
-	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`go mod tidy\`" >&2; exit 1; }
+	@for module in . tools/image; do
+		go -C "$$module" mod tidy -diff || { echo "go.mod or go.sum of $$module is not tidy: run \`go mod tidy\`" >&2; exit 1; }
+	done
 	go run ./config/schema -check || { echo "the JSON Schema is not that of the code: run \`make schema\`" >&2; exit 1; }
 	go run ./filter/dialects -check || { echo "the README's table is not that of the code: run \`make docs\`" >&2; exit 1; }
 

@@ -142,23 +142,6 @@ func selected(from []object, path string, selector map[string]string) (some []ob
 	return some
 }
 
-func TestKustomizationsNameFilesThatExist(t *testing.T) {
-	for _, folder := range []string{"gpuexporter", "monitoring"} {
-		k := read(t, filepath.Join(folder, "kustomization.yaml"))[0]
-		resources, _ := k.at("resources").([]any)
-		for _, resource := range resources {
-			for _, o := range read(t, filepath.Join(folder, fmt.Sprint(resource))) {
-				if ns := o.text("metadata.namespace"); ns != "" {
-					t.Errorf("%s has namespace %s, which the kustomization replaces", o, ns)
-				}
-			}
-		}
-		if len(resources) == 0 {
-			t.Errorf("%s: no resources", folder)
-		}
-	}
-}
-
 func TestSelectorsFindWhatTheyAreFor(t *testing.T) {
 	all := manifests(t)
 	for _, w := range workloads(all) {
@@ -213,22 +196,13 @@ func containerPorts(workload object) map[string]any {
 	return ports
 }
 
-// exporters are the containers that run the exporter, each with what its pod sets.
+// exporters are the containers that run the exporter, all of them confined.
 func exporters(t *testing.T, all []object) (containers []object) {
 	t.Helper()
 	for _, w := range workloads(all) {
 		for _, c := range w.list("spec.template.spec.containers") {
 			if c.text("name") == "gpuexporter" {
-				context, _ := w.at("spec.template.spec.securityContext").(map[string]any)
-				own, _ := c.at("securityContext").(map[string]any)
-				merged := maps.Clone(own)
-				for key, value := range context {
-					merged[key] = value
-				}
-				c["securityContext"] = merged
-				if w.at("spec.template.spec.automountServiceAccountToken") != false {
-					t.Errorf("%s: has a token for the API server, which it doesn't need", w)
-				}
+				checkConfined(t, w, c)
 				containers = append(containers, c)
 			}
 		}
@@ -239,19 +213,31 @@ func exporters(t *testing.T, all []object) (containers []object) {
 	return containers
 }
 
-func TestExportersAreConfined(t *testing.T) {
-	for _, c := range exporters(t, manifests(t)) {
-		for path, want := range map[string]any{
-			"runAsNonRoot": true, "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
-			"capabilities.drop.0": "ALL", "seccompProfile.type": "RuntimeDefault",
-		} {
-			if got := c.at("securityContext." + path); got != want {
-				t.Errorf("%v: %s is %v, want %v", c.at("args"), path, got, want)
-			}
+func TestExportersAreConfined(t *testing.T) { exporters(t, manifests(t)) }
+
+// checkConfined expects what the Pod Security Standard "restricted" wants of a container, and more.
+func checkConfined(t *testing.T, workload, container object) {
+	t.Helper()
+	pod, _ := workload.at("spec.template.spec.securityContext").(map[string]any)
+	own, _ := container.at("securityContext").(map[string]any)
+	context := object(maps.Clone(pod))
+	if context == nil {
+		context = object{}
+	}
+	maps.Copy(context, own)
+	for path, want := range map[string]any{
+		"runAsNonRoot": true, "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
+		"capabilities.drop.0": "ALL", "seccompProfile.type": "RuntimeDefault",
+	} {
+		if got := context.at(path); got != want {
+			t.Errorf("%s: %s: %s is %v, want %v", workload, container.text("name"), path, got, want)
 		}
-		if c.at("resources.limits.memory") == nil {
-			t.Errorf("%v: no limit of memory", c.at("args"))
-		}
+	}
+	if container.at("resources.limits.memory") == nil {
+		t.Errorf("%s: %s: no limit of memory", workload, container.text("name"))
+	}
+	if workload.at("spec.template.spec.automountServiceAccountToken") != false {
+		t.Errorf("%s: has a token for the API server, which it doesn't need", workload)
 	}
 }
 
