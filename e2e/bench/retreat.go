@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/plot"
 )
 
 // The retreat: an upstream that allows less than it is said to, for a while. A minute takes 1.2 seconds, with the default's
@@ -180,23 +182,23 @@ func (b *bench) retreatTable() string {
 // drawRetreat writes the plot beside the report.
 func (b *bench) drawRetreat(out string) error {
 	from, to := float64(b.retreatMinutes)/5, float64(b.retreatMinutes)*4/5
-	allowed := line{name: "allowed", color: "#888888", dashed: true, at: []float64{from, from, to, to}, values: []float64{baseRate, allowedRate, allowedRate, baseRate}}
-	rates := plot{title: "requests a minute to the upstream", top: 1.5 * baseRate, lines: []line{allowed}}
-	shares := plot{title: "% answered 429", top: 40}
+	allowed := plot.Line{Name: "allowed", Color: "#888888", Dashed: true, At: []float64{from, from, to, to}, Values: []float64{baseRate, allowedRate, allowedRate, baseRate}}
+	rates := plot.Plot{Title: "requests a minute to the upstream", Top: 1.5 * baseRate, Lines: []plot.Line{allowed}}
+	shares := plot.Plot{Title: "% answered 429", Top: 40}
 	for i, name := range []string{"retreat off", "retreat on"} {
 		color := []string{"#d1495b", "#00798c"}[i]
-		rates.lines = append(rates.lines, overTime(name, color, b.yields[i].rate, 1))
-		shares.lines = append(shares.lines, overTime(name, color, b.yields[i].limited, 100))
+		rates.Lines = append(rates.Lines, overTime(name, color, b.yields[i].rate, 1))
+		shares.Lines = append(shares.Lines, overTime(name, color, b.yields[i].limited, 100))
 	}
-	svg := draw(float64(b.retreatMinutes), "minutes", rates, shares)
+	svg := plot.Draw(float64(b.retreatMinutes), "minutes", rates, shares)
 	return os.WriteFile(filepath.Join(filepath.Dir(out), "retreat.svg"), []byte(svg), 0o644)
 }
 
 // overTime is a line of values of whole minutes.
-func overTime(name, color string, values []float64, scale float64) line {
-	l := line{name: name, color: color}
+func overTime(name, color string, values []float64, scale float64) plot.Line {
+	l := plot.Line{Name: name, Color: color}
 	for i, v := range values {
-		l.at, l.values = append(l.at, float64(i)+0.5), append(l.values, v*scale)
+		l.At, l.Values = append(l.At, float64(i)+0.5), append(l.Values, v*scale)
 	}
 	return l
 }

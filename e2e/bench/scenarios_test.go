@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/xml"
-	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -47,23 +44,5 @@ func TestTheProviderAllowsWhatItShould(t *testing.T) {
 	}
 	if y.share < 0.45 || y.share > 0.5 || y.limited[1] != 0 || y.limited[5] != 0.5 || y.limited[9] != 0 {
 		t.Errorf("the shares of 429 are %v, in all %v; want half in the middle", y.limited, y.share)
-	}
-}
-
-func TestAPlotIsWellFormed(t *testing.T) {
-	t.Parallel()
-	text := draw(10, "minutes", plot{title: "a", top: 4, lines: []line{overTime("one", "red", []float64{1, 2, 9}, 1)}})
-	decoder := xml.NewDecoder(strings.NewReader(text))
-	for {
-		_, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatalf("%v in %s", err, text)
-		}
-	}
-	if want := `points="32.0,135.0 96.0,90.0 160.0,0.0"`; !strings.Contains(text, want) {
-		t.Errorf("no %s in %s", want, text)
 	}
 }
