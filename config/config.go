@@ -7,7 +7,10 @@
 // further checks by its readers.
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Mode says what a gate or a limit does with its verdict.
 type Mode string
@@ -214,6 +217,8 @@ type Latency struct {
 	TimeConstant time.Duration
 	Per          string // "model" or "global"
 	WarnAt       float64
+
+	TTFTHeader, ITLHeader string // request headers with the request's own bounds, in milliseconds; "": none
 }
 
 // Throttle is the adaptive throttle.
@@ -258,6 +263,11 @@ type Fallback struct {
 	Body        string
 	Headers     map[string]string
 	RouteHeader map[string]string
+}
+
+// For says that the fallback is for an operation.
+func (f *Fallback) For(operation string) bool {
+	return len(f.Operations) == 0 || slices.Contains(f.Operations, operation)
 }
 
 // Pressure is the gate on how full GPUs and engines are.

@@ -90,6 +90,10 @@ func (l *Latency) fields() []field {
 			"Time constant of the moving averages: an older sample weighs e times less. They decay while idle, too."),
 		enum("per", &l.Per, "model", []string{"model", "global"}, "Measure each model by itself, or all together."),
 		float("warnAt", &l.WarnAt, 0.9, someShare, "Share of a threshold at which a warning is given."),
+		str("ttftHeader", &l.TTFTHeader, "x-slo-ttft-ms", maybeHeaderNames,
+			"Request header with the highest TTFT that the request itself can bear, in milliseconds; \"\" is none."),
+		str("itlHeader", &l.ITLHeader, "x-slo-tpot-ms", maybeHeaderNames,
+			"Request header with the highest ITL that the request itself can bear, in milliseconds; \"\" is none."),
 	}
 }
 

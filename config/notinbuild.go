@@ -2,8 +2,7 @@ package config
 
 // What the configuration can say and this build can't do yet. An entry goes when its code comes.
 var (
-	adaptiveInBuild = false // upstreams' latency, throttle and breaker
-	adminInBuild    = false
+	adminInBuild = false
 )
 
 // NotInBuild returns the paths of what is configured but does nothing in this build, for the filter to report when it
@@ -14,12 +13,6 @@ func (c *Config) NotInBuild() []string {
 		if missing {
 			paths = append(paths, path)
 		}
-	}
-	for i, u := range c.Upstreams {
-		at := index("upstreams", i) + "."
-		add(!adaptiveInBuild && u.Latency.Mode != Off, at+"latency")
-		add(!adaptiveInBuild && u.Throttle.Mode != Off, at+"throttle")
-		add(!adaptiveInBuild && u.Breaker.Mode != Off, at+"breaker")
 	}
 	add(c.Admin.Path != "" && !adminInBuild, "admin.path")
 	return paths

@@ -24,6 +24,18 @@ const (
 	replayTime = 90 * time.Second
 )
 
+// shadowConfig is the same in shadow mode, with a limit and gates that would refuse nearly everything.
+const shadowConfig = `{
+	"mode": "shadow",
+	"usage": {"maxRequestBytes": 8388608, "promptTokensPerByte": 0.25, "outputTokens": 256},
+	"limits": [{"name": "one", "per": ["user"], "unit": "requests", "quantity": 1, "window": "1h"}],
+	"upstreams": [{"name": "all", "concurrency": {"max": 1}, "queue": {"max": 0},
+		"latency": {"mode": "enforce", "ttft": "1ms", "itl": "1ms", "per": "global"},
+		"throttle": {"mode": "enforce"},
+		"breaker": {"mode": "enforce", "errorRate": 0.01, "slowCall": "1ms", "minRequests": 1},
+		"pressure": {"mode": "enforce", "onStale": "full"}}]
+}`
+
 // tally counts what was found of what was expected.
 type tally struct {
 	mu                         sync.Mutex
@@ -79,6 +91,34 @@ func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T)
 		t.Errorf("the replay took %v, want at most %v", took, replayTime)
 	}
 	t.Logf("%d replays took %v%s", len(jobs), took.Round(time.Millisecond), table(tallies))
+	t.Run("in shadow mode", func(t *testing.T) { replayInShadow(t, e, jobs) })
+}
+
+// replayInShadow replays all with gates and limits that would refuse nearly all. Nothing of it may show in an answer, and the
+// records say what would have been.
+func replayInShadow(t *testing.T, e *harness.Envoy, jobs []job) {
+	if err := e.Reconfigure(shadowConfig); err != nil {
+		t.Fatal(err)
+	}
+	sum, shadowed := &tally{}, slices.Clone(jobs)
+	for i := range shadowed {
+		shadowed[i].sum = sum
+	}
+	replayAll(t, e, shadowed)
+	outcomes, gates := map[string]int{}, map[string]int{}
+	for _, r := range e.AccessLog(2 * len(jobs))[len(jobs):] {
+		outcomes[r.Text("decision")]++
+		gates[r.Text("gate")]++
+	}
+	t.Logf("%d of %d values as without; decisions %v, by gates %v", sum.found, sum.expected, outcomes, gates)
+	if would := outcomes["SHADOW"]; would < len(jobs)/2 || would+outcomes["ALLOWED"] != len(jobs) {
+		t.Errorf("the decisions are %v of %d, want most of them SHADOW and the others ALLOWED", outcomes, len(jobs))
+	}
+	for _, gate := range []string{"breaker", "pressure", "limits"} {
+		if gates[gate] == 0 {
+			t.Errorf("the gate %s has not said what it would have done: %v", gate, gates)
+		}
+	}
 }
 
 // replayAll sends all requests from several clients at once.

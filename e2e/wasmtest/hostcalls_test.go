@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/wasmhost"
 )
@@ -16,29 +17,48 @@ import (
 var hostCalls = []struct {
 	name   string
 	config string
-	run    func(vm *wasmhost.VM)
+	run    func(p *proxy, vm *wasmhost.VM)
 	want   int
 }{
-	{"no limits, JSON", `{}`, askJSON, 21},
+	{"no limits, JSON", `{}`, askJSON, 22},
 	{"no limits, no body", `{}`, askModels, 5},
-	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, 28},
+	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, 29},
 	// Three of these ask for the usage in the client's place, and take the event out again that brings it.
-	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 50},
-	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 26},
-	{"one upstream, JSON", slotsOf(1000, ""), askJSON, 25},
-	{"a refusal", limitOf("requests", 1), askJSON, 11},
+	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 52},
+	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 27},
+	{"one upstream, JSON", slotsOf(1000, ""), askJSON, 26},
+	{"a refusal", limitOf("requests", 1), askJSON, 15},
+	{"a breaker, JSON", gatesOf("breaker"), askJSON, 25},
+	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, 50},
+	// The throttle writes what it has counted four times a second, not for each request.
+	{"all gates, JSON", gatesOf("breaker", "latency", "throttle"), askJSON, 25},
 }
 
-func askJSON(vm *wasmhost.VM) { request{user: "ann"}.ask(vm) }
+// gatesOf is a configuration with some of an upstream's adaptive gates.
+func gatesOf(gates ...string) string {
+	return `{"upstreams":[{"name":"vllm","` + strings.Join(gates, `":{"mode":"enforce"},"`) + `":{"mode":"enforce"}}]}`
+}
 
-func askModels(vm *wasmhost.VM) {
+// answerTime is how long an answer takes: shorter than anything that the filter does now and then.
+const answerTime = 10 * time.Millisecond
+
+func askJSON(p *proxy, vm *wasmhost.VM) {
+	s := request{user: "ann"}.send(vm)
+	if s.ClientStatus == "" {
+		p.Advance(answerTime)
+		answer(s, completion(76))
+	}
+}
+
+func askModels(_ *proxy, vm *wasmhost.VM) {
 	answer(request{method: "GET", path: "/v1/models", user: "ann", body: "-"}.send(vm), `{"data":[]}`)
 }
 
-func askEvents(vm *wasmhost.VM) {
+func askEvents(p *proxy, vm *wasmhost.VM) {
 	s := request{user: "ann", body: `{"model":"llama-3-8b","stream":true}`}.send(vm)
 	s.ResponseHeaders(okEvents, false)
 	for _, event := range events(10, 10) {
+		p.Advance(answerTime / 10)
 		s.ResponseBody([]byte(event), false)
 	}
 	s.ResponseBody(nil, true)
@@ -49,12 +69,12 @@ func TestARequestCostsThisManyHostCalls(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p, vm := start(t, stopIteration, c.config)
 			for range 3 { // the first ones define metrics, learn, and set the tick
-				c.run(vm)
+				c.run(p, vm)
 			}
 			p.ResetCalls()
-			c.run(vm)
+			c.run(p, vm)
 			once := proxyCalls(p)
-			c.run(vm)
+			c.run(p, vm)
 			if twice := proxyCalls(p); twice.total != 2*once.total {
 				t.Errorf("one request took %d calls, the next one %d", once.total, twice.total-once.total)
 			}

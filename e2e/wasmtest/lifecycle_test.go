@@ -57,8 +57,8 @@ func TestABadConfigurationIsRefusedWithEveryPathInTheLog(t *testing.T) {
 }
 
 func TestWhatThisBuildCannotDoIsSaidAtTheStart(t *testing.T) {
-	p, vm := start(t, stopIteration, `{"upstreams":[{"name":"vllm","models":["*"],"breaker":{"mode":"enforce"}}]}`)
-	check(t, "warned", p.Logged(wasmhost.LevelWarn, "upstreams[0].breaker"), true)
+	p, vm := start(t, stopIteration, `{"admin":{"path":"/spillway","token":"0123456789abcdef"}}`)
+	check(t, "warned", p.Logged(wasmhost.LevelWarn, "admin.path"), true)
 	check(t, "status", request{}.ask(vm).ClientStatus, "200")
 }
 

@@ -2,6 +2,8 @@ package wasmtest
 
 import (
 	"fmt"
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/spillway-proxy/spillway/e2e/wasmhost"
@@ -31,7 +33,9 @@ func TestMetricsHaveTheirNamesAndEachRequestIsCountedOnce(t *testing.T) {
 	failing := request{user: "bob"}.send(vm)
 	failing.ResponseHeaders([][2]string{{":status", "503"}}, true)
 
-	checkMap(t, "counters", p.counters(""), map[string]uint64{
+	counters := p.counters("")
+	maps.DeleteFunc(counters, func(name string, _ uint64) bool { return strings.Contains(name, "_milliseconds;") }) // histograms
+	checkMap(t, "counters", counters, map[string]uint64{
 		"spillway_requests_total;decision=ALLOWED;gate=none;priority=NORMAL;model=llama-3-8b": 3,
 		"spillway_requests_total;decision=ALLOWED;gate=none;priority=HIGH;model=llama-3-8b":   1,
 		"spillway_requests_total;decision=ALLOWED;gate=none;priority=NORMAL;model=other":      2,
@@ -50,6 +54,14 @@ func TestMetricsHaveTheirNamesAndEachRequestIsCountedOnce(t *testing.T) {
 		"spillway_uncharged_total;reason=unknown_path":                                        1,
 	})
 	check(t, "requests counted", p.requests(), 9)
+	for name, want := range map[string]int{
+		"spillway_ttft_milliseconds;streaming=false;priority=NORMAL": 2, // not those that failed, or were refused
+		"spillway_ttft_milliseconds;streaming=false;priority=HIGH":   1,
+		"spillway_ttft_milliseconds;streaming=true;priority=NORMAL":  1,
+		"spillway_itl_milliseconds;streaming=true;priority=NORMAL":   1,
+	} {
+		check(t, name, len(p.Histogram(name)), want)
+	}
 }
 
 func TestAClientThatLeavesIsCountedOnce(t *testing.T) {

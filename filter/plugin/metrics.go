@@ -20,16 +20,23 @@ var definitions = [...]definition{
 	admit.Uncharged: {"spillway_uncharged_total", []string{"reason"}},
 	admit.Evictions: {"spillway_evictions_total", []string{"reason"}},
 	admit.Errors:    {"spillway_errors_total", []string{"reason"}},
+	admit.Warnings:  {"spillway_warnings_total", []string{"gate", "upstream"}},
 
-	admit.QueueDepth:   {"spillway_queue_depth", []string{"priority"}},
-	admit.InFlight:     {"spillway_inflight", nil},
-	admit.RetreatState: {"spillway_retreat_state", []string{"upstream"}},
-	admit.EffectiveRPM: {"spillway_effective_rpm", []string{"upstream"}},
-	admit.LimitedShare: {"spillway_upstream_429_ratio", []string{"upstream"}},
-	admit.Pressure:     {"spillway_pressure", []string{"kind"}},
-	admit.PressureAge:  {"spillway_pressure_age_milliseconds", nil},
+	admit.QueueDepth:       {"spillway_queue_depth", []string{"priority"}},
+	admit.InFlight:         {"spillway_inflight", nil},
+	admit.RetreatState:     {"spillway_retreat_state", []string{"upstream"}},
+	admit.EffectiveRPM:     {"spillway_effective_rpm", []string{"upstream"}},
+	admit.LimitedShare:     {"spillway_upstream_429_ratio", []string{"upstream"}},
+	admit.Pressure:         {"spillway_pressure", []string{"kind"}},
+	admit.PressureAge:      {"spillway_pressure_age_milliseconds", nil},
+	admit.BreakerState:     {"spillway_breaker_state", []string{"upstream", "model"}},
+	admit.GateState:        {"spillway_gate_state", []string{"gate", "upstream", "model"}},
+	admit.LatencyAverage:   {"spillway_latency_average_milliseconds", []string{"kind", "upstream", "model"}},
+	admit.ThrottleSeverity: {"spillway_throttle_severity", []string{"upstream"}},
 
 	admit.QueueWait: {"spillway_queue_wait_milliseconds", []string{"priority"}},
+	admit.TTFT:      {"spillway_ttft_milliseconds", []string{"streaming", "priority"}},
+	admit.ITL:       {"spillway_itl_milliseconds", []string{"streaming", "priority"}},
 }
 
 // metrics defines each metric when it is first counted, once a VM: the host gives a new id for each definition. The label

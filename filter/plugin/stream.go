@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"unsafe"
@@ -157,12 +158,28 @@ func (s *stream) OnHttpStreamDone() {
 		step.Action = admit.Continue
 		s.plugin.carryOut(step)
 	}
+	if s.state.Measured() && tornByUpstream() {
+		s.state.Torn()
+	}
 	if !s.state.Ended() {
 		s.event("stream_done", func(now int64) *admit.Step {
 			return s.plugin.engine.Done(&s.state, now)
 		})
 	}
 	s.plugin.vm.recycle(s)
+}
+
+// tornByUpstream says that the response of a stream that ends now was broken off by the upstream, or by the proxy for it.
+func tornByUpstream() bool {
+	const ( // Envoy's response flags, as the attribute response.flags has them
+		upstreamTimeout     = 1 << 2 // UT
+		localReset          = 1 << 3 // LR
+		upstreamReset       = 1 << 4 // UR
+		upstreamTermination = 1 << 6 // UC
+	)
+	flags, err := proxywasm.GetProperty([]string{"response", "flags"})
+	return err == nil && len(flags) == 8 &&
+		binary.LittleEndian.Uint64(flags)&(upstreamTimeout|localReset|upstreamReset|upstreamTermination) != 0
 }
 
 // carryOut does what a step says.
@@ -179,6 +196,11 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 	}
 	for _, header := range step.Asked {
 		p.setHeader(header, proxywasm.ReplaceHttpRequestHeader, proxywasm.RemoveHttpRequestHeader)
+	}
+	if step.Reroute { // before Envoy 1.33 the change of a header did it, and there is no such function
+		if _, err := proxywasm.CallForeignFunction("clear_route_cache", nil); err != nil && err != types.ErrorStatusNotFound {
+			p.hostError("clear_route_cache", err)
+		}
 	}
 	for _, header := range step.Headers {
 		// The upstream's own header of that name speaks of the upstream's limit, not of the one that holds here.

@@ -15,6 +15,7 @@ type Decision struct {
 	Outcome   string
 	Gate      string // the one that decided, or would have in shadow mode; "" if none had anything to say
 	Reason    string // of a closed set for each gate
+	Text      string // the reason with its numbers, as an operator reads it, where a gate has that: ttft_1240ms_over_1000ms
 	Limit     string // the name of the limit, of a gate that has several
 	Measured  float64
 	Threshold float64 // in the same unit: units of the limit, shares, milliseconds; absent: there is no such number
@@ -29,7 +30,8 @@ const (
 	allowed   = "ALLOWED"
 	queued    = "QUEUED" // it waited, and passed
 	shadowed  = "SHADOW"
-	rejected  = "REJECTED"
+	rejected  = "REJECTED"  // an open breaker's are OPEN and HALF_OPEN
+	fellBack  = "FALLBACK"  // the breaker is open, and it was sent elsewhere
 	cancelled = "CANCELLED" // the client left before it was decided
 	faulted   = "FAULT"     // passed undecided, for a fault of ours
 )
@@ -64,6 +66,12 @@ func (s *Stream) note(d Decision) {
 	}
 }
 
+// send records that the request goes on to the upstream now.
+func (e *Engine) send(s *Stream, now int64) {
+	s.sent = now
+	e.record(s)
+}
+
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
 	s.recorded = true
@@ -71,7 +79,7 @@ func (e *Engine) record(s *Stream) {
 	s.step.set("spillway.decision", d.Outcome)
 	if d.Gate != "" {
 		s.step.set("spillway.gate", d.Gate)
-		s.step.set("spillway.reason", d.Reason)
+		s.step.set("spillway.reason", cmp.Or(d.Text, d.Reason))
 		s.step.set("spillway.limit", d.Limit)
 		s.step.set("spillway.measured", decimal(d.Measured))
 		s.step.set("spillway.threshold", decimal(d.Threshold))

@@ -22,6 +22,7 @@ type Step struct {
 	Reply      *reply.Reply // with Answer
 	Asked      [][2]string  // request headers to set; an empty value takes one out
 	Edit       usage.Edit   // to the request's body, which is complete
+	Reroute    bool         // the route is to be chosen again, by the headers in Asked
 	Measure    bool         // with Edit: content-length becomes that of the changed body
 	Headers    [][2]string  // response headers to set; an empty value takes one out
 	Body       []byte       // with Replace: what goes on instead of the piece of the response's body
@@ -47,18 +48,25 @@ const (
 	Uncharged                // reason
 	Evictions                // reason
 	Errors                   // reason
+	Warnings                 // gate, upstream
 
 	// The gauges.
-	QueueDepth   // priority
-	InFlight     // no label
-	RetreatState // upstream; 0 normal, 1 retreating, 2 recovering
-	EffectiveRPM // upstream; requests a minute of its budget, as the retreat leaves it
-	LimitedShare // upstream; of 429 in its answers, in thousandths
-	Pressure     // kind; shares in thousandths
-	PressureAge  // no label; milliseconds since the last fetch that succeeded
+	QueueDepth       // priority
+	InFlight         // no label
+	RetreatState     // upstream; 0 normal, 1 retreating, 2 recovering
+	EffectiveRPM     // upstream; requests a minute of its budget, as the retreat leaves it
+	LimitedShare     // upstream; of 429 in its answers, in thousandths
+	Pressure         // kind; shares in thousandths
+	PressureAge      // no label; milliseconds since the last fetch that succeeded
+	BreakerState     // upstream, model; 0 closed, 1 half open, 2 open
+	GateState        // gate, upstream, model; 0 passing, 1 warning, 2 refusing
+	LatencyAverage   // kind, upstream, model; milliseconds
+	ThrottleSeverity // upstream; in thousandths
 
 	// The histograms.
 	QueueWait // priority
+	TTFT      // streaming, priority; of what does not stream, the time to the whole answer
+	ITL       // streaming, priority
 )
 
 // Count adds to a counter, or is the value of a gauge or of one sample of a histogram.

@@ -171,7 +171,7 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.holding, s)
 	s.released = now
 	s.step.Resume = true
-	s.editing = false
+	s.editing, s.routed = false, true
 	if s.phase == stHolding && e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody && !e.upstreamNeedsModel(s) {
 		e.decide(s, now)
 	}

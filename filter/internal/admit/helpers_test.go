@@ -40,6 +40,8 @@ type host struct {
 var counters = map[Counter]string{
 	Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors",
 	QueueDepth: "depth", InFlight: "inflight", RetreatState: "retreat", EffectiveRPM: "rpm", LimitedShare: "share", QueueWait: "wait",
+	Warnings: "warnings", BreakerState: "breaker", GateState: "gate", LatencyAverage: "average", ThrottleSeverity: "severity",
+	TTFT: "ttft", ITL: "itl",
 }
 
 func newHost(t fataler, configuration string, store table.Store) *host {

@@ -29,8 +29,8 @@ func (e *Engine) newPressure(u *upstream) {
 
 // pressed refuses a request whose upstream is too full for its priority, and says whether it did.
 func (e *Engine) pressed(s *Stream, now int64) bool {
-	u := e.find(s)
-	if u == nil || u.pressure == nil {
+	u := s.upstream
+	if u.pressure == nil {
 		return false
 	}
 	v := e.board.Judge(now, u.pressure, s.caller.Priority)

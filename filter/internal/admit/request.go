@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -59,7 +60,12 @@ type course struct {
 	fault            bool
 	doubt            string // why the caller would be refused, were it not for shadow mode
 
-	upstream *upstream // whose gate the request stands at, or went through; nil: none
+	upstream *upstream // whose gates the request stands at, or went through; nil: none
+	asks     adaptive.Request
+	measured bool  // the upstream's adaptive gates want to know how it ends
+	routed   bool  // the headers have gone on: the route can't be changed any more
+	sent     int64 // when it was let go to the upstream
+	torn     bool  // the upstream broke the response off
 	ticket   dispatch.Ticket
 	answer   dispatch.Answer
 	failure  int // the HTTP status of an error inside a stream
@@ -167,6 +173,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
 		e.hold(s)
 	}
+	s.routed = s.step.Action == Continue && e.cfg.RequestHold != config.HoldBufferFilter
 	// What the buffer filter keeps can wait for its body before it goes to the gate.
 	if s.step.Action == Continue && !(s.editing && e.cfg.RequestHold == config.HoldBufferFilter) {
 		e.proceed(s, now)
@@ -251,6 +258,12 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 // Fault says that the binding failed on the stream and lets it pass from here on.
 func (s *Stream) Fault() { s.fault = true }
 
+// Measured says that it matters how the response ended: it has begun, and did not come to its end.
+func (s *Stream) Measured() bool { return s.measured && s.responding && s.phase == stAdmitted }
+
+// Torn says that the upstream broke the response off. Done follows.
+func (s *Stream) Torn() { s.torn = true }
+
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.phase == stRefused }
 
@@ -324,7 +337,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 	if s.doubt != "" {
 		s.note(because(shadowed, identityGate, s.doubt))
 	}
-	if e.pressed(s, now) {
+	if e.gated(s, now) {
 		return
 	}
 	var v limit.Verdict
@@ -350,6 +363,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.Action = Answer
 		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
 		s.decision = limited(rejected, v.Denied)
+		e.unsent(s, now)
 		e.record(s)
 	case v.Shadowed != nil:
 		s.note(limited(shadowed, v.Shadowed))

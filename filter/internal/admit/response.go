@@ -111,6 +111,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 	if r.Outputs > s.outputs {
 		if s.outputs == 0 {
 			s.first = now
+			e.observe(s, now)
 		}
 		s.outputs, s.last = r.Outputs, now
 	}
@@ -157,6 +158,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	s.phase = stFinished
 	delete(e.reserving, s)
 	used := e.settle(s, now, complete)
+	e.measure(s, now, complete)
 	s.answer.Used = used.Total
 	s.answer.Judged, s.answer.Limited = s.responding, s.status == 429 || s.failure == 429
 	e.release(s, now, s.answer)
@@ -180,6 +182,7 @@ func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 	}
 	e.report(s, e.limits.Settle(now, s.charges, s.model, used))
 	e.publishUsage(s, used, source)
+	e.publishTimes(s, now)
 	return used
 }
 
@@ -289,11 +292,27 @@ func (e *Engine) publishUsage(s *Stream, u limit.Usage, source string) {
 		}
 	}
 	s.step.set("gen_ai.usage.source", source)
+}
+
+// publishTimes tells how fast the answer came, as the client sees it: waiting for a turn is part of it. What does not stream
+// comes as a whole, and has no inter-token latency.
+func (e *Engine) publishTimes(s *Stream, now int64) {
+	priority := s.caller.Priority.String()
+	if !s.stream {
+		if s.status < 400 && s.responding {
+			s.step.sample(TTFT, (now-s.since)/millisecond, "false", priority)
+		}
+		return
+	}
 	if s.first == 0 {
 		return
 	}
-	s.step.set("gen_ai.ttft.ms", strconv.FormatInt((s.first-s.since)/millisecond, 10))
+	ttft := (s.first - s.since) / millisecond
+	s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
+	s.step.sample(TTFT, ttft, "true", priority)
 	if n := s.outputs; n > 1 {
-		s.step.set("gen_ai.itl.ms", strconv.FormatInt((s.last-s.first)/(n-1)/millisecond, 10))
+		itl := (s.last - s.first) / (n - 1) / millisecond
+		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
+		s.step.sample(ITL, itl, "true", priority)
 	}
 }

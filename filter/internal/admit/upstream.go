@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -24,6 +25,10 @@ type upstream struct {
 
 	pressure       *pressure.Rule // nil: it has no such gate
 	pressureShadow bool
+
+	adaptive *adaptive.Gates // nil: all are off
+	byModel  bool            // they tell models apart
+	slots    gateSlots
 }
 
 // newUpstreams makes the gates. random tells them from those of all other workers.
@@ -41,13 +46,14 @@ func (e *Engine) newUpstreams(random []byte) {
 			e.governs, e.selects = true, true
 		}
 		e.newPressure(u)
+		e.newGates(u, binary.LittleEndian.Uint64(random)+uint64(i))
 		e.upstreams = append(e.upstreams, u)
 	}
 }
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.selects && s.reading && s.asked.Route == "" && !everything(e.upstreams[0].models)
+	return e.selects && s.reading && s.asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
 }
 
 // everything says that the globs match whatever there is.
@@ -75,9 +81,8 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case s.recorded || s.phase != stAdmitted && s.phase != stFinished:
 		return
 	}
-	s.upstream = e.find(s)
 	if s.upstream == nil || s.upstream.gate == nil {
-		e.record(s)
+		e.send(s, now)
 		return
 	}
 	expected := e.estimate(s)
@@ -107,7 +112,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		} else if v.Reason != "" {
 			s.note(because(shadowed, queueGate, v.Reason))
 		}
-		e.record(s)
+		e.send(s, now)
 	}
 }
 
@@ -133,6 +138,7 @@ func (e *Engine) turnAway(s *Stream, now int64, v dispatch.Verdict) {
 	s.phase, s.decision = stRefused, because(rejected, queueGate, v.Reason)
 	s.decision.Wait = v.Advice
 	e.giveBack(s, now)
+	e.unsent(s, now)
 	status := e.cfg.StatusCode.QueueTimeout
 	if v.Reason == dispatch.Full || v.Reason == dispatch.Drop {
 		status = e.cfg.StatusCode.QueueFull
@@ -174,7 +180,7 @@ func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
 			s.decision = because(queued, queueGate, "")
 		}
 		e.waited(s, v.Waited)
-		e.record(s)
+		e.send(s, now)
 	}
 	e.woken = append(e.woken, s)
 }
@@ -207,6 +213,7 @@ func (e *Engine) forsake(s *Stream, now int64, decision string) {
 		e.waited(s, s.ticket.Waited(now))
 	}
 	e.giveBack(s, now)
+	e.unsent(s, now)
 	s.phase, s.decision = stFinished, because(decision, "", "")
 	s.reading = false
 	e.record(s)
@@ -234,6 +241,9 @@ func (e *Engine) gauge(now int64) {
 	var waiting [dispatch.Priorities]int
 	inFlight := 0
 	for _, u := range e.upstreams {
+		if u.adaptive != nil {
+			e.gaugeAdaptive(u, now)
+		}
 		if u.gate == nil {
 			continue
 		}
@@ -263,6 +273,10 @@ func (e *Engine) tickGates(now int64) {
 	e.tickPressure(now)
 	busy := e.board != nil
 	for _, u := range e.upstreams {
+		if u.adaptive != nil {
+			e.tickAdaptive(u, now)
+			busy = true
+		}
 		if u.gate != nil {
 			e.serve(u, now)
 			busy = busy || u.gate.Period() > 0
@@ -281,12 +295,18 @@ func (e *Engine) gatePeriod() (period uint32) {
 	if e.board != nil {
 		period = max(uint32(e.cfg.PressureSource.Interval.Milliseconds()/looks), 10)
 	}
-	for _, u := range e.upstreams {
-		if u.gate == nil {
-			continue
+	want := func(ns int64) {
+		if ms := uint32(ns / millisecond); ms != 0 && (period == 0 || ms < period) {
+			period = ms
 		}
-		if want := uint32(u.gate.Period() / millisecond); want != 0 && (period == 0 || want < period) {
-			period = want
+	}
+	for _, u := range e.upstreams {
+		if u.gate != nil {
+			want(u.gate.Period())
+		}
+		if u.adaptive != nil {
+			want(gaugePeriod) // what they measure changes while nothing comes: averages decay, a breaker's time runs out
+			want(u.adaptive.Period())
 		}
 	}
 	return period

@@ -1,0 +1,49 @@
+// Package adaptive is what an upstream's breaker, latency gate and throttle share: the records that hold their states, and the
+// calls that lead a request through them.
+//
+// # A request
+//
+//	Breaker → (pressure) → Latency → Throttle → (limits, queue) → sent → Observe → Finish
+//	                                                          └→ refused: Cancel
+//
+// Each gate is asked by itself, in that order, and answers with a Verdict. A gate in shadow mode says what it would have done
+// and lets pass, so the next ones are asked as well. A request that the breaker has let pass as a probe, and that then is not
+// sent, is cancelled, which gives the probe back. Observe takes a time that is known before the end (the first token); Finish
+// the end, once. A gate that is off is nil, in the settings; if all are, New gives nil, and no method of nil does anything.
+//
+// What isn't the upstream's doing is not sampled: answers of the proxy itself (Outcome.Local) have no times, though an upstream
+// that can't be reached is a failure; requests that were refused never come to Finish; a client that left, or was told of its
+// own mistake (4xx), is neither success nor failure (Neither). A probe that ends so is given back.
+//
+// # Who owns what
+//
+// Gates are one upstream in one worker. The workers share records in the store, at most 68 of an upstream, however many models
+// there are, because the host's shared data can't be deleted (Keys):
+//
+//   - names: which model has which of 64 places. A model gets one when the first answer to it is recorded. When all are taken, a
+//     new one replaces the one that has been idle the longest, for ten minutes at least; while there is none, it shares the
+//     record "other" with all that found no place. So a client that makes up models can't grow anything.
+//   - 64 places and "other": breaker and latency of one model, 569 bytes. A place's record says whose it is.
+//   - all: the latency of all models together, if it is measured so.
+//   - throttle: that of the upstream, 2.7 KB.
+//
+// States are changed by compare-and-swap: read, changed, written if nobody else has written, else read again, at most
+// attempts times; then ErrContended, and the sample is lost. A reload of the plugin finds the same records.
+//
+// # What it costs
+//
+// At admission: one get, of the model's record, for breaker and latency together; a compare-and-swap only while the breaker is
+// not closed. At the end: one get and one compare-and-swap for both. Where latency is measured globally its record is
+// another one, so it takes as much again. The throttle costs a get and a compare-and-swap in 250 ms: what a worker has counted is
+// merged at most so often, and judged by what it then read. The names are read when a model isn't known, at most every 250 ms. In
+// between nothing is allocated.
+//
+// # The worst moments
+//
+// The stream dies: Finish with Neither, or Cancel. The worker dies: its probes come back after breaker.Lease, and what it has
+// counted for the throttle in the last 250 ms is lost. The worker is loaded anew: all is in the records. Two workers write at
+// once: one reads again. The clock leaps, or is set back: see the packages of the gates. A record is garbage or another
+// version's: it is begun anew, and counted (Damaged). The store fails: the request passes, and the verdict has the error. The
+// record of a breaker that is not closed can't be written for the crowd: the request is refused, because it may be one probe
+// too many.
+package adaptive

@@ -1,0 +1,312 @@
+package adaptive
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/throttle"
+)
+
+// ErrContended says that a record could not be written for the crowd of workers.
+var ErrContended = errors.New("an upstream's adaptive record is written by too many workers at once")
+
+const (
+	second = int64(1e9)
+
+	// attempts is how many lost races for a record are suffered.
+	attempts = 50
+	// mergeEvery is how often, at most, a worker merges what it has counted for the throttle.
+	mergeEvery = second / 4
+	// leastWait is the shortest advice.
+	leastWait = second
+)
+
+// Keys is how many keys of the store an upstream uses, at most: names, places, other, all, throttle.
+const Keys = keys + 2
+
+// Gates are the adaptive gates of one upstream in one worker.
+type Gates struct {
+	settings Settings
+	store    table.Store
+	id       uint64
+
+	keys                  [keys]string
+	namesKey, throttleKey string
+
+	names     names // as last read
+	namesAt   int64
+	namesRead bool
+
+	record   record // as last read, or written
+	at       place  // where that is
+	version  uint32
+	recorded int64    // when it was read
+	reader   *Request // for whom; nil: what is held is void
+
+	probes  [keys]uint16 // in flight, by place
+	probing int
+	renewed int64
+
+	throttle throttle.State // as last merged
+	delta    throttle.Delta
+	thinner  throttle.Thinner
+	merged   int64
+	merges   bool // it was merged at least once
+
+	damaged int
+	buffer  []byte
+}
+
+// New gives the gates of the upstream whose records have the key, nil if none is on. id tells the worker from all others, of
+// this process and of all that it lives through.
+func New(settings Settings, store table.Store, key string, id uint64) *Gates {
+	if !settings.Any() {
+		return nil
+	}
+	g := &Gates{settings: settings, store: store, id: id, namesKey: key + "/names", throttleKey: key + "/throttle"}
+	for i := range places {
+		g.keys[i] = key + "/" + strconv.Itoa(i)
+	}
+	g.keys[other], g.keys[all] = key+"/other", key+"/all"
+	return g
+}
+
+// Request is one that asks to pass. The caller fills in what is exported, before the first call, and keeps it until the
+// request's end; the next request needs a new one.
+type Request struct {
+	Model     string
+	Priority  config.Priority
+	TTFT, ITL int64   // the bounds that it asks for itself, in nanoseconds; 0: none
+	Memory    float64 // share of GPU memory in use, as the caller knows it; 0 or less: not known
+
+	hash   uint64
+	at     place // where its breaker is
+	pass   breaker.Pass
+	judged bool // the breaker was asked
+}
+
+// Result is how a request ended.
+type Result = breaker.Result
+
+// The results.
+const (
+	Neither   = breaker.Neither   // the client left, or made a mistake (4xx): it says nothing about the upstream
+	Succeeded = breaker.Succeeded // the whole answer came
+	Failed    = breaker.Failed    // the upstream failed: 5xx, an error inside a stream, not to be reached
+)
+
+// Outcome is what became of a request that was sent. Times are nanoseconds; 0 is not measured.
+type Outcome struct {
+	Result    Result
+	Local     bool  // the answer is the proxy's own: its times say nothing
+	Stream    bool  // it came in pieces
+	Duration  int64 // from being sent to the last byte
+	TTFT, ITL int64 // of a stream; without what Observe was told
+}
+
+// Damaged is how often a damaged record was read since it was last asked. Such a record is begun anew by the next write.
+func (g *Gates) Damaged() (n int) {
+	if g != nil {
+		n, g.damaged = g.damaged, 0
+	}
+	return n
+}
+
+// Breaker asks the breaker of the request's model. A request that passes has to end with Finish or Cancel: it may be a probe. One
+// that is a probe already stays so when it asks again.
+func (g *Gates) Breaker(now int64, r *Request) Verdict {
+	if g == nil || g.settings.Breaker == nil {
+		return Verdict{}
+	}
+	if r.judged && r.pass.Probe {
+		return Verdict{Phase: breaker.HalfOpen}
+	}
+	r.identify()
+	at, err := g.locate(now, r.hash, false)
+	if r.at, r.pass, r.judged = at, (breaker.Pass{}), err == nil; err != nil || at == nowhere {
+		return Verdict{Err: err}
+	}
+	for range attempts {
+		if r.at, err = g.read(now, at, r, false); err != nil || r.at == nowhere {
+			r.judged = err == nil
+			return Verdict{Err: err}
+		}
+		pass, b, changed := g.record.breaker.Admit(now, g.settings.Breaker, g.id)
+		if changed {
+			written, err := g.write()
+			if err != nil {
+				r.judged = false
+				return Verdict{Err: err}
+			}
+			if !written {
+				continue
+			}
+		}
+		r.pass = pass
+		if pass.Probe {
+			g.probes[r.at]++
+			g.probing++
+		}
+		v := g.broken(&b, g.record.breaker.Last())
+		if b.Refused {
+			v.Err = g.touch(now, r.at, r.hash)
+		}
+		return v
+	}
+	r.judged = false
+	v := g.broken(&breaker.Verdict{Refused: true, Phase: breaker.HalfOpen}, breaker.Trigger{})
+	v.Err = ErrContended
+	return v
+}
+
+// Latency asks the latency gate: of the request's model, or of all.
+func (g *Gates) Latency(now int64, r *Request) Verdict {
+	if g == nil || g.settings.Latency == nil {
+		return Verdict{}
+	}
+	r.identify()
+	at, err := g.timed(now, r, false)
+	if err != nil || at == nowhere {
+		return Verdict{Err: err}
+	}
+	if at, err = g.read(now, at, r, false); err != nil || at == nowhere {
+		return Verdict{Err: err}
+	}
+	c, state := g.settings.Latency, &g.record.latency
+	reading := state.Judge(now, c)
+	if !reading.Over && (r.TTFT > 0 || r.ITL > 0) {
+		if own := state.Misses(now, c, r.TTFT, r.ITL); own.Over {
+			return g.slow(&own, true)
+		}
+	}
+	return g.slow(&reading, false)
+}
+
+// Throttle asks the throttle, and counts the request for it.
+func (g *Gates) Throttle(now int64, r *Request) Verdict {
+	if g == nil || g.settings.Throttle == nil {
+		return Verdict{}
+	}
+	g.delta.Requests++
+	if r.Memory > 0 {
+		g.delta.Memory = r.Memory
+	}
+	var err error
+	if g.due(now) {
+		err = g.merge(now)
+	}
+	reading := g.throttle.Read(now)
+	shed, wait := reading.Shed(r.Priority, &g.thinner)
+	if !shed {
+		return Verdict{Err: err}
+	}
+	v := g.shed(&reading, wait)
+	v.Err = err
+	return v
+}
+
+// Cancel ends a request that was not sent after all. It gives its probe back.
+func (g *Gates) Cancel(now int64, r *Request) error {
+	if g == nil || !r.judged {
+		return nil
+	}
+	return g.conclude(now, r, &Outcome{}, latency.Sample{})
+}
+
+// Observe takes times of a request that is still running, such as that of the first token.
+func (g *Gates) Observe(now int64, r *Request, s latency.Sample) error {
+	if g == nil || g.settings.Latency == nil || s == (latency.Sample{}) {
+		return nil
+	}
+	r.identify()
+	at, err := g.timed(now, r, true)
+	if err != nil {
+		return err
+	}
+	return g.change(now, at, r, func(known *record) bool {
+		known.latency.Record(now, g.settings.Latency, s)
+		return true
+	})
+}
+
+// Finish takes the end of a request that was sent, once.
+func (g *Gates) Finish(now int64, r *Request, o Outcome) error {
+	if g == nil {
+		return nil
+	}
+	r.identify()
+	var sample latency.Sample
+	whole := o.Result == Succeeded && !o.Local
+	if g.settings.Latency != nil && !o.Local {
+		sample = latency.Sample{TTFT: o.TTFT, ITL: o.ITL}
+		if whole && !o.Stream {
+			sample.Unary = o.Duration
+		}
+	}
+	if g.settings.Throttle != nil && whole && o.Duration > 0 {
+		g.delta.Answers.Add(o.Duration)
+	}
+	if g.settings.Global && sample != (latency.Sample{}) {
+		if err := g.Observe(now, r, sample); err != nil {
+			_ = g.conclude(now, r, &o, latency.Sample{})
+			return err
+		}
+		sample = latency.Sample{}
+	}
+	return g.conclude(now, r, &o, sample)
+}
+
+// conclude records a request's end in its model's record.
+func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sample) error {
+	judged, probe := r.judged, r.judged && r.pass.Probe
+	r.judged = false
+	if probe {
+		g.probes[r.at]--
+		g.probing--
+	}
+	counts := judged && (probe || o.Result != Neither)
+	if !counts && sample == (latency.Sample{}) {
+		return nil
+	}
+	at, err := r.at, error(nil)
+	if !probe { // that of a probe is known, and must not be made anew
+		at, err = g.locate(now, r.hash, true)
+	}
+	if err != nil {
+		return err
+	}
+	err = g.change(now, at, r, func(known *record) bool {
+		changed := sample != (latency.Sample{})
+		if changed {
+			known.latency.Record(now, g.settings.Latency, sample)
+		}
+		// A model that has another record by now has another breaker.
+		if counts && (r.at == nowhere || r.at == g.at) {
+			changed = known.breaker.Finish(now, g.settings.Breaker, g.id, r.pass, o.Result, o.Duration) || changed
+		}
+		return changed
+	})
+	if err != nil {
+		return err
+	}
+	return g.touch(now, g.at, r.hash)
+}
+
+// timed gives the place of the latency that counts for a request.
+func (g *Gates) timed(now int64, r *Request, create bool) (place, error) {
+	if g.settings.Global {
+		return all, nil
+	}
+	return g.locate(now, r.hash, create)
+}
+
+// identify takes the hash of the model, once.
+func (r *Request) identify() {
+	if r.hash == 0 {
+		r.hash = hashOf(r.Model)
+	}
+}

@@ -1,0 +1,166 @@
+package adaptive
+
+import (
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+const (
+	millisecond = second / 1000
+	noon        = 12 * 3600 * second
+)
+
+// upstream has all gates, with the default configuration.
+func upstream() *config.Upstream {
+	return &config.Upstream{
+		Breaker: config.Breaker{
+			Mode: config.Enforce, ErrorRate: 0.5, Window: 30 * time.Second, MinRequests: 20, OpenFor: time.Minute, Probes: 1,
+		},
+		Latency: config.Latency{
+			Mode: config.Enforce, TTFT: time.Second, ITL: 100 * time.Millisecond, TimeConstant: 30 * time.Second, Per: "model", WarnAt: 0.9,
+		},
+		Throttle: config.Throttle{
+			Mode: config.Enforce, GPUMemory: 0.75,
+			QPS: config.ThrottleQPS{Window: 5 * time.Minute, Sigmas: 2, Factor: 1.5},
+			P99: config.ThrottleP99{Factor: 1.8, Max: 8 * time.Second, Periods: 3, Period: 10 * time.Second},
+		},
+	}
+}
+
+// counting is a store that allocates nothing, and counts what is asked of it.
+type counting struct {
+	values     map[string]*[]byte
+	versions   map[string]uint32
+	gets, puts int
+	fail       error
+	conflict   func() // called before each write
+}
+
+func newStore() *counting {
+	return &counting{values: map[string]*[]byte{}, versions: map[string]uint32{}}
+}
+
+func (s *counting) Get(key string) ([]byte, uint32, bool, error) {
+	s.gets++
+	if s.fail != nil {
+		return nil, 0, false, s.fail
+	}
+	value, found := s.values[key]
+	if !found {
+		return nil, 0, false, nil
+	}
+	return *value, s.versions[key], true, nil
+}
+
+func (s *counting) Put(key string, value []byte, version uint32) (bool, error) {
+	s.puts++
+	if s.fail != nil {
+		return false, s.fail
+	}
+	if s.conflict != nil {
+		conflict := s.conflict
+		s.conflict = nil
+		conflict()
+		s.conflict = conflict
+	}
+	if _, found := s.values[key]; !found {
+		s.values[key] = new([]byte)
+	} else if s.versions[key] != version {
+		return false, nil
+	}
+	*s.values[key] = append((*s.values[key])[:0], value...)
+	s.versions[key]++
+	return true, nil
+}
+
+// counted resets the counters.
+func (s *counting) counted() (gets, puts int) {
+	gets, puts = s.gets, s.puts
+	s.gets, s.puts = 0, 0
+	return gets, puts
+}
+
+// workers are gates of one upstream in several workers.
+func workers(u *config.Upstream, store table.Store, n int) []*Gates {
+	gates := make([]*Gates, n)
+	for i := range gates {
+		gates[i] = New(NewSettings(u, config.Enforce), store, "x/a1/up", uint64(i+1))
+	}
+	return gates
+}
+
+// only leaves one gate on.
+func only(gate string) *config.Upstream {
+	u := upstream()
+	for name, mode := range map[string]*config.Mode{BreakerGate: &u.Breaker.Mode, LatencyGate: &u.Latency.Mode, ThrottleGate: &u.Throttle.Mode} {
+		if name != gate {
+			*mode = config.Off
+		}
+	}
+	return u
+}
+
+func chat(model string) *Request { return &Request{Model: model, Priority: config.Normal} }
+
+// judge asks all gates, as the caller does: the first that refuses ends it.
+func judge(t *testing.T, g *Gates, now int64, r *Request) (refusal Verdict) {
+	t.Helper()
+	for _, ask := range []func(int64, *Request) Verdict{g.Breaker, g.Latency, g.Throttle} {
+		v := ask(now, r)
+		if v.Err != nil {
+			t.Fatal(v.Err)
+		}
+		if v.Refused {
+			if err := g.Cancel(now, r); err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return Verdict{}
+}
+
+// serve leads a request through all gates to its end, and says what refused it.
+func serve(t *testing.T, g *Gates, now int64, r *Request, o Outcome) Verdict {
+	t.Helper()
+	if v := judge(t, g, now, r); v.Refused {
+		return v
+	}
+	if err := g.Finish(now+o.Duration, r, o); err != nil {
+		t.Fatal(err)
+	}
+	return Verdict{}
+}
+
+func fails(t *testing.T, g *Gates, now int64, model string, n int) {
+	t.Helper()
+	for range n {
+		serve(t, g, now, chat(model), Outcome{Result: Failed})
+	}
+}
+
+var quick = Outcome{Result: Succeeded, Stream: true, Duration: second / 2, TTFT: 100 * millisecond, ITL: 10 * millisecond}
+
+func look(t *testing.T, g *Gates, now int64) map[string]Model {
+	t.Helper()
+	s, err := g.Look(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	models := map[string]Model{}
+	for _, m := range s.Models {
+		models[m.Name] = m
+	}
+	return models
+}
+
+func observe(t *testing.T, g *Gates, now int64, model string, s latency.Sample) {
+	t.Helper()
+	if err := g.Observe(now, chat(model), s); err != nil {
+		t.Fatal(err)
+	}
+}

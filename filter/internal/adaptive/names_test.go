@@ -1,0 +1,237 @@
+package adaptive
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+)
+
+// However many models clients name, an upstream has so many keys, and no more.
+func TestKeysAreBounded(t *testing.T) {
+	u := upstream()
+	u.Latency.Per = "global"
+	for _, u := range []*config.Upstream{upstream(), u} {
+		store := newStore()
+		gates := workers(u, store, 3)
+		now := int64(noon)
+		for i := range 5000 {
+			r := chat("model-" + strconv.Itoa(i%500+i/1000))
+			serve(t, gates[i%3], now, r, quick)
+			now += 7 * second / 10
+		}
+		if len(store.values) > Keys || len(store.values) < places || Keys != 68 || recordSize != 569 { // as the package says
+			t.Errorf("%d keys", len(store.values))
+		}
+		size := 0
+		for key, value := range store.values {
+			size += len(key) + len(*value)
+		}
+		t.Logf("%d keys, %d bytes", len(store.values), size)
+		if size > 64<<10 {
+			t.Errorf("%d bytes", size)
+		}
+	}
+}
+
+func TestModelsWithoutAPlaceShareOne(t *testing.T) {
+	g := workers(upstream(), newStore(), 1)[0]
+	name := func(i int) string { return "model-" + strconv.Itoa(i) }
+	for i := range places {
+		serve(t, g, noon, chat(name(i)), quick)
+	}
+	now := int64(noon + second)
+	fails(t, g, now, name(100), 10)
+	fails(t, g, now, name(101), 10)
+	for _, test := range []struct {
+		model   string
+		refused bool
+	}{{name(100), true}, {name(101), true}, {name(102), true}, {name(0), false}, {name(places - 1), false}} {
+		if v := g.Breaker(now, chat(test.model)); v.Refused != test.refused {
+			t.Errorf("%s: %+v", test.model, v)
+		}
+	}
+	if m := look(t, g, now); len(m) != places+1 || m["other"].Breaker.State != "OPEN" {
+		t.Errorf("%d models, %+v", len(m), m["other"])
+	}
+
+	// After ten minutes the ones that nobody uses make room; those in use stay.
+	for i := range 60 {
+		now += 20 * second
+		serve(t, g, now, chat(name(i%2)), quick)
+	}
+	serve(t, g, now, chat("new"), quick)
+	m := look(t, g, now)
+	if m["new"].Name == "" || m[name(0)].Name == "" || m[name(1)].Name == "" || len(m) != places+1 {
+		t.Errorf("%v", m)
+	}
+}
+
+// A place that is given to another model begins anew, also in a worker that hasn't heard of it.
+func TestPlaceOfAnotherModel(t *testing.T) {
+	store := newStore()
+	gates := workers(upstream(), store, 2)
+	for i := range places {
+		serve(t, gates[0], noon, chat("model-"+strconv.Itoa(i)), quick)
+	}
+	fails(t, gates[0], noon+second, "model-0", 25)
+	early := chat("model-1")
+	gates[1].Breaker(noon+second, early)
+	now := noon + 2*idle
+	for i := range places {
+		serve(t, gates[0], now, chat("fresh-"+strconv.Itoa(i)), quick)
+	}
+	m := look(t, gates[0], now)
+	for i := range places {
+		if v := m["fresh-"+strconv.Itoa(i)]; v.Breaker.State != "CLOSED" || v.TTFT.LastReason != "" {
+			t.Errorf("%+v", v)
+		}
+	}
+	before := len(look(t, gates[0], now))
+	if err := gates[1].Finish(now+1, early, Outcome{Result: Failed}); err != nil { // its place is another model's
+		t.Fatal(err)
+	}
+	if v := gates[1].Breaker(now+1, chat("model-0")); v.Refused {
+		t.Errorf("a breaker of a model that has been idle: %+v", v)
+	}
+	m = look(t, gates[0], now+1)
+	for name, v := range m {
+		if v.Breaker.Value != 0 || len(m) > before+1 {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	for i := range places {
+		if v := m["fresh-"+strconv.Itoa(i)]; v.TTFT.Value == 0 {
+			t.Errorf("the record of model %d was overwritten", i)
+		}
+	}
+}
+
+// An open breaker refuses everything, so no answer says that its model is in use; the refusals do.
+func TestOpenBreakersKeepTheirPlace(t *testing.T) {
+	u := upstream()
+	u.Breaker.OpenFor = 2 * 3600e9
+	g := workers(u, newStore(), 1)[0]
+	for i := range places {
+		fails(t, g, noon, "model-"+strconv.Itoa(i), 20)
+	}
+	now := int64(noon)
+	for range 40 {
+		now += idle / 8
+		for i := range places {
+			if v := g.Breaker(now, chat("model-"+strconv.Itoa(i))); !v.Refused {
+				t.Fatalf("model %d: %+v", i, v)
+			}
+		}
+		serve(t, g, now, chat("new"), quick)
+	}
+	if m := look(t, g, now); m["new"].Name != "" {
+		t.Errorf("%+v", m["new"])
+	}
+}
+
+// Two names of one hash are two models.
+func TestSameHash(t *testing.T) {
+	g := workers(upstream(), newStore(), 1)[0]
+	fails(t, g, noon, "a", 25)
+	same := chat("b")
+	same.hash = hashOf("a")
+	if v := judge(t, g, noon, same); v.Refused {
+		t.Errorf("%+v", v)
+	}
+	if err := g.Finish(noon, same, quick); err != nil {
+		t.Fatal(err)
+	}
+	if m := look(t, g, noon); m["a"].Breaker.State != "OPEN" || m["other"].TTFT.Value != 100 || m["a"].TTFT.Value != 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestLongAndEmptyNames(t *testing.T) {
+	g := workers(upstream(), newStore(), 1)[0]
+	long := strings.Repeat("x", 200)
+	for _, model := range []string{"", long, long + "y"} {
+		for range 2 {
+			serve(t, g, noon, chat(model), quick)
+		}
+		if v := g.Breaker(noon, chat(model)); v.Refused {
+			t.Errorf("%+v", v)
+		}
+	}
+	if m := look(t, g, noon); m[""].TTFT.Value != 100 || m[long[:longName]].TTFT.Value != 100 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r record
+		r.own(rapid.Uint64().Draw(t, "hash"), rapid.StringN(0, 100, 200).Draw(t, "model"))
+		r.latency.Record(rapid.Int64().Draw(t, "now"), &latency.Settings{TimeConstant: second}, latency.Sample{TTFT: rapid.Int64().Draw(t, "ttft")})
+		b := r.append(nil)
+		var got record
+		if len(b) != recordSize || !got.decode(b) || got != r {
+			t.Fatalf("%+v became %+v", r, got)
+		}
+		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
+		if got.decode(b[:cut]) || got != (record{}) {
+			t.Fatalf("%d bytes of %d are read: %+v", cut, len(b), got)
+		}
+	})
+}
+
+// Whatever lies in the store: it is refused, or works.
+func FuzzDecode(f *testing.F) {
+	var r record
+	r.own(hashOf("a"), "a")
+	store := newStore()
+	g := New(NewSettings(upstream(), config.Enforce), store, "x", 1)
+	for range 25 {
+		q := chat("a")
+		g.Breaker(noon, q)
+		g.Throttle(noon, q)
+		_ = g.Finish(noon, q, Outcome{Result: Failed, TTFT: second})
+	}
+	f.Add((&names{{hash: 1}}).append(nil), r.append(nil), []byte{layout}, int64(noon))
+	f.Add(bytes.Clone(*store.values["x/names"]), bytes.Clone(*store.values["x/0"]), bytes.Clone(*store.values["x/throttle"]), int64(noon+60*second))
+	f.Add([]byte{}, []byte{2}, []byte("x"), int64(-1))
+	f.Fuzz(func(t *testing.T, names, model, throttle []byte, now int64) {
+		var r record
+		if r.decode(model) {
+			if again := r.append(nil); !bytes.Equal(again, model) {
+				t.Fatalf("%x became %x", model, again)
+			}
+		}
+		store := newStore()
+		for key, value := range map[string][]byte{"x/names": names, "x/0": model, "x/throttle": throttle, "x/other": model} {
+			if _, err := store.Put(key, value, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g := New(NewSettings(upstream(), config.Enforce), store, "x", 1)
+		for range 3 {
+			q := chat("a")
+			for _, v := range []Verdict{g.Breaker(now, q), g.Latency(now, q), g.Throttle(now, q)} {
+				if v.Err != nil {
+					t.Fatal(v.Err)
+				}
+				_ = v.Text()
+			}
+			if err := g.Finish(now+second, q, quick); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Tick(now + second); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Look(now + second); err != nil {
+				t.Fatal(err)
+			}
+			now += second
+		}
+	})
+}

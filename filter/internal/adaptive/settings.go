@@ -1,0 +1,45 @@
+package adaptive
+
+import (
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/throttle"
+)
+
+// Settings are the gates of one upstream; nil is off.
+type Settings struct {
+	Breaker  *breaker.Settings
+	Latency  *latency.Settings
+	Throttle *throttle.Settings
+	Global   bool // the latency of all models is measured together
+
+	// A gate that is not enforced is in shadow mode.
+	EnforceBreaker, EnforceLatency, EnforceThrottle bool
+}
+
+// NewSettings translates the configuration. mode is that of the plugin, the ceiling of each gate's own.
+func NewSettings(u *config.Upstream, mode config.Mode) Settings {
+	var s Settings
+	if mode == config.Off {
+		return s
+	}
+	enforce := mode != config.Shadow
+	if u.Breaker.Mode != config.Off {
+		c := breaker.NewSettings(&u.Breaker)
+		s.Breaker, s.EnforceBreaker = &c, enforce && u.Breaker.Mode == config.Enforce
+	}
+	if u.Latency.Mode != config.Off {
+		c := latency.NewSettings(&u.Latency)
+		s.Latency, s.EnforceLatency = &c, enforce && u.Latency.Mode == config.Enforce
+		s.Global = u.Latency.Per == "global"
+	}
+	if u.Throttle.Mode != config.Off {
+		c := throttle.NewSettings(&u.Throttle)
+		s.Throttle, s.EnforceThrottle = &c, enforce && u.Throttle.Mode == config.Enforce
+	}
+	return s
+}
+
+// Any says that at least one gate is on.
+func (s *Settings) Any() bool { return s.Breaker != nil || s.Latency != nil || s.Throttle != nil }

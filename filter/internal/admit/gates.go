@@ -1,0 +1,309 @@
+package admit
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+// The gates of an upstream that stand before the limits, in their order: breaker, pressure, latency, throttle. A request that
+// they let pass is part of what the adaptive ones measure until it ends: sent (measure), or not (unsent).
+
+// gateSlots are the headers that an upstream's gates look at.
+type gateSlots struct {
+	ttft, itl ident.Slot   // what the request itself asks for, in milliseconds
+	fallback  []ident.Slot // of fallback.routeHeader, in the order of routes
+	routes    [][2]string
+}
+
+// newGates makes the adaptive gates of an upstream, if any is on.
+func (e *Engine) newGates(u *upstream, id uint64) {
+	settings := adaptive.NewSettings(u.cfg, e.cfg.Mode)
+	if !settings.Any() {
+		return
+	}
+	u.adaptive = adaptive.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, id)
+	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
+	e.selects = true
+	none := e.picker.Want("") // no header has this name
+	u.slots.ttft, u.slots.itl = none, none
+	if settings.Latency != nil {
+		if name := u.cfg.Latency.TTFTHeader; name != "" {
+			u.slots.ttft = e.picker.Want(name)
+		}
+		if name := u.cfg.Latency.ITLHeader; name != "" {
+			u.slots.itl = e.picker.Want(name)
+		}
+	}
+	for name, value := range u.cfg.Breaker.Fallback.RouteHeader {
+		u.slots.fallback = append(u.slots.fallback, e.picker.Want(name))
+		u.slots.routes = append(u.slots.routes, [2]string{name, value})
+	}
+}
+
+// gated asks the upstream's gates that stand before the limits, and says whether one of them refused.
+func (e *Engine) gated(s *Stream, now int64) bool {
+	s.upstream = e.find(s)
+	u := s.upstream
+	if u == nil {
+		return false
+	}
+	if u.adaptive == nil {
+		return e.pressed(s, now)
+	}
+	s.asks = adaptive.Request{
+		Model: s.model, Priority: s.caller.Priority, Memory: e.gpuMemory(u, now),
+		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
+	}
+	s.measured = true
+	if v := u.adaptive.Breaker(now, &s.asks); e.heed(s, &v) {
+		return !e.fallBack(s, now) && e.shut(s, now, &v)
+	}
+	if e.pressed(s, now) {
+		e.unsent(s, now)
+		return true
+	}
+	if v := u.adaptive.Latency(now, &s.asks); e.heed(s, &v) {
+		return e.shut(s, now, &v)
+	}
+	if v := u.adaptive.Throttle(now, &s.asks); e.heed(s, &v) {
+		return e.shut(s, now, &v)
+	}
+	return false
+}
+
+// heed takes note of a verdict, and says whether the request is refused.
+func (e *Engine) heed(s *Stream, v *adaptive.Verdict) bool {
+	if v.Err != nil {
+		e.gateError(s, v.Err)
+	}
+	if v.Warning {
+		s.step.count(Warnings, 1, adaptive.LatencyGate, s.upstream.name)
+	}
+	if v.Reason == "" {
+		return false
+	}
+	d := because(rejected, v.Gate, v.Reason)
+	d.Text, d.Measured, d.Threshold, d.Wait = v.Text(), v.Measured, v.Threshold, v.Wait
+	if !v.Refused {
+		s.note(d)
+		return false
+	}
+	if v.Gate == adaptive.BreakerGate {
+		d.Outcome = v.Phase.String()
+	}
+	s.decision = d
+	return true
+}
+
+// shut answers a request that an adaptive gate refused.
+func (e *Engine) shut(s *Stream, now int64, v *adaptive.Verdict) bool {
+	e.unsent(s, now)
+	s.phase = stRefused
+	status := e.cfg.StatusCode.Throttle
+	switch v.Gate {
+	case adaptive.BreakerGate:
+		status = e.cfg.StatusCode.Breaker
+	case adaptive.LatencyGate:
+		status = e.cfg.StatusCode.Latency
+	}
+	s.step.Action = Answer
+	s.step.Reply = reply.Shut(e.format(s), status, reply.Closed{
+		Gate: v.Gate, Reason: v.Reason, Upstream: s.upstream.name, Model: s.model, Priority: s.caller.Priority.String(),
+		Measured: v.Measured, Threshold: v.Threshold, Advice: v.Wait,
+	})
+	if f := &s.upstream.cfg.Breaker.Fallback; v.Gate == adaptive.BreakerGate && f.Status != 0 && f.For(s.operation) {
+		s.step.Reply.Replace(f.Status, f.Headers, f.Body)
+	}
+	e.record(s)
+	return true
+}
+
+// fallBack sends a request that the breaker refused to the fallback route, if there is one, and its route can still be chosen.
+// A request that has the route's headers already has been sent there before: sending it again could go on for ever.
+func (e *Engine) fallBack(s *Stream, now int64) bool {
+	u := s.upstream
+	if len(u.slots.routes) == 0 || s.routed || !u.cfg.Breaker.Fallback.For(s.operation) {
+		return false
+	}
+	there := true
+	for i, slot := range u.slots.fallback {
+		there = there && s.headers.Get(slot) == u.slots.routes[i][1]
+	}
+	if there {
+		return false
+	}
+	e.unsent(s, now)
+	for _, route := range u.slots.routes {
+		s.step.ask(route[0], route[1])
+	}
+	s.step.Reroute = true
+	s.decision.Outcome = fellBack
+	s.upstream = nil // it goes elsewhere: nothing there is ours to govern or to measure
+	return true
+}
+
+// unsent ends what the adaptive gates know of a request that is not sent to the upstream.
+func (e *Engine) unsent(s *Stream, now int64) {
+	if !s.measured {
+		return
+	}
+	s.measured = false
+	if err := s.upstream.adaptive.Cancel(now, &s.asks); err != nil {
+		e.gateError(s, err)
+	}
+}
+
+// observe tells the gates of the first token, as soon as it has come: in an overload it is the earliest sign.
+func (e *Engine) observe(s *Stream, now int64) {
+	if !s.measured {
+		return
+	}
+	if err := s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: now - s.sent}); err != nil {
+		e.gateError(s, err)
+	}
+}
+
+// measure tells the gates how a request that was sent has ended.
+func (e *Engine) measure(s *Stream, now int64, complete bool) {
+	if !s.measured {
+		return
+	}
+	s.measured = false
+	o := adaptive.Outcome{Stream: s.stream, Duration: now - s.sent, Result: s.result(complete)}
+	if n := s.outputs; n > 1 {
+		o.ITL = (s.last - s.first) / (n - 1)
+	}
+	if err := s.upstream.adaptive.Finish(now, &s.asks, o); err != nil {
+		e.gateError(s, err)
+	}
+}
+
+// result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
+func (s *Stream) result(complete bool) adaptive.Result {
+	status := s.status
+	if s.failure != 0 {
+		status = s.failure
+	}
+	switch {
+	case s.torn || status >= 500:
+		return adaptive.Failed
+	case !complete || status >= 400:
+		return adaptive.Neither
+	default:
+		return adaptive.Succeeded
+	}
+}
+
+func (e *Engine) gateError(s *Stream, err error) {
+	s.step.count(Errors, 1, "store")
+	s.step.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
+}
+
+// gpuMemory is the share of GPU memory in use, if it is fetched and not too old; 0: not known.
+func (e *Engine) gpuMemory(u *upstream, now int64) float64 {
+	if e.board == nil || u.cfg.Throttle.Mode == config.Off {
+		return 0
+	}
+	g := e.board.Look(now)
+	if g.Memory == pressure.Absent || g.Age == pressure.Absent || g.Age > e.cfg.PressureSource.StaleAfter.Nanoseconds() {
+		return 0
+	}
+	return g.Memory
+}
+
+// bound reads a request's own bound, in milliseconds; 0: none.
+func bound(value string) int64 {
+	const most = 3600_000
+	ms, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	if err != nil || !(ms > 0 && ms <= most) {
+		return 0
+	}
+	return int64(ms * float64(millisecond))
+}
+
+// tickAdaptive lets the gates write what they have counted.
+func (e *Engine) tickAdaptive(u *upstream, now int64) {
+	err := u.adaptive.Tick(now)
+	e.aside.count(Errors, int64(u.adaptive.Damaged()), "record_damaged")
+	if err != nil {
+		e.aside.count(Errors, 1, "store")
+		e.aside.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
+	}
+}
+
+// gaugeAdaptive publishes how the gates stand. Models that share a label have the worst of theirs.
+func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
+	snapshot, err := u.adaptive.Look(now)
+	if err != nil {
+		e.aside.count(Errors, 1, "store")
+		return
+	}
+	levels := map[[2]string]int64{} // of gate and label
+	worst := func(gate, label string, level int64) {
+		key := [2]string{gate, label}
+		if known, is := levels[key]; !is || level > known {
+			levels[key] = level
+		}
+	}
+	for i := range snapshot.Models {
+		m := &snapshot.Models[i]
+		label := m.Name
+		if label != "all" {
+			label = e.label(m.Name)
+		}
+		if m.Breaker.State != "" {
+			worst(adaptive.BreakerGate, label, breakerLevel(m.Breaker.State))
+		}
+		for kind, view := range map[string]*adaptive.View{"ttft": &m.TTFT, "itl": &m.ITL} {
+			if view.State != "" {
+				worst(adaptive.LatencyGate, label, level(view.State))
+				worst(kind, label, int64(view.Value+0.5))
+			}
+		}
+	}
+	for key, n := range levels {
+		switch gate, label := key[0], key[1]; gate {
+		case adaptive.BreakerGate:
+			e.aside.gauge(BreakerState, n, u.name, label)
+		case adaptive.LatencyGate:
+			e.aside.gauge(GateState, n, gate, u.name, label)
+		default:
+			e.aside.gauge(LatencyAverage, n, gate, u.name, label)
+		}
+	}
+	if len(snapshot.Throttle) > 0 {
+		e.aside.gauge(GateState, level(snapshot.Throttle[0].State), adaptive.ThrottleGate, u.name, "all")
+		e.aside.gauge(ThrottleSeverity, int64(snapshot.Severity*1000+0.5), u.name)
+	}
+}
+
+// level is a gate's state as a number: 0 passing, 1 warning, 2 refusing.
+func level(state string) int64 {
+	switch state {
+	case adaptive.Refusing:
+		return 2
+	case adaptive.Warning:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// breakerLevel is a breaker's state as a number: 0 closed, 1 half open, 2 open.
+func breakerLevel(state string) int64 {
+	switch state {
+	case "OPEN":
+		return 2
+	case "HALF_OPEN":
+		return 1
+	default:
+		return 0
+	}
+}

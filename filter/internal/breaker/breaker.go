@@ -1,0 +1,282 @@
+// Package breaker stops sending requests to an upstream that fails, and tries it again.
+//
+//	CLOSED    → OPEN       the share of failed requests in the window is at least ErrorRate, of at least MinRequests
+//	OPEN      → HALF_OPEN  a request comes after OpenFor; it is the first probe
+//	HALF_OPEN → CLOSED     as many probes as Probes have succeeded; the window begins empty
+//	HALF_OPEN → OPEN       a probe failed
+//
+// There are no others. What fails is a request that the upstream answered with a fault of its own (5xx, an error inside of a
+// stream, an upstream that can't be reached), or one that took SlowCall and longer, if that is above zero. Both count
+// together, as the configuration says; the reason names the one that is enough by itself. What is the client's doing (a 4xx,
+// leaving early) counts as neither failure nor success.
+//
+// # Probes
+//
+// In HALF_OPEN exactly Probes requests pass, over all workers: what is taken, plus what has succeeded, is never more. A probe
+// is taken by writing it into the state, so two workers can't take the same one. It ends by Finish: with success, with
+// failure, or with neither, which gives it back for another request to take. The probes of a worker are held in an entry
+// of the worker's own, which it renews (Renew) while its probes last, however long that is. An entry that is not renewed for
+// Lease belongs to a dead worker, and its probes come back. There is room for the entries of maxHolders workers;
+// others pass none until there is room again.
+//
+// An answer counts only if its request was admitted in the same period (Pass): between two transitions. So late answers of
+// what was admitted before it opened change nothing in HALF_OPEN, nor after.
+//
+// # Who owns what, and the worst moments
+//
+// A State belongs to its caller, who shares it between workers: each reads it, changes its copy, and writes it if nobody
+// else has meanwhile; else it decides again on what it reads then. All methods say whether there is anything to write.
+// While CLOSED, admission writes nothing. States can be compared with ==. Time comes in as monotonic nanoseconds.
+//
+// The stream dies: its probe is given back. The worker dies: after Lease. A worker that stood still for longer than Lease and
+// goes on: its probes were given to others, so their ends count for nothing. Two workers write at once: one decides again.
+// The clock leaps ahead: it is tried sooner, and probes in flight may be doubled once; it steps back by more than the window
+// and OpenFor: the time to the next try begins anew. The record is garbage: Decode refuses it, and it begins CLOSED and empty.
+package breaker
+
+import (
+	"math"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Lease is how long a worker's probes are its own without being renewed, in nanoseconds. It renews them every quarter.
+const Lease = int64(20e9)
+
+// Settings is the configuration of one breaker. Times are nanoseconds.
+type Settings struct {
+	ErrorRate                 float64 // in (0, 1]
+	SlowCall, Window, OpenFor int64   // SlowCall 0: none is too slow
+	MinRequests               int64
+	Probes                    uint32
+}
+
+// NewSettings takes the settings from a checked configuration.
+func NewSettings(c *config.Breaker) Settings {
+	return Settings{
+		ErrorRate: c.ErrorRate, SlowCall: int64(c.SlowCall), Window: int64(c.Window), OpenFor: int64(c.OpenFor),
+		MinRequests: int64(c.MinRequests), Probes: uint32(min(max(c.Probes, 1), math.MaxInt32)),
+	}
+}
+
+// Phase is what a breaker does.
+type Phase uint8
+
+// The phases.
+const (
+	Closed   Phase = iota // all passes, and is counted
+	Open                  // nothing passes
+	HalfOpen              // probes pass
+)
+
+// String is the phase as it is shown.
+func (p Phase) String() string {
+	switch p {
+	case Open:
+		return "OPEN"
+	case HalfOpen:
+		return "HALF_OPEN"
+	default:
+		return "CLOSED"
+	}
+}
+
+// Result is how a request ended.
+type Result uint8
+
+// The results.
+const (
+	Neither   Result = iota // it says nothing about the upstream
+	Succeeded               // which can still be too slow
+	Failed
+)
+
+// State is the breaker of one model of one upstream. The zero value is Closed and has counted nothing.
+type State struct {
+	phase     Phase
+	period    uint64 // counts the transitions
+	since     int64  // of the present phase; 0 while it never was another one
+	succeeded uint32 // probes
+	window    window
+	holders   [maxHolders]holder
+	last      Trigger
+}
+
+// Pass is what a request keeps between its admission and its end.
+type Pass struct {
+	period uint64
+	began  int64 // of the entry that holds its probe
+	Probe  bool
+}
+
+// Verdict is what is said of a request.
+type Verdict struct {
+	Refused    bool
+	Phase      Phase
+	RecoversIn int64 // nanoseconds until it is tried again
+}
+
+// Phase is the present phase.
+func (s *State) Phase() Phase { return s.phase }
+
+// Last is why it last opened.
+func (s *State) Last() Trigger { return s.last }
+
+// Admit decides about a request of the worker. changed says that the state is to be written; if it can't be, the verdict and
+// the pass are void.
+func (s *State) Admit(now int64, c *Settings, worker uint64) (p Pass, v Verdict, changed bool) {
+	if s.phase == Closed {
+		return Pass{period: s.period}, Verdict{}, false
+	}
+	if s.phase == Open {
+		if s.follow(now, c) {
+			changed = true
+		}
+		if wait := s.wait(now, c); wait > 0 {
+			return Pass{period: s.period}, Verdict{Refused: true, Phase: Open, RecoversIn: wait}, changed
+		}
+		s.enter(HalfOpen, now)
+		changed = true
+	}
+	p = Pass{period: s.period}
+	s.expire(now)
+	if h := s.room(now, c, worker); h != nil {
+		h.probes++
+		p.Probe, p.began = true, h.began
+		return p, Verdict{Phase: HalfOpen}, true
+	}
+	return p, Verdict{Refused: true, Phase: HalfOpen}, changed
+}
+
+// Finish takes a request's end; duration is in nanoseconds. changed says that the state is to be written.
+func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, duration int64) (changed bool) {
+	if p.period != s.period {
+		return false
+	}
+	slow := r == Succeeded && c.SlowCall > 0 && duration >= c.SlowCall
+	switch s.phase {
+	case Closed:
+		if r == Neither {
+			return false
+		}
+		s.window.advance(now, c.Window)
+		s.window.slots[0].add(r == Failed, slow)
+		s.judge(now, c)
+		return true
+	case HalfOpen:
+		h := s.holder(worker, p.began)
+		if !p.Probe || h == nil {
+			return false
+		}
+		if h.probes--; h.probes == 0 {
+			*h = holder{}
+		}
+		switch {
+		case r == Neither:
+		case r == Failed:
+			s.open(now, Trigger{Cause: ProbeFailed})
+		case slow:
+			s.open(now, Trigger{Cause: ProbeSlow})
+		default:
+			if s.succeeded++; s.succeeded >= max(c.Probes, 1) {
+				s.enter(Closed, now)
+			}
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// Renew says that the worker, which has probes, is alive. changed says that the state is to be written; within a quarter of
+// Lease it isn't.
+func (s *State) Renew(now int64, worker uint64) (changed bool) {
+	for i := range s.holders {
+		if h := &s.holders[i]; h.probes > 0 && h.worker == worker {
+			if quiet := since(h.heard, now); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
+				h.heard, changed = now, true
+			}
+		}
+	}
+	return changed
+}
+
+// RecoversIn is the time until it is tried again, in nanoseconds; 0 unless it is Open.
+func (s *State) RecoversIn(now int64, c *Settings) int64 {
+	if s.phase != Open {
+		return 0
+	}
+	return s.wait(now, c)
+}
+
+// Shares are the shares of failed and of slow requests in the window, and how many requests there were.
+func (s *State) Shares(now int64, c *Settings) (failed, slow float64, requests int64) {
+	w := s.window
+	w.advance(now, c.Window)
+	sum := w.sum()
+	n := float64(max(sum.total, 1))
+	return float64(sum.failed) / n, float64(sum.slow) / n, int64(sum.total)
+}
+
+// wait is how long an open breaker stays so.
+func (s *State) wait(now int64, c *Settings) int64 {
+	open := since(s.since, now)
+	if open < 0 { // another worker's clock was read later
+		return max(c.OpenFor, 1)
+	}
+	return max(c.OpenFor-open, 0)
+}
+
+// follow takes the time of a clock that is far behind: it was set back, or another one was wrong.
+func (s *State) follow(now int64, c *Settings) bool {
+	if since(now, s.since) <= max(c.OpenFor, c.Window) {
+		return false
+	}
+	s.since = now
+	return true
+}
+
+// judge opens it if too many requests of the window failed.
+func (s *State) judge(now int64, c *Settings) {
+	sum := s.window.sum()
+	if sum.total == 0 || int64(sum.total) < c.MinRequests {
+		return
+	}
+	n := float64(sum.total)
+	failed, slow := float64(sum.failed)/n, float64(sum.slow)/n
+	both := float64(uint64(sum.failed)+uint64(sum.slow)) / n
+	t := Trigger{Cause: Errors, Share: failed, Over: c.Window}
+	switch {
+	case both < c.ErrorRate:
+		return
+	case failed >= c.ErrorRate:
+	case slow >= c.ErrorRate:
+		t.Cause, t.Share = Slow, slow
+	default:
+		t.Cause, t.Share = ErrorsAndSlow, both
+	}
+	s.open(now, t)
+}
+
+func (s *State) open(now int64, t Trigger) {
+	t.At = now
+	s.last = t
+	s.enter(Open, now)
+}
+
+// enter makes a transition. Whatever was counted or held belongs to the period that ends.
+func (s *State) enter(p Phase, now int64) {
+	*s = State{phase: p, period: s.period + 1, since: now, last: s.last, window: window{opened: now}}
+}
+
+// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
+func since(from, to int64) int64 {
+	elapsed := to - from
+	switch {
+	case from < 0 && to >= 0 && elapsed < 0:
+		return math.MaxInt64
+	case from >= 0 && to < 0 && elapsed >= 0:
+		return math.MinInt64
+	}
+	return elapsed
+}

@@ -1,0 +1,84 @@
+package breaker
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+const (
+	headSize   = 1 + 1 + 8 + 8 + 4
+	windowSize = 8 + slots*12
+	holderSize = 3*8 + 4
+	lastSize   = 3 * 8
+
+	// Size is the length of what Append adds, in bytes.
+	Size = headSize + windowSize + maxHolders*holderSize + lastSize
+)
+
+var order = binary.LittleEndian
+
+// Append adds the state to b, little endian.
+func (s *State) Append(b []byte) []byte {
+	b = append(b, byte(s.phase), byte(s.last.Cause))
+	b = order.AppendUint64(b, s.period)
+	b = order.AppendUint64(b, uint64(s.since))
+	b = order.AppendUint32(b, s.succeeded)
+	b = order.AppendUint64(b, uint64(s.window.opened))
+	for i := range s.window.slots {
+		c := &s.window.slots[i]
+		b = order.AppendUint32(order.AppendUint32(order.AppendUint32(b, c.total), c.failed), c.slow)
+	}
+	for i := range s.holders {
+		h := &s.holders[i]
+		b = order.AppendUint64(b, h.worker)
+		b = order.AppendUint64(b, uint64(h.began))
+		b = order.AppendUint64(b, uint64(h.heard))
+		b = order.AppendUint32(b, h.probes)
+	}
+	b = order.AppendUint64(b, uint64(s.last.At))
+	b = order.AppendUint64(b, math.Float64bits(s.last.Share))
+	return order.AppendUint64(b, uint64(s.last.Over))
+}
+
+// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
+// value.
+func Decode(b []byte) (State, bool) {
+	if len(b) != Size || b[0] > byte(HalfOpen) || b[1] > byte(ProbeSlow) {
+		return State{}, false
+	}
+	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: int64(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
+	s.last.Cause = Cause(b[1])
+	s.window.opened = int64(order.Uint64(b[headSize:]))
+	b = b[headSize+8:]
+	for i := range s.window.slots {
+		s.window.slots[i] = counts{total: order.Uint32(b), failed: order.Uint32(b[4:]), slow: order.Uint32(b[8:])}
+		b = b[12:]
+	}
+	for i := range s.holders {
+		s.holders[i] = holder{worker: order.Uint64(b), began: int64(order.Uint64(b[8:])), heard: int64(order.Uint64(b[16:])), probes: order.Uint32(b[24:])}
+		b = b[holderSize:]
+	}
+	s.last.At, s.last.Share, s.last.Over = int64(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), int64(order.Uint64(b[16:]))
+	if !s.possible() {
+		return State{}, false
+	}
+	return s, true
+}
+
+// possible says whether any sequence of calls can lead to such a state.
+func (s *State) possible() bool {
+	if s.phase != HalfOpen && (s.succeeded != 0 || s.holders != [maxHolders]holder{}) || s.phase != Closed && s.period == 0 {
+		return false
+	}
+	for i := range s.window.slots {
+		if c := &s.window.slots[i]; !c.possible() || s.phase != Closed && *c != (counts{}) {
+			return false
+		}
+	}
+	for i := range s.holders {
+		if h := &s.holders[i]; h.probes == 0 && *h != (holder{}) {
+			return false
+		}
+	}
+	return s.last.Share >= 0 && s.last.Share <= 1 && !math.Signbit(s.last.Share) && s.last.Over >= 0
+}

@@ -1,0 +1,68 @@
+package breaker
+
+// maxHolders is how many workers can have probes in flight at one time.
+const maxHolders = 8
+
+// holder is one worker's probes in flight. It is gone with the last of them.
+type holder struct {
+	worker uint64
+	began  int64 // when the entry was made: a probe of another one by the same worker is not this one's
+	heard  int64
+	probes uint32 // 0: the place is free
+}
+
+// expire drops the entries of dead workers.
+func (s *State) expire(now int64) {
+	for i := range s.holders {
+		if h := &s.holders[i]; h.probes > 0 && (since(h.heard, now) >= Lease || since(now, h.heard) >= Lease) {
+			*h = holder{}
+		}
+	}
+}
+
+// room gives the entry in which the worker can take one more probe; nil if there is none to take, or no place for an entry.
+func (s *State) room(now int64, c *Settings, worker uint64) *holder {
+	taken := uint64(s.succeeded)
+	var own, free *holder
+	for i := range s.holders {
+		h := &s.holders[i]
+		taken += uint64(h.probes)
+		switch {
+		case h.probes == 0:
+			free = h
+		case h.worker == worker:
+			own = h
+		}
+	}
+	switch {
+	case taken >= uint64(max(c.Probes, 1)):
+		return nil
+	case own != nil:
+		return own
+	case free != nil:
+		*free = holder{worker: worker, began: now, heard: now}
+		return free
+	}
+	return nil
+}
+
+// holder gives the entry that was made at a time.
+func (s *State) holder(worker uint64, began int64) *holder {
+	for i := range s.holders {
+		if h := &s.holders[i]; h.probes > 0 && h.worker == worker && h.began == began {
+			return h
+		}
+	}
+	return nil
+}
+
+// Probes is how many probes are out, and how many have succeeded.
+func (s *State) Probes() (out, succeeded int) {
+	for i := range s.holders {
+		out += int(s.holders[i].probes)
+	}
+	return out, int(s.succeeded)
+}
+
+// Current says that a request was admitted in the present period.
+func (s *State) Current(p Pass) bool { return p.period == s.period }

@@ -1,0 +1,50 @@
+package breaker
+
+import "strconv"
+
+// Cause is what opened a breaker.
+type Cause uint8
+
+// The causes.
+const (
+	Never Cause = iota
+	Errors
+	Slow
+	ErrorsAndSlow // neither is enough by itself
+	ProbeFailed
+	ProbeSlow
+)
+
+// Trigger is when and why a breaker opened. The zero value is never.
+type Trigger struct {
+	At    int64
+	Cause Cause
+	Share float64 // of the window's requests; 0 for a probe
+	Over  int64   // the window, in nanoseconds; 0 for a probe
+}
+
+// String is the reason as an operator reads it, such as 5xx_rate_85%_in_30s; "" if it never opened.
+func (t Trigger) String() string {
+	switch t.Cause {
+	case Errors:
+		return t.rate("5xx_rate_")
+	case Slow:
+		return t.rate("slow_rate_")
+	case ErrorsAndSlow:
+		return t.rate("5xx_and_slow_rate_")
+	case ProbeFailed:
+		return "probe_failed"
+	case ProbeSlow:
+		return "probe_slow"
+	default:
+		return ""
+	}
+}
+
+// rate rounds the share down, so that it is never said to be more than it was.
+func (t Trigger) rate(what string) string {
+	b := strconv.AppendInt(append(make([]byte, 0, 40), what...), int64(t.Share*100+1e-9), 10)
+	b = append(b, "%_in_"...)
+	b = strconv.AppendFloat(b, float64(t.Over)/1e9, 'f', -1, 64)
+	return string(append(b, 's'))
+}

@@ -1,0 +1,74 @@
+package latency
+
+import "math"
+
+// Average is a time-weighted exponential moving average. A sample stands for the time since the one before: it enters with
+// the weight 1-exp(-elapsed/timeConstant), and what was known keeps exp(-elapsed/timeConstant). The first sample is the
+// average. While nothing is sampled it decays towards zero: what nobody measures any more can't keep a gate closed.
+//
+// The zero value has no samples. An Average takes 16 bytes, and a sample constant time, however many there were.
+type Average struct {
+	value float64 // nanoseconds, as it was at its last sample; 0: no samples
+	at    int64
+}
+
+// longest is the most that a sample counts for: an hour.
+const longest = int64(3600e9)
+
+// Add takes a sample, in nanoseconds; one of 0 or less is none. One that comes at the very time of the one before has no
+// weight, and neither has one that comes earlier (another worker wrote first). If the clock was set back by more than the
+// time constant, the average goes on from there.
+func (a *Average) Add(now, sample, timeConstant int64) {
+	if sample <= 0 {
+		return
+	}
+	sample = min(sample, longest)
+	if a.value == 0 {
+		*a = Average{value: float64(sample), at: now}
+		return
+	}
+	elapsed := since(a.at, now)
+	if elapsed < -timeConstant {
+		a.at = now
+	}
+	if elapsed <= 0 {
+		return
+	}
+	weight := -math.Expm1(-float64(elapsed) / float64(timeConstant))
+	a.value += weight * (float64(sample) - a.value)
+	a.at = now
+}
+
+// At is the average by now, in nanoseconds: decayed since its last sample. 0 is none.
+func (a *Average) At(now, timeConstant int64) float64 {
+	return a.value * math.Exp(-float64(max(since(a.at, now), 0))/float64(timeConstant))
+}
+
+// Until is how long decay alone takes to bring the average down to a bound, in nanoseconds, rounded up: the time constant
+// times ln(average/bound).
+func (a *Average) Until(now int64, bound float64, timeConstant int64) int64 {
+	value := a.At(now, timeConstant)
+	if value <= bound {
+		return 0
+	}
+	if bound <= 0 {
+		return math.MaxInt64
+	}
+	wait := math.Ceil(float64(timeConstant) * math.Log(value/bound))
+	if wait >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(wait)
+}
+
+// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
+func since(from, to int64) int64 {
+	elapsed := to - from
+	switch {
+	case from < 0 && to >= 0 && elapsed < 0:
+		return math.MaxInt64
+	case from >= 0 && to < 0 && elapsed >= 0:
+		return math.MinInt64
+	}
+	return elapsed
+}

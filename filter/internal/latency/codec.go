@@ -1,0 +1,48 @@
+package latency
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// Size is the length of what Append adds, in bytes.
+const Size = 3*16 + 1 + 3*8
+
+// Append adds the state to b, little endian.
+func (s *State) Append(b []byte) []byte {
+	for _, a := range [...]*Average{&s.ttft, &s.itl, &s.unary} {
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(a.value))
+		b = binary.LittleEndian.AppendUint64(b, uint64(a.at))
+	}
+	b = append(b, byte(s.last.Signal))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.last.At))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Measured))
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Threshold))
+}
+
+// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
+// value.
+func Decode(b []byte) (State, bool) {
+	if len(b) != Size || b[3*16] > byte(ITL) {
+		return State{}, false
+	}
+	var s State
+	for _, a := range [...]*Average{&s.ttft, &s.itl, &s.unary} {
+		a.value, a.at = math.Float64frombits(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))
+		b = b[16:]
+		if !plausible(a.value) {
+			return State{}, false
+		}
+	}
+	s.last = Trigger{
+		Signal: Signal(b[0]), At: int64(binary.LittleEndian.Uint64(b[1:])),
+		Measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), Threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
+	}
+	if !plausible(s.last.Measured) || !plausible(s.last.Threshold) {
+		return State{}, false
+	}
+	return s, true
+}
+
+// plausible says that it is a time that Add can lead to; a NaN is none, nor is a negative zero.
+func plausible(ns float64) bool { return ns >= 0 && ns <= float64(longest) && !math.Signbit(ns) }

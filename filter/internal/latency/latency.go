@@ -1,0 +1,175 @@
+// Package latency closes a gate while an upstream is slow to answer, by the time to its first token (TTFT) and between
+// tokens (ITL).
+//
+// A State has a time-weighted moving average (Average) of each. The gate is closed while one of them is above its
+// threshold; from WarnAt of the threshold on it warns. It opens by itself: refused requests aren't sampled, so the averages
+// decay, and reach the threshold after TimeConstant × ln(average/threshold), which is what RecoversIn says. It is the earliest
+// time: answers of requests that were admitted before can only keep an average up, however fast they are. Nothing else is
+// remembered, so there is no state that could be stuck. The idea, the averages and the numbers of the default
+// configuration are those of a rate limiter that was proposed for Dynamo (https://github.com/ai-dynamo/dynamo/pull/1949).
+//
+// # What is sampled
+//
+// Only streams have a first token and a time between tokens: a unary answer comes as a whole, and its duration says how
+// long it is rather than how slow the server is. So unary answers are averaged apart, for metrics, and close nothing. A
+// closed gate refuses both kinds, because both take the same server's time. The caller leaves out what says nothing about
+// the upstream: answers of the proxy itself, and refused requests.
+//
+// A TTFT can be sampled as soon as the first token has come, long before the stream ends: in an overload that is the
+// earliest sign. The first sample after a long silence is the whole average. A cold start of 40 s against a threshold of
+// 1 s keeps a gate with a time constant of 30 s closed for 30 s × ln 40, nearly two minutes.
+//
+// # Who owns what, and the worst moments
+//
+// A State belongs to its caller, who shares it between workers: each reads it, changes its copy, and writes it if nobody
+// else has meanwhile. States can be compared with ==. Time comes in as monotonic nanoseconds. The stream dies: what it has
+// sampled stays. The worker dies or is loaded anew: the averages are in the record, nothing is lost. Two workers write at
+// once: one reads again; its sample then has the weight of the time since the other one's. The clock leaps ahead: the
+// averages decay by as much; it steps back: they stand still, or, further than the time constant, go on from there. The
+// record is garbage: Decode refuses it, and the averages begin anew.
+package latency
+
+import (
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Settings is the configuration of one gate. Times are nanoseconds, above zero.
+type Settings struct {
+	TTFT, ITL    int64 // the thresholds
+	TimeConstant int64
+	WarnAt       float64 // share of a threshold, in (0, 1]
+}
+
+// NewSettings takes the settings from a checked configuration.
+func NewSettings(c *config.Latency) Settings {
+	return Settings{TTFT: int64(c.TTFT), ITL: int64(c.ITL), TimeConstant: int64(c.TimeConstant), WarnAt: c.WarnAt}
+}
+
+// Signal is one of the two measures that can close the gate.
+type Signal uint8
+
+// The signals.
+const (
+	None Signal = iota
+	TTFT
+	ITL
+)
+
+// String is the signal as it is named in reasons.
+func (s Signal) String() string {
+	switch s {
+	case TTFT:
+		return "ttft"
+	case ITL:
+		return "itl"
+	default:
+		return "none"
+	}
+}
+
+// Sample is what was measured of one answer, in nanoseconds; 0 is not measured.
+type Sample struct {
+	TTFT, ITL int64 // of a stream; ITL is its mean
+	Unary     int64 // duration of an answer that came as a whole
+}
+
+// State is the latency of one model, or of all. The zero value has no samples.
+type State struct {
+	ttft, itl, unary Average
+	last             Trigger
+}
+
+// Trigger is when and why the gate closed. The zero value is never.
+type Trigger struct {
+	At                  int64
+	Signal              Signal
+	Measured, Threshold float64 // nanoseconds
+}
+
+// String is the reason as an operator reads it, such as ttft_1240ms_over_1000ms; "" if it never closed.
+func (t Trigger) String() string {
+	if t.Signal == None {
+		return ""
+	}
+	return Explain(t.Signal.String(), t.Measured, t.Threshold)
+}
+
+// Explain says that a measured time is above another one.
+func Explain(what string, measured, threshold float64) string {
+	b := append(make([]byte, 0, 48), what...)
+	b = append(b, '_')
+	b = strconv.AppendFloat(b, measured/1e6, 'f', 0, 64)
+	b = append(b, "ms_over_"...)
+	b = strconv.AppendFloat(b, threshold/1e6, 'f', 0, 64)
+	return string(append(b, "ms"...))
+}
+
+// Record takes a sample, and says whether it closed the gate.
+func (s *State) Record(now int64, c *Settings, sample Sample) (closed bool) {
+	open := !s.Judge(now, c).Over
+	s.ttft.Add(now, sample.TTFT, c.TimeConstant)
+	s.itl.Add(now, sample.ITL, c.TimeConstant)
+	s.unary.Add(now, sample.Unary, c.TimeConstant)
+	r := s.Judge(now, c)
+	if closed = open && r.Over; closed {
+		s.last = Trigger{At: now, Signal: r.Signal, Measured: r.Measured, Threshold: r.Threshold}
+	}
+	return closed
+}
+
+// Last is when the gate last closed.
+func (s *State) Last() Trigger { return s.last }
+
+// Reading is what the averages say.
+type Reading struct {
+	Signal              Signal
+	Measured, Threshold float64 // nanoseconds
+	Over                bool    // the gate is closed
+	Warn                bool    // it isn't, but the average has reached WarnAt of the threshold
+	RecoversIn          int64   // nanoseconds until decay alone opens it
+}
+
+// Judge looks at the signal that is highest in proportion to its threshold: the last one to recover.
+func (s *State) Judge(now int64, c *Settings) Reading {
+	ttft := s.read(now, c, TTFT, c.TTFT)
+	if itl := s.read(now, c, ITL, c.ITL); itl.Measured*ttft.Threshold > ttft.Measured*itl.Threshold {
+		return itl
+	}
+	return ttft
+}
+
+// Misses looks at a request's own bounds, in nanoseconds; 0 is none. Over then says that at the present averages it can't
+// meet them.
+func (s *State) Misses(now int64, c *Settings, ttft, itl int64) Reading {
+	var worst Reading
+	for i, bound := range [...]int64{ttft, itl} {
+		if bound <= 0 {
+			continue
+		}
+		r := s.read(now, c, TTFT+Signal(i), bound)
+		if worst.Signal == None || r.Measured*worst.Threshold > worst.Measured*r.Threshold {
+			worst = r
+		}
+	}
+	worst.Warn = false
+	return worst
+}
+
+// Look gives the averages by now, in nanoseconds.
+func (s *State) Look(now int64, c *Settings) (ttft, itl, unary float64) {
+	return s.ttft.At(now, c.TimeConstant), s.itl.At(now, c.TimeConstant), s.unary.At(now, c.TimeConstant)
+}
+
+func (s *State) read(now int64, c *Settings, signal Signal, bound int64) Reading {
+	average := &s.ttft
+	if signal == ITL {
+		average = &s.itl
+	}
+	r := Reading{Signal: signal, Measured: average.At(now, c.TimeConstant), Threshold: float64(bound)}
+	r.Over = r.Measured > r.Threshold
+	r.Warn = !r.Over && r.Measured >= c.WarnAt*r.Threshold
+	r.RecoversIn = average.Until(now, r.Threshold, c.TimeConstant)
+	return r
+}

@@ -1,0 +1,58 @@
+package throttle
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+const (
+	noon        = 12 * 3600 * second
+	millisecond = second / 1000
+)
+
+// standard is the default configuration.
+var standard = NewSettings(&config.Throttle{
+	QPS:       config.ThrottleQPS{Window: 5 * time.Minute, Sigmas: 2, Factor: 1.5},
+	P99:       config.ThrottleP99{Factor: 1.8, Max: 8 * time.Second, Periods: 3, Period: 10 * time.Second},
+	GPUMemory: 0.75,
+})
+
+func fused() Settings {
+	c := standard
+	c.Fusion = true
+	return c
+}
+
+func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b), 1) }
+
+// feed merges a load, second by second, from now on, and gives the time after it.
+func (s *State) feed(now int64, c *Settings, seconds int, requests func(second int) int64, duration int64) int64 {
+	for i := range seconds {
+		d := Delta{Requests: requests(i)}
+		for range d.Requests {
+			d.Answers.Add(duration)
+		}
+		s.Merge(now, c, &d)
+		now += second
+	}
+	return now
+}
+
+func steady(n int64) func(int) int64 { return func(int) int64 { return n } }
+
+// level gives a signal's level once the second that has just been fed is over.
+func (s *State) level(now int64, c *Settings, signal Signal) Level {
+	levels, _ := s.Look(now, c)
+	return levels[signal]
+}
+
+func expect(t *testing.T, s *State, now int64, tripped bool, reason string) {
+	t.Helper()
+	r := s.Read(now)
+	if r.Tripped != tripped || r.Last.String() != reason {
+		t.Errorf("tripped %v, last %q; want %v, %q", r.Tripped, r.Last, tripped, reason)
+	}
+}

@@ -1,0 +1,138 @@
+package throttle
+
+import "math"
+
+const (
+	blocks = 30
+
+	// matureRate is the part of the window that must be known before a rate can trip: a fifth.
+	matureRate = 5
+	// leastRate is the smoothed count of a step below which a rate never trips.
+	leastRate = 2
+	// mostCount bounds a step's count, so that sums stay exact.
+	mostCount = int64(1e9)
+)
+
+// Rate is a limiter of what arrives: requests, or tokens. Its level is in units a second.
+type Rate struct {
+	window int64 // that it was measured with: another one begins anew
+	opened int64 // when the present step began
+	count  int64 // in the present step
+	smooth float64
+	began  int64         // when the newest block began
+	blocks [blocks]block // the newest first
+}
+
+// block sums up steps.
+type block struct {
+	steps        uint32
+	sum, squares float64
+}
+
+// step is the length of a step, and width that of a block.
+func (c *QPS) step() int64  { return min(max(c.Window/300, second/10), second) }
+func (c *QPS) width() int64 { return max(c.Window/blocks, c.step()) }
+
+// Observe implements Limiter.
+func (r *Rate) Observe(now int64, c *Settings, n int64) {
+	r.advance(now, c)
+	r.count = min(r.count+min(max(n, 0), mostCount), mostCount)
+}
+
+// advance closes the steps that are over.
+func (r *Rate) advance(now int64, c *Settings) {
+	step := c.QPS.step()
+	elapsed := since(r.opened, now)
+	if r.window != c.QPS.Window || elapsed < -c.QPS.Window {
+		*r = Rate{window: c.QPS.Window, opened: now, began: now}
+		return
+	}
+	if elapsed < step {
+		return
+	}
+	passed := elapsed / step
+	learned := float64(r.count)
+	if threshold, mature := r.threshold(c); mature {
+		learned = min(learned, threshold)
+	}
+	r.smooth += weight * (float64(r.count) - r.smooth)
+	r.learn(learned, 1)
+	r.count = 0
+	r.opened += step
+	r.rotate(c)
+	if passed--; passed > 0 { // idle ones
+		r.smooth *= math.Pow(1-weight, float64(passed))
+		left := max(since(r.opened, r.began+c.QPS.width())/step, 0)
+		r.learn(0, min(passed, left))
+		r.opened += passed * step
+		r.rotate(c)
+	}
+}
+
+// learn takes steps of equal count into the newest block. It begins with the first that isn't empty.
+func (r *Rate) learn(count float64, steps int64) {
+	b := &r.blocks[0]
+	if count == 0 && b.sum == 0 || steps <= 0 {
+		return
+	}
+	b.steps += uint32(min(steps, int64(math.MaxUint32-b.steps)))
+	b.sum += count
+	b.squares += count * count
+}
+
+// rotate begins a new block if the newest is over.
+func (r *Rate) rotate(c *Settings) {
+	width := c.QPS.width()
+	passed := since(r.began, r.opened) / width
+	switch {
+	case passed <= 0:
+		return
+	case passed >= blocks:
+		clear(r.blocks[:])
+	default:
+		copy(r.blocks[passed:], r.blocks[:])
+		clear(r.blocks[:passed])
+	}
+	r.began += passed * width
+}
+
+// norm is the mean and the standard deviation of the counts of the window's steps, and how many there were. The newest block
+// is left out until it is complete, so that a burst isn't measured by itself.
+func (r *Rate) norm() (mean, deviation float64, steps int64) {
+	var sum, squares float64
+	for i := 1; i < blocks; i++ {
+		b := &r.blocks[i]
+		steps += int64(b.steps)
+		sum += b.sum
+		squares += b.squares
+	}
+	if steps == 0 {
+		return 0, 0, 0
+	}
+	mean = sum / float64(steps)
+	return mean, math.Sqrt(max(squares/float64(steps)-mean*mean, 0)), steps
+}
+
+// threshold is that of a step's count. mature says that enough is known for it to count.
+func (r *Rate) threshold(c *Settings) (threshold float64, mature bool) {
+	mean, deviation, steps := r.norm()
+	return c.QPS.Factor * (mean + c.QPS.Sigmas*deviation), steps >= max(c.QPS.Window/c.QPS.step()/matureRate, 1)
+}
+
+// Level implements Limiter. It knows of what was observed by then.
+func (r *Rate) Level(_ int64, c *Settings) Level {
+	threshold, mature := r.threshold(c)
+	perSecond := float64(second) / float64(c.QPS.step())
+	return newLevel(r.smooth*perSecond, threshold*perSecond, excess(r.smooth, threshold), mature && r.smooth >= leastRate)
+}
+
+// calms is how long the average takes to come down if arrivals are at their mean from now on.
+func (r *Rate) calms(c *Settings) int64 {
+	threshold, _ := r.threshold(c)
+	mean, _, _ := r.norm()
+	target := max(clearAt*threshold, leastRate)
+	if r.smooth <= target || target <= mean {
+		return 0
+	}
+	return int64(math.Ceil(math.Log((target-mean)/(r.smooth-mean))/math.Log(1-weight))) * c.QPS.step()
+}

@@ -1,0 +1,134 @@
+package throttle
+
+const (
+	history = 30
+
+	leastAnswers  = 10 // in a period; with less it is extended
+	matureTail    = 6  // periods that must be known before the factor counts
+	longestPeriod = 6  // periods after which one with too few answers ends all the same
+)
+
+// Tail is a limiter of how long answers take: by the 99th percentile of each period. Its level is in nanoseconds.
+type Tail struct {
+	opened  int64 // when the present period began
+	present Histogram
+	newest  float64 // P99 of the last period; 0: not known
+	smooth  float64
+	slow    uint32 // periods in a row whose P99 was above the greatest allowed
+	known   uint32 // how many there are in past
+	past    [history]float64
+}
+
+// Observe implements Limiter.
+func (t *Tail) Observe(now int64, c *Settings, duration int64) {
+	t.advance(now, c)
+	t.present.Add(duration)
+}
+
+// merge takes in many answers at once.
+func (t *Tail) merge(now int64, c *Settings, answers *Histogram) {
+	t.advance(now, c)
+	t.present.Merge(answers)
+}
+
+// advance ends the period if it is over.
+func (t *Tail) advance(now int64, c *Settings) {
+	elapsed := since(t.opened, now)
+	switch {
+	case elapsed < -longestPeriod*c.P99.Period:
+		*t = Tail{opened: now}
+	case elapsed < c.P99.Period:
+	case t.present.total >= leastAnswers:
+		t.end(c)
+		t.opened = now
+	case elapsed >= longestPeriod*c.P99.Period:
+		t.newest, t.smooth, t.slow = 0, 0, 0
+		t.present, t.opened = Histogram{}, now
+	}
+}
+
+// end judges a period.
+func (t *Tail) end(c *Settings) {
+	p99 := float64(t.present.Quantile(0.99))
+	t.present = Histogram{}
+	t.newest = p99
+	if t.smooth == 0 {
+		t.smooth = p99
+	}
+	t.smooth += weight * (p99 - t.smooth)
+	if p99 > float64(c.P99.Max) {
+		t.slow = min(t.slow+1, 1<<30)
+	} else {
+		t.slow = 0
+	}
+	learned := p99
+	if threshold, mature := t.threshold(c); mature {
+		learned = min(learned, threshold)
+	}
+	copy(t.past[1:], t.past[:])
+	t.past[0] = learned
+	t.known = min(t.known+1, history)
+}
+
+// threshold is the factor times the mean of the history. mature says that enough is known for it to count.
+func (t *Tail) threshold(c *Settings) (threshold float64, mature bool) {
+	sum := 0.0
+	for _, p99 := range t.past[:t.known] {
+		sum += p99
+	}
+	return c.P99.Factor * sum / float64(max(t.known, 1)), t.known >= matureTail
+}
+
+// Level implements Limiter: of the two rules it is the one that is nearer to tripping, in proportion.
+func (t *Tail) Level(_ int64, c *Settings) Level {
+	if t.newest == 0 {
+		return Level{}
+	}
+	threshold, mature := t.threshold(c)
+	learned := newLevel(t.smooth, threshold, excess(t.smooth, threshold), mature)
+	fixed := newLevel(t.newest, float64(c.P99.Max), excess(t.newest, float64(c.P99.Max)), true)
+	if t.slow < c.P99.Periods { // it stirs, but does not trip
+		fixed.Over, fixed.Severity = false, 0
+	}
+	switch {
+	case learned.Over != fixed.Over:
+		if learned.Over {
+			return learned
+		}
+		return fixed
+	case !mature || fixed.Value*learned.Threshold > learned.Value*fixed.Threshold:
+		fixed.Stirs = fixed.Stirs || learned.Stirs
+		return fixed
+	}
+	learned.Stirs = learned.Stirs || fixed.Stirs
+	return learned
+}
+
+// calms is how long the present period lasts.
+func (t *Tail) calms(now int64, c *Settings) int64 {
+	return min(max(c.P99.Period-since(t.opened, now), 1), c.P99.Period)
+}
+
+// staleMemory is how long a measurement of the memory counts.
+const staleMemory = 10 * second
+
+// Memory is a limiter of what fills up. Its level is the share in use.
+type Memory struct {
+	share float64
+	at    int64
+}
+
+// Observe implements Limiter.
+func (m *Memory) Observe(now int64, _ *Settings, share float64) {
+	if share > 0 {
+		*m = Memory{share: min(share, 1), at: now}
+	}
+}
+
+// Level implements Limiter. What is old is not known.
+func (m *Memory) Level(now int64, c *Settings) Level {
+	if age := since(m.at, now); m.share == 0 || age > staleMemory || age < -staleMemory {
+		return Level{}
+	}
+	return newLevel(m.share, c.GPUMemory, (m.share-c.GPUMemory)/max(1-c.GPUMemory, 0.01), true)
+}

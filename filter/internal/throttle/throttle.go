@@ -1,0 +1,231 @@
+// Package throttle sheds requests by priority while the arrival rate, the tail of the latency or the memory of the GPUs
+// leave their normal range, which it learns.
+//
+//	QPS         trips above Factor × baseline; the baseline is the mean of the window plus Sigmas standard deviations
+//	P99         trips above Factor × the mean of its history, or above Max for Periods periods
+//	GPU memory  trips above its threshold
+//
+// Any one trips. While it is tripped, URGENT and HIGH pass (their guaranteed lane), LOW is refused, and NORMAL is thinned in
+// proportion to the severity, which is 0 at a signal's threshold: for QPS and P99 it is the share by which the signal would have
+// to fall to be back at its threshold, for memory the part of what was free at the threshold that is used up.
+//
+// # Windows and averages
+//
+// A sliding window says what is normal: for QPS the counts of steps of a second (a 300th of the window, from 100 ms to
+// 1 s) in 30 blocks, the one that is still being filled left out, for P99 those of the last 30 periods, each read from a
+// histogram (Histogram, with its error bound). What is now is an exponentially weighted moving average beside it, of weight 0.2
+// for the newest step or period: a single second of luck, or one slow request among twenty, doesn't trip it. Max alone is
+// held against the P99 of each period as it is.
+//
+// Nothing trips before there is a history: a fifth of the window in which requests came, and six periods. Neither does a rate
+// of less than two requests a step, where counts say little. Steps count once a block has had a request, so idle time
+// isn't learned: a quiet night doesn't make the morning look like an attack. And what is above a threshold is learned as the
+// threshold: a lasting overload becomes the norm in minutes rather than seconds. A period has at least ten answers, or is
+// extended; after six periods without as many nothing is known of the P99 any more.
+//
+// # Hysteresis
+//
+// It clears once every signal has been below 0.9 of its threshold for the hold, and it was tripped for that long. The hold is
+// 10 s. If it trips again within a minute of clearing it doubles, to 80 s at most. So over any time there are at most two
+// transitions in a hold. RecoversIn is the countdown: exact once all signals are calm, before that an estimate that they will be
+// from now on.
+//
+// # Fusion
+//
+// With Fusion it doesn't take one signal to trip, but their sum: fusion.go.
+//
+// # Who owns what, and the worst moments
+//
+// A State is what the workers share: each reads it, changes its copy, and writes it if nobody else has meanwhile. Requests and
+// answers are collected in each worker (Delta), and merged in no more often than the caller likes; a request counts in the step in
+// which it is merged. A worker that dies takes with it what it has not merged, some requests of some hundred milliseconds; all else
+// is in the record. Two workers write at once: one merges again, into what it reads then. The thinning is each worker's own
+// (Thinner). Time comes in as monotonic nanoseconds: it leaps ahead, and the time between was idle; it steps back further than a
+// window, and what was counted in it begins anew. The record is garbage: Decode refuses it, and learning begins anew.
+package throttle
+
+import (
+	"github.com/spillway-proxy/spillway/config"
+)
+
+const (
+	second = int64(1e9)
+
+	// weight is that of the newest value in the moving averages.
+	weight = 0.2
+	// clearAt is the share of a threshold below which a signal is calm.
+	clearAt = 0.9
+
+	shortestHold = 10 * second
+	longestHold  = 80 * second
+	relapse      = 60 * second // after clearing: what trips again within it is held for longer
+)
+
+// Settings is the configuration of one throttle. Times are nanoseconds.
+type Settings struct {
+	QPS       QPS
+	P99       P99
+	GPUMemory float64 // share in use above which it trips
+	Fusion    bool
+}
+
+// QPS is the arrival rate's part of the Settings.
+type QPS struct {
+	Window         int64
+	Sigmas, Factor float64
+}
+
+// P99 is the tail latency's part of the Settings.
+type P99 struct {
+	Factor      float64
+	Max, Period int64
+	Periods     uint32
+}
+
+// NewSettings takes the settings from a checked configuration.
+func NewSettings(c *config.Throttle) Settings {
+	return Settings{
+		QPS:       QPS{Window: int64(c.QPS.Window), Sigmas: c.QPS.Sigmas, Factor: c.QPS.Factor},
+		P99:       P99{Factor: c.P99.Factor, Max: int64(c.P99.Max), Period: int64(c.P99.Period), Periods: uint32(max(c.P99.Periods, 1))},
+		GPUMemory: c.GPUMemory, Fusion: c.Fusion,
+	}
+}
+
+// State is the throttle of one upstream. The zero value has learned nothing.
+type State struct {
+	rate   Rate
+	tail   Tail
+	memory Memory
+	fusion fusion
+
+	tripped  bool
+	severity float64 // while tripped
+	since    int64   // of the last transition
+	stirred  int64   // while tripped: when a signal was last not calm
+	hold     int64   // of the present or last trip
+	last     Trigger
+}
+
+// Delta is what a worker has seen since it last merged.
+type Delta struct {
+	Requests int64
+	Answers  Histogram // how long they took
+	Memory   float64   // share of GPU memory in use; 0 or less: not known
+}
+
+// Empty says that there is nothing to merge but memory.
+func (d *Delta) Empty() bool { return d.Requests == 0 && d.Answers.total == 0 }
+
+// Merge takes in what a worker has seen, and makes the transition that is due; it says whether there was one. With an empty
+// delta it only lets time pass. The delta is not changed.
+func (s *State) Merge(now int64, c *Settings, d *Delta) (changed bool) {
+	s.rate.Observe(now, c, d.Requests)
+	s.tail.merge(now, c, &d.Answers)
+	if d.Memory > 0 {
+		s.memory.Observe(now, c, d.Memory)
+	}
+	s.follow(now, c)
+	return s.judge(now, c)
+}
+
+// levels are those of all signals.
+func (s *State) levels(now int64, c *Settings) [signals]Level {
+	return [signals]Level{
+		Arrivals: s.rate.Level(now, c), TailLatency: s.tail.Level(now, c), GPUMemory: s.memory.Level(now, c),
+	}
+}
+
+func (s *State) judge(now int64, c *Settings) (changed bool) {
+	levels := s.levels(now, c)
+	worst, over, stirs := None, false, false
+	s.severity = 0
+	if c.Fusion {
+		var fused Level
+		fused, worst = s.fusion.judge(now, &levels, s.tripped)
+		over, stirs, s.severity = fused.Over, fused.Stirs, fused.Severity
+		levels[worst] = fused
+	} else {
+		for i := range levels {
+			l := &levels[i]
+			if l.Over && (!over || l.Severity >= levels[worst].Severity) {
+				worst = Signal(i)
+			}
+			over, stirs = over || l.Over, stirs || l.Stirs
+			s.severity = max(s.severity, l.Severity)
+		}
+	}
+	switch {
+	case !s.tripped && over:
+		s.hold = s.nextHold(now)
+		s.tripped, s.since, s.stirred = true, now, now
+		s.last = Trigger{At: now, Signal: worst, Measured: levels[worst].Value, Threshold: levels[worst].Threshold, Fused: c.Fusion}
+	case s.tripped && stirs:
+		s.stirred = now
+		return false
+	case s.tripped && s.holds(now) == 0:
+		s.tripped, s.since = false, now
+	default:
+		return false
+	}
+	return true
+}
+
+// nextHold is how long a trip holds at least.
+func (s *State) nextHold(now int64) int64 {
+	if s.hold == 0 || since(s.since, now) >= relapse {
+		return shortestHold
+	}
+	return min(max(2*s.hold, shortestHold), longestHold)
+}
+
+// holds is how long it stays tripped if no signal stirs from now on.
+func (s *State) holds(now int64) int64 {
+	calm := max(min(since(s.stirred, now), since(s.since, now)), 0)
+	return max(s.hold-calm, 0)
+}
+
+// follow takes the times of a clock that is far behind: it was set back, or another one was wrong.
+func (s *State) follow(now int64, c *Settings) {
+	if since(now, max(s.since, s.stirred)) > longestHold {
+		s.since, s.stirred = min(s.since, now), min(s.stirred, now)
+	}
+}
+
+// Reading is what a State says.
+type Reading struct {
+	Tripped    bool
+	Severity   float64 // from 0 to 1; 0 unless it is tripped
+	RecoversIn int64   // nanoseconds; 0 unless it is tripped
+	Last       Trigger // when and why it last tripped
+}
+
+// Read looks at the state as it was merged; it costs next to nothing.
+func (s *State) Read(now int64) Reading {
+	if !s.tripped {
+		return Reading{Last: s.last}
+	}
+	return Reading{Tripped: true, Severity: s.severity, RecoversIn: s.holds(now), Last: s.last}
+}
+
+// Look gives the signals by now, for status and metrics, and a Reading whose countdown includes an estimate of how long the
+// signals take to calm down: the arrivals as if they went back to their mean at once, the tail until its period ends.
+func (s *State) Look(now int64, c *Settings) ([signals]Level, Reading) {
+	copied := *s
+	copied.Merge(now, c, &Delta{})
+	levels, r := copied.levels(now, c), copied.Read(now)
+	if !r.Tripped {
+		return levels, r
+	}
+	wait := int64(0)
+	if levels[Arrivals].Stirs {
+		wait = max(wait, copied.rate.calms(c))
+	}
+	if levels[TailLatency].Stirs {
+		wait = max(wait, copied.tail.calms(now, c))
+	}
+	r.RecoversIn = max(wait+copied.hold, r.RecoversIn)
+	if wait == 0 {
+		r.RecoversIn = copied.holds(now)
+	}
+	return levels, r
+}
