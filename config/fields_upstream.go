@@ -148,7 +148,8 @@ func (f *Fallback) fields() []field {
 		strMap("headers", &f.Headers, headerNames, headerValues, "Headers of the answer."),
 		strMap("routeHeader", &f.RouteHeader, headerNames, headerValues,
 			"Headers set on the request, so that Envoy's routes send it to a fallback cluster. A request that has them when it "+
-				"comes is refused instead: it has been there."),
+				"comes is refused instead: it has been there. It takes requestHold stopIteration, unless the path names the model: "+
+				"headers that have gone on can't be changed."),
 	}
 }
 

@@ -28,6 +28,7 @@ func TestQueue(t *testing.T) {
 		"four workers": share(4, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel},
 			part{"fairness", shareFairly}, part{"shadow", shadow}),
 		"budgets":       share(4, part{"budget", keepBudget}, part{"what the upstream says", heedUpstream}, part{"retreat", retreat}),
+		"gates":         share(4, part{"four workers", gates}),
 		"crowds":        crowds,
 		"faults":        faults,
 		"misconfigured": misconfigured,

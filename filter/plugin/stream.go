@@ -169,17 +169,17 @@ func (s *stream) OnHttpStreamDone() {
 	s.plugin.vm.recycle(s)
 }
 
-// tornByUpstream says that the response of a stream that ends now was broken off by the upstream, or by the proxy for it.
+// tornByUpstream says that the response of a stream that ends now was broken off by the upstream. What a client can bring about
+// by reading slowly, such as a timeout, is not that.
 func tornByUpstream() bool {
 	const ( // Envoy's response flags, as the attribute response.flags has them
-		upstreamTimeout     = 1 << 2 // UT
-		localReset          = 1 << 3 // LR
-		upstreamReset       = 1 << 4 // UR
-		upstreamTermination = 1 << 6 // UC
+		upstreamReset         = 1 << 4  // UR
+		upstreamTermination   = 1 << 6  // UC
+		upstreamProtocolError = 1 << 23 // UPE: a chunked body without its end is one
 	)
 	flags, err := proxywasm.GetProperty([]string{"response", "flags"})
 	return err == nil && len(flags) == 8 &&
-		binary.LittleEndian.Uint64(flags)&(upstreamTimeout|localReset|upstreamReset|upstreamTermination) != 0
+		binary.LittleEndian.Uint64(flags)&(upstreamReset|upstreamTermination|upstreamProtocolError) != 0
 }
 
 // carryOut does what a step says.

@@ -173,7 +173,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
 		e.hold(s)
 	}
-	s.routed = s.step.Action == Continue && e.cfg.RequestHold != config.HoldBufferFilter
+	s.routed = s.step.Action == Continue // the host takes no change of the headers from here on, even if another filter keeps them
 	// What the buffer filter keeps can wait for its body before it goes to the gate.
 	if s.step.Action == Continue && !(s.editing && e.cfg.RequestHold == config.HoldBufferFilter) {
 		e.proceed(s, now)
