@@ -124,8 +124,9 @@ test: wasm wasm-trap gpuexporter envoy openai-python ratelimit redis ## Run all 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
 MESH_PACKAGES ?= ./e2e/mesh/...
 .PHONY: test-mesh
-test-mesh: wasm gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a real Kubernetes API and Istio's own istiod (Linux, as root)
-##  The first time builds them: about 25 minutes. GO_TEST_ARGS= as for test
+test-mesh: wasm gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a Kubernetes API, istiod and Envoy Gateway (Linux, root)
+##  The first time builds these: half an hour. MESH_PACKAGES=./e2e/mesh/istiotest
+##  chooses; GO_TEST_ARGS= as for test
 	@go test -tags mesh -count=1 -timeout 20m $(GO_TEST_ARGS) $(MESH_PACKAGES)
 
 .PHONY: test-race
@@ -309,6 +310,7 @@ check-format: ## gofmt changes nothing
 .PHONY: check-vet
 check-vet: ## go vet, natively and for Wasm
 	@go vet ./...
+	go vet -tags mesh ./e2e/mesh/...
 	go vet -tags mesh ./e2e/mesh/...
 	go -C tools/image vet ./...
 	GOOS=wasip1 GOARCH=wasm go vet ./filter ./filter/plugin

@@ -46,6 +46,7 @@ const (
 // Options are an Envoy's settings. The zero value is the compiled filter with an empty configuration, one worker, and no
 // server behind it.
 type Options struct {
+	Bootstrap         string        // the file that is run, relative to the repository's root; "" is envoy/standalone.yaml
 	Config            string        // the filter's configuration, JSON; "" is {}
 	Hold              Hold          // "" is HoldStopIteration
 	Upstream          string        // host:port, or the URL of an httptest.Server; "" is an address where nothing listens
@@ -122,7 +123,7 @@ func (e *Envoy) writeBootstrap(o Options) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	b, err := envoyproc.Load(filepath.Join(root, envoyproc.StandaloneYAML))
+	b, err := envoyproc.Load(filepath.Join(root, cmp.Or(o.Bootstrap, envoyproc.StandaloneYAML)))
 	if err != nil {
 		e.t.Fatal(err)
 	}

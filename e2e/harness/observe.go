@@ -29,6 +29,16 @@ func Await(t testing.TB, timeout time.Duration, what string, condition func() bo
 	}
 }
 
+// AwaitHour waits until the hour has so long to go: the windows of a limit in Redis begin on the hour, and a test that counts in one
+// must not end in the next.
+func AwaitHour(t testing.TB, enough time.Duration) {
+	t.Helper()
+	Await(t, 2*enough, "the hour is young", func() bool {
+		now := time.Now()
+		return now.Add(enough).Truncate(time.Hour).Equal(now.Truncate(time.Hour))
+	})
+}
+
 // Admin is the body that Envoy's admin interface answers to GET path.
 func (e *Envoy) Admin(path string) string {
 	e.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -117,6 +118,9 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		if err != nil {
 			s.plugin.hostError("response_headers", err)
 		}
+		if turnedDown(headers) && !fromUpstream() {
+			s.state.Local()
+		}
 		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
 	})
 }
@@ -167,6 +171,27 @@ func (s *stream) OnHttpStreamDone() {
 		})
 	}
 	s.plugin.vm.recycle(s)
+}
+
+// turnedDown says that a response is one of those that could count against the upstream.
+func turnedDown(headers [][2]string) bool {
+	for _, header := range headers {
+		if header[0] == ":status" {
+			return header[1] == "429" || strings.HasPrefix(header[1], "5")
+		}
+	}
+	return false
+}
+
+// fromUpstream says that a response is the upstream's own, or the proxy's for want of one. Filters behind this one answer, too: a
+// rate limit of the whole fleet's, an authorization.
+func fromUpstream() bool {
+	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
+	if err != nil {
+		return true // not this host's way to tell
+	}
+	why := string(details)
+	return why == "via_upstream" || strings.HasPrefix(why, "upstream_") || why == "no_healthy_upstream"
 }
 
 // tornByUpstream says that the response of a stream that ends now was broken off by the upstream. What a client can bring about

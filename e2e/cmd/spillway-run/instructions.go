@@ -16,6 +16,9 @@ func (s *settings) instructions() string {
 	name, server := model, "simulator"
 	note := fmt.Sprintf("an answer has %d", answerTokens)
 	outcome := "200 200 200 200 429"
+	if s.fleet {
+		outcome += " 429"
+	}
 	if s.upstream != "" {
 		name, server = "MODEL", "server   "
 		note = "put a model of your server for MODEL"
@@ -28,12 +31,16 @@ func (s *settings) instructions() string {
 	case ownGPUs:
 		pressure = "this machine's GPUs"
 	}
-	return strings.NewReplacer(
+	replace := []string{
 		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort),
 		"{exporter}", local(s.exporterPort), "{pressure}", pressure,
 		"{kind}", server, "{server}", s.server(), "{note}", note, "{outcome}", outcome,
-		"{body}", `"model":"`+name+`","messages":[{"role":"user","content":"Hello"}]`,
-	).Replace(instructionsText)
+		"{body}", `"model":"` + name + `","messages":[{"role":"user","content":"Hello"}]`,
+	}
+	if s.fleet {
+		return s.fleetInstructions(replace...)
+	}
+	return strings.NewReplacer(replace...).Replace(instructionsText)
 }
 
 const instructionsText = `

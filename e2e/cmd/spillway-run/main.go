@@ -1,8 +1,9 @@
 // Spillway-run is what `make run` starts: an LLM simulator, an Envoy with the filter in front of it, and the exporter of
-// pressure, until Ctrl-C.
+// pressure, until Ctrl-C. With -fleet it is what `make run-fleet` starts: two Envoys, which share limits through ratelimit and
+// Redis.
 //
 // It leaves nothing behind: the simulator is part of this process, Envoy gets its configuration on the command line
-// instead of in a file, and Envoy and the exporter are ended with this process, however it ends.
+// instead of in a file, and all programs are ended with this process, however it ends.
 package main
 
 import (

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/harness/fleetproc"
 	"github.com/spillway-proxy/spillway/e2e/llmsim"
 )
 
@@ -20,11 +21,26 @@ const (
 	stopGrace    = 3 * time.Second
 )
 
+// programs are the binaries that a run needs.
+type programs struct {
+	envoy, wasm, exporter string
+	fleet                 fleetproc.Programs
+}
+
+func (s *settings) locate() (p programs, err error) {
+	var errs [3]error
+	p.envoy, p.wasm, errs[0] = envoyproc.Locate()
+	p.exporter, errs[1] = envoyproc.LocateExporter()
+	if s.fleet {
+		p.fleet, errs[2] = fleetproc.Locate()
+	}
+	return p, errors.Join(errs[:]...)
+}
+
 // run starts everything and waits for ctx, which is an end as it should be, or for a failure.
 func run(ctx context.Context, s settings) error {
-	binary, wasm, err := envoyproc.Locate()
-	exporterBinary, exporterErr := envoyproc.LocateExporter()
-	if err := errors.Join(err, exporterErr); err != nil {
+	p, err := s.locate()
+	if err != nil {
 		return err
 	}
 	if err := s.checkPorts(); err != nil {
@@ -37,36 +53,29 @@ func run(ctx context.Context, s settings) error {
 		}
 		defer func() { _ = simulator.Close() }()
 	}
-	exporter, err := startExporter(ctx, s, exporterBinary)
-	if exporter != nil {
-		defer exporter.Stop(stopGrace)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	envoy, err := startEnvoy(ctx, s, binary, wasm)
-	if envoy != nil {
-		defer envoy.Stop(stopGrace)
-	}
-	if ctx.Err() != nil {
-		return nil // interrupted while Envoy was starting
-	}
-	if err != nil {
+	var g group
+	defer g.stop()
+	if err := s.startAll(ctx, &g, p); ctx.Err() != nil {
+		return nil // interrupted while something was starting
+	} else if err != nil {
 		return err
 	}
 	fmt.Print(s.instructions())
-	select {
-	case <-ctx.Done():
-		fmt.Println("\nstopping")
-		return nil
-	case <-envoy.Done():
-		return fmt.Errorf("envoy ended by itself (%v); its last messages are above", ended(envoy))
-	case <-exporter.Done():
-		return fmt.Errorf("gpuexporter ended by itself (%v); its last messages are above", ended(exporter))
+	return g.await(ctx)
+}
+
+// startAll starts all programs, and what Envoy asks before Envoy.
+func (s *settings) startAll(ctx context.Context, g *group, p programs) error {
+	exporter, err := startExporter(ctx, *s, p.exporter)
+	if err := g.add("gpuexporter", exporter, err); err != nil {
+		return err
 	}
+	if s.fleet {
+		if err := s.startShared(ctx, g, p.fleet); err != nil {
+			return err
+		}
+	}
+	return startEnvoys(ctx, *s, g, p)
 }
 
 // startSimulator serves an LLM whose answers are as the limit of standalone.yaml expects: 76 tokens each.
@@ -103,16 +112,52 @@ func startExporter(ctx context.Context, s settings, binary string) (*envoyproc.P
 	return exporter, nil
 }
 
-// startEnvoy starts Envoy and waits until it serves. The process is returned also with an error, to be stopped.
-func startEnvoy(ctx context.Context, s settings, binary, wasm string) (*envoyproc.Process, error) {
-	version, err := envoyproc.Version(binary)
-	if err != nil {
-		return nil, err
+// instance is one Envoy.
+type instance struct {
+	name               string
+	gateway, adminPort int
+}
+
+func (s *settings) instances() []instance {
+	one := []instance{{"envoy", s.gatewayPort, s.adminPort}}
+	if s.fleet {
+		return append(one, instance{"the second envoy", s.gateway2, s.admin2})
 	}
-	bootstrap, err := s.bootstrap(wasm)
+	return one
+}
+
+// startEnvoys starts all Envoys and waits until they serve.
+func startEnvoys(ctx context.Context, s settings, g *group, p programs) error {
+	version, err := envoyproc.Version(p.envoy)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	fmt.Printf("starting Envoy %s, which compiles the filter: some seconds …\n", version)
+	start := time.Now()
+	ready, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var running []*envoyproc.Process
+	for _, i := range s.instances() {
+		bootstrap, err := s.bootstrap(p.wasm, i)
+		if err != nil {
+			return err
+		}
+		envoy, err := startEnvoy(s, p.envoy, bootstrap)
+		if err := g.add(i.name, envoy, err); err != nil {
+			return err
+		}
+		running = append(running, envoy)
+	}
+	for n, i := range s.instances() {
+		if err := running[n].AwaitReady(ready, "http://"+local(i.adminPort)); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("ready in %.1f s\n", time.Since(start).Seconds())
+	return nil
+}
+
+func startEnvoy(s settings, binary string, bootstrap []byte) (*envoyproc.Process, error) {
 	args := []string{
 		"--config-yaml", string(bootstrap),
 		"--disable-hot-restart",             // another Envoy may be running on this machine
@@ -124,34 +169,28 @@ func startEnvoy(ctx context.Context, s settings, binary, wasm string) (*envoypro
 	}
 	command := exec.Command(binary, args...)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
-
-	fmt.Printf("starting Envoy %s, which compiles the filter: some seconds …\n", version)
-	start := time.Now()
-	envoy, err := envoyproc.Start(command)
-	if err != nil {
-		return nil, err
-	}
-	ready, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := envoy.AwaitReady(ready, "http://"+local(s.adminPort)); err != nil {
-		return envoy, err
-	}
-	fmt.Printf("ready in %.1f s\n", time.Since(start).Seconds())
-	return envoy, nil
+	return envoyproc.Start(command)
 }
 
-// bootstrap is envoy/standalone.yaml with this run's ports and files.
-func (s *settings) bootstrap(wasm string) ([]byte, error) {
+// bootstrap is envoy/standalone.yaml, or envoy/fleet.yaml, with this run's ports and files.
+func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 	root, err := envoyproc.Root()
 	if err != nil {
 		return nil, err
 	}
-	b, err := envoyproc.Load(filepath.Join(root, envoyproc.StandaloneYAML))
+	file := envoyproc.StandaloneYAML
+	if s.fleet {
+		file = envoyproc.FleetYAML
+	}
+	b, err := envoyproc.Load(filepath.Join(root, file))
 	if err != nil {
 		return nil, err
 	}
-	b.SetPort(envoyproc.Gateway, s.gatewayPort)
-	b.SetAdminPort(s.adminPort)
+	if s.fleet {
+		b.SetRatelimit(local(s.ratelimit))
+	}
+	b.SetPort(envoyproc.Gateway, i.gateway)
+	b.SetAdminPort(i.adminPort)
 	b.SetUpstream(s.server())
 	b.SetExporter(local(s.exporterPort))
 	b.SetWasm(wasm)
@@ -164,12 +203,4 @@ func (s *settings) server() string {
 		return s.upstream
 	}
 	return local(s.simPort)
-}
-
-// ended says how a process ended.
-func ended(p *envoyproc.Process) string {
-	if err := p.Err(); err != nil {
-		return err.Error()
-	}
-	return "exit status 0"
 }

@@ -40,7 +40,12 @@ type started struct {
 
 func start(t *testing.T, env ...string) started {
 	t.Helper()
-	s := started{Cmd: exec.Command(os.Args[0]), lines: make(chan string, 1000), stderr: new(bytes.Buffer)}
+	return startWith(t, nil, env...)
+}
+
+func startWith(t *testing.T, args []string, env ...string) started {
+	t.Helper()
+	s := started{Cmd: exec.Command(os.Args[0], args...), lines: make(chan string, 1000), stderr: new(bytes.Buffer)}
 	s.Env = append(os.Environ(), asMain+"=1")
 	s.Env = append(s.Env, env...)
 	s.Stderr = s.stderr
@@ -312,6 +317,17 @@ func TestSettings(t *testing.T) {
 		{
 			name: "a server on the simulator's port", env: map[string]string{"UPSTREAM": "http://localhost:8000/", "GATEWAY_PORT": "8000"},
 			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, exporterPort: 9400, upstream: "localhost:8000"},
+		},
+		{
+			name: "a fleet", args: []string{"-fleet"}, env: map[string]string{"REDIS_PORT": "6380"},
+			want: settings{
+				gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9400, fleet: true,
+				fleetPorts: fleetPorts{gateway2: 10010, admin2: 9911, redis: 6380, ratelimit: 8081},
+			},
+		},
+		{
+			name: "a fleet's port twice", args: []string{"-fleet"}, env: map[string]string{"GATEWAY2_PORT": "10000"},
+			err: "GATEWAY_PORT and GATEWAY2_PORT are both 10000",
 		},
 		{name: "not a number", env: map[string]string{"SIM_PORT": "http"}, err: `SIM_PORT="http" is not a number`},
 		{name: "no such port", env: map[string]string{"SIM_PORT": "65536"}, err: "SIM_PORT is 65536; a port is from 1 to 65535"},

@@ -20,7 +20,12 @@ type settings struct {
 	upstream                                      string // host:port of a real server; "" is the simulator
 	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds
 	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
+	fleet                                         bool   // two Envoys that share limits, instead of one
+	fleetPorts
 }
+
+// fleetPorts are those that only a fleet has; 0 without one.
+type fleetPorts struct{ gateway2, admin2, redis, ratelimit int }
 
 const help = `spillway-run starts an LLM simulator, Envoy with Spillway in front of it, and gpuexporter, until Ctrl-C.
 
@@ -30,12 +35,13 @@ Each setting is a flag, or an environment variable (for "make run NAME=value"); 
 
 // choice describes a setting that is a number: its flag, its environment variable, and its default.
 type choice struct {
-	value      *int
-	flag, env  string
-	initial    int
-	isPort     bool
-	usage      string
-	onlyForSim bool
+	value        *int
+	flag, env    string
+	initial      int
+	isPort       bool
+	usage        string
+	onlyForSim   bool
+	onlyForFleet bool
 }
 
 func (s *settings) choices() []choice {
@@ -44,6 +50,10 @@ func (s *settings) choices() []choice {
 		{value: &s.adminPort, flag: "envoy-admin-port", env: "ENVOY_ADMIN_PORT", initial: 9901, isPort: true, usage: "`port` of Envoy's admin interface"},
 		{value: &s.simPort, flag: "sim-port", env: "SIM_PORT", initial: 8000, isPort: true, usage: "`port` of the LLM simulator", onlyForSim: true},
 		{value: &s.exporterPort, flag: "gpuexporter-port", env: "GPUEXPORTER_PORT", initial: 9400, isPort: true, usage: "`port` of gpuexporter"},
+		{value: &s.gateway2, flag: "gateway2-port", env: "GATEWAY2_PORT", initial: 10010, isPort: true, usage: "`port` of the second Envoy of a fleet", onlyForFleet: true},
+		{value: &s.admin2, flag: "envoy2-admin-port", env: "ENVOY2_ADMIN_PORT", initial: 9911, isPort: true, usage: "`port` of its admin interface", onlyForFleet: true},
+		{value: &s.redis, flag: "redis-port", env: "REDIS_PORT", initial: 6379, isPort: true, usage: "`port` of a fleet's Redis", onlyForFleet: true},
+		{value: &s.ratelimit, flag: "ratelimit-port", env: "RATELIMIT_PORT", initial: 8081, isPort: true, usage: "`port` of a fleet's ratelimit", onlyForFleet: true},
 		{value: &s.concurrency, flag: "concurrency", env: "CONCURRENCY", usage: "`number` of Envoy's worker threads; 0 is one per CPU"},
 	}
 }
@@ -68,6 +78,7 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 		"`host:port` of a real server, plain HTTP, instead of the simulator (UPSTREAM)")
 	flags.StringVar(&s.exporterArgs, "gpuexporter-args", getenv("GPUEXPORTER_ARGS"),
 		"`arguments` of gpuexporter, separated by spaces, instead of this machine's GPUs, or the simulated profile \"ramp\" where there are none (GPUEXPORTER_ARGS)")
+	flags.BoolVar(&s.fleet, "fleet", false, "run two Envoys that share limits through ratelimit and Redis (make run-fleet)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Print(help)
@@ -78,6 +89,9 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	}
 	if flags.NArg() > 0 {
 		return s, fmt.Errorf("%q is not a flag; see --help", flags.Arg(0))
+	}
+	if !s.fleet {
+		s.fleetPorts = fleetPorts{}
 	}
 	return s, s.validate()
 }
@@ -127,7 +141,7 @@ func (s *settings) chooseSource(device string) {
 func (s *settings) ports() []choice {
 	var ports []choice
 	for _, c := range s.choices() {
-		if c.isPort && (!c.onlyForSim || s.upstream == "") {
+		if c.isPort && (!c.onlyForSim || s.upstream == "") && (!c.onlyForFleet || s.fleet) {
 			ports = append(ports, c)
 		}
 	}

@@ -85,6 +85,9 @@ func (b *Bootstrap) SetUpstream(address string) { b.setCluster("llm", address) }
 // SetExporter makes address, host:port, the one that is asked for pressure.
 func (b *Bootstrap) SetExporter(address string) { b.setCluster("gpuexporter", address) }
 
+// SetRatelimit makes address, host:port, the rate limit service; only the bootstrap of a fleet has one.
+func (b *Bootstrap) SetRatelimit(address string) { b.setCluster("ratelimit", address) }
+
 func (b *Bootstrap) setCluster(name, address string) {
 	host, port, err := SplitAddress(address)
 	if err != nil {
@@ -120,6 +123,12 @@ func (b *Bootstrap) SetVMID(id string) {
 // SetPluginConfig sets the filter's own configuration, JSON.
 func (b *Bootstrap) SetPluginConfig(config string) {
 	b.Set(config, b.plugin("configuration", "value")...)
+}
+
+// PluginConfig is the filter's own configuration, JSON, as it is now.
+func (b *Bootstrap) PluginConfig() string {
+	text, _ := b.object(b.plugin("configuration")...)["value"].(string)
+	return text
 }
 
 // SetAllowStopIteration sets whether Envoy calls the filter with the body while it holds the headers.

@@ -3,6 +3,7 @@ package envoyproc
 import (
 	"encoding/json"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,42 @@ func TestMoveListeners(t *testing.T) {
 	}
 	if listeners[0]["@type"] != nil {
 		t.Error("Resources changed what it was given")
+	}
+}
+
+// A fleet's Envoy is a single one with ratelimit behind the filter; what else they have is the same in both files.
+func TestTheFleetsBootstrapIsTheSingleOnesAndRatelimit(t *testing.T) {
+	t.Parallel()
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	single := load(t)
+	fleet, err := Load(filepath.Join(root, FleetYAML))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := filters(t, fleet), "spillway envoy.filters.http.ratelimit envoy.filters.http.router"; got != want {
+		t.Errorf("the filters are %s, want %s", got, want)
+	}
+	for _, key := range []string{"stats_config", "overload_manager", "admin"} {
+		if !reflect.DeepEqual(single.root[key], fleet.root[key]) {
+			t.Errorf("%s differs", key)
+		}
+	}
+	format := append(connectionManager(), "access_log", 0, "typed_config", "log_format", "json_format")
+	fields := fleet.object(format...)
+	for name, value := range single.object(format...) {
+		if fields[name] != value {
+			t.Errorf("the access log's %s is %v, want %v", name, fields[name], value)
+		}
+	}
+	fleet.SetRatelimit("ratelimit.example:8081")
+	if got, want := text(t, fleet), `{"address":"ratelimit.example","port_value":8081}`; !strings.Contains(got, want) {
+		t.Errorf("no %s in %s", want, got)
+	}
+	if got := fleet.PluginConfig(); !strings.Contains(got, `"limits"`) {
+		t.Errorf("the filter's configuration is %s", got)
 	}
 }
 

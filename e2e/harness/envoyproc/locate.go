@@ -19,8 +19,11 @@ const EnvoyVersion = "1.40.0"
 // module is the first line of the go.mod that marks the root of the repository.
 const module = "module github.com/spillway-proxy/spillway"
 
-// StandaloneYAML is the bootstrap that everything here starts from, relative to the root of the repository.
-const StandaloneYAML = "envoy/standalone.yaml"
+// The bootstraps of this repository, relative to its root: what most things here start from, and one Envoy of a fleet.
+const (
+	StandaloneYAML = "envoy/standalone.yaml"
+	FleetYAML      = "envoy/fleet.yaml"
+)
 
 // Root returns the root of the repository: the nearest directory, from the working directory upwards, that holds its
 // go.mod.

@@ -86,14 +86,20 @@ func (p *Process) AwaitReady(ctx context.Context, adminURL string) error {
 // AwaitOK waits until a GET of a URL, which the process serves, is answered with status 200. It fails when the process ends
 // before, or when ctx does.
 func (p *Process) AwaitOK(ctx context.Context, url string) error {
-	for {
-		if status, _, err := get(ctx, url); err == nil && status == http.StatusOK {
-			return nil
-		}
+	return p.Await(ctx, func() bool {
+		status, _, err := get(ctx, url)
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// Await waits until a condition holds that the process brings about. It fails when the process ends before, or when ctx does.
+func (p *Process) Await(ctx context.Context, condition func() bool) error {
+	for !condition() {
 		if err := p.pause(ctx); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // pause waits one poll interval; it fails when the process has ended, or when ctx has.

@@ -192,6 +192,8 @@ func (s *Stream) result(complete bool) adaptive.Result {
 		status = s.failure
 	}
 	switch {
+	case s.local:
+		return adaptive.Neither
 	case s.torn || status >= 500:
 		return adaptive.Failed
 	case !complete || status >= 400:

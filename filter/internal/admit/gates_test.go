@@ -150,6 +150,24 @@ func TestAProbeIsGivenBack(t *testing.T) {
 	})
 }
 
+// An answer of another of the proxy's filters, such as the fleet's own limit, says nothing of the upstream.
+func TestAnswersOfOtherFilters(t *testing.T) {
+	t.Parallel()
+	h := gatedHost(t, fastBreaker+`,"budget":{"requests":1000},"retreat":{"every":"1s","minSamples":4}`)
+	for _, status := range []string{"429", "503"} {
+		for range 20 {
+			x := h.try("m")
+			wantPassed(t, x)
+			x.Local()
+			x.serve(second, status)
+		}
+	}
+	wantPassed(t, h.try("m"))
+	h.tick()
+	expect(t, "the retreat", h.gauges["retreat up"], 0)
+	expect(t, "the share of 429", h.gauges["share up"], 0)
+}
+
 func TestErrorsInsideAStreamOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(x *exchange){

@@ -71,6 +71,7 @@ type course struct {
 	failure  int // the HTTP status of an error inside a stream
 
 	responding bool // response headers came
+	local      bool // and they are the proxy's own
 	status     int
 	stream     bool  // the response is server-sent events
 	readable   bool  // the response's body is being read
@@ -260,6 +261,10 @@ func (s *Stream) Fault() { s.fault = true }
 
 // Measured says that it matters how the response ended: it has begun, and did not come to its end.
 func (s *Stream) Measured() bool { return s.measured && s.responding && s.phase == stAdmitted }
+
+// Local says that the response which begins is the proxy's own, to a request that the upstream never had: another filter has refused
+// it. It says nothing of the upstream.
+func (s *Stream) Local() { s.local = true }
 
 // Torn says that the upstream broke the response off. Done follows.
 func (s *Stream) Torn() { s.torn = true }

@@ -37,7 +37,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.hiding = s.hiding && s.readable && events; s.hiding && s.headers.Get(e.slots.length) != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
-	if s.ticket.InFlight() {
+	if s.ticket.InFlight() && !s.local {
 		s.answer = e.hints.read(&s.headers, s.status)
 	}
 	if !s.failed() {
@@ -160,7 +160,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	used := e.settle(s, now, complete)
 	e.measure(s, now, complete)
 	s.answer.Used = used.Total
-	s.answer.Judged, s.answer.Limited = s.responding, s.status == 429 || s.failure == 429
+	s.answer.Judged, s.answer.Limited = s.responding && !s.local, s.status == 429 || s.failure == 429
 	e.release(s, now, s.answer)
 }
 
