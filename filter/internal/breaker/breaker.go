@@ -38,6 +38,7 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 // Lease is how long a worker's probes are its own without being renewed, in nanoseconds. It renews them every quarter.
@@ -159,8 +160,8 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 		if r == Neither {
 			return false
 		}
-		s.window.advance(now, c.Window)
-		s.window.slots[0].add(r == Failed, slow)
+		s.window.Advance(now, c.Window)
+		s.window.Slots[0].add(r == Failed, slow)
 		s.judge(now, c)
 		return true
 	case HalfOpen:
@@ -193,7 +194,7 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 func (s *State) Renew(now int64, worker uint64) (changed bool) {
 	for i := range s.holders {
 		if h := &s.holders[i]; h.probes > 0 && h.worker == worker {
-			if quiet := since(h.heard, now); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
+			if quiet := sliding.Since(h.heard, now); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
 				h.heard, changed = now, true
 			}
 		}
@@ -212,7 +213,7 @@ func (s *State) RecoversIn(now int64, c *Settings) int64 {
 // Shares are the shares of failed and of slow requests in the window, and how many requests there were.
 func (s *State) Shares(now int64, c *Settings) (failed, slow float64, requests int64) {
 	w := s.window
-	w.advance(now, c.Window)
+	w.Advance(now, c.Window)
 	sum := w.sum()
 	n := float64(max(sum.total, 1))
 	return float64(sum.failed) / n, float64(sum.slow) / n, int64(sum.total)
@@ -220,7 +221,7 @@ func (s *State) Shares(now int64, c *Settings) (failed, slow float64, requests i
 
 // wait is how long an open breaker stays so.
 func (s *State) wait(now int64, c *Settings) int64 {
-	open := since(s.since, now)
+	open := sliding.Since(s.since, now)
 	if open < 0 { // another worker's clock was read later
 		return max(c.OpenFor, 1)
 	}
@@ -229,7 +230,7 @@ func (s *State) wait(now int64, c *Settings) int64 {
 
 // follow takes the time of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now int64, c *Settings) bool {
-	if since(now, s.since) <= max(c.OpenFor, c.Window) {
+	if sliding.Since(now, s.since) <= max(c.OpenFor, c.Window) {
 		return false
 	}
 	s.since = now
@@ -266,17 +267,5 @@ func (s *State) open(now int64, t Trigger) {
 
 // enter makes a transition. Whatever was counted or held belongs to the period that ends.
 func (s *State) enter(p Phase, now int64) {
-	*s = State{phase: p, period: s.period + 1, since: now, last: s.last, window: window{opened: now}}
-}
-
-// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
-func since(from, to int64) int64 {
-	elapsed := to - from
-	switch {
-	case from < 0 && to >= 0 && elapsed < 0:
-		return math.MaxInt64
-	case from >= 0 && to < 0 && elapsed >= 0:
-		return math.MinInt64
-	}
-	return elapsed
+	*s = State{phase: p, period: s.period + 1, since: now, last: s.last, window: window{sliding.Window[counts]{Opened: now}}}
 }

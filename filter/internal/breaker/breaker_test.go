@@ -343,8 +343,8 @@ func TestCountersSaturate(t *testing.T) {
 		t.Errorf("%+v", full)
 	}
 	w := window{}
-	for i := range w.slots {
-		w.slots[i] = counts{total: math.MaxUint32, slow: math.MaxUint32}
+	for i := range w.Slots {
+		w.Slots[i] = counts{total: math.MaxUint32, slow: math.MaxUint32}
 	}
 	if sum := w.sum(); sum.slow != sum.total || sum.failed != 0 {
 		t.Errorf("%+v", sum)

@@ -3,11 +3,13 @@ package breaker
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 const (
 	headSize   = 1 + 1 + 8 + 8 + 4
-	windowSize = 8 + slots*12
+	windowSize = 8 + sliding.Slots*12
 	holderSize = 3*8 + 4
 	lastSize   = 3 * 8
 
@@ -23,9 +25,9 @@ func (s *State) Append(b []byte) []byte {
 	b = order.AppendUint64(b, s.period)
 	b = order.AppendUint64(b, uint64(s.since))
 	b = order.AppendUint32(b, s.succeeded)
-	b = order.AppendUint64(b, uint64(s.window.opened))
-	for i := range s.window.slots {
-		c := &s.window.slots[i]
+	b = order.AppendUint64(b, uint64(s.window.Opened))
+	for i := range s.window.Slots {
+		c := &s.window.Slots[i]
 		b = order.AppendUint32(order.AppendUint32(order.AppendUint32(b, c.total), c.failed), c.slow)
 	}
 	for i := range s.holders {
@@ -48,10 +50,10 @@ func Decode(b []byte) (State, bool) {
 	}
 	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: int64(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
 	s.last.Cause = Cause(b[1])
-	s.window.opened = int64(order.Uint64(b[headSize:]))
+	s.window.Opened = int64(order.Uint64(b[headSize:]))
 	b = b[headSize+8:]
-	for i := range s.window.slots {
-		s.window.slots[i] = counts{total: order.Uint32(b), failed: order.Uint32(b[4:]), slow: order.Uint32(b[8:])}
+	for i := range s.window.Slots {
+		s.window.Slots[i] = counts{total: order.Uint32(b), failed: order.Uint32(b[4:]), slow: order.Uint32(b[8:])}
 		b = b[12:]
 	}
 	for i := range s.holders {
@@ -70,8 +72,8 @@ func (s *State) possible() bool {
 	if s.phase != HalfOpen && (s.succeeded != 0 || s.holders != [maxHolders]holder{}) || s.phase != Closed && s.period == 0 {
 		return false
 	}
-	for i := range s.window.slots {
-		if c := &s.window.slots[i]; !c.possible() || s.phase != Closed && *c != (counts{}) {
+	for i := range s.window.Slots {
+		if c := &s.window.Slots[i]; !c.possible() || s.phase != Closed && *c != (counts{}) {
 			return false
 		}
 	}

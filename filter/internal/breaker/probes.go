@@ -1,5 +1,7 @@
 package breaker
 
+import "github.com/spillway-proxy/spillway/filter/internal/sliding"
+
 // maxHolders is how many workers can have probes in flight at one time.
 const maxHolders = 8
 
@@ -14,7 +16,7 @@ type holder struct {
 // expire drops the entries of dead workers.
 func (s *State) expire(now int64) {
 	for i := range s.holders {
-		if h := &s.holders[i]; h.probes > 0 && (since(h.heard, now) >= Lease || since(now, h.heard) >= Lease) {
+		if h := &s.holders[i]; h.probes > 0 && (sliding.Since(h.heard, now) >= Lease || sliding.Since(now, h.heard) >= Lease) {
 			*h = holder{}
 		}
 	}

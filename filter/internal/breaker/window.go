@@ -1,40 +1,17 @@
 package breaker
 
-import "math"
+import (
+	"math"
 
-// slots is how many parts a window has: it reaches back between eleven twelfths of its length and all of it.
-const slots = 12
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+)
 
 // window counts the requests that ended in the last Settings.Window.
-type window struct {
-	opened int64         // when the first slot begins
-	slots  [slots]counts // the newest first
-}
-
-// advance lets go of what is older than the window at the time now. A clock that was set back by more than a window is
-// followed.
-func (w *window) advance(now, length int64) {
-	width := max(length/slots, 1)
-	elapsed := since(w.opened, now)
-	if elapsed < -length {
-		w.opened = now
-	}
-	if elapsed < width {
-		return
-	}
-	passed := elapsed / width
-	if passed >= slots {
-		*w = window{opened: now}
-		return
-	}
-	copy(w.slots[passed:], w.slots[:])
-	clear(w.slots[:passed])
-	w.opened += passed * width
-}
+type window struct{ sliding.Window[counts] }
 
 func (w *window) sum() counts {
 	var total, failed, slow uint64
-	for _, slot := range w.slots {
+	for _, slot := range w.Slots {
 		total += uint64(slot.total)
 		failed += uint64(slot.failed)
 		slow += uint64(slot.slow)

@@ -1,6 +1,10 @@
 package latency
 
-import "math"
+import (
+	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+)
 
 // Average is a time-weighted exponential moving average. A sample stands for the time since the one before: it enters with
 // the weight 1-exp(-elapsed/timeConstant), and what was known keeps exp(-elapsed/timeConstant). The first sample is the
@@ -27,7 +31,7 @@ func (a *Average) Add(now, sample, timeConstant int64) {
 		*a = Average{value: float64(sample), at: now}
 		return
 	}
-	elapsed := since(a.at, now)
+	elapsed := sliding.Since(a.at, now)
 	if elapsed < -timeConstant {
 		a.at = now
 	}
@@ -41,7 +45,7 @@ func (a *Average) Add(now, sample, timeConstant int64) {
 
 // At is the average by now, in nanoseconds: decayed since its last sample. 0 is none.
 func (a *Average) At(now, timeConstant int64) float64 {
-	return a.value * math.Exp(-float64(max(since(a.at, now), 0))/float64(timeConstant))
+	return a.value * math.Exp(-float64(max(sliding.Since(a.at, now), 0))/float64(timeConstant))
 }
 
 // Until is how long decay alone takes to bring the average down to a bound, in nanoseconds, rounded up: the time constant
@@ -59,16 +63,4 @@ func (a *Average) Until(now int64, bound float64, timeConstant int64) int64 {
 		return math.MaxInt64
 	}
 	return int64(wait)
-}
-
-// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
-func since(from, to int64) int64 {
-	elapsed := to - from
-	switch {
-	case from < 0 && to >= 0 && elapsed < 0:
-		return math.MaxInt64
-	case from >= 0 && to < 0 && elapsed >= 0:
-		return math.MinInt64
-	}
-	return elapsed
 }

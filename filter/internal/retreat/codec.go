@@ -1,9 +1,13 @@
 package retreat
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+)
 
 // Size is the length of what Append adds, in bytes.
-const Size = 2 + 4 + 4*8 + 2*8 + slots*8
+const Size = 2 + 4 + 4*8 + 2*8 + sliding.Slots*8
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
@@ -13,11 +17,11 @@ func (s *State) Append(b []byte) []byte {
 	}
 	b = append(b, byte(s.phase), alarm)
 	b = binary.LittleEndian.AppendUint32(b, s.lowered)
-	for _, time := range [...]int64{s.evaluated, s.calm, s.stepped, s.window.opened} {
+	for _, time := range [...]int64{s.evaluated, s.calm, s.stepped, s.window.Opened} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(time))
 	}
 	b = s.steady.append(s.fresh.append(b))
-	for _, slot := range s.window.slots {
+	for _, slot := range s.window.Slots {
 		b = slot.append(b)
 	}
 	return b
@@ -35,14 +39,14 @@ func Decode(b []byte) (State, bool) {
 	}
 	s := State{phase: Phase(b[0]), alarm: b[1] == 1, lowered: binary.LittleEndian.Uint32(b[2:])}
 	b = b[6:]
-	for _, time := range [...]*int64{&s.evaluated, &s.calm, &s.stepped, &s.window.opened} {
+	for _, time := range [...]*int64{&s.evaluated, &s.calm, &s.stepped, &s.window.Opened} {
 		*time = int64(binary.LittleEndian.Uint64(b))
 		b = b[8:]
 	}
 	s.fresh, b = decodeCounts(b)
 	s.steady, b = decodeCounts(b)
-	for i := range s.window.slots {
-		s.window.slots[i], b = decodeCounts(b)
+	for i := range s.window.Slots {
+		s.window.Slots[i], b = decodeCounts(b)
 	}
 	if !s.possible() {
 		return State{}, false
@@ -64,7 +68,7 @@ func (s *State) possible() bool {
 		s.steady.limited > s.steady.total:
 		return false
 	}
-	for _, slot := range s.window.slots {
+	for _, slot := range s.window.Slots {
 		if slot.limited > slot.total {
 			return false
 		}

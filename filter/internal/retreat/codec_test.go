@@ -23,9 +23,9 @@ func TestDecodeGivesWhatAppendTook(t *testing.T) {
 			s.lowered = rapid.Uint32Range(0, Whole-1).Draw(t, "lowered")
 			s.alarm = s.phase == Retreating && rapid.Bool().Draw(t, "alarm")
 		}
-		s.window.opened = rapid.Int64().Draw(t, "opened")
-		for i := range s.window.slots {
-			s.window.slots[i] = someCounts(t, "slot")
+		s.window.Opened = rapid.Int64().Draw(t, "opened")
+		for i := range s.window.Slots {
+			s.window.Slots[i] = someCounts(t, "slot")
 		}
 		prefix := []byte("before")
 		b := s.Append(prefix)

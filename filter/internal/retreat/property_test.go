@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 func someSettings(t *rapid.T) Settings {
@@ -168,10 +170,10 @@ func TestWindowCountsWhatItCovers(t *testing.T) {
 			times = append(times, now)
 			var least, most int64
 			for _, at := range times {
-				if at > now-c.Window/slots*(slots-1) {
+				if at > now-c.Window/sliding.Slots*(sliding.Slots-1) {
 					least++
 				}
-				if at > now-max(c.Window, slots) {
+				if at > now-max(c.Window, sliding.Slots) {
 					most++
 				}
 			}

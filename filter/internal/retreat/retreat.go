@@ -42,6 +42,7 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 // Whole is the unit of a Scale: all of the base budget.
@@ -131,7 +132,7 @@ func (s *State) Scale() int64 { return Whole - int64(s.lowered) }
 // Share is the share of 429 among the answers of the window, and how many answers there were; without any it is 0.
 func (s *State) Share(now int64, c *Settings) (share float64, samples int64) {
 	w := s.window
-	w.advance(now, c.Window)
+	w.Advance(now, c.Window)
 	sum := w.sum()
 	return sum.share(), int64(sum.total)
 }
@@ -139,14 +140,14 @@ func (s *State) Share(now int64, c *Settings) (share float64, samples int64) {
 // Reset goes back to the base at once, and forgets the answers so far. The next step still keeps its distance from the
 // last evaluation.
 func (s *State) Reset() {
-	*s = State{evaluated: s.evaluated, stepped: s.stepped, window: window{opened: s.window.opened}}
+	*s = State{evaluated: s.evaluated, stepped: s.stepped, window: window{sliding.Window[counts]{Opened: s.window.Opened}}}
 }
 
 // Record counts an answer of the upstream; limited is a 429. Evaluate should follow.
 func (s *State) Record(now int64, c *Settings, limited bool) {
 	s.follow(now, c)
-	s.window.advance(now, c.Window)
-	s.window.slots[0].add(limited)
+	s.window.Advance(now, c.Window)
+	s.window.Slots[0].add(limited)
 	s.fresh.add(limited)
 	s.steady.add(limited)
 }
@@ -157,11 +158,11 @@ func (s *State) Record(now int64, c *Settings, limited bool) {
 // because it says when the next one is due.
 func (s *State) Evaluate(now int64, c *Settings) (changed bool) {
 	s.follow(now, c)
-	if since(s.evaluated, now) < max(c.Every, 1) {
+	if sliding.Since(s.evaluated, now) < max(c.Every, 1) {
 		return false
 	}
 	s.evaluated = now
-	s.window.advance(now, c.Window)
+	s.window.Advance(now, c.Window)
 	phase, scale, alarm := s.phase, s.Scale(), s.alarm
 	s.setScale(scale, c) // a new configuration may have another floor
 	s.step(now, c)
@@ -180,7 +181,7 @@ func (s *State) step(now int64, c *Settings) {
 	case s.phase == Retreating:
 		if !fresh.calm(c) {
 			s.calm = now
-		} else if since(s.calm, now) >= c.RecoverWindow {
+		} else if sliding.Since(s.calm, now) >= c.RecoverWindow {
 			s.phase, s.alarm = Recovering, false
 			s.raise(c)
 		}
@@ -213,7 +214,7 @@ func (s *State) setScale(scale int64, c *Settings) {
 
 // sinceStep are the answers since the last step down that are not older than the window.
 func (s *State) sinceStep(now int64, c *Settings) counts {
-	if since(s.stepped, now) < c.Window {
+	if sliding.Since(s.stepped, now) < c.Window {
 		return s.fresh
 	}
 	return s.window.sum()
@@ -250,24 +251,12 @@ func (s *State) level(fresh counts, c *Settings) int {
 
 // follow takes the times of a clock that is more than a window behind: it was set back, or another one was wrong.
 func (s *State) follow(now int64, c *Settings) {
-	if latest := max(s.evaluated, s.calm, s.stepped, s.window.opened); since(now, latest) <= max(c.Window, c.Every) {
+	if latest := max(s.evaluated, s.calm, s.stepped, s.window.Opened); sliding.Since(now, latest) <= max(c.Window, c.Every) {
 		return
 	}
 	s.evaluated, s.calm = min(s.evaluated, now), min(s.calm, now)
-	s.stepped, s.window.opened = min(s.stepped, now), min(s.window.opened, now)
+	s.stepped, s.window.Opened = min(s.stepped, now), min(s.window.Opened, now)
 }
 
 // floor is Floor within its bounds, whoever filled in the settings.
 func (c *Settings) floor() int64 { return min(max(c.Floor, 1), Whole) }
-
-// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
-func since(from, to int64) int64 {
-	elapsed := to - from
-	switch {
-	case from < 0 && to >= 0 && elapsed < 0:
-		return math.MaxInt64
-	case from >= 0 && to < 0 && elapsed >= 0:
-		return math.MinInt64
-	}
-	return elapsed
-}

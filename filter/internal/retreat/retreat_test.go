@@ -54,7 +54,7 @@ func TestNewSettings(t *testing.T) {
 func in(phase Phase, scale int64) (s State, now int64) {
 	now = 3600 * second
 	s = State{phase: phase, lowered: uint32(Whole - scale), evaluated: now - 5*second, calm: now - 5*second, stepped: now - 600*second}
-	s.window.opened = now - 5*second
+	s.window.Opened = now - 5*second
 	return s, now
 }
 
@@ -281,8 +281,8 @@ func TestCountersSaturate(t *testing.T) {
 		t.Errorf("%+v", full)
 	}
 	w := window{}
-	for i := range w.slots {
-		w.slots[i] = counts{total: math.MaxUint32, limited: math.MaxUint32}
+	for i := range w.Slots {
+		w.Slots[i] = counts{total: math.MaxUint32, limited: math.MaxUint32}
 	}
 	if w.sum().share() != 1 {
 		t.Errorf("%+v", w.sum())

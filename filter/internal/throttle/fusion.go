@@ -3,6 +3,8 @@ package throttle
 import (
 	"math"
 	"slices"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 // The signals fused: each known one has a score (Level.score: a half at its threshold, 1 at twice as much), and the weighted sum of
@@ -38,7 +40,7 @@ type fusion struct {
 
 // judge gives the confidence as a level, and the signal that contributes most to it.
 func (f *fusion) judge(now int64, levels *[signals]Level, tripped bool) (fused Level, worst Signal) {
-	sample := f.known == 0 || since(f.sampled, now) >= second || since(now, f.sampled) >= second
+	sample := f.known == 0 || sliding.Since(f.sampled, now) >= second || sliding.Since(now, f.sampled) >= second
 	weights := f.weigh(levels)
 	confidence, most := 0.0, 0.0
 	for i := range levels {

@@ -1,6 +1,10 @@
 package throttle
 
-import "math"
+import (
+	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+)
 
 const (
 	blocks = 30
@@ -42,7 +46,7 @@ func (r *Rate) Observe(now int64, c *Settings, n int64) {
 // advance closes the steps that are over.
 func (r *Rate) advance(now int64, c *Settings) {
 	step := c.QPS.step()
-	elapsed := since(r.opened, now)
+	elapsed := sliding.Since(r.opened, now)
 	if r.window != c.QPS.Window || elapsed < -c.QPS.Window {
 		*r = Rate{window: c.QPS.Window, opened: now, began: now}
 		return
@@ -62,7 +66,7 @@ func (r *Rate) advance(now int64, c *Settings) {
 	r.rotate(c)
 	if passed--; passed > 0 { // idle ones
 		r.smooth *= math.Pow(1-weight, float64(passed))
-		left := max(since(r.opened, r.began+c.QPS.width())/step, 0)
+		left := max(sliding.Since(r.opened, r.began+c.QPS.width())/step, 0)
 		r.learn(0, min(passed, left))
 		r.opened += passed * step
 		r.rotate(c)
@@ -83,7 +87,7 @@ func (r *Rate) learn(count float64, steps int64) {
 // rotate begins a new block if the newest is over.
 func (r *Rate) rotate(c *Settings) {
 	width := c.QPS.width()
-	passed := since(r.began, r.opened) / width
+	passed := sliding.Since(r.began, r.opened) / width
 	switch {
 	case passed <= 0:
 		return

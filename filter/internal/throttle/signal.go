@@ -114,15 +114,3 @@ func (t Trigger) String() string {
 func appendShort(b []byte, n float64) []byte {
 	return strconv.AppendFloat(b, math.Round(n*100)/100, 'f', -1, 64)
 }
-
-// since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
-func since(from, to int64) int64 {
-	elapsed := to - from
-	switch {
-	case from < 0 && to >= 0 && elapsed < 0:
-		return math.MaxInt64
-	case from >= 0 && to < 0 && elapsed >= 0:
-		return math.MinInt64
-	}
-	return elapsed
-}

@@ -1,5 +1,7 @@
 package throttle
 
+import "github.com/spillway-proxy/spillway/filter/internal/sliding"
+
 const (
 	history = 30
 
@@ -33,7 +35,7 @@ func (t *Tail) merge(now int64, c *Settings, answers *Histogram) {
 
 // advance ends the period if it is over.
 func (t *Tail) advance(now int64, c *Settings) {
-	elapsed := since(t.opened, now)
+	elapsed := sliding.Since(t.opened, now)
 	switch {
 	case elapsed < -longestPeriod*c.P99.Period:
 		*t = Tail{opened: now}
@@ -106,7 +108,7 @@ func (t *Tail) Level(_ int64, c *Settings) Level {
 
 // calms is how long the present period lasts.
 func (t *Tail) calms(now int64, c *Settings) int64 {
-	return min(max(c.P99.Period-since(t.opened, now), 1), c.P99.Period)
+	return min(max(c.P99.Period-sliding.Since(t.opened, now), 1), c.P99.Period)
 }
 
 // staleMemory is how long a measurement of the memory counts.
@@ -127,7 +129,7 @@ func (m *Memory) Observe(now int64, _ *Settings, share float64) {
 
 // Level implements Limiter. What is old is not known.
 func (m *Memory) Level(now int64, c *Settings) Level {
-	if age := since(m.at, now); m.share == 0 || age > staleMemory || age < -staleMemory {
+	if age := sliding.Since(m.at, now); m.share == 0 || age > staleMemory || age < -staleMemory {
 		return Level{}
 	}
 	return newLevel(m.share, c.GPUMemory, (m.share-c.GPUMemory)/max(1-c.GPUMemory, 0.01), true)

@@ -46,6 +46,7 @@ package throttle
 
 import (
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 const (
@@ -172,7 +173,7 @@ func (s *State) judge(now int64, c *Settings) (changed bool) {
 
 // nextHold is how long a trip holds at least.
 func (s *State) nextHold(now int64) int64 {
-	if s.hold == 0 || since(s.since, now) >= relapse {
+	if s.hold == 0 || sliding.Since(s.since, now) >= relapse {
 		return shortestHold
 	}
 	return min(max(2*s.hold, shortestHold), longestHold)
@@ -180,13 +181,13 @@ func (s *State) nextHold(now int64) int64 {
 
 // holds is how long it stays tripped if no signal stirs from now on.
 func (s *State) holds(now int64) int64 {
-	calm := max(min(since(s.stirred, now), since(s.since, now)), 0)
+	calm := max(min(sliding.Since(s.stirred, now), sliding.Since(s.since, now)), 0)
 	return max(s.hold-calm, 0)
 }
 
 // follow takes the times of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now int64, c *Settings) {
-	if since(now, max(s.since, s.stirred)) > longestHold {
+	if sliding.Since(now, max(s.since, s.stirred)) > longestHold {
 		s.since, s.stirred = min(s.since, now), min(s.stirred, now)
 	}
 }

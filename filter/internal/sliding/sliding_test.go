@@ -1,0 +1,66 @@
+package sliding
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestSince(t *testing.T) {
+	for _, test := range []struct{ from, to, want int64 }{
+		{3, 10, 7},
+		{10, 3, -7},
+		{math.MinInt64, math.MaxInt64, math.MaxInt64},
+		{math.MaxInt64, math.MinInt64, math.MinInt64},
+		{-1, math.MaxInt64, math.MaxInt64},
+		{1, math.MinInt64, math.MinInt64},
+	} {
+		if got := Since(test.from, test.to); got != test.want {
+			t.Errorf("from %d to %d it is %d, want %d", test.from, test.to, got, test.want)
+		}
+	}
+}
+
+// What was counted stays for eleven twelfths of the window's length, and never for longer than that length.
+func TestWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		length := rapid.Int64Range(Slots, 1_000_000).Draw(t, "length")
+		now := rapid.Int64Range(0, 1<<40).Draw(t, "now")
+		w := Window[int]{Opened: now}
+		var counted []int64
+		for range rapid.IntRange(1, 50).Draw(t, "requests") {
+			now += rapid.Int64Range(0, length/2).Draw(t, "pause")
+			w.Advance(now, length)
+			w.Slots[0]++
+			counted = append(counted, now)
+			sum, least, most := 0, 0, 0
+			for _, n := range w.Slots {
+				sum += n
+			}
+			for _, at := range counted {
+				if at > now-length/Slots*(Slots-1) {
+					least++
+				}
+				if at > now-length {
+					most++
+				}
+			}
+			if sum < least || sum > most {
+				t.Fatalf("it holds %d, want %d to %d", sum, least, most)
+			}
+		}
+	})
+}
+
+// A clock that is set back is waited for, or followed.
+func TestAClockThatIsSetBack(t *testing.T) {
+	w := Window[int]{Opened: 1000}
+	w.Slots[0] = 5
+	if w.Advance(950, 120); w.Opened != 1000 || w.Slots[0] != 5 {
+		t.Errorf("set back by less than a window: %+v", w)
+	}
+	if w.Advance(500, 120); w.Opened != 500 || w.Slots[0] != 5 {
+		t.Errorf("set back by more: %+v", w)
+	}
+}
