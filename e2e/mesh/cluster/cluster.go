@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,4 +149,19 @@ func (c *Cluster) Await(process *envoyproc.Process, what string, try func() erro
 		case <-time.After(5 * envoyproc.PollInterval): // a try is often a program of its own
 		}
 	}
+}
+
+// AwaitOK waits until a URL answers with 200.
+func (c *Cluster) AwaitOK(process *envoyproc.Process, what, url string) error {
+	return c.Await(process, what, func() error {
+		response, err := http.Get(url)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %d", response.StatusCode)
+		}
+		return nil
+	})
 }

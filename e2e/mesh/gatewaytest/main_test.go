@@ -9,7 +9,6 @@ package gatewaytest
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,15 +130,5 @@ func startController() error {
 	if err != nil {
 		return err
 	}
-	return kube.Await(controller, "Envoy Gateway is ready", func() error {
-		response, err := http.Get("http://" + controllerIP + ":8081/readyz")
-		if err != nil {
-			return err
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", response.StatusCode)
-		}
-		return nil
-	})
+	return kube.AwaitOK(controller, "Envoy Gateway is ready", "http://" + controllerIP + ":8081/readyz")
 }

@@ -100,17 +100,7 @@ func runExporter(t *testing.T, share float64) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { exporter.Stop(5 * time.Second) })
-	if err := kube.Await(exporter, "the exporter is ready", func() error {
-		response, err := http.Get("http://" + cluster.NodeIP + ":9400/readyz")
-		if err != nil {
-			return err
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", response.StatusCode)
-		}
-		return nil
-	}); err != nil {
+	if err := kube.AwaitOK(exporter, "the exporter is ready", "http://" + cluster.NodeIP + ":9400/readyz"); err != nil {
 		t.Fatal(err)
 	}
 }

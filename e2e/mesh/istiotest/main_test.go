@@ -9,7 +9,6 @@ package istiotest
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,17 +132,7 @@ func installIstio() error {
 
 // awaitIstiod waits until istiod serves, and the API server asks it about every object of its kinds.
 func awaitIstiod(istiod *envoyproc.Process) error {
-	if err := kube.Await(istiod, "istiod is ready", func() error {
-		response, err := http.Get("http://127.0.0.1:8080/ready")
-		if err != nil {
-			return err
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", response.StatusCode)
-		}
-		return nil
-	}); err != nil {
+	if err := kube.AwaitOK(istiod, "istiod is ready", "http://127.0.0.1:8080/ready"); err != nil {
 		return err
 	}
 	return kube.Await(istiod, "istiod has put its validation in force", func() error {
