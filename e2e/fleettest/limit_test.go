@@ -97,6 +97,9 @@ func wantRefusedByFleet(t *testing.T, r reply) {
 	if reset, err := strconv.Atoi(r.header.Get("x-ratelimit-reset")); err != nil || reset < 0 || reset > 3600 {
 		t.Errorf("x-ratelimit-reset is %q, want the seconds that are left of the hour", r.header.Get("x-ratelimit-reset"))
 	}
+	if r.header.Get("retry-after") != r.header.Get("x-ratelimit-reset") {
+		t.Errorf("retry-after is %q, want that of x-ratelimit-reset, %q", r.header.Get("retry-after"), r.header.Get("x-ratelimit-reset"))
+	}
 	if !strings.HasPrefix(r.header.Get("x-ratelimit-limit"), "300") || r.header.Get("x-ratelimit-remaining") != "0" {
 		t.Errorf("x-ratelimit-limit is %q and -remaining %q, want 300 and 0",
 			r.header.Get("x-ratelimit-limit"), r.header.Get("x-ratelimit-remaining"))
