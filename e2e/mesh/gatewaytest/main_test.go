@@ -130,5 +130,5 @@ func startController() error {
 	if err != nil {
 		return err
 	}
-	return kube.AwaitOK(controller, "Envoy Gateway is ready", "http://" + controllerIP + ":8081/readyz")
+	return kube.AwaitOK(controller, "Envoy Gateway is ready", "http://"+controllerIP+":8081/readyz")
 }

@@ -100,7 +100,7 @@ func runExporter(t *testing.T, share float64) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { exporter.Stop(5 * time.Second) })
-	if err := kube.AwaitOK(exporter, "the exporter is ready", "http://" + cluster.NodeIP + ":9400/readyz"); err != nil {
+	if err := kube.AwaitOK(exporter, "the exporter is ready", "http://"+cluster.NodeIP+":9400/readyz"); err != nil {
 		t.Fatal(err)
 	}
 }
