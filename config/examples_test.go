@@ -48,7 +48,7 @@ func readExample(t *testing.T, name string) []byte {
 func TestExamples(t *testing.T) {
 	schema := compileSchema(t)
 	files, err := filepath.Glob("examples/*.yaml")
-	if err != nil || len(files) < 7 {
+	if err != nil || len(files) < 9 {
 		t.Fatalf("got the examples %v, %v", files, err)
 	}
 	for _, file := range files {
@@ -90,6 +90,15 @@ func TestPresets(t *testing.T) {
 	latency := defaultUpstream("default")
 	latency.Latency.Mode = Enforce
 	wantEqual(t, parseExample(t, "latency.yaml").Upstreams, []Upstream{latency})
+
+	strict := defaultUpstream("default")
+	strict.Breaker.Mode, strict.Breaker.ErrorRate, strict.Breaker.OpenFor, strict.Breaker.Probes = Enforce, 0.05, 30*time.Second, 5
+	wantEqual(t, parseExample(t, "breaker-strict.yaml").Upstreams, []Upstream{strict})
+
+	watching := defaultUpstream("default")
+	watching.Breaker.Mode, watching.Latency.Mode, watching.Throttle.Mode = Shadow, Shadow, Shadow
+	watching.Latency.TTFT, watching.Latency.TimeConstant = time.Second/2, 5*time.Second
+	wantEqual(t, parseExample(t, "gates-shadow.yaml").Upstreams, []Upstream{watching})
 }
 
 func TestFullExampleHasEveryKey(t *testing.T) {

@@ -16,8 +16,13 @@ import (
 // coreCount is how often each benchmark of the core runs.
 const coreCount = 3
 
-// corePackages have the benchmarks of what reads bodies. Nothing outside filter/ can import them, so they run by themselves.
-var corePackages = []string{"./filter/internal/jsonscan", "./filter/internal/admit"}
+// gatesPackage has the benchmarks of the adaptive gates.
+const gatesPackage = "adaptive"
+
+// bodyPackages have the benchmarks of what reads bodies. Nothing outside filter/ can import them, so they run by themselves.
+var bodyPackages = []string{corePackage("jsonscan"), corePackage("admit")}
+
+func corePackage(name string) string { return "./filter/internal/" + name }
 
 // benchmark is one of the core's, with what each of its runs printed, by unit.
 type benchmark struct {
@@ -28,9 +33,9 @@ type benchmark struct {
 func (b benchmark) median(unit string) float64 { return median(b.figures[unit]) }
 
 // runCore runs the benchmarks of the pure core, compiled for this machine: no Envoy, no WebAssembly.
-func runCore(ctx context.Context, root string, each time.Duration) ([]benchmark, error) {
+func runCore(ctx context.Context, root string, each time.Duration, packages []string) ([]benchmark, error) {
 	args := []string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-benchtime", each.String(), "-count", strconv.Itoa(coreCount)}
-	command := exec.CommandContext(ctx, "go", append(args, corePackages...)...)
+	command := exec.CommandContext(ctx, "go", append(args, packages...)...)
 	command.Dir = root
 	output, err := command.CombinedOutput()
 	if err != nil {

@@ -33,23 +33,27 @@ type options struct {
 
 	overloadTime   time.Duration // of each run of the overload
 	retreatMinutes int           // of the upstream that allows less, each a little more than a second
+	surgeTime      time.Duration // of each run of the surge
+	surgeRounds    int
 
-	variants []*variant
-	out      string
-	command  string // for the report
+	variants  []*variant
+	gates     []*variant // what is measured for the cost of gates
+	onlyGates bool
+	out       string
+	command   string // for the report
 }
 
 const help = `bench measures what Spillway costs beside bare Envoy and beside what else could be put there.
 
 It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick or -variants the report goes to
-` + partialFile + `, unless -out says otherwise.
+` + partialFile + `, unless -out says otherwise. With -gates it replaces its section of a report that is there.
 
 `
 
 func parse(args []string) (options, error) {
 	o := options{
 		starts: 3, passes: 3, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench",
-		overloadTime: 20 * time.Second, retreatMinutes: 50,
+		overloadTime: 20 * time.Second, retreatMinutes: 50, surgeTime: 100 * time.Second, surgeRounds: 3, gates: gateVariants(),
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.Usage = func() {
@@ -60,6 +64,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.requests, "requests", 3000, "JSON requests of a variant in a round; streams are an eighth of it")
 	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
+	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -95,6 +100,7 @@ func parse(args []string) (options, error) {
 func (o *options) hurry(set map[string]bool) {
 	o.starts, o.passes, o.pass, o.coreTime = 1, 1, time.Second, 50*time.Millisecond
 	o.overloadTime, o.retreatMinutes = 4*time.Second, 15
+	o.surgeTime, o.surgeRounds = 20*time.Second, 1
 	if !set["rounds"] {
 		o.rounds = 2
 	}
@@ -135,21 +141,35 @@ func run(ctx context.Context, o options) error {
 	}
 	defer b.close()
 	begin := time.Now()
-	for _, phase := range []func(context.Context) error{
-		b.measureStarts, b.warmUp, b.measureRounds, b.measureLatency, b.measureEnd, b.measureWorkers,
-		b.measureOverload, b.measureRetreat,
-	} {
+	for _, phase := range b.phases() {
 		if err := phase(ctx); err != nil {
 			return err
 		}
 	}
-	text, err := b.report(ctx, time.Since(begin))
-	if err != nil {
-		return err
+	return b.write(ctx, time.Since(begin))
+}
+
+// phases are what is measured, in its order.
+func (b *bench) phases() []func(context.Context) error {
+	gates := []func(context.Context) error{b.measureGates, b.measureSurge}
+	if b.onlyGates {
+		return gates
 	}
-	out := o.out
+	return append([]func(context.Context) error{
+		b.measureStarts, b.warmUp, b.measureRounds, b.measureLatency, b.measureEnd, b.measureWorkers,
+		b.measureOverload, b.measureRetreat,
+	}, gates...)
+}
+
+// write puts the report, and its plots, where they belong.
+func (b *bench) write(ctx context.Context, took time.Duration) error {
+	out := b.out
 	if !filepath.IsAbs(out) {
 		out = filepath.Join(b.root, out)
+	}
+	text, err := b.report(ctx, took, out)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
@@ -157,9 +177,9 @@ func run(ctx context.Context, o options) error {
 	if err := os.WriteFile(out, text, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if err := b.drawRetreat(out); err != nil {
-		return fmt.Errorf("draw the retreat: %w", err)
+	if err := errors.Join(b.drawRetreat(out), b.drawSurge(out)); err != nil {
+		return fmt.Errorf("draw the plots: %w", err)
 	}
-	b.say("wrote %s", o.out)
+	b.say("wrote %s", b.out)
 	return nil
 }

@@ -37,6 +37,7 @@ type bench struct {
 	began          time.Time
 	overloads      []*overloaded // without the filter, and with it
 	yields         []*yielding   // without retreat, and with it
+	surges         [][]*surged   // by arm, and round
 }
 
 // result is what was measured of one variant.
@@ -75,12 +76,16 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.spillway, err = openModule(wasm); err != nil {
 		return nil, err
 	}
-	b.say("building the no-op filter")
-	if b.noop, err = buildNoop(ctx, b.root); err != nil {
-		return nil, err
+	packages := []string{corePackage(gatesPackage)}
+	if !o.onlyGates {
+		b.say("building the no-op filter")
+		if b.noop, err = buildNoop(ctx, b.root); err != nil {
+			return nil, err
+		}
+		packages = append(packages, bodyPackages...)
 	}
 	b.say("running the core's own benchmarks")
-	if b.core, err = runCore(ctx, b.root, o.coreTime); err != nil {
+	if b.core, err = runCore(ctx, b.root, o.coreTime, packages); err != nil {
 		return nil, err
 	}
 	b.unary, b.stream = mainWorkloads()

@@ -44,12 +44,25 @@ type page struct {
 	Slots, Overloaded      int // of the server, and by how much
 	Service, Load, Minute  time.Duration
 	Base, Allowed, Minutes int
+	Gates                  string
 }
 
 // section is one workload.
 type section struct{ Text, Table string }
 
-func (b *bench) report(ctx context.Context, took time.Duration) ([]byte, error) {
+// report is the whole text, or the present one with another section about the gates.
+func (b *bench) report(ctx context.Context, took time.Duration, file string) ([]byte, error) {
+	gates, err := b.gatesSection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if b.onlyGates {
+		return replaceGates(file, gates)
+	}
+	return b.wholeReport(ctx, took, gates)
+}
+
+func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates string) ([]byte, error) {
 	warmRequests, warmStreams := b.warmth()
 	p := page{
 		Command: b.command, Took: took.Round(time.Second).String(), Host: describeHost(ctx, b.root, b.envoyVersion),
@@ -59,18 +72,23 @@ func (b *bench) report(ctx context.Context, took time.Duration) ([]byte, error) 
 		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
 		JSON:  b.jsonSection(),
 		SSE:   b.streamSection(),
-		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.core), CoreCount: coreCount,
-		Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
+		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
+		Gates: gates, Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
 		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
 		Slots: serverSlots, Overloaded: overloadBy, Service: serverTime, Load: b.overloadTime, Minute: minute,
 		Base: baseRate, Allowed: allowedRate, Minutes: b.retreatMinutes,
 	}
-	parsed, err := template.New("report").Parse(reportText)
+	return fill(reportText, p)
+}
+
+// fill writes a template's text.
+func fill(text string, values any) ([]byte, error) {
+	parsed, err := template.New("report").Parse(text)
 	if err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
-	if err := parsed.Execute(&out, p); err != nil {
+	if err := parsed.Execute(&out, values); err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
 	return out.Bytes(), nil

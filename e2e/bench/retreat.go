@@ -181,6 +181,9 @@ func (b *bench) retreatTable() string {
 
 // drawRetreat writes the plot beside the report.
 func (b *bench) drawRetreat(out string) error {
+	if b.yields == nil {
+		return nil
+	}
 	from, to := float64(b.retreatMinutes)/5, float64(b.retreatMinutes)*4/5
 	allowed := plot.Line{Name: "allowed", Color: "#888888", Dashed: true, At: []float64{from, from, to, to}, Values: []float64{baseRate, allowedRate, allowedRate, baseRate}}
 	rates := plot.Plot{Title: "requests a minute to the upstream", Top: 1.5 * baseRate, Lines: []plot.Line{allowed}}

@@ -42,19 +42,29 @@ func TestEnvoyGateway(t *testing.T) {
 	}
 }
 
-// wantFour checks that the limit holds over both proxies, to the token.
-func (b *bed) wantFour(user string, stream bool) {
+// wantFour checks that the limit holds over both proxies, to the token, and returns the user for whom it did. Envoy Gateway may
+// still be sending what it made of the last manifest, and ratelimit knows no limit while it takes that: a second and a third
+// user are tried before it counts as broken.
+func (b *bed) wantFour(user string, stream bool) string {
 	b.t.Helper()
 	harness.AwaitHour(b.t, 10*time.Second)
-	if got := b.inTurn(6, user, stream, true); got != "200 200 200 200 429 429" {
-		b.t.Errorf("%s: got %s, want 200 200 200 200 429 429", user, got)
-	}
-	if got := b.charged(user); got != 4*answer {
-		b.t.Errorf("%s: Redis has %d, want 304", user, got)
+	const tries = 3
+	for try := range tries {
+		who := fmt.Sprint(user, "-", try)
+		got, charged := b.inTurn(6, who, stream, true), b.charged(who)
+		if got == "200 200 200 200 429 429" && charged == 4*answer {
+			user = who
+			break
+		}
+		b.t.Logf("%s: got %s and Redis has %d, want 200 200 200 200 429 429 and 304", who, got, charged)
+		if try == tries-1 {
+			b.t.Errorf("the limit doesn't hold")
+		}
 	}
 	if r, err := b.send(0, user+"-other", stream); err != nil || r.status != http.StatusOK {
 		b.t.Errorf("another user got %d, %v", r.status, err)
 	}
+	return user
 }
 
 // patched is the recommended form.
@@ -62,9 +72,9 @@ func patched(t *testing.T, b *bed) {
 	b.only("spillway.yaml", "limit.yaml", "patch.yaml")
 	b.awaitForce(byFilterState)
 	b.awaitCondition("envoypatchpolicy/spillway", "Programmed")
-	b.wantFour("patched", false)
+	user := b.wantFour("patched", false)
 	b.wantFour("patched-stream", true)
-	if n := b.received("patched"); n != 4 {
+	if n := b.received(user); n != 4 {
 		t.Errorf("the server has seen %d requests, want the 4 that passed", n)
 	}
 	// What Spillway refuses is invisible, too. One proxy alone gives all that it may.

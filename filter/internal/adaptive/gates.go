@@ -7,6 +7,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/throttle"
 )
@@ -58,6 +59,7 @@ type Gates struct {
 	merges   bool // it was merged at least once
 
 	damaged int
+	spread  sliding.Spread // of the latency gate's advice: else all that it refused would come back at once
 	buffer  []byte
 }
 

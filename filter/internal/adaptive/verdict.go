@@ -90,7 +90,7 @@ func (g *Gates) slow(r *latency.Reading, own bool) Verdict {
 	}
 	v := Verdict{
 		Gate: LatencyGate, Reason: TTFT, Refused: g.settings.EnforceLatency,
-		Measured: r.Measured / 1e6, Threshold: r.Threshold / 1e6, Wait: max(r.RecoversIn, leastWait), slow: *r,
+		Measured: r.Measured / 1e6, Threshold: r.Threshold / 1e6, Wait: max(r.RecoversIn, leastWait) + g.spread.Next(g.settings.Latency.TimeConstant), slow: *r,
 	}
 	switch itl := r.Signal == latency.ITL; {
 	case own && itl:

@@ -1,5 +1,5 @@
-// Package sliding has the time arithmetic that the gates share: windows that slide, and differences of moments that come from
-// a clock which may have been set back.
+// Package sliding has the time arithmetic that the gates share: windows that slide, differences of moments that come from a clock
+// which may have been set back, and waits that are spread.
 package sliding
 
 import "math"
@@ -32,6 +32,19 @@ func (w *Window[T]) Advance(now, length int64) {
 	copy(w.Slots[passed:], w.Slots[:])
 	clear(w.Slots[:passed])
 	w.Opened += passed * width
+}
+
+// Spread hands out parts of a time that are evenly distributed over any run of calls: what is told to come back comes back one
+// after the other, and not all at the moment in which a gate opens. The parts are the fractions of the golden ratio's multiples
+// (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+type Spread struct{ at float64 }
+
+// Next is the next part of a time: from 0 to less than all of it.
+func (s *Spread) Next(length int64) int64 {
+	if s.at += math.Phi - 1; s.at >= 1 {
+		s.at--
+	}
+	return int64(s.at * float64(length))
 }
 
 // Since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.

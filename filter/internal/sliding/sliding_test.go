@@ -53,6 +53,25 @@ func TestWindow(t *testing.T) {
 	})
 }
 
+// However many are told to come back, no tenth of the time gets more than its share by much.
+func TestSpread(t *testing.T) {
+	const length, tenths = 1000, 10
+	var s Spread
+	var got [tenths]int
+	for n := 1; n <= 1000; n++ {
+		part := s.Next(length)
+		if part < 0 || part >= length {
+			t.Fatalf("%d of %d", part, length)
+		}
+		got[part*tenths/length]++
+		for i, count := range got {
+			if most := n/tenths + 4; count > most {
+				t.Fatalf("of %d the tenth %d has %d, want at most %d", n, i, count, most)
+			}
+		}
+	}
+}
+
 // A clock that is set back is waited for, or followed.
 func TestAClockThatIsSetBack(t *testing.T) {
 	w := Window[int]{Opened: 1000}
