@@ -355,3 +355,36 @@ func TestTheGatesGauges(t *testing.T) {
 	h.tick()
 	expect(t, "the gate after a while", h.gauges["gate latency up m"], 0)
 }
+
+// The GPU memory that the exporter tells of trips the throttle, as long as it is not too old.
+func TestTheThrottleKnowsTheGPUMemory(t *testing.T) {
+	t.Parallel()
+	h := gatedHost(t, `"throttle":{"mode":"enforce"},"pressure":{"mode":"shadow","onStale":"ignore"}`)
+	low := [2]string{"x-priority", "low"}
+	tell := func(used int) {
+		h.tick()
+		h.Fetched(h.now, 200, fmt.Appendf(nil, `{"version":1,"time":"2026-11-22T00:00:00Z","instances":[{"name":"a","gpus":[{"uuid":"u",
+			"memoryUsedBytes":%d,"memoryTotalBytes":100}],"activeDecodeBlocks":0.1,"ageSeconds":0}]}`, used))
+		h.now += second
+		h.tick()
+	}
+	tell(50)
+	wantPassed(t, h.try("m", low))
+	var refused *exchange
+	for range 30 {
+		tell(90)
+		if refused = h.try("m", low); refused.last.Action == Answer {
+			break
+		}
+	}
+	wantRefused(t, refused, 429, "throttle/gpu_memory")
+	wantPassed(t, h.try("m", [2]string{"x-priority", "high"}))
+	h.now += 60 * second // nothing has been heard for longer than staleAfter, and the throttle's hold is over
+	passed := false
+	for range 30 {
+		h.now += second
+		h.tick()
+		passed = passed || h.try("m", low).last.Action != Answer
+	}
+	expect(t, "passes once the memory is not known any more", passed, true)
+}
