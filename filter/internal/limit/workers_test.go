@@ -79,7 +79,7 @@ type simRequest struct {
 	user    int
 	actual  int64 // tokens that it really uses
 	charges []Charge
-	settled int // the operation that settled it; MaxInt: none yet
+	settled int // the operation at which it was settled; MaxInt: not yet
 }
 
 // account is what a bucket has to hold: between low and high, since nobody knows how far an operation came that died.
@@ -168,10 +168,10 @@ func (s *sim) settle(w *simWorker, refund bool) {
 	i := rapid.IntRange(0, len(w.open)-1).Draw(s.t, "which")
 	r := w.open[i]
 	w.open = append(w.open[:i], w.open[i+1:]...)
-	r.settled = s.counter
 	if refund {
 		w.begin(func() {
 			w.set.Refund(s.clock+w.skew, r.charges)
+			r.settled = s.counter
 			s.refunded++
 			s.count.add(-1)
 		}, func() { s.count.maybe(-1); s.refunded++ })
@@ -179,6 +179,7 @@ func (s *sim) settle(w *simWorker, refund bool) {
 	}
 	w.begin(func() {
 		w.set.Settle(s.clock+w.skew, r.charges, "m", Usage{Completion: r.actual})
+		r.settled = s.counter // by now, and not before: an admission that began meanwhile may have seen what was reserved
 		s.tokens[r.user].add(r.actual)
 		s.total.add(r.actual)
 	}, func() {
