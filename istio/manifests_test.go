@@ -19,30 +19,13 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/manifest"
 )
 
 // object is a manifest, or a part of one.
 type object map[string]any
 
-// at follows a path; nil if there is nothing. A number as a step is the index of a list.
-func (o object) at(path string) any {
-	var node any = map[string]any(o)
-	for step := range strings.SplitSeq(path, ".") {
-		switch n := node.(type) {
-		case map[string]any:
-			node = n[step]
-		case []any:
-			i, err := strconv.Atoi(step)
-			if err != nil || i >= len(n) {
-				return nil
-			}
-			node = n[i]
-		default:
-			return nil
-		}
-	}
-	return node
-}
+func (o object) at(path string) any { return manifest.At(o, path) }
 
 func (o object) text(path string) string {
 	text, _ := o.at(path).(string)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 	"github.com/spillway-proxy/spillway/e2e/llmsim"
+	"github.com/spillway-proxy/spillway/e2e/manifest"
 	"github.com/spillway-proxy/spillway/e2e/mesh/cluster"
 )
 
@@ -61,7 +62,7 @@ func deployOverlay(t *testing.T, overlay, namespace string, change func(config o
 	overlay = filepath.Join("overlays", overlay)
 	patches := []object{{"op": "add", "path": "/spec/url", "value": "oci://" + image}}
 	if change != nil {
-		config, ok := get(rendered(t, overlay, "WasmPlugin"), "spec.pluginConfig").(map[string]any)
+		config, ok := manifest.At(rendered(t, overlay, "WasmPlugin"), "spec.pluginConfig").(map[string]any)
 		if !ok {
 			t.Fatalf("%s has no configuration", overlay)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 	"github.com/spillway-proxy/spillway/e2e/harness/fleetproc"
+	"github.com/spillway-proxy/spillway/e2e/manifest"
 	"github.com/spillway-proxy/spillway/e2e/mesh/cluster"
 )
 
@@ -140,8 +141,8 @@ func runPod(t *testing.T, name, address string, command *exec.Cmd) {
 func container(t *testing.T, dir, deployment string) object {
 	t.Helper()
 	for _, o := range renderedAll(t, dir, "Deployment") {
-		if get(o, "metadata.name") == deployment {
-			c, _ := get(o, "spec.template.spec.containers.0").(map[string]any)
+		if manifest.At(o, "metadata.name") == deployment {
+			c, _ := manifest.At(o, "spec.template.spec.containers.0").(map[string]any)
 			return c
 		}
 	}

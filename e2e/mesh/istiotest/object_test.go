@@ -4,11 +4,12 @@ package istiotest
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-proxy/spillway/e2e/manifest"
 )
 
 // object is a manifest, a part of one, or a configuration.
@@ -48,33 +49,13 @@ func renderedAll(t *testing.T, dir, kind string) (all []object) {
 	return all
 }
 
-// get is what is at a path; nil if there is nothing. A number as a step is the index of a list.
-func get(o object, path string) any {
-	var node any = map[string]any(o)
-	for step := range strings.SplitSeq(path, ".") {
-		switch n := node.(type) {
-		case map[string]any:
-			node = n[step]
-		case []any:
-			i, err := strconv.Atoi(step)
-			if err != nil || i >= len(n) {
-				return nil
-			}
-			node = n[i]
-		default:
-			return nil
-		}
-	}
-	return node
-}
-
 // set puts a value into an object that is there.
 func set(t *testing.T, o object, path string, value any) {
 	t.Helper()
 	parent, last := o, path
 	if at := strings.LastIndexByte(path, '.'); at >= 0 {
 		last = path[at+1:]
-		node, ok := get(o, path[:at]).(map[string]any)
+		node, ok := manifest.At(o, path[:at]).(map[string]any)
 		if !ok {
 			t.Fatalf("there is no %s to set %s in", path[:at], last)
 		}

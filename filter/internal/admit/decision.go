@@ -36,7 +36,7 @@ const (
 	faulted   = "FAULT"     // passed undecided, for a fault of ours
 )
 
-// The gates that have no answers of their own in package reply.
+// The gates, as decisions name them, but for those of package adaptive and the limits.
 const (
 	identityGate = "identity"
 	pressureGate = reply.Pressure
