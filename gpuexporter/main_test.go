@@ -183,6 +183,29 @@ func TestExportersMerge(t *testing.T) {
 	}
 }
 
+// Two exporters measure one GPU, and a third one merges them, and one that relays it: it is told once.
+func TestAGPUThatTwoExportersMeasureIsToldOnce(t *testing.T) {
+	one := func(string) nvidia.Library { return &stuck{} } // measures twice, then hangs: the second measurement stays
+	a, stopA := program(t, one, "--node=a")
+	b, stopB := program(t, one, "--node=b")
+	relay, stopRelay := program(t, without, "--nvml=off", "--node=r", "--peer="+a, "--peer="+b)
+	merged, stopMerged := program(t, without, "--nvml=off", "--node=c", "--peer="+relay, "--peer="+b, "--peer="+a)
+	for _, url := range []string{relay, merged} {
+		await(t, func() bool {
+			_, metrics := ask(url + "/metrics")
+			return strings.Contains(metrics, "gpuexporter_fleet_gpus_duplicate 1\n")
+		})
+		if _, document := ask(url + "/v1/pressure"); strings.Count(document, `"uuid":"GPU-0"`) != 1 {
+			t.Errorf("want GPU-0 once: %s", document)
+		}
+	}
+	for _, stop := range []func() (int, string){stopMerged, stopRelay, stopB, stopA} {
+		if status, log := stop(); status != 0 {
+			t.Errorf("status %d:\n%s", status, log)
+		}
+	}
+}
+
 func TestADriverThatHangsFromTheStartStopsNothing(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)

@@ -196,6 +196,16 @@ func exporters(t *testing.T, all []object) (containers []object) {
 	return containers
 }
 
+// By default it listens on the loopback, which in a pod nobody else reaches.
+func TestExportersListenOnThePodsAddresses(t *testing.T) {
+	for _, c := range exporters(t, manifests(t)) {
+		args, _ := c.at("args").([]any)
+		if want := fmt.Sprintf("--listen=0.0.0.0:%v", c.at("ports.0.containerPort")); !slices.Contains(args, any(want)) {
+			t.Errorf("%v: want %s", args, want)
+		}
+	}
+}
+
 func TestExportersAreConfined(t *testing.T) { exporters(t, manifests(t)) }
 
 // checkConfined expects what the Pod Security Standard "restricted" wants of a container, and more.

@@ -302,7 +302,7 @@ func TestSettings(t *testing.T) {
 		want settings
 		err  string // a part of the error
 	}{
-		{name: "defaults", want: settings{gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9400}},
+		{name: "defaults", want: settings{gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9401}},
 		{
 			name: "environment",
 			env: map[string]string{
@@ -312,16 +312,16 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			name: "a flag wins", args: []string{"-gateway-port", "5"}, env: map[string]string{"GATEWAY_PORT": "1"},
-			want: settings{gatewayPort: 5, adminPort: 9901, simPort: 8000, exporterPort: 9400},
+			want: settings{gatewayPort: 5, adminPort: 9901, simPort: 8000, exporterPort: 9401},
 		},
 		{
 			name: "a server on the simulator's port", env: map[string]string{"UPSTREAM": "http://localhost:8000/", "GATEWAY_PORT": "8000"},
-			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, exporterPort: 9400, upstream: "localhost:8000"},
+			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: "localhost:8000"},
 		},
 		{
 			name: "a fleet", args: []string{"-fleet"}, env: map[string]string{"REDIS_PORT": "6380"},
 			want: settings{
-				gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9400, fleet: true,
+				gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9401, fleet: true,
 				fleetPorts: fleetPorts{gateway2: 10010, admin2: 9911, redis: 6380, ratelimit: 8081},
 			},
 		},

@@ -49,7 +49,7 @@ func (s *settings) choices() []choice {
 		{value: &s.gatewayPort, flag: "gateway-port", env: "GATEWAY_PORT", initial: 10000, isPort: true, usage: "`port` that clients use"},
 		{value: &s.adminPort, flag: "envoy-admin-port", env: "ENVOY_ADMIN_PORT", initial: 9901, isPort: true, usage: "`port` of Envoy's admin interface"},
 		{value: &s.simPort, flag: "sim-port", env: "SIM_PORT", initial: 8000, isPort: true, usage: "`port` of the LLM simulator", onlyForSim: true},
-		{value: &s.exporterPort, flag: "gpuexporter-port", env: "GPUEXPORTER_PORT", initial: 9400, isPort: true, usage: "`port` of gpuexporter"},
+		{value: &s.exporterPort, flag: "gpuexporter-port", env: "GPUEXPORTER_PORT", initial: 9401, isPort: true, usage: "`port` of gpuexporter"},
 		{value: &s.gateway2, flag: "gateway2-port", env: "GATEWAY2_PORT", initial: 10010, isPort: true, usage: "`port` of the second Envoy of a fleet", onlyForFleet: true},
 		{value: &s.admin2, flag: "envoy2-admin-port", env: "ENVOY2_ADMIN_PORT", initial: 9911, isPort: true, usage: "`port` of its admin interface", onlyForFleet: true},
 		{value: &s.redis, flag: "redis-port", env: "REDIS_PORT", initial: 6379, isPort: true, usage: "`port` of a fleet's Redis", onlyForFleet: true},

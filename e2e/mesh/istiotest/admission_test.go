@@ -81,7 +81,7 @@ func pressure(t *testing.T, b *bed) {
 func deployExporter(t *testing.T) {
 	t.Helper()
 	kubectl(t, "apply", "--server-side", "--force-conflicts", "-k", manifests("gpuexporter"))
-	if err := kube.SetEndpoints("spillway-system", "gpuexporter", map[string]int{"http": 9400}, cluster.NodeIP); err != nil {
+	if err := kube.SetEndpoints("spillway-system", "gpuexporter", map[string]int{"http": 9401}, cluster.NodeIP); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -94,13 +94,13 @@ func runExporter(t *testing.T, share float64) {
 	if err := os.WriteFile(profile, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	exporter, err := kube.Run("exporter", exec.Command(bin.exporter, "--listen="+cluster.NodeIP+":9400", "--node=test", "--nvml=off",
+	exporter, err := kube.Run("exporter", exec.Command(bin.exporter, "--listen="+cluster.NodeIP+":9401", "--node=test", "--nvml=off",
 		"--interval=100ms", "--simulate="+profile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { exporter.Stop(5 * time.Second) })
-	if err := kube.AwaitOK(exporter, "the exporter is ready", "http://"+cluster.NodeIP+":9400/readyz"); err != nil {
+	if err := kube.AwaitOK(exporter, "the exporter is ready", "http://"+cluster.NodeIP+":9401/readyz"); err != nil {
 		t.Fatal(err)
 	}
 }

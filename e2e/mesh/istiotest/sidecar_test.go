@@ -63,7 +63,7 @@ func startSidecarsExporter(t *testing.T, pod *cluster.Pod) {
 	if err := os.WriteFile(profile, []byte(half), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	exporter, err := pod.Run("exporter", exec.Command(bin.exporter, "--listen=127.0.0.1:9400", "--node=test", "--nvml=off",
+	exporter, err := pod.Run("exporter", exec.Command(bin.exporter, "--listen=127.0.0.1:9401", "--node=test", "--nvml=off",
 		"--simulate="+profile))
 	if err != nil {
 		t.Fatal(err)

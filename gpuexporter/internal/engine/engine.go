@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"mime"
@@ -38,12 +37,17 @@ func (s *Source) Sample(ctx context.Context) (source.Sample, error) {
 	if err != nil {
 		return source.Sample{}, err
 	}
-	read, err := Parse(bytes.NewReader(answer.Body))
+	read, err := Parse(answer.Body)
 	if err != nil {
 		return source.Sample{}, explain(err, answer.Header)
 	}
-	sample := source.Sample{Targets: 1}
-	for _, i := range read {
+	sample := source.Sample{Targets: 1, Notes: map[string]int{}}
+	for note, n := range map[string]int{"lines_skipped": read.Skipped, "omitted": read.Omitted} {
+		if n > 0 {
+			sample.Notes[note] = n
+		}
+	}
+	for _, i := range read.Instances {
 		if i.Name == "" {
 			i.Name = s.name
 		} else {

@@ -1,25 +1,13 @@
 package engine
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"math"
 	"slices"
-	"strings"
-
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
 )
-
-// maxLine bounds a line of the text. vLLM's longest, which describe its configuration, have about 1.5 KB.
-const maxLine = 64 << 10
 
 // maxInstances bounds the instances that one address may speak for.
 const maxInstances = 1024
@@ -27,54 +15,34 @@ const maxInstances = 1024
 // errNothingKnown is the error for text without a single metric of the table.
 var errNothingKnown = errors.New("none of its metrics is one that vLLM, SGLang, TensorRT-LLM, Triton or Dynamo tells its load by")
 
-// Parse reads Prometheus text. It gives one instance for a server, under the name ""; an address that speaks for several
-// gives each under its own name. Text without any known metric, or with a line that tells of load but can't be read, is an
-// error; all other lines, HELP and TYPE too, are skipped unread, so they can't do harm.
-func Parse(text io.Reader) ([]pressure.Instance, error) {
-	families, err := read(text)
-	if err != nil {
-		return nil, err
-	}
-	if len(families) == 0 {
-		return nil, errNothingKnown
-	}
-	return instances(families)
+// Reading is what a server's text says.
+type Reading struct {
+	// Instances has one for a server, under the name ""; an address that speaks for several gives each under its own name.
+	Instances []pressure.Instance
+	// Skipped counts lines that tell of load, but not in a form that can be read, and values that can't be a load.
+	Skipped int
+	// Omitted counts servers beyond maxInstances.
+	Omitted int
 }
 
-// read parses the lines whose metric is in the table, by the table's names.
-func read(text io.Reader) (map[string]*dto.MetricFamily, error) {
-	var kept bytes.Buffer
-	lines := bufio.NewScanner(text)
-	lines.Buffer(make([]byte, 0, 4096), maxLine)
-	for lines.Scan() {
-		line := lines.Bytes()
-		end := bytes.IndexAny(line, "{ \t")
-		if end <= 0 {
-			continue
-		}
-		if name := canonical(string(line[:end])); known[name] {
-			kept.WriteString(name)
-			kept.Write(line[end:])
-			kept.WriteByte('\n')
-		}
+// Parse reads Prometheus text, of whatever format and version: of the lines whose metric is in the table it takes labels and
+// value. Times and exemplars are not needed; a line that can't be read is skipped and counted; all others, HELP and TYPE too,
+// are skipped unread. So no line does harm to what another one tells. Only text without any known value is an error.
+func Parse(text []byte) (Reading, error) {
+	var r Reading
+	families := r.read(text)
+	r.instances(families)
+	switch {
+	case len(r.Instances) > 0:
+		return r, nil
+	case r.Skipped > 0:
+		return r, fmt.Errorf("none of the %d lines that tell of its load can be read", r.Skipped)
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading its metrics: %w", err)
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(&kept)
-	if err != nil {
-		return nil, fmt.Errorf("reading its metrics: %w", err)
-	}
-	return families, nil
-}
-
-func canonical(name string) string {
-	return strings.TrimPrefix(strings.ReplaceAll(name, ":", "_"), "ray_")
+	return r, errNothingKnown
 }
 
 // instances applies the table.
-func instances(families map[string]*dto.MetricFamily) ([]pressure.Instance, error) {
+func (r *Reading) instances(families map[string][]sample) {
 	servers := map[string]*[meanings]*float64{}
 	for _, m := range metrics {
 		for name, value := range m.values(families) {
@@ -88,17 +56,11 @@ func instances(families map[string]*dto.MetricFamily) ([]pressure.Instance, erro
 			}
 		}
 	}
-	switch {
-	case len(servers) == 0:
-		return nil, errNothingKnown
-	case len(servers) > maxInstances:
-		return nil, fmt.Errorf("it speaks for %d servers: at most %d are read from one address", len(servers), maxInstances)
+	names := slices.Sorted(maps.Keys(servers))
+	r.Omitted = max(len(names)-maxInstances, 0)
+	for _, name := range names[:len(names)-r.Omitted] {
+		r.Instances = append(r.Instances, instance(name, servers[name]))
 	}
-	list := make([]pressure.Instance, 0, len(servers))
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		list = append(list, instance(name, servers[name]))
-	}
-	return list, nil
 }
 
 func instance(name string, values *[meanings]*float64) pressure.Instance {
@@ -117,7 +79,7 @@ func instance(name string, values *[meanings]*float64) pressure.Instance {
 }
 
 // values gives the metric's value for each server: under "" where it isn't split.
-func (m *metric) values(families map[string]*dto.MetricFamily) map[string]float64 {
+func (m *metric) values(families map[string][]sample) map[string]float64 {
 	divisor := 1.0
 	if m.of != "" {
 		total, ok := m.total(families)
@@ -127,7 +89,10 @@ func (m *metric) values(families map[string]*dto.MetricFamily) map[string]float6
 		divisor = total
 	}
 	parts := map[string]map[string]float64{}
-	for s := range series(families[m.name], m.labels) {
+	for _, s := range families[m.name] {
+		if !s.has(m.labels) {
+			continue
+		}
 		server := s.label(m.split)
 		if m.split != "" && !pressure.ValidName(server) {
 			continue
@@ -152,60 +117,11 @@ func (m *metric) values(families map[string]*dto.MetricFamily) map[string]float6
 }
 
 // total is what a share is counted from: where parts differ, the smallest, which errs towards full.
-func (m *metric) total(families map[string]*dto.MetricFamily) (total float64, ok bool) {
-	for s := range series(families[m.of], m.ofLabels) {
-		if s.value > 0 && (!ok || s.value < total) {
+func (m *metric) total(families map[string][]sample) (total float64, ok bool) {
+	for _, s := range families[m.of] {
+		if s.has(m.ofLabels) && s.value > 0 && (!ok || s.value < total) {
 			total, ok = s.value, true
 		}
 	}
 	return total, ok
-}
-
-// sample is one series' value. What can't be a load (negative, not a number) is not given out.
-type sample struct {
-	labels []*dto.LabelPair
-	value  float64
-}
-
-func series(family *dto.MetricFamily, labels map[string]string) func(yield func(sample) bool) {
-	return func(yield func(sample) bool) {
-		for _, m := range family.GetMetric() {
-			s := sample{labels: m.GetLabel(), value: m.GetUntyped().GetValue()}
-			if s.value < 0 || math.IsNaN(s.value) || math.IsInf(s.value, 0) || !s.has(labels) {
-				continue
-			}
-			if !yield(s) {
-				return
-			}
-		}
-	}
-}
-
-func (s sample) label(name string) string {
-	for _, l := range s.labels {
-		if l.GetName() == name {
-			return l.GetValue()
-		}
-	}
-	return ""
-}
-
-func (s sample) has(labels map[string]string) bool {
-	for name, value := range labels {
-		if s.label(name) != value {
-			return false
-		}
-	}
-	return true
-}
-
-// part names what the sample is a part of: all its labels but those of copies.
-func (s sample) part() string {
-	var b strings.Builder
-	for _, l := range s.labels {
-		if !copyLabels[l.GetName()] {
-			fmt.Fprintf(&b, "%q=%q,", l.GetName(), l.GetValue())
-		}
-	}
-	return b.String()
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -50,16 +51,17 @@ trtllm_num_requests_waiting{model_name="m"} 1`, `[{"name":"","activeDecodeBlocks
 		{"values that can't be", "vllm:kv_cache_usage_perc -1\nvllm:num_requests_running NaN\nvllm:num_requests_waiting 3", `[{"name":"","waiting":3,"ageSeconds":0}]`},
 		{"beyond full", "vllm:kv_cache_usage_perc 1.02", `[{"name":"","activeDecodeBlocks":1,"ageSeconds":0}]`},
 		{"broken lines beside", "# HELP what ever\n<p>\n{{{ \"\nother{x=} q\nvllm:num_requests_waiting 3", `[{"name":"","waiting":3,"ageSeconds":0}]`},
-		{"OpenMetrics", "# TYPE vllm:num_requests_waiting gauge\n# UNIT x\nvllm:num_requests_waiting 3 1700000000.5\n# EOF", ""},
 		{"garbage in a line that counts", "vllm:num_requests_waiting many", ""},
 		{"nothing known", "up 1\n", ""},
 		{"no text", "", ""},
 		{"only impossible values", "vllm:num_requests_waiting NaN", ""},
 		{"an endless line", strings.Repeat("x", 1<<17), ""},
+		{"an endless line that counts", "vllm:num_requests_waiting{a=\"" + strings.Repeat("x", 1<<17) + "\"} 3", ""},
 		{"division by nothing", "dynamo_component_kvstats_active_blocks 30\ndynamo_component_kvstats_total_blocks 0", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Parse(strings.NewReader(test.text))
+			read, err := Parse([]byte(test.text))
+			got := read.Instances
 			if test.want == "" {
 				if err == nil {
 					t.Fatalf("no error, but %s", asJSON(t, got))
@@ -87,10 +89,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("vllm:num_requests_waiting 1e308\nvllm:kv_cache_usage_perc +Inf")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := Parse(strings.NewReader(text))
+		r, err := Parse([]byte(text))
 		if err != nil {
 			return
 		}
+		got := r.Instances
 		if len(got) == 0 || len(got) > maxInstances {
 			t.Fatalf("%d instances and no error", len(got))
 		}
@@ -109,6 +112,83 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s was read as %s", asJSON(t, got), asJSON(t, read.Instances))
 		}
 	})
+}
+
+// No line takes along what another one tells: each of these stands beside a good one.
+func TestOneOddLineTakesNothingAlong(t *testing.T) {
+	const running, waiting = "vllm:num_requests_running", "vllm:num_requests_waiting"
+	const skipped = -1
+	for _, test := range []struct {
+		name, line string
+		waiting    int // what it tells; skipped: nothing, and it is counted
+	}{
+		{"a time in milliseconds", waiting + ` 3 1700000000500`, 3},
+		{"OpenMetrics: a time in seconds", waiting + ` 3 1700000000.5`, 3},
+		{"OpenMetrics: an exemplar", waiting + `{a="b"} 3 # {trace_id="4bf9"} 0.67`, 3},
+		{"OpenMetrics: a time and an exemplar with one", waiting + ` 3 1700000000.5 # {trace_id="}"} 0.67 1700000000.1`, 3},
+		{"OpenMetrics: its end", waiting + " 3\n# EOF", 3},
+		{"escaped label values", waiting + `{a="b\"}\\",c="\n{"} 3`, 3},
+		{"a label value with everything", waiting + `{a="# {x} 7, é"} 3`, 3},
+		{"spaces and tabs", "\t " + waiting + " \t{ a = \"b\" , } \t 3 \t", 3},
+		{"no space before the value", waiting + `{a="b"}3`, 3},
+		{"Windows' ends of lines", waiting + " 3\r", 3},
+		{"the same series twice", waiting + "{a=\"b\",c=\"d\"} 3\n" + waiting + "{c=\"d\",a=\"b\"} 3", 3},
+		{"a type that nobody knows", "# TYPE " + waiting + " stateset\n" + waiting + " 3", 3},
+		{"a type twice", "# TYPE " + waiting + " gauge\n# TYPE " + waiting + " counter\n" + waiting + " 3", 3},
+		{"a histogram of that name", "# TYPE " + waiting + " histogram\n" + waiting + "_bucket{le=\"+Inf\"} 7\n" + waiting + "_count 7\n" + waiting + " 3", 3},
+		{"an exponent", waiting + " 0.3e1", 3},
+
+		{"no value", waiting, skipped},
+		{"text for a value", waiting + " many", skipped},
+		{"NaN", waiting + " NaN", skipped},
+		{"infinite", waiting + " +Inf", skipped},
+		{"negative", waiting + " -1", skipped},
+		{"negative and infinite", waiting + " -Inf", skipped},
+		{"a value beyond all", waiting + " 1e999", skipped},
+		{"text after the value", waiting + " 3 servers", skipped},
+		{"text after the time", waiting + " 3 1700000000 x", skipped},
+		{"labels without an end", waiting + `{a="b 3`, skipped},
+		{"labels without quotes", waiting + `{a=b} 3`, skipped},
+		{"a label twice", waiting + `{a="b",a="c"} 3`, skipped},
+		{"an escape that is none", waiting + `{a="\x"} 3`, skipped},
+		{"no UTF-8", waiting + "{a=\"\xff\xfe\"} 3", skipped},
+		{"a NUL in a value", waiting + " 3\x00", skipped},
+		{"braces inside of braces", waiting + `{{a="b"}} 3`, skipped},
+		{"a name in the braces", waiting + `{"up"} 3`, skipped},
+		{"a line without an end", waiting + `{a="` + strings.Repeat("x", maxLine) + `"} 3`, skipped},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			good := running + " 5"
+			for _, text := range []string{good + "\n" + test.line, test.line + "\n" + good, test.line + "\n" + good + "\n", "\n\n" + test.line + "\n\n" + good + "\r\n"} {
+				got, err := Parse([]byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, count := `[{"name":"","running":5,"ageSeconds":0}]`, 1
+				if test.waiting != skipped {
+					want, count = fmt.Sprintf(`[{"name":"","running":5,"waiting":%d,"ageSeconds":0}]`, test.waiting), 0
+				}
+				if have := asJSON(t, got.Instances); have != want || got.Skipped != count {
+					t.Errorf("%q: got  %s, %d skipped\nwant %s, %d", text, have, got.Skipped, want, count)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatOneAddressTellsIsBounded(t *testing.T) {
+	var text strings.Builder
+	for n := range maxInstances + 7 {
+		fmt.Fprintf(&text, "dynamo_frontend_worker_waiting_requests{worker_id=\"%05d\"} 1\n", n)
+	}
+	got, err := Parse([]byte(text.String()))
+	if err != nil || len(got.Instances) != maxInstances || got.Omitted != 7 || got.Skipped != 0 {
+		t.Errorf("%d servers, %d omitted, %d skipped, %v", len(got.Instances), got.Omitted, got.Skipped, err)
+	}
+	got, err = Parse([]byte("vllm:num_requests_running 5\n" + strings.Repeat("vllm:num_requests_waiting 1\n", maxSamples+9)))
+	if err != nil || len(got.Instances) != 1 || got.Skipped != 10 {
+		t.Errorf("%d servers, %d skipped, %v", len(got.Instances), got.Skipped, err)
+	}
 }
 
 func readFile(t *testing.T, name string) string {

@@ -36,10 +36,15 @@ func (*Collector) Describe(to chan<- *prometheus.Desc) {
 // Collect sends every metric that has a value.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	states, now := c.board.States(), c.now()
+	told := map[string]bool{} // a GPU's series are its UUID's, whoever measures it
 	for _, s := range states {
 		collectSource(to, s, now)
-		if s.Sample != nil {
-			for _, g := range s.Sample.GPUs {
+		if s.Sample == nil {
+			continue
+		}
+		for _, g := range s.Sample.GPUs {
+			if !told[g.UUID] {
+				told[g.UUID] = true
 				collectGPU(to, g)
 			}
 		}
@@ -144,6 +149,7 @@ var (
 	fleetInstances = describe("fleet_instances", "Instances in the pressure document, those of peers included.")
 	fleetOmitted   = describe("fleet_instances_omitted", "Instances that the bound on the document left out, here or at a peer.")
 	fleetDuplicate = describe("fleet_instances_duplicate", "Instances that were told of more than once; the youngest report is used.")
+	fleetSameGPU   = describe("fleet_gpus_duplicate", "GPUs that were told of more than once: each is told once, with the youngest numbers.")
 	fleetExpired   = describe("fleet_instances_expired", "Instances that are left out because nobody measured them for long.")
 	fleetAge       = describe("fleet_age_seconds", "Age of the oldest instance in the pressure document.")
 	fleetKV        = describe("fleet_kv_cache_usage_ratio", "Share of KV caches in use over the instances in the pressure document.", "statistic")
@@ -158,6 +164,7 @@ func collectFleet(to chan<- prometheus.Metric, v fleet.View, now time.Time) {
 	gauge(fleetInstances, float64(len(v.Members)))
 	gauge(fleetOmitted, float64(v.Omitted))
 	gauge(fleetDuplicate, float64(v.Duplicate))
+	gauge(fleetSameGPU, float64(v.DuplicateGPUs))
 	gauge(fleetExpired, float64(v.Expired))
 	var sum totals
 	for _, m := range v.Members {

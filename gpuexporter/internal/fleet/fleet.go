@@ -4,6 +4,7 @@
 //     instance of their own, under the machine's name.
 //   - An instance that several sources tell of is told once: the youngest, so a copy that came back through a circle of
 //     exporters never replaces the original.
+//   - A GPU that several instances tell of is told once (gpus.go).
 //   - What is older than DropAfter is gone: ages only ever grow, so this also ends what circles.
 //   - Of more than MaxInstances those with the fullest KV caches are left out, and counted: if any instance is free, the
 //     document still shows it, and "every instance is busy" stays true or false. What the mean says, it no longer does.
@@ -30,13 +31,12 @@ type Options struct {
 	DropAfter    time.Duration
 }
 
-// Member is an instance of the fleet, with when it was measured.
+// Member is an instance of the fleet, with when it was measured. Its GPUs are not in it, but in gpus.
 type Member struct {
 	pressure.Instance
 	At    time.Time
 	Local bool
-	// gpusAt is when its GPUs were measured, if that was apart from it.
-	gpusAt time.Time
+	gpus  []measuredGPU
 }
 
 // View is the fleet at one time.
@@ -45,6 +45,8 @@ type View struct {
 	// Omitted instances were beyond the bound, here or at a peer; Duplicate ones were told of more than once; Expired ones
 	// were too old.
 	Omitted, Duplicate, Expired int
+	// DuplicateGPUs were told of by another instance, too.
+	DuplicateGPUs int
 }
 
 // Compose makes a view of the sources' states.
@@ -54,6 +56,7 @@ func Compose(states []*source.State, o Options, now time.Time) View {
 	members := v.collect(states, fresh)
 	place(states, o, fresh, &members)
 	members = v.youngest(members)
+	members = v.tellGPUsOnce(members)
 	v.Members = v.bound(members, o.MaxInstances)
 	slices.SortFunc(v.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
 	return v
@@ -76,7 +79,9 @@ func (v *View) collect(states []*source.State, fresh func(time.Time) bool) []Mem
 				v.Expired++
 				continue
 			}
-			members = append(members, Member{Instance: i.Instance, At: at, Local: s.Kind.Local(), gpusAt: i.GPUsAt})
+			m := Member{Instance: i.Instance, At: at, Local: s.Kind.Local()}
+			m.take(i)
+			members = append(members, m)
 		}
 	}
 	return members
@@ -94,22 +99,20 @@ func place(states []*source.State, o Options, fresh func(time.Time) bool, member
 		if s.Sample == nil || s.Sample.GPUsPlaced || len(s.Sample.GPUs) == 0 || !fresh(s.SampledAt) {
 			continue
 		}
-		var rest []pressure.GPU
+		rest := Member{Instance: pressure.Instance{Name: o.Node}, At: s.SampledAt, Local: true}
 		for _, g := range s.Sample.GPUs {
 			m := owner(*members, g, o.GPUs)
 			if m == nil && servers == 1 && len(o.GPUs) == 0 {
 				m = only(*members)
 			}
 			if m == nil {
-				rest = append(rest, g.Pressure())
+				rest.gpus = append(rest.gpus, measuredGPU{GPU: g.Pressure()})
 				continue
 			}
-			// The document's instances share their memory with the sample's, which others read: never append in place.
-			m.GPUs = append(slices.Clip(m.GPUs), g.Pressure())
-			m.gpusAt = s.SampledAt
+			m.gpus = append(m.gpus, measuredGPU{GPU: g.Pressure(), at: s.SampledAt})
 		}
-		if len(rest) > 0 {
-			*members = append(*members, Member{Instance: pressure.Instance{Name: o.Node, GPUs: rest}, At: s.SampledAt, Local: true})
+		if len(rest.gpus) > 0 {
+			*members = append(*members, rest)
 		}
 	}
 }
@@ -186,15 +189,9 @@ func (v *View) Document(now time.Time) pressure.Document {
 	for i, m := range v.Members {
 		d.Instances[i] = m.Instance
 		d.Instances[i].AgeSeconds = pressure.Seconds(now.Sub(m.At))
-		if m.gpusAt.IsZero() {
-			continue
+		for _, g := range m.gpus {
+			d.Instances[i].GPUs = append(d.Instances[i].GPUs, g.document(now))
 		}
-		age := pressure.Seconds(now.Sub(m.gpusAt))
-		gpus := slices.Clone(m.GPUs)
-		for g := range gpus {
-			gpus[g].AgeSeconds = &age
-		}
-		d.Instances[i].GPUs = gpus
 	}
 	return d
 }

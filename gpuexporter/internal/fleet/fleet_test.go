@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,5 +217,63 @@ func TestAPeersGPUsKeepTheirAge(t *testing.T) {
 	in.GPUsAt = ago(9 * time.Second)
 	if got := compose(t, options, s); got != `{"name":"other/a","gpus":[{"uuid":"GPU-0","ageSeconds":9}],"activeDecodeBlocks":0.5,"ageSeconds":2}` {
 		t.Errorf("got %s", got)
+	}
+}
+
+// told is an instance as another exporter tells of it, measured some time ago, with its GPUs.
+func told(name string, server bool, age time.Duration, uuids ...string) *source.State {
+	i := pressure.Instance{Name: name}
+	if server {
+		share := 0.5
+		i.ActiveDecodeBlocks = &share
+	}
+	for _, uuid := range uuids {
+		used := uint64(age / time.Second) // which shows whose number it is
+		i.GPUs = append(i.GPUs, pressure.GPU{UUID: uuid, MemoryUsedBytes: &used})
+	}
+	return &source.State{Name: name, Kind: source.Peer, SampledAt: ago(0), Sample: &source.Sample{Instances: []source.Instance{{Instance: i, At: ago(age)}}}}
+}
+
+func TestAGPUThatSeveralTellOfIsToldOnce(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		states     []*source.State
+		want       string
+		duplicates int
+	}{
+		{"two exporters on one machine", []*source.State{told("b", false, 1*time.Second, "x", "y"), told("a", false, 2*time.Second, "x", "z")},
+			`{"name":"a","gpus":[{"uuid":"x","memoryUsedBytes":1,"ageSeconds":1},{"uuid":"z","memoryUsedBytes":2}],"ageSeconds":2}
+{"name":"b","gpus":[{"uuid":"y","memoryUsedBytes":1}],"ageSeconds":1}`, 1},
+		{"a machine without GPUs of its own is none", []*source.State{told("a", false, 0, "x"), told("b", false, 0, "x")},
+			`{"name":"a","gpus":[{"uuid":"x","memoryUsedBytes":0}],"ageSeconds":0}`, 1},
+		{"the server's, though its machine is measured too, with the younger numbers", []*source.State{told("a", false, 1*time.Second, "x"), told("v", true, 5*time.Second, "x")},
+			`{"name":"v","gpus":[{"uuid":"x","memoryUsedBytes":1,"ageSeconds":1}],"activeDecodeBlocks":0.5,"ageSeconds":5}`, 1},
+		{"two servers share it", []*source.State{told("v", true, 2*time.Second, "x"), told("w", true, 1*time.Second, "x")},
+			`{"name":"v","gpus":[{"uuid":"x","memoryUsedBytes":1,"ageSeconds":1}],"activeDecodeBlocks":0.5,"ageSeconds":2}
+{"name":"w","activeDecodeBlocks":0.5,"ageSeconds":1}`, 1},
+		{"and one of them is long silent", []*source.State{told("v", true, 20*time.Second, "x"), told("w", true, 1*time.Second, "x")},
+			`{"name":"v","activeDecodeBlocks":0.5,"ageSeconds":20}
+{"name":"w","gpus":[{"uuid":"x","memoryUsedBytes":1}],"activeDecodeBlocks":0.5,"ageSeconds":1}`, 1},
+		{"this machine's, which a peer relays", []*source.State{gpuState(time.Second, "x"), told("other", false, 3*time.Second, "x", "y")},
+			`{"name":"node","gpus":[{"uuid":"x"}],"ageSeconds":1}
+{"name":"other","gpus":[{"uuid":"y","memoryUsedBytes":3}],"ageSeconds":3}`, 1},
+		{"three tell of it", []*source.State{told("c", false, 1*time.Second, "x"), told("a", false, 2*time.Second, "x"), told("b", false, 3*time.Second, "x")},
+			`{"name":"a","gpus":[{"uuid":"x","memoryUsedBytes":1,"ageSeconds":1}],"ageSeconds":2}`, 2},
+		{"GPUs without a UUID are never the same", []*source.State{told("a", false, 0, "unknown-0"), told("b", false, 0, "unknown-0")},
+			`{"name":"a","gpus":[{"uuid":"unknown-0","memoryUsedBytes":0}],"ageSeconds":0}
+{"name":"b","gpus":[{"uuid":"unknown-0","memoryUsedBytes":0}],"ageSeconds":0}`, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			reversed := slices.Clone(test.states)
+			slices.Reverse(reversed)
+			for _, states := range [][]*source.State{test.states, reversed, test.states} {
+				if got := compose(t, options, states...); got != test.want {
+					t.Errorf("got\n%s\nwant\n%s", got, test.want)
+				}
+				if v := Compose(states, options, now); v.DuplicateGPUs != test.duplicates {
+					t.Errorf("%d GPUs told of more than once, want %d", v.DuplicateGPUs, test.duplicates)
+				}
+			}
+		})
 	}
 }

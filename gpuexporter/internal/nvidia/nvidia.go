@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/gpu"
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/source"
 )
 
@@ -60,17 +61,19 @@ type Device interface {
 	Processes() ([]gpu.Process, error)
 }
 
-// Source measures all GPUs of this machine.
+// Source measures all GPUs of this machine, and tells them apart by UUID: an index is a place in the driver's list, and
+// places shift when a GPU falls off the bus. Of each, Index is the place where it was first seen.
 type Source struct {
 	library Library
 	open    bool
-	// known are the GPUs by index. A lost one can't say any more which one it is.
-	known map[int]gpu.Reading
+	// known are the GPUs that answered once, in the order in which they did. A lost one can't say any more which one it is,
+	// and may be missing from the driver's list.
+	known []gpu.Reading
 }
 
 // New makes a source that opens the library when it first measures.
 func New(library Library) *Source {
-	return &Source{library: library, known: map[int]gpu.Reading{}}
+	return &Source{library: library}
 }
 
 // Sample reads every GPU. It fails only if the driver as a whole does.
@@ -91,61 +94,109 @@ func (s *Source) Sample(context.Context) (source.Sample, error) {
 	if count == 0 && len(s.known) == 0 {
 		return source.Sample{}, ErrNoGPU
 	}
-	return s.read(max(count, s.lastKnown()+1)), nil
+	return s.read(count), nil
 }
 
-// lastKnown is the highest index seen. A GPU that fell off the bus may be missing from the count.
-func (s *Source) lastKnown() int {
-	last := -1
-	for index := range s.known {
-		last = max(last, index)
-	}
-	return last
-}
-
+// read measures what is in the driver's list, and tells those that were there once and aren't any more as lost. The list may
+// shift while it is read: a GPU that is met twice is told once.
 func (s *Source) read(count int) source.Sample {
-	sample := source.Sample{Notes: map[string]int{}}
+	r := round{sample: source.Sample{Notes: map[string]int{}}, told: map[string]bool{}}
+	var nameless []place
 	for index := range count {
-		r, failures := s.readOne(index)
-		sample.GPUs = append(sample.GPUs, r)
-		if failures > 0 {
-			sample.Notes["gpu_read_errors"] += failures
+		p := place{index: index}
+		var uuid string
+		if d, err := s.library.Device(index); err == nil {
+			p.device = d
+			uuid, _ = value(&p.reader, d.UUID)
+		} else {
+			p.reader.failures++
+		}
+		switch {
+		case !pressure.ValidName(uuid):
+			nameless = append(nameless, p)
+		case r.told[uuid]:
+			r.note("gpu_repeated", 1)
+		default:
+			r.add(p.read(s.identity(&p, uuid)))
+		}
+		r.note("gpu_read_errors", p.reader.failures)
+	}
+	for _, g := range s.known {
+		if !r.told[g.UUID] {
+			g.Lost = true
+			r.add(g)
 		}
 	}
-	return sample
+	// The lost ones may be in the list still, without a name. Those beyond them were never known.
+	for _, p := range nameless[min(r.lost, len(nameless)):] {
+		before := p.reader.failures
+		r.add(p.read(gpu.Reading{Index: p.index, UUID: pressure.UnknownGPU + strconv.Itoa(p.index)}))
+		r.note("gpu_read_errors", p.reader.failures-before)
+	}
+	slices.SortStableFunc(r.sample.GPUs, func(a, b gpu.Reading) int { return a.Index - b.Index })
+	return r.sample
 }
 
-// readOne reads a GPU, and counts the measurements that failed other than by being unsupported.
-func (s *Source) readOne(index int) (r gpu.Reading, failures int) {
-	d, err := s.library.Device(index)
-	if err != nil {
-		return s.lost(index), 1
+// identity is what a GPU is known by, which it keeps wherever it is found later.
+func (s *Source) identity(p *place, uuid string) gpu.Reading {
+	at := slices.IndexFunc(s.known, func(g gpu.Reading) bool { return g.UUID == uuid })
+	if at < 0 {
+		if len(s.known) == pressure.MaxGPUs { // the driver makes them up
+			return gpu.Reading{Index: p.index, UUID: uuid}
+		}
+		at = len(s.known)
+		s.known = append(s.known, gpu.Reading{Index: p.index, UUID: uuid})
 	}
-	reader := reader{}
-	r = gpu.Reading{Index: index}
-	r.UUID, _ = value(&reader, d.UUID)
-	r.Name, _ = value(&reader, d.Name)
-	if r.UUID == "" {
-		r.UUID = s.lost(index).UUID
+	if s.known[at].Name == "" {
+		s.known[at].Name, _ = value(&p.reader, p.device.Name)
 	}
-	if !reader.lost {
-		s.known[index] = gpu.Reading{Index: index, UUID: r.UUID, Name: r.Name}
-		reader.measure(d, &r)
-	}
-	if reader.lost {
-		return s.lost(index), reader.failures
-	}
-	return r, reader.failures
+	return s.known[at]
 }
 
-// lost is a reading of a GPU that doesn't answer, under the name that it had.
-func (s *Source) lost(index int) gpu.Reading {
-	r, ok := s.known[index]
-	if !ok {
-		r = gpu.Reading{Index: index, UUID: "unknown-" + strconv.Itoa(index)}
+// place is one of the driver's list.
+type place struct {
+	index  int
+	device Device // nil: it has no handle
+	reader reader
+}
+
+// read measures the GPU, under its identity.
+func (p *place) read(identity gpu.Reading) gpu.Reading {
+	r := identity
+	if p.device != nil && !p.reader.lost {
+		p.reader.measure(p.device, &r)
 	}
-	r.Lost = true
+	if p.device == nil || p.reader.lost {
+		r = identity
+		r.Lost = true
+	}
 	return r
+}
+
+// round is one look at all GPUs.
+type round struct {
+	sample source.Sample
+	told   map[string]bool // by UUID, of GPUs and of their MIG devices
+	lost   int
+}
+
+func (r *round) note(name string, n int) {
+	if n > 0 {
+		r.sample.Notes[name] += n
+	}
+}
+
+func (r *round) add(g gpu.Reading) {
+	r.told[g.UUID] = true
+	if g.Lost {
+		r.lost++
+	}
+	g.MIG = slices.DeleteFunc(g.MIG, func(p gpu.Partition) bool {
+		repeated := r.told[p.UUID] || !pressure.ValidName(p.UUID)
+		r.told[p.UUID] = true
+		return repeated
+	})
+	r.sample.GPUs = append(r.sample.GPUs, g)
 }
 
 // reader notes what went wrong while a GPU is read.

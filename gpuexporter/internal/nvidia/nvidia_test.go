@@ -2,10 +2,13 @@ package nvidia
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/gpu"
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
 )
 
 // fake is a library and, for each GPU, what it answers.
@@ -40,6 +43,7 @@ type fakeGPU struct {
 	handleErr, err error
 	uuid           string
 	processes      []gpu.Process
+	parts          []gpu.Partition
 }
 
 func (g *fakeGPU) UUID() (string, error)                          { return g.uuid, nil }
@@ -53,7 +57,7 @@ func (g *fakeGPU) Throttle() (gpu.Reasons, error)                 { return 0x20,
 func (g *fakeGPU) ECC() (corrected, uncorrected uint64, err error) {
 	return 3, 4, g.err
 }
-func (g *fakeGPU) MIG() (bool, []gpu.Partition, error) { return false, nil, g.err }
+func (g *fakeGPU) MIG() (bool, []gpu.Partition, error) { return len(g.parts) > 0, g.parts, g.err }
 func (g *fakeGPU) Processes() ([]gpu.Process, error)   { return g.processes, g.err }
 
 func TestUnsupportedIsAbsentAndNoError(t *testing.T) {
@@ -105,6 +109,88 @@ func TestALostGPUIsToldByItsOldNameWhicheverWayItIsLost(t *testing.T) {
 				t.Errorf("got %+v", sample.GPUs[1])
 			}
 		})
+	}
+}
+
+// told is what a sample says of each GPU: its UUID, its number, and whether it is lost.
+func told(t *testing.T, s *Source) string {
+	t.Helper()
+	sample, err := s.Sample(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, g := range sample.GPUs {
+		state := "measured"
+		if g.Lost {
+			state = "lost"
+		} else if g.MemoryUsed == nil {
+			state = "not measured"
+		}
+		list = append(list, fmt.Sprintf("%s #%d %s", g.UUID, g.Index, state))
+		for _, p := range g.MIG {
+			list = append(list, p.UUID)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// Whatever happens to the driver's list, every GPU is told once, and one that was there once goes on being told.
+func TestGPUsAreToldApartByUUIDWhateverTheirPlace(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		then func(a, b, c *fakeGPU, f *fake)
+		want string
+	}{
+		{"one is gone, and those after it shift", func(a, _, c *fakeGPU, f *fake) { f.gpus = []*fakeGPU{a, c} },
+			"a #0 measured, b #1 lost, c #2 measured"},
+		{"the first is gone", func(_, b, c *fakeGPU, f *fake) { f.gpus = []*fakeGPU{b, c} },
+			"a #0 lost, b #1 measured, c #2 measured"},
+		{"one is gone, another came", func(a, _, c *fakeGPU, f *fake) { f.gpus = []*fakeGPU{a, c, {uuid: "d"}} },
+			"a #0 measured, b #1 lost, c #2 measured, d #2 measured"},
+		{"turned around", func(a, b, c *fakeGPU, f *fake) { f.gpus = []*fakeGPU{c, b, a} },
+			"a #0 measured, b #1 measured, c #2 measured"},
+		{"all are gone", func(_, _, _ *fakeGPU, f *fake) { f.gpus = nil }, "a #0 lost, b #1 lost, c #2 lost"},
+		{"the list shifts while it is read", func(a, b, _ *fakeGPU, f *fake) { f.gpus = []*fakeGPU{a, b, b} },
+			"a #0 measured, b #1 measured, c #2 lost"},
+		{"one is lost, its place is still there, elsewhere", func(a, b, c *fakeGPU, f *fake) { b.handleErr = ErrLost; f.gpus = []*fakeGPU{a, c, b} },
+			"a #0 measured, b #1 lost, c #2 measured"},
+		{"one doesn't say which it is", func(_, b, _ *fakeGPU, _ *fake) { b.uuid = "" }, "a #0 measured, b #1 lost, c #2 measured"},
+		{"one with a name that can't be one", func(a, b, c *fakeGPU, f *fake) { f.gpus = []*fakeGPU{a, b, c, {uuid: "\xff"}} },
+			"a #0 measured, b #1 measured, c #2 measured, unknown-3 #3 measured"},
+		{"MIG devices that are listed twice", func(a, b, _ *fakeGPU, _ *fake) {
+			a.parts = []gpu.Partition{{UUID: "p"}, {UUID: "q"}, {UUID: "p"}}
+			b.parts = []gpu.Partition{{UUID: "q"}, {UUID: "r"}, {UUID: "a"}}
+		}, "a #0 measured, p, q, b #1 measured, r, c #2 measured"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b, c := &fakeGPU{uuid: "a"}, &fakeGPU{uuid: "b"}, &fakeGPU{uuid: "c"}
+			f := &fake{gpus: []*fakeGPU{a, b, c}}
+			s := New(f)
+			if got := told(t, s); got != "a #0 measured, b #1 measured, c #2 measured" {
+				t.Fatal(got)
+			}
+			test.then(a, b, c, f)
+			for range 2 {
+				if got := told(t, s); got != test.want {
+					t.Errorf("got  %s\nwant %s", got, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestADriverThatMakesUpGPUsIsBounded(t *testing.T) {
+	f := &fake{gpus: []*fakeGPU{{}}}
+	s := New(f)
+	for n := range 2 * pressure.MaxGPUs {
+		f.gpus[0].uuid = fmt.Sprint("GPU-", n)
+		if _, err := s.Sample(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.known) > pressure.MaxGPUs {
+		t.Errorf("%d GPUs are remembered", len(s.known))
 	}
 }
 

@@ -24,8 +24,12 @@ import (
 
 // Bounds of one peer source.
 const (
-	// MaxBody bounds a document: 1,000 instances with eight GPUs each have 1.4 MB.
-	MaxBody = 16 << 20
+	// MaxBody bounds a document: 1,000 instances with eight GPUs each have 1.4 MB. MaxBodies bounds those of all addresses
+	// of a name: where there are many, each has its share, but minBody at least. An exporter beside a server, or on a
+	// machine, needs 3 KB.
+	MaxBody   = 16 << 20
+	MaxBodies = 64 << 20
+	minBody   = 32 << 10
 	// MaxAddresses bounds the addresses that a name may have.
 	MaxAddresses = 4096
 	// parallel bounds the requests at one time. Addresses that don't answer hold a place until the deadline.
@@ -160,13 +164,14 @@ type answer struct {
 
 func (s *Source) askAll(ctx context.Context, targets []string) []answer {
 	answers := make([]answer, len(targets))
+	most := int64(min(max(MaxBodies/len(targets), minBody), MaxBody))
 	places := make(chan struct{}, parallel)
 	var running sync.WaitGroup
 	for i, target := range targets {
 		places <- struct{}{}
 		running.Go(func() {
 			defer func() { <-places }()
-			answers[i].seen, answers[i].err = s.ask(ctx, target)
+			answers[i].seen, answers[i].err = s.ask(ctx, target, most)
 		})
 	}
 	running.Wait()
@@ -174,9 +179,9 @@ func (s *Source) askAll(ctx context.Context, targets []string) []answer {
 }
 
 // ask reads one exporter. Its ages are counted from when it was asked, which is never later than when it wrote them.
-func (s *Source) ask(ctx context.Context, target string) (seen, error) {
+func (s *Source) ask(ctx context.Context, target string, most int64) (seen, error) {
 	asked := s.Now()
-	a, err := fetch.Get(ctx, s.Client, target, nil, MaxBody)
+	a, err := fetch.Get(ctx, s.Client, target, nil, most)
 	if err != nil {
 		return seen{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,6 +20,20 @@ import (
 
 // transport answers by host and port, without a network.
 type transport map[string]http.HandlerFunc
+
+// bodied gives some of its answers another body.
+type bodied struct {
+	transport
+	bodies map[string]io.ReadCloser
+}
+
+func (b bodied) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.transport.RoundTrip(r)
+	if body := b.bodies[r.URL.Host]; body != nil && err == nil {
+		response.Body = body
+	}
+	return response, err
+}
 
 func (tr transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	handler, ok := tr[r.URL.Host]
@@ -44,6 +59,7 @@ func tells(ages map[string]float64) http.HandlerFunc {
 
 type lab struct {
 	tr        transport
+	bodies    map[string]io.ReadCloser
 	addresses []string
 	lookup    error
 	now       time.Time
@@ -56,12 +72,19 @@ func newLab(t *testing.T, address string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{tr: transport{}, now: time.Unix(1000, 0)}
+	l := &lab{tr: transport{}, bodies: map[string]io.ReadCloser{}, now: time.Unix(1000, 0)}
 	l.source = New(u, Options{
-		Client: &http.Client{Transport: l.tr}, Now: func() time.Time { return l.now }, Self: "me", Forget: time.Minute, MaxInstances: 5,
+		Client: l.client(), Now: func() time.Time { return l.now }, Self: "me", Forget: time.Minute, MaxInstances: 5,
 		Resolve: func(context.Context, string) ([]string, error) { return l.addresses, l.lookup },
 	})
 	return l
+}
+
+// client is the real one, but for its network.
+func (l *lab) client() *http.Client {
+	client := fetch.NewClient()
+	client.Transport = bodied{l.tr, l.bodies}
+	return client
 }
 
 // sample gives the names with their ages, sorted.
@@ -77,8 +100,8 @@ func (l *lab) sample(t *testing.T) (string, source.Sample, error) {
 }
 
 func TestAgesAreCountedFromWhenAPeerWasAsked(t *testing.T) {
-	l := newLab(t, "http://one:9400/v1/pressure")
-	l.tr["one:9400"] = func(w http.ResponseWriter, r *http.Request) {
+	l := newLab(t, "http://one:9401/v1/pressure")
+	l.tr["one:9401"] = func(w http.ResponseWriter, r *http.Request) {
 		tells(map[string]float64{"a": 0.4, "b": 30})(w, r)
 		l.now = l.now.Add(2 * time.Second) // a slow answer: its clock, which is decades off, doesn't matter
 	}
@@ -88,8 +111,8 @@ func TestAgesAreCountedFromWhenAPeerWasAsked(t *testing.T) {
 }
 
 func TestGPUsThatWereMeasuredApartKeepTheirOwnAge(t *testing.T) {
-	l := newLab(t, "http://one:9400/v1/pressure")
-	l.tr["one:9400"] = func(w http.ResponseWriter, _ *http.Request) {
+	l := newLab(t, "http://one:9401/v1/pressure")
+	l.tr["one:9401"] = func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"version":1,"instances":[{"name":"a","ageSeconds":1,"gpus":[{"uuid":"g"},{"uuid":"h","ageSeconds":3}]},{"name":"b","ageSeconds":1,"gpus":[{"uuid":"i"}]}]}`)
 	}
 	_, s, err := l.sample(t)
@@ -102,11 +125,11 @@ func TestGPUsThatWereMeasuredApartKeepTheirOwnAge(t *testing.T) {
 }
 
 func TestEveryAddressOfANameIsAsked(t *testing.T) {
-	l := newLab(t, "dns+http://exporters:9400/v1/pressure")
+	l := newLab(t, "dns+http://exporters:9401/v1/pressure")
 	l.addresses = []string{"10.0.0.2", "10.0.0.1", "10.0.0.1", "fd00::3"}
-	l.tr["10.0.0.1:9400"] = tells(map[string]float64{"a": 1})
-	l.tr["10.0.0.2:9400"] = tells(map[string]float64{"b": 2})
-	l.tr["[fd00::3]:9400"] = tells(map[string]float64{"c": 3})
+	l.tr["10.0.0.1:9401"] = tells(map[string]float64{"a": 1})
+	l.tr["10.0.0.2:9401"] = tells(map[string]float64{"b": 2})
+	l.tr["[fd00::3]:9401"] = tells(map[string]float64{"c": 3})
 	got, s, err := l.sample(t)
 	if err != nil || got != "a 1s, b 2s, c 3s" || s.Targets != 3 || s.Failed != 0 {
 		t.Errorf("got %q, %+v, %v", got, s, err)
@@ -114,15 +137,15 @@ func TestEveryAddressOfANameIsAsked(t *testing.T) {
 }
 
 func TestAnAddressThatFailsIsSpokenForByItsLastAnswerForAWhile(t *testing.T) {
-	l := newLab(t, "dns+http://exporters:9400/v1/pressure")
+	l := newLab(t, "dns+http://exporters:9401/v1/pressure")
 	l.addresses = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}
 	for i, address := range l.addresses {
-		l.tr[address+":9400"] = tells(map[string]float64{fmt.Sprint("i", i): 0})
+		l.tr[address+":9401"] = tells(map[string]float64{fmt.Sprint("i", i): 0})
 	}
 	if _, _, err := l.sample(t); err != nil {
 		t.Fatal(err)
 	}
-	delete(l.tr, "10.0.0.2:9400")
+	delete(l.tr, "10.0.0.2:9401")
 	l.addresses = l.addresses[:2] // and the third one left the name
 	l.now = l.now.Add(50 * time.Second)
 	if got, s, err := l.sample(t); err != nil || got != "i0 0s, i1 50s" || s.Failed != 1 {
@@ -132,7 +155,7 @@ func TestAnAddressThatFailsIsSpokenForByItsLastAnswerForAWhile(t *testing.T) {
 	if got, _, err := l.sample(t); err != nil || got != "i0 0s" {
 		t.Errorf("after 70 s: got %q, %v", got, err)
 	}
-	delete(l.tr, "10.0.0.1:9400")
+	delete(l.tr, "10.0.0.1:9401")
 	if _, _, err := l.sample(t); err == nil || !strings.Contains(err.Error(), "none of 2 addresses answers") {
 		t.Errorf("error %v", err)
 	}
@@ -143,8 +166,8 @@ func TestAnAddressThatFailsIsSpokenForByItsLastAnswerForAWhile(t *testing.T) {
 }
 
 func TestAnExporterRecognisesItself(t *testing.T) {
-	l := newLab(t, "http://one:9400/v1/pressure")
-	l.tr["one:9400"] = func(w http.ResponseWriter, _ *http.Request) {
+	l := newLab(t, "http://one:9401/v1/pressure")
+	l.tr["one:9401"] = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(IDHeader, "me")
 		fmt.Fprint(w, `{"version":1,"instances":[{"name":"a","ageSeconds":0}]}`)
 	}
@@ -172,14 +195,19 @@ func TestPeersAreNotBelieved(t *testing.T) {
 		{"garbage", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "error"},
 		{"an error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "error"},
 		{"not modified, though nobody asked that", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "error"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://two:9401/there", http.StatusFound)
+		}, "error"},
+		{"gigabytes", func(w http.ResponseWriter, _ *http.Request) { endless(w) }, "error"},
+		{"one instance that can't be read, beside another", document(`{"name":"a","running":"many"},{"name":"b","ageSeconds":1}`), "b 1s"},
 		{"an endless age", document(`{"name":"a","ageSeconds":1e300}`), "a 8760h0m0s"},
 		{"an age of the future", document(`{"name":"a","ageSeconds":-5}`), ""},
 		{"more than the bound", document(strings.TrimSuffix(strings.Repeat(`{"name":`+string(many)+`,"ageSeconds":1},`, 9), ",")),
 			"xxxxxxxxxx 1s, xxxxxxxxxx 1s, xxxxxxxxxx 1s, xxxxxxxxxx 1s, xxxxxxxxxx 1s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l := newLab(t, "http://one:9400/v1/pressure")
-			l.tr["one:9400"] = test.handler
+			l := newLab(t, "http://one:9401/v1/pressure")
+			l.tr["one:9401"], l.tr["two:9401"] = test.handler, tells(map[string]float64{"elsewhere": 1})
 			got, _, err := l.sample(t)
 			if (err != nil) != (test.want == "error") {
 				t.Fatalf("error %v", err)
@@ -190,6 +218,54 @@ func TestPeersAreNotBelieved(t *testing.T) {
 		})
 	}
 }
+
+// endless writes a document that doesn't end, until somebody has had enough.
+func endless(w io.Writer) {
+	piece := []byte(strings.Repeat(`{"name":"a","ageSeconds":1},`, 1024))
+	_, err := fmt.Fprint(w, `{"version":1,"instances":[`)
+	for written := 0; err == nil && written < 2*MaxBody; written += len(piece) {
+		_, err = w.Write(piece)
+	}
+}
+
+// Of many addresses each has its share of the memory, and what is more is an error of that one alone.
+func TestAnswersOfAllAddressesTogetherAreBounded(t *testing.T) {
+	l := newLab(t, "dns+http://exporters:9401/v1/pressure")
+	var read [MaxAddresses]countingReader
+	for n := range MaxAddresses {
+		address := fmt.Sprintf("10.0.%d.%d", n/250, n%250+1)
+		l.addresses = append(l.addresses, address)
+		l.tr[address+":9401"] = tells(map[string]float64{fmt.Sprint("i", n): 1})
+		if n%2 == 1 {
+			l.bodies[address+":9401"] = &read[n]
+		}
+	}
+	l.source.MaxInstances = MaxAddresses
+	_, s, err := l.sample(t)
+	if err != nil || len(s.Instances) != MaxAddresses/2 || s.Failed != MaxAddresses/2 {
+		t.Errorf("%d instances, %d failed, %v", len(s.Instances), s.Failed, err)
+	}
+	var all int64
+	for i := range read {
+		all += read[i].n
+	}
+	if all > 2*MaxBodies {
+		t.Errorf("%d bytes were read", all)
+	}
+}
+
+// countingReader is an answer without an end.
+type countingReader struct{ n int64 }
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = ' '
+	}
+	c.n += int64(len(b))
+	return len(b), nil
+}
+
+func (*countingReader) Close() error { return nil }
 
 // A merge of 1,000 exporters behind one name, over real connections.
 func TestAThousandPeers(t *testing.T) {

@@ -5,6 +5,7 @@
 package pressure
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,10 @@ const MaxName = 256
 
 // MaxGPUs bounds the GPUs of one instance.
 const MaxGPUs = 256
+
+// UnknownGPU begins the UUID of a GPU that never said which one it is. Such names are given anew by each machine, so two of
+// them with one name are two GPUs.
+const UnknownGPU = "unknown-"
 
 // maxCount bounds counts of requests and tokens. JSON's readers keep integers exactly up to 2⁵³.
 const maxCount = 1 << 53
@@ -67,37 +72,86 @@ type GPU struct {
 	AgeSeconds *float64 `json:"ageSeconds,omitempty"`
 }
 
-// Decode reads another exporter's document. A body of the wrong form is an error. A value that can't be (negative, not a
-// number, beyond any machine) is dropped, and so are instances without a usable name or age and those beyond max: one
-// broken neighbour must not hide the others.
+// maxListed bounds how many elements of a list are looked at: more is no fleet, but somebody who wastes our time.
+const maxListed = 100_000
+
+// Decode reads another exporter's document. A body of the wrong form is an error. A value that can't be (negative, beyond any
+// machine) is dropped. An instance that can't be read, has no usable name or age, or is beyond max is left out and counted,
+// and so is such a GPU of it, uncounted: one broken neighbour must not hide the others. What is left out needs no memory.
 func Decode(body []byte, max int) (Document, error) {
-	var d Document
-	if err := json.Unmarshal(body, &d); err != nil {
+	var read struct {
+		Version   int             `json:"version"`
+		Instances json.RawMessage `json:"instances"`
+		Omitted   any             `json:"omitted"`
+	}
+	if err := json.Unmarshal(body, &read); err != nil {
 		return Document{}, fmt.Errorf("not a pressure document: %w", err)
 	}
-	if d.Version != Version {
-		return Document{}, fmt.Errorf("a pressure document of version %d: want %d", d.Version, Version)
+	if read.Version != Version {
+		return Document{}, fmt.Errorf("a pressure document of version %d: want %d", read.Version, Version)
 	}
-	if d.Instances == nil {
-		return Document{}, errors.New("not a pressure document: it has no list of instances")
-	}
-	kept := d.Instances[:0]
-	for _, i := range d.Instances {
-		if len(kept) == max {
-			break
+	d := Document{Version: Version, Instances: []Instance{}}
+	listed, err := each(read.Instances, func(element json.RawMessage) {
+		if len(d.Instances) == max {
+			return
 		}
-		if ValidName(i.Name) && finite(i.AgeSeconds) && i.AgeSeconds >= 0 {
-			i.clean()
-			kept = append(kept, i)
+		if i, ok := decodeInstance(element); ok {
+			d.Instances = append(d.Instances, i)
 		}
+	})
+	if err != nil {
+		return Document{}, fmt.Errorf("not a pressure document: its instances: %w", err)
 	}
-	d.Omitted = maxZero(d.Omitted) + len(d.Instances) - len(kept)
-	d.Instances = kept
+	d.Omitted = listed - len(d.Instances)
+	if omitted, ok := read.Omitted.(float64); ok && omitted > 0 {
+		d.Omitted = int(min(omitted+float64(d.Omitted), maxCount))
+	}
 	return d, nil
 }
 
-func maxZero(n int) int {
-	return min(max(n, 0), maxCount)
+// each gives a list's elements one after the other. They share their memory.
+func each(list json.RawMessage, use func(element json.RawMessage)) (listed int, err error) {
+	d := json.NewDecoder(bytes.NewReader(list))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return 0, errors.New("want a list")
+	}
+	var element json.RawMessage
+	for ; d.More(); listed++ {
+		if listed == maxListed {
+			return 0, fmt.Errorf("a list of more than %d", maxListed)
+		}
+		if err := d.Decode(&element); err != nil {
+			return 0, err
+		}
+		use(element)
+	}
+	return listed, nil
+}
+
+func decodeInstance(text json.RawMessage) (Instance, bool) {
+	var read struct {
+		Instance
+		GPUs json.RawMessage `json:"gpus"` // instead of the instance's own
+	}
+	if err := json.Unmarshal(text, &read); err != nil {
+		return Instance{}, false
+	}
+	i := read.Instance
+	if !ValidName(i.Name) || !finite(i.AgeSeconds) || i.AgeSeconds < 0 {
+		return Instance{}, false
+	}
+	i.clean()
+	seen := map[string]bool{}
+	_, _ = each(read.GPUs, func(element json.RawMessage) { // what isn't a list of GPUs tells of none
+		var g GPU
+		if len(i.GPUs) == MaxGPUs || json.Unmarshal(element, &g) != nil || !ValidName(g.UUID) || seen[g.UUID] {
+			return
+		}
+		seen[g.UUID] = true
+		g.clean()
+		i.GPUs = append(i.GPUs, g)
+	})
+	return i, true
 }
 
 // ValidName says whether a name can be shown anywhere: not empty, not endless, and without control characters.
@@ -114,14 +168,6 @@ func (i *Instance) clean() {
 			*count = nil
 		}
 	}
-	kept := i.GPUs[:0]
-	for _, g := range i.GPUs {
-		if ValidName(g.UUID) && len(kept) < MaxGPUs {
-			g.clean()
-			kept = append(kept, g)
-		}
-	}
-	i.GPUs = kept
 }
 
 func (g *GPU) clean() {

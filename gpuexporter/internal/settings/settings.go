@@ -84,7 +84,7 @@ type flags struct {
 	MaxInstances string `group:"The document" help:"Most instances in /v1/pressure. Beyond it the fullest are left out and counted." default:"1000"`
 	DropAfter    string `group:"The document" help:"An instance that nobody has measured for this long is left out." default:"5m"`
 
-	Listen          string `group:"Serving" help:"Address for /metrics, /v1/pressure, /healthz and /readyz." default:":9400"`
+	Listen          string `group:"Serving" help:"Address for /metrics, /v1/pressure, /healthz and /readyz. There is no authentication, so it is this machine's own unless another is given; 0.0.0.0:9401 is all of them." default:"127.0.0.1:9401"`
 	ShutdownTimeout string `group:"Serving" help:"How long requests that run at SIGTERM or SIGINT may take to end." default:"5s"`
 	LogLevel        string `group:"Serving" help:"debug, info, warn or error." default:"info"`
 	LogFormat       string `group:"Serving" help:"text or json, to standard error." default:"text"`
@@ -99,7 +99,8 @@ Each flag is also an environment variable: --drop-after is ` + Prefix + `_DROP_A
 Examples:
   gpuexporter                                       GPUs of this machine
   gpuexporter --engine http://127.0.0.1:8000        with the vLLM that uses them
-  gpuexporter --nvml off --peer dns+http://gpuexporter.monitoring.svc:9400
+  gpuexporter --listen 0.0.0.0:9401                 for others to ask, too
+  gpuexporter --nvml off --peer dns+http://gpuexporter.monitoring.svc:9401
                                                     one address for a fleet
   gpuexporter --simulate ramp                       without a GPU`
 

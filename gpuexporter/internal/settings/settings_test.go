@@ -17,7 +17,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Listen: ":9400", Shutdown: 5 * time.Second, Node: "n", Interval: time.Second, Timeout: 2 * time.Second,
+		Listen: "127.0.0.1:9401", Shutdown: 5 * time.Second, Node: "n", Interval: time.Second, Timeout: 2 * time.Second,
 		NVML: Auto, MaxInstances: 1000, DropAfter: 5 * time.Minute, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -51,7 +51,7 @@ func TestAFlagWinsOverAVariableOverTheFileOverTheDefault(t *testing.T) {
 func TestSources(t *testing.T) {
 	c, err := Parse([]string{
 		"--node=n", "--engine=a=http://a:1", "--engine", "b=http://b:1", "--engine-gpus=a=0+1", "--engine-gpus=b=GPU-x,a=2",
-		"--peer=http://p", "--peer=dns+http://q:9400/", "--simulate=ramp",
+		"--peer=http://p", "--peer=dns+http://q:9401/", "--simulate=ramp",
 	}, "v", &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
@@ -59,14 +59,14 @@ func TestSources(t *testing.T) {
 	if want := map[string][]string{"n/a": {"0", "1", "2"}, "n/b": {"GPU-x"}}; !reflect.DeepEqual(c.EngineGPUs, want) {
 		t.Errorf("GPUs %v", c.EngineGPUs)
 	}
-	if c.Peers[0].String() != "http://p/v1/pressure" || c.Peers[1].String() != "dns+http://q:9400/v1/pressure" || c.Simulate == nil {
+	if c.Peers[0].String() != "http://p/v1/pressure" || c.Peers[1].String() != "dns+http://q:9401/v1/pressure" || c.Simulate == nil {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestAllMistakesAreToldAtOnce(t *testing.T) {
 	_, err := Parse([]string{
-		"--listen=9400", "--interval=1", "--timeout=-1s", "--drop-after=never", "--shutdown-timeout=x", "--nvml=maybe", "--log-level=loud",
+		"--listen=9401", "--interval=1", "--timeout=-1s", "--drop-after=never", "--shutdown-timeout=x", "--nvml=maybe", "--log-level=loud",
 		"--log-format=xml", "--max-instances=0", "--engine=localhost:8000", "--engine=ftp://x", "--engine=a=http://x", "--engine=a=http://y",
 		"--engine-gpus=c=0", "--engine-gpus=a", "--peer=dns+ftp://x", "--peer=http://p", "--peer=http://p/", "--simulate=nowhere", "--node=\x01",
 	}, "v", &bytes.Buffer{})
@@ -74,7 +74,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`--listen "9400"`, `--interval "1"`, `--timeout "-1s"`, `--drop-after "never"`, `--shutdown-timeout "x"`, `--nvml "maybe": want auto, on, off`,
+		`--listen "9401"`, `--interval "1"`, `--timeout "-1s"`, `--drop-after "never"`, `--shutdown-timeout "x"`, `--nvml "maybe": want auto, on, off`,
 		`--log-level "loud"`, `--log-format "xml"`, `--max-instances "0"`, `--engine "localhost:8000"`, `--engine "ftp://x"`,
 		`another engine has the name "a"`, `no --engine has the name "c"`, `--engine-gpus "a": want`, `--peer "dns+ftp://x"`,
 		`is given twice`, `"nowhere" is neither built in`, `--node`,
