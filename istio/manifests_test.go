@@ -334,3 +334,23 @@ func TestMetricsExist(t *testing.T) {
 		}
 	}
 }
+
+// Who asks how many were refused asks of all gates: a breaker's refusals have its state for a decision.
+func TestRefusalsOfAllGatesAreCounted(t *testing.T) {
+	matcher := regexp.MustCompile(`spillway_requests_total\{([^}]*decision[^}]*)\}`)
+	other := regexp.MustCompile(`gate="(pressure|limits|queue|latency|throttle|identity)"`)
+	found := 0
+	for _, group := range kind(manifests(t), "PrometheusRule")[0].list("spec.groups") {
+		for _, rule := range group.list("rules") {
+			for _, m := range matcher.FindAllStringSubmatch(rule.text("expr"), -1) {
+				found++
+				if !other.MatchString(m[1]) && !strings.Contains(m[1], `decision=~"REJECTED|OPEN|HALF_OPEN"`) {
+					t.Errorf("%s%s: %s leaves out what an open breaker refuses", rule.text("alert"), rule.text("record"), m[0])
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no rule asks for decisions")
+	}
+}
