@@ -20,6 +20,10 @@ endif
 OPENAI_PYTHON_VERSION := $(shell sed -n 's/^openai==//p' e2e/clienttest/requirements.txt)
 OPENAI_PYTHON_DIR := $(CACHE)/openai-python-$(OPENAI_PYTHON_VERSION)
 
+# Starlette, whose routing the filter's is compared with.
+STARLETTE_VERSION := $(shell sed -n 's/^starlette==//p' e2e/securitytest/requirements.txt)
+STARLETTE_DIR := $(CACHE)/starlette-$(STARLETTE_VERSION)
+
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT_DIR := $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOLANGCI_LINT ?= $(GOLANGCI_LINT_DIR)/golangci-lint
@@ -72,6 +76,7 @@ export SPILLWAY_ISTIO := $(ISTIO_DIR)
 export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
 export SPILLWAY_PROMETHEUS_CRD := $(PROMETHEUS_CRD_DIR)
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
+export SPILLWAY_STARLETTE := $(STARLETTE_DIR)
 export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
 export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
 export SPILLWAY_GPUEXPORTER := $(CURDIR)/build/gpuexporter
@@ -116,7 +121,7 @@ run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share l
 ##@ Work on it
 
 .PHONY: test
-test: wasm wasm-trap gpuexporter envoy openai-python ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
+test: wasm wasm-trap gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
 	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
 	$(if $(filter ./...,$(PACKAGES)),go -C tools/image test -timeout 5m $(GO_TEST_ARGS) ./...)
@@ -247,6 +252,14 @@ $(OPENAI_PYTHON_DIR)/openai/__init__.py:
 	@echo "fetching OpenAI's Python client $(OPENAI_PYTHON_VERSION), once: 6 MB, into $(OPENAI_PYTHON_DIR)"
 	$(call install,$(OPENAI_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" --requirement e2e/clienttest/requirements.txt)
+
+.PHONY: starlette
+starlette: $(STARLETTE_DIR)/starlette/__init__.py ## Fetch Starlette, for the tests
+
+$(STARLETTE_DIR)/starlette/__init__.py:
+	@echo "fetching Starlette $(STARLETTE_VERSION), once: 1 MB, into $(STARLETTE_DIR)"
+	$(call install,$(STARLETTE_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" --requirement e2e/securitytest/requirements.txt)
 
 .PHONY: ratelimit
 ratelimit: $(if $(filter $(RATELIMIT_DIR)/%,$(RATELIMIT)),$(RATELIMIT)) ## Build Envoy's rate limit service, unless RATELIMIT= names one

@@ -21,7 +21,11 @@ type object struct {
 	APIVersion, Kind string
 	Metadata         struct{ Name, Namespace string }
 	Spec             struct {
-		Wasm      []struct{ Config json.RawMessage }
+		Wasm []struct{ Config json.RawMessage }
+		Path struct {
+			EscapedSlashesAction string
+			DisableMergeSlashes  bool
+		}
 		RateLimit struct {
 			Global struct{ Rules []rule }
 		}
@@ -135,6 +139,16 @@ func TestThePatchNamesWhatIsThere(t *testing.T) {
 	} {
 		if got := strings.Count(string(text), name); got != n {
 			t.Errorf("patch.yaml has %d times %q, want %d", got, name, n)
+		}
+	}
+}
+
+// What the filter sees of a path is what the server will see.
+func TestPathsAreNormalized(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"spillway.yaml", "lua.yaml"} {
+		if path := of(t, file, "ClientTrafficPolicy").Spec.Path; path.EscapedSlashesAction != "UnescapeAndForward" || path.DisableMergeSlashes {
+			t.Errorf("%s: %+v", file, path)
 		}
 	}
 }

@@ -108,6 +108,13 @@ func checkFilter(t *testing.T, filter object, c config.Config, context string) {
 			t.Errorf("a patch is for %s, want %s", p.text("match.context"), context)
 		}
 		if text := p.text("patch.value.typed_config.stream_idle_timeout"); text != "" {
+			for key, want := range map[string]any{ // what the filter sees of a path is what the server will see
+				"normalize_path": true, "merge_slashes": true, "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+			} {
+				if got := p.at("patch.value.typed_config." + key); got != want {
+					t.Errorf("%s is %v, want %v", key, got, want)
+				}
+			}
 			var err error
 			if idle, err = time.ParseDuration(text); err != nil {
 				t.Error(err)

@@ -90,6 +90,7 @@ type Engine struct {
 // slots are the headers that the engine itself reads.
 type slots struct {
 	method, path, length, encoding, accept, status, contentType, priority ident.Slot
+	upgrade, connection                                                   ident.Slot
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
@@ -115,6 +116,7 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+		upgrade: p.Want("upgrade"), connection: p.Want("connection"),
 	}
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)

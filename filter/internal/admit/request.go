@@ -106,7 +106,7 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	s.length = contentLength(s.headers.Get(e.slots.length))
 	path := s.headers.Get(e.slots.path)
 	s.dialect, s.operation = e.operations.Find(path)
-	if s.method != "POST" {
+	if s.dialect != nil && !e.governed(s, end) {
 		s.dialect = nil
 	}
 	var refusal *ident.Refusal
@@ -359,7 +359,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 	} else if s.dialect == nil {
 		s.phase = stFinished // the response has nothing to tell
 	}
-	if s.dialect == nil && s.method == "POST" {
+	if s.dialect == nil && strings.EqualFold(s.method, "POST") {
 		s.step.count(Uncharged, 1, "unknown_path")
 	}
 	switch {

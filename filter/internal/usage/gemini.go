@@ -1,10 +1,6 @@
 package usage
 
-import (
-	"strings"
-
-	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
-)
+import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 
 // Gemini's generateContent and streamGenerateContent, at Google AI or Vertex AI:
 // https://ai.google.dev/api/generate-content. The model stands in the path. A stream is server-sent events with alt=sse,
@@ -27,16 +23,6 @@ func (geminiContent) TokenPerPiece() bool { return false }
 func (geminiContent) fromPath(path string, r *Request) {
 	model, verb := modelAndVerb(path)
 	r.Model, r.Route, r.Stream = model, model, verb == "streamGenerateContent"
-}
-
-// modelAndVerb reads Google's paths: …/models/<model>:<verb>. Behind other paths there is neither.
-func modelAndVerb(path string) (model, verb string) {
-	path, _, _ = strings.Cut(path, "?")
-	name, verb, found := strings.Cut(path[strings.LastIndexByte(path, '/')+1:], ":")
-	if !found {
-		return "", ""
-	}
-	return name[:min(len(name), maxModel)], verb
 }
 
 const (

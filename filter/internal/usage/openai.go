@@ -1,10 +1,6 @@
 package usage
 
-import (
-	"strings"
-
-	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
-)
+import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 
 // OpenAI's chat completions, completions and embeddings, and the servers compatible with them:
 // https://platform.openai.com/docs/api-reference. The three differ in their names and in where output stands.
@@ -27,12 +23,8 @@ func (openAI) TokenPerPiece() bool { return true }
 
 // fromPath knows Azure's paths, …/deployments/<deployment>/chat/completions, where a body may leave the model out.
 func (openAI) fromPath(path string, r *Request) {
-	path, _, _ = strings.Cut(path, "?")
-	if _, rest, found := strings.Cut(path, "/deployments/"); found {
-		name, _, _ := strings.Cut(rest, "/")
-		r.Route = name[:min(len(name), maxModel)]
-		r.Model = r.Route
-	}
+	r.Route = deployment(path)
+	r.Model = r.Route
 }
 
 const maxModel = 256 // bytes of a model's name that are kept

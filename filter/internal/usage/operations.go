@@ -60,30 +60,75 @@ type Operations struct {
 func NewOperations(configured []config.Operation) *Operations {
 	o := &Operations{}
 	for _, c := range configured {
-		o.routes = append(o.routes, route{suffix: c.Path, dialect: byName(c.Dialect)})
+		r := route{suffix: c.Path, dialect: byName(c.Dialect)}
+		o.routes = append(o.routes, r)
+		if r.suffix = read(c.Path)[0]; r.suffix != "" && r.suffix != c.Path { // as the readings of a request's path have it
+			o.routes = append(o.routes, r)
+		}
 	}
 	o.routes = append(o.routes, builtin...)
 	return o
 }
 
+// found is what a reading of a path leads to.
+type found struct {
+	dialect   Dialect
+	operation string
+}
+
+// mostGoverned is the rank of what brings output.
+const mostGoverned = 3
+
+// rank says how much is governed of what was found.
+func (f found) rank() int {
+	switch {
+	case f.dialect != nil && f.dialect.Outputs():
+		return mostGoverned
+	case f.dialect != nil:
+		return 2
+	case f.operation != OperationOther:
+		return 1
+	}
+	return 0
+}
+
 // Find gives the dialect of a request's path (its query is ignored) and the name of its operation; the dialect is nil
-// where bodies are not read.
+// where bodies are not read. A path that servers may read in several ways is what most is governed of.
 func (o *Operations) Find(path string) (Dialect, string) {
 	path, _, _ = strings.Cut(path, "?")
+	best := o.match(path)
+	if plain(path) && (best.rank() == mostGoverned || !formatted(path)) {
+		return best.dialect, best.operation
+	}
+	last := best
+	best = found{nil, OperationOther}
+	for _, reading := range read(path) {
+		if f := o.match(reading); f.rank() > best.rank() {
+			best = f
+		}
+	}
+	if last.rank() > best.rank() {
+		best = last // by a server that decodes nothing
+	}
+	return best.dialect, best.operation
+}
+
+// match looks one reading of a path up, in any case.
+func (o *Operations) match(path string) found {
 	for i := range o.routes {
 		r := &o.routes[i]
-		if !strings.HasSuffix(path, r.suffix) || !strings.Contains(path, r.within) {
+		if !hasSuffixFold(path, r.suffix) || r.within != "" && !strings.Contains(lower(path), r.within) {
 			continue
 		}
 		if r.dialect == nil {
-			return nil, OperationOther
+			return found{nil, OperationOther}
 		}
-		return r.dialect, r.dialect.Operation()
+		return found{r.dialect, r.dialect.Operation()}
 	}
-	if strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/") {
-		return nil, OperationModels
+	if path = lower(path); strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/") {
+		return found{nil, OperationModels}
 	}
-	return nil, OperationOther
+	return found{nil, OperationOther}
 }
 
 func byName(name string) Dialect {

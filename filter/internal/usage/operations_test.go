@@ -29,7 +29,6 @@ func TestPathsHaveTheirDialects(t *testing.T) {
 		{"configured, behind a prefix, with a query", "/x/ask?y", chat, "chat"},
 		{"configured ahead of the built-in ones", "/v9/chat/completions", completions, "completions"},
 		{"configured as something that can't be read", "/special/embeddings", nil, "other"},
-		{"a trailing slash is another path", "/v1/chat/completions/", nil, "other"},
 		{"anything else", "/health", nil, "other"},
 		{"nothing", "", nil, "other"},
 	}
