@@ -311,6 +311,7 @@ func TestAStreamWithoutItsEndTeachesNothing(t *testing.T) {
 	expect(t, "tokens", x.properties["gen_ai.completion.tokens"], "20")
 	expect(t, "source", x.properties["gen_ai.usage.source"], counted)
 	expect(t, "balance", h.balance("alice"), 280)
-	_, known := h.learned.Text(h.hash(&x.Stream)[0], 100)
+	hashes := h.hash(&x.Stream)
+	_, known := h.learned.Text(h.now, hashes[0], hashes[1], 100)
 	expect(t, "learned", known, false)
 }

@@ -80,7 +80,7 @@ func TestSoundPassesUnread(t *testing.T) {
 
 // A stream of sound that is left is charged by what a whole one took.
 func TestASpeechThatIsLeft(t *testing.T) {
-	const piece = `data: {"type":"speech.audio.delta","audio":"aGVsbG9oZWxsbw=="}` + "\n\n"
+	const piece = `data: {"type":"speech.audio.delta","audio":"aGVsbG9oZWxsb2hlbGxvaGVsbG9oZWxsbw=="}` + "\n\n"
 	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
 	begin := func() *exchange {
 		x := h.request("/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"Hello","stream_format":"sse"}`)
@@ -94,7 +94,7 @@ func TestASpeechThatIsLeft(t *testing.T) {
 	expect(t, "after the whole one", h.balance("alice"), 9800)
 	begin().done()
 	expect(t, "after another that was left", h.balance("alice"), 9600)
-	h.request("/v1/audio/speech", `{"stream_format":"sse"}`).done()
+	h.request("/v1/audio/speech", `{"stream_format":"sse","model":"gpt-4o-mini-tts"}`).done()
 	expect(t, "after one that was left before its answer", h.balance("alice"), 9600)
 	h.idle()
 }

@@ -35,6 +35,7 @@ type Stream struct {
 type course struct {
 	phase    phase
 	since    int64 // when the request's headers came
+	at       int64 // when the event came that is being decided or settled
 	released int64 // when it was let go without its body; 0: it was not
 
 	dialect    usage.Dialect // nil: bodies are not read
@@ -322,7 +323,9 @@ func (e *Engine) hash(s *Stream) [2]uint64 {
 	if !s.hashed {
 		b := append(append(e.scratch[:0], "model\x00"...), s.model...)
 		s.hashes[0] = uint64(e.table.Hash(b))
-		b = append(append(append(append(b, 0), s.caller.Tenant...), 0), s.caller.User...)
+		for _, part := range [...]string{s.caller.Tenant, s.caller.User, s.caller.Key} {
+			b = append(append(b, 0), part...)
+		}
 		s.hashes[1] = uint64(e.table.Hash(b))
 		e.scratch, s.hashed = b, true
 	}
@@ -331,6 +334,7 @@ func (e *Engine) hash(s *Stream) [2]uint64 {
 
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now int64) {
+	s.at = now
 	delete(e.holding, s)
 	e.identify(s)
 	s.step.set("gen_ai.operation.name", s.operation)
@@ -418,11 +422,12 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 	}
 	hashes := e.hash(s)
 	s.estimate = limit.Estimate{
-		Prompt:      e.learned.Prompt(hashes[0], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start),
+		Prompt:      e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start),
 		OutputBound: s.asked.OutputBound,
 	}
 	if s.dialect.Outputs() {
-		s.estimate.Output = e.learned.Output(hashes[0], hashes[1], s.asked.OutputBound, e.start)
+		length := e.learned.Output(s.at, hashes[0], hashes[1], s.asked.OutputBound, e.start)
+		s.estimate.Output, s.estimate.OutputMost = length.Likely, length.Most
 	}
 	return s.estimate
 }

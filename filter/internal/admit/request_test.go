@@ -107,8 +107,15 @@ func TestARequestDecidedAtItsHeadersIsReadOn(t *testing.T) {
 	x.answer(used(26, 76))
 	expect(t, "balance", h.balance("alice"), 10000-102)
 	again := h.start("alice", false)
-	expect(t, "what was learned is reserved, the model unknown", h.balance("alice"), 10000-102-76)
+	expect(t, "reserved, the model unknown", h.balance("alice"), 10000-102-256)
 	again.done()
+	for _, user := range []string{"bob", "carol", "dave", "erin"} {
+		x := h.start(user, false)
+		x.body(chatBody, true)
+		x.answer(used(26, 76))
+	}
+	h.start("alice", false)
+	expect(t, "what several taught is reserved, the model unknown", h.balance("alice"), 10000-102-76)
 }
 
 func TestTrailersEndARequest(t *testing.T) {

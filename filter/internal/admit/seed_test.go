@@ -19,9 +19,9 @@ func TestTheSeed(t *testing.T) {
 		// Held until the body says how much is asked for.
 		{"stopIteration", Hold, Hold, false, "requested 100", "limits/tokens_exceeded"},
 		{"bufferFilter", Continue, Hold, false, "requested 100", "limits/tokens_exceeded"},
-		// Decided at the headers, where what was learned from the answers before is all that is known. The body is kept
-		// since it may be a stream's, to be changed.
-		{"none", Continue, Hold, true, "requested 76", "limits/tokens_exceeded"},
+		// Decided at the headers, where the request's own bound isn't known. The body is kept since it may be a stream's, to
+		// be changed.
+		{"none", Continue, Hold, true, "requested 256", "limits/tokens_exceeded"},
 	} {
 		t.Run(test.hold, func(t *testing.T) {
 			h := newSeed(t, test.hold)

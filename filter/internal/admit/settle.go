@@ -25,6 +25,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 
 // settle charges what a request has used, and says what that is.
 func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
+	s.at = now
 	abandoned := !s.responding && s.reading // the upstream never had the whole request
 	if abandoned || s.responding && s.failed() {
 		e.report(s, e.limits.Refund(now, s.charges))

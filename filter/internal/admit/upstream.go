@@ -85,6 +85,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		e.send(s, now)
 		return
 	}
+	s.at = now
 	expected := e.estimate(s)
 	s.ticket = dispatch.Ticket{
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,

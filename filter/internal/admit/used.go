@@ -17,6 +17,7 @@ const (
 // progress times the output of a stream, and keeps the filter state up to date while it runs, so that what reads it when
 // a client has left finds what had passed.
 func (e *Engine) progress(s *Stream, now int64, end bool) {
+	s.at = now
 	r := s.response.Response()
 	if r.Outputs > s.outputs {
 		if s.outputs == 0 {
@@ -47,7 +48,7 @@ func (e *Engine) soFar(s *Stream, r usage.Response) int64 {
 	if !s.dialect.TokenPerPiece() {
 		tokens = (r.Text + 3) / 4
 	}
-	if learned, known := e.learned.Text(e.hash(s)[0], r.Text); known {
+	if learned, known := e.learned.Text(s.at, e.hash(s)[0], e.hash(s)[1], r.Text); known {
 		tokens = learned
 	}
 	return max(tokens, said)
@@ -127,12 +128,12 @@ func (e *Engine) learn(s *Stream, r usage.Response, complete bool) {
 
 func (e *Engine) learnFor(s *Stream, hashes [2]uint64, r usage.Response, complete bool) {
 	if s.asked.Read {
-		e.learned.LearnPrompt(hashes[0], s.asked.Bytes, r.Tokens.Prompt)
+		e.learned.LearnPrompt(s.at, hashes[0], hashes[1], s.asked.Bytes, r.Tokens.Prompt)
 	}
 	if complete && s.dialect.Outputs() {
-		e.learned.LearnOutput(hashes[0], hashes[1], r.Tokens.Completion)
+		e.learned.LearnOutput(s.at, hashes[0], hashes[1], r.Tokens.Completion)
 		if s.stream && r.Tokens.Reasoning <= 0 { // reasoning may have passed unseen
-			e.learned.LearnText(hashes[0], r.Text, r.Tokens.Completion)
+			e.learned.LearnText(s.at, hashes[0], hashes[1], r.Text, r.Tokens.Completion)
 		}
 	}
 }

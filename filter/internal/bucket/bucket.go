@@ -75,6 +75,11 @@ func (s *State) reserved() int64 {
 	return (int64(s.Reserved[0]) + int64(s.Reserved[1])) * Micro
 }
 
+// ReservedShare is how much of the burst is reserved, from 0 to 1.
+func (s *State) ReservedShare(rate Rate) float64 {
+	return min(float64(s.reserved())/float64(max(rate.Burst, 1)), 1)
+}
+
 // Full says that the bucket is as good as new: forgetting it loses nothing.
 func (s *State) Full() bool {
 	return s.Used <= 0 && s.Reserved[0] == 0 && s.Reserved[1] == 0

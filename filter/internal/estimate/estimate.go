@@ -1,22 +1,54 @@
 // Package estimate learns how many tokens a request will use, from those that went before.
 //
-// Three things are learned: the prompt's tokens per byte of request body, by model; the length of the output, by model and
-// subject, with the model alone as the fallback; and the output's tokens per byte of text, by model. All are exponentially weighted moving averages that rise faster
-// than they fall, so that a reservation is rather a little too big. A request's own output bound caps the estimate.
+// Three things are learned for each model: the prompt's tokens per byte of request body, the length of the output, and the
+// output's tokens per byte of text. An estimate sizes a reservation, and stands in for a report that is missing; it refuses
+// nobody for good.
 //
-// What is learned is a worker's own and lives in its memory, in three tables of fixed size (4-way, the least recently
-// learned entry goes): an estimate only sizes a reservation, which is settled by the real use, so workers need not
-// agree, and a worker that starts anew learns from its first response. Sharing it would cost two host calls a request.
+// # Who is believed
+//
+// Clients choose their prompts, and with them what is learned, so nothing that one of them teaches counts for another. A subject's
+// own answers count for itself at once: its level is an average that rises faster than it falls, and at most doubles what
+// it believes of one answer. For strangers a model's answers count once Voices subjects have been heard, with one voice each, the
+// eight that were heard last: of the lengths the second longest (a high quantile that one voice can't move), of the ratios the
+// middle one. What is older than memory is forgotten.
+//
+// # Bounds
+//
+// A length without a bound of the request's own is at least Start.OutputTokens until the model's length is known, and an eighth
+// of that then, whatever was learned. A prompt is at least half of Start.PromptTokensPerByte and at most a token a byte (or
+// what Start says, if that is more): no tokenizer makes more tokens than bytes.
+//
+// What is learned is a worker's own and lives in its memory, in two tables of fixed size (4-way, the least recently
+// learned entry goes): reservations are settled by the real use, so workers need not agree, and a worker that starts anew
+// learns again. Sharing it would cost two host calls a request. Time is monotonic nanoseconds; a clock that steps back makes what
+// is known look younger.
 package estimate
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
-	sets = 1024
-	ways = 4
+	subjectSets = 1024
+	modelSets   = 64
+	ways        = 4
 
-	rise = 0.5 // weight of a sample above the average
+	// Voices is how many subjects have to be heard before a model's answers say what to expect of a stranger's.
+	Voices   = 5
+	listened = 8 // subjects whose voice counts, those that were heard last
+
+	rise = 0.5 // weight of a sample above the level
 	fall = 0.1 // weight of a sample below it
+	leap = 2   // times its level is the most that is believed of a sample
+
+	memory = 15 * 60 // seconds for which what was learned counts
+
+	leastShare = 8  // of Start.OutputTokens, the least length that is expected where no bound is stated
+	mostTimes  = 16 // Start.OutputTokens, the longest answer that is reckoned with where no bound is stated
+	overLevel  = 4  // times the expected length, the same where that is more
+
+	most = 1e12 // tokens
 )
 
 // Start is where learning starts.
@@ -25,107 +57,227 @@ type Start struct {
 	OutputTokens        int64
 }
 
-// Learned is what one worker knows.
-type Learned struct {
-	ratios  table // model → tokens per byte
-	outputs table // model, or model and subject → tokens
-	texts   table // model → tokens per byte of output
+// Length is what to expect of an output, in tokens.
+type Length struct {
+	Likely int64 // what most answers stay below
+	Most   int64 // what has to be reckoned with where many are under way at once; at least Likely
 }
 
-// Prompt estimates the prompt tokens of a body of that many bytes. model is a hash of the model's name.
-func (l *Learned) Prompt(model uint64, bytes int64, start Start) int64 {
-	ratio, known := l.ratios.get(model)
+// The kinds of what is learned.
+const (
+	promptRatio = iota
+	outputLength
+	textRatio
+	kinds
+)
+
+// levels are what one subject's answers of one model are like; 0: not known.
+type levels [kinds]float32
+
+// Learned is what one worker knows.
+type Learned struct {
+	subjects [subjectSets * ways]subject
+	models   [modelSets * ways]model
+}
+
+// subject is one subject's answers of one model.
+type subject struct {
+	id     uint64 // 0: free
+	at     uint32 // second in which it was last heard
+	levels levels
+}
+
+// model is the subjects that were heard last about it.
+type model struct {
+	id     uint64 // 0: free
+	voices [listened]voice
+}
+
+type voice struct {
+	who    uint32 // 0: none
+	at     uint32
+	levels levels
+}
+
+// Prompt estimates the prompt tokens of a body of that many bytes. model is a hash of the model's name, subject one of the
+// model and the subject.
+func (l *Learned) Prompt(now int64, model, subject uint64, bytes int64, start Start) int64 {
+	ratio, known := l.ratio(now, model, subject, promptRatio)
 	if !known {
 		ratio = start.PromptTokensPerByte
 	}
-	return int64(math.Ceil(min(ratio*float64(max(bytes, 0)), most)))
+	ratio = min(max(ratio, start.PromptTokensPerByte/2), max(start.PromptTokensPerByte, 1))
+	return whole(ratio * float64(max(bytes, 0)))
 }
 
-// Output estimates the output tokens of a request. subject is a hash of model and subject; bound is the request's own
-// bound, 0 for none.
-func (l *Learned) Output(model, subject uint64, bound int64, start Start) int64 {
-	tokens, known := l.outputs.get(subject)
-	if !known {
-		tokens, known = l.outputs.get(model)
+// Output estimates the output tokens of a request. bound is the request's own bound, 0 for none.
+func (l *Learned) Output(now int64, model, subject uint64, bound int64, start Start) Length {
+	tokens := float64(start.OutputTokens)
+	if level, known := l.heard(now, model, outputLength); known {
+		tokens = max(level, tokens/leastShare)
 	}
-	if !known {
-		tokens = float64(start.OutputTokens)
+	if own, known := l.own(now, subject, outputLength); known {
+		tokens = max(tokens, own)
 	}
-	estimate := int64(math.Ceil(min(tokens, most)))
+	length := Length{Likely: whole(max(tokens, 1))}
+	length.Most = max(mostTimes*min(start.OutputTokens, most), overLevel*length.Likely)
 	if bound > 0 {
-		return min(estimate, bound)
+		length.Likely, length.Most = min(length.Likely, bound), min(length.Most, bound)
 	}
-	return estimate
+	return length
 }
 
-// Text gives the tokens of an output of that many bytes; not known before the model's first response.
-func (l *Learned) Text(model uint64, bytes int64) (tokens int64, known bool) {
-	ratio, known := l.texts.get(model)
-	return int64(math.Round(min(ratio*float64(max(bytes, 0)), most))), known
+// whole rounds up, but for what levels lack in precision.
+func whole(tokens float64) int64 {
+	tokens = min(tokens, most)
+	return int64(math.Ceil(tokens - min(tokens/1e6, 0.01)))
 }
 
-// LearnText takes what an output of that many bytes really was.
-func (l *Learned) LearnText(model uint64, bytes, tokens int64) {
-	if bytes > 0 && tokens > 0 {
-		l.texts.learn(model, min(float64(tokens)/float64(bytes), most))
-	}
+// Text gives the tokens of an output of that many bytes; not known before the subject's first response, or those of
+// several others.
+func (l *Learned) Text(now int64, model, subject uint64, bytes int64) (tokens int64, known bool) {
+	ratio, known := l.ratio(now, model, subject, textRatio)
+	return int64(math.Round(min(min(ratio, 1)*float64(max(bytes, 0)), most))), known
 }
-
-const most = 1e12 // tokens
 
 // LearnPrompt takes what a body of that many bytes really was.
-func (l *Learned) LearnPrompt(model uint64, bytes, tokens int64) {
+func (l *Learned) LearnPrompt(now int64, model, subject uint64, bytes, tokens int64) {
 	if bytes > 0 && tokens > 0 {
-		l.ratios.learn(model, min(float64(tokens)/float64(bytes), most))
+		l.learn(now, model, subject, promptRatio, float64(tokens)/float64(bytes))
 	}
 }
 
 // LearnOutput takes how long the output really was.
-func (l *Learned) LearnOutput(model, subject uint64, tokens int64) {
+func (l *Learned) LearnOutput(now int64, model, subject uint64, tokens int64) {
 	if tokens >= 0 {
-		l.outputs.learn(model, float64(tokens))
-		l.outputs.learn(subject, float64(tokens))
+		l.learn(now, model, subject, outputLength, float64(max(tokens, 1)))
 	}
 }
 
-// table is a set-associative table of averages; in a set the most recently learned entry comes first.
-type table struct {
-	entries [sets * ways]entry
+// LearnText takes what an output of that many bytes really was.
+func (l *Learned) LearnText(now int64, model, subject uint64, bytes, tokens int64) {
+	if bytes > 0 && tokens > 0 {
+		l.learn(now, model, subject, textRatio, float64(tokens)/float64(bytes))
+	}
 }
 
-type entry struct {
-	id      uint64 // 0: free
-	average float32
+// ratio is the subject's own, or else what several others say.
+func (l *Learned) ratio(now int64, model, subject uint64, kind int) (float64, bool) {
+	if own, known := l.own(now, subject, kind); known {
+		return own, true
+	}
+	return l.heard(now, model, kind)
 }
 
-func (t *table) set(id uint64) []entry {
-	first := int(id%sets) * ways
-	return t.entries[first : first+ways]
-}
-
-func (t *table) get(id uint64) (float64, bool) {
-	for _, e := range t.set(id) {
-		if e.id == id {
-			return float64(e.average), true
+func (l *Learned) own(now int64, id uint64, kind int) (float64, bool) {
+	for i := range l.set(id) {
+		if s := &l.set(id)[i]; s.id == id && fresh(now, s.at) {
+			return float64(s.levels[kind]), s.levels[kind] > 0
 		}
 	}
 	return 0, false
 }
 
-func (t *table) learn(id uint64, sample float64) {
-	set := t.set(id)
+// heard is what the voices of a model say, if there are enough of them.
+func (l *Learned) heard(now int64, id uint64, kind int) (float64, bool) {
+	var all [listened]float32
+	said := all[:0]
+	for i := range l.modelSet(id) {
+		m := &l.modelSet(id)[i]
+		if m.id != id {
+			continue
+		}
+		for j := range m.voices {
+			if v := &m.voices[j]; v.who != 0 && fresh(now, v.at) && v.levels[kind] > 0 {
+				said = append(said, v.levels[kind])
+			}
+		}
+	}
+	if len(said) < Voices {
+		return 0, false
+	}
+	slices.Sort(said)
+	if kind == outputLength {
+		return float64(said[len(said)-2]), true
+	}
+	return float64(said[len(said)/2]), true
+}
+
+func (l *Learned) learn(now int64, model, id uint64, kind int, sample float64) {
+	own := l.subject(id)
+	if !fresh(now, own.at) {
+		own.levels = levels{}
+	}
+	own.at = second(now)
+	own.levels[kind] = next(own.levels[kind], float32(min(sample, most)))
+	v := l.model(model).voice(uint32(id>>32)|1, own.at)
+	if !fresh(now, v.at) {
+		v.levels = levels{}
+	}
+	v.at, v.levels[kind] = own.at, own.levels[kind]
+}
+
+// next moves a level toward a sample.
+func next(level, sample float32) float32 {
+	switch {
+	case level == 0:
+		return sample
+	case sample > level:
+		return level + rise*(min(sample, leap*level)-level)
+	default:
+		return level + fall*(sample-level)
+	}
+}
+
+// voice finds a subject's voice, or gives it the place of the one that was heard longest ago.
+func (m *model) voice(who, at uint32) *voice {
+	oldest := &m.voices[0]
+	for i := range m.voices {
+		v := &m.voices[i]
+		if v.who == who {
+			return v
+		}
+		if oldest.who != 0 && (v.who == 0 || at-v.at > at-oldest.at) {
+			oldest = v
+		}
+	}
+	*oldest = voice{who: who, at: at}
+	return oldest
+}
+
+func (l *Learned) set(id uint64) []subject {
+	first := int(id%subjectSets) * ways
+	return l.subjects[first : first+ways]
+}
+
+func (l *Learned) modelSet(id uint64) []model {
+	first := int(id%modelSets) * ways
+	return l.models[first : first+ways]
+}
+
+func (l *Learned) subject(id uint64) *subject {
+	return front(l.set(id), func(s *subject) bool { return s.id == id }, subject{id: id})
+}
+
+func (l *Learned) model(id uint64) *model {
+	return front(l.modelSet(id), func(m *model) bool { return m.id == id }, model{id: id})
+}
+
+// front finds an entry of a set, or begins it in the place of the last one; it is the first from now on.
+func front[E any](set []E, is func(*E) bool, begun E) *E {
 	at := 0
-	for at < ways-1 && set[at].id != id {
+	for at < ways-1 && !is(&set[at]) {
 		at++
 	}
-	updated := entry{id, float32(sample)}
-	if set[at].id == id {
-		weight := float32(fall)
-		if float32(sample) > set[at].average {
-			weight = rise
-		}
-		updated.average = set[at].average + weight*(float32(sample)-set[at].average)
+	if is(&set[at]) {
+		begun = set[at]
 	}
 	copy(set[1:at+1], set[:at])
-	set[0] = updated
+	set[0] = begun
+	return &set[0]
 }
+
+func second(now int64) uint32 { return uint32(now / 1e9) }
+
+// fresh says that what was heard in a second is not forgotten yet.
+func fresh(now int64, at uint32) bool { return int32(second(now)-at) < memory }

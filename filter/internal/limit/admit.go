@@ -59,8 +59,8 @@ type candidate struct {
 	Charge
 	page  *table.Page
 	state bucket.State
-	need  int64
-	skip  bool // in shadow mode, and would refuse: not charged
+	need  int64 // as judged by state
+	skip  bool  // in shadow mode, and would refuse: not charged
 }
 
 // Admit decides a request and charges it. The charges are appended to into, which may be nil.
@@ -81,7 +81,7 @@ func (s *Set) Admit(now int64, r *Request, into []Charge) Verdict {
 			return v
 		}
 		s.candidates = append(s.candidates, candidate{
-			Charge: Charge{limit: l, subject: subject}, page: page, need: s.need(l, r),
+			Charge: Charge{limit: l, subject: subject}, page: page,
 		})
 	}
 	for i := range s.candidates {
@@ -119,6 +119,7 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
 	c.state = c.page.Get(c.id())
 	c.state.Leak(now, c.limit.rate)
 	c.skip = false
+	c.need = s.need(c.limit, r, &c.state)
 	wanted := c.need
 	if c.limit.Admission == config.Lenient && c.limit.Unit != config.Requests {
 		// Lenient: any balance above zero will do. A request's own cost is known to be 1, so there is nothing to be
@@ -132,7 +133,7 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
 	d := &Denial{
 		Limit:     &c.limit.Limit,
 		Used:      units(c.limit.rate.Burst - c.state.Balance(c.limit.rate)),
-		Requested: units(s.requested(c, r)),
+		Requested: units(max(s.asked(c.limit, r), c.need)),
 		Wait:      wait,
 	}
 	if c.limit.Mode == config.Shadow {
@@ -143,14 +144,13 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
 	v.Denied = worse(v.Denied, d)
 }
 
-// requested is what the refusal says was asked for: the request's own bound where it has one.
-func (s *Set) requested(c *candidate, r *Request) int64 {
-	if r.Estimate.OutputBound == 0 {
-		return c.need
+// asked is what the request, by its own bound, may use in all.
+func (s *Set) asked(l *limit, r *Request) int64 {
+	e := &r.Estimate
+	if e.OutputBound == 0 || l.Unit == config.Requests {
+		return 0
 	}
-	asked := *r
-	asked.Estimate.Output = r.Estimate.OutputBound
-	return s.need(c.limit, &asked)
+	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: e.OutputBound, Total: e.Prompt + e.OutputBound})
 }
 
 func worse(a, b *Denial) *Denial {

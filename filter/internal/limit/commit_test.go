@@ -29,7 +29,7 @@ func (w *world) checkApart(t *testing.T, r *Request) {
 
 func TestALimitThatRefusesLeavesTheOthersUncharged(t *testing.T) {
 	w := newWorld(t, apart)
-	r := with(request("alice"), func(r *Request) { r.Estimate.Output = 41 })
+	r := with(request("alice"), func(r *Request) { r.Estimate.OutputBound = 41 })
 	v := w.Admit(start, r, nil)
 	if v.Denied == nil || v.Denied.Limit.Name != "b" || !v.Denied.Never() || len(v.Charges) != 0 {
 		t.Fatalf("%+v", v)

@@ -6,9 +6,19 @@
 // by what was really used, or takes everything back. A request that runs longer than a lease period renews its
 // reservations (Renew); what a dead worker reserved is forgotten after at most two periods (see package bucket).
 //
-// Bound: at every moment the use of a bucket is at most its burst plus one settlement for each request in flight when
-// the last one was admitted. With strict admission and requests that state their output bound, a limit of completion
-// tokens never passes its burst; where prompts count too, it can pass it by what their estimates fell short.
+// # How far a burst can pass a limit
+//
+// A request that states its output bound reserves all of it with a strict limit: a limit of completion tokens never passes its
+// burst then; where prompts count too, by what their estimates fell short. What states no bound, and all that a
+// lenient limit admits, reserves an expectation, and can use more. So an expectation grows with the share of the burst
+// that is reserved already, from Estimate.Output, the likely length, to Estimate.OutputMost: however short the answers were
+// that taught it, the n-th request in flight reserves likely·(1+g)^n, with g = (most-likely)/burst, and all that are in flight at once
+// are no more than
+//
+//	ln(most/likely) / ln(1 + (most-likely)/burst), rounded up (strict: rounded down, and 1 at least).
+//
+// Package estimate keeps most/likely at 128 or below, so that is no more than 4.9·burst/most + 4. A request with a bound
+// reserves no more than that: for it, likely and most are the bound where that is less.
 //
 // Ownership: a Charge belongs to its request, and is settled exactly once. The buckets belong to everyone: each change
 // is a compare-and-swap of a page, repeated when another worker was first. Limits whose buckets lie in different pages
@@ -40,6 +50,7 @@ type Request struct {
 // Estimate is what a request is expected to use.
 type Estimate struct {
 	Prompt, Output int64 // tokens
+	OutputMost     int64 // what the output has to be reckoned to be where all of a bucket is reserved; below Output: as that
 	OutputBound    int64 // the request's own bound; 0: none
 }
 
@@ -250,15 +261,24 @@ func (p part) value(r *Request) string {
 	}
 }
 
-// need is what a request reserves with a limit, in millionths. A strict limit reserves the most that the request may
-// use, where it says so; a lenient one what it is expected to.
-func (s *Set) need(l *limit, r *Request) int64 {
+// need is what a request reserves with a limit, in millionths. A strict limit reserves the most that the request says it
+// may use. Where it doesn't say, and with a lenient one, it is what the request is expected to use, which grows with what the
+// bucket has reserved already (see the package comment); and since that is a guess, it never needs more than the
+// bucket holds: only what a request itself states can be too large for good.
+func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
+	if l.Unit == config.Requests {
+		return bucket.Micro
+	}
 	e := &r.Estimate
-	output := e.Output
+	output, states := e.Output, int64(0)
 	if l.Admission == config.Strict && e.OutputBound > 0 {
 		output = e.OutputBound
+		states = s.amount(l, r.Model, Usage{Completion: output, Total: output})
+	} else if more := e.OutputMost - e.Output; more > 0 {
+		output += int64(math.Ceil(float64(more) * state.ReservedShare(l.rate)))
 	}
-	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
+	need := s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
+	return max(min(need, l.rate.Burst), states)
 }
 
 // amount is what a use costs a limit, in millionths.
