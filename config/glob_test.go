@@ -3,7 +3,6 @@ package config
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -51,12 +50,9 @@ func TestMatchGlobIsTheNaiveMatch(t *testing.T) {
 	})
 }
 
+// If it were, this would not end.
 func TestMatchGlobIsNotExponential(t *testing.T) {
-	start := time.Now()
 	if MatchGlob(strings.Repeat("a*", 500)+"b", strings.Repeat("a", 5000)) {
 		t.Error("want no match")
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %v", took)
 	}
 }

@@ -30,7 +30,7 @@ func TestSignalsEndItWell(t *testing.T) {
 			if err := program.Start(); err != nil {
 				t.Fatal(err)
 			}
-			watchdog := time.AfterFunc(30*time.Second, func() { _ = program.Process.Kill() })
+			watchdog := time.AfterFunc(patience, func() { _ = program.Process.Kill() })
 			defer watchdog.Stop()
 			buffer := make([]byte, 4096)
 			for sent := false; ; {

@@ -10,14 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 	"github.com/spillway-proxy/spillway/e2e/llmsim"
 )
 
 // patience bounds everything that a test waits for.
-const patience = 60 * time.Second
+const patience = harness.Patience
 
 const model = "llama-3"
 

@@ -19,10 +19,7 @@ const replayConfig = `{
 	"limits": [{"name": "tokens", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}]
 }`
 
-const (
-	replayers  = 12
-	replayTime = 90 * time.Second
-)
+const replayers = 12
 
 // shadowConfig is the same in shadow mode, with a limit and gates that would refuse nearly everything.
 const shadowConfig = `{
@@ -86,11 +83,7 @@ func TestEveryRecordedExchangePassesUnchangedAndIsReadInItsDialect(t *testing.T)
 	for _, j := range jobs {
 		j.compareRecord(t, byTrace[j.trace()])
 	}
-	took := time.Since(began)
-	if took > replayTime {
-		t.Errorf("the replay took %v, want at most %v", took, replayTime)
-	}
-	t.Logf("%d replays took %v%s", len(jobs), took.Round(time.Millisecond), table(tallies))
+	t.Logf("%d replays took %v%s", len(jobs), time.Since(began).Round(time.Millisecond), table(tallies))
 	t.Run("in shadow mode", func(t *testing.T) { replayInShadow(t, e, jobs) })
 }
 

@@ -15,13 +15,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 )
 
 // patience bounds everything that a test waits for.
-const patience = 30 * time.Second
+const patience = harness.Patience
 
 // The headers by which a test and its server understand each other.
 const (

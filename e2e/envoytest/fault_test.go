@@ -65,7 +65,7 @@ func dieAndComeBack(t *testing.T, g *gateway) {
 	if err := <-stream; err == nil {
 		t.Error("the stream ended well, although the VM is dead")
 	}
-	harness.Await(t, 20*time.Second, "the VM is back", func() bool {
+	harness.Await(t, patience, "the VM is back", func() bool {
 		return g.chat(t, user("other")).status == http.StatusOK
 	})
 	t.Logf("the VM was back after %v", time.Since(died))
@@ -74,7 +74,7 @@ func dieAndComeBack(t *testing.T, g *gateway) {
 	}
 
 	left := g.remaining(t, "lena")
-	harness.Await(t, 30*time.Second, "the dead stream's reservation is forgotten", func() bool {
+	harness.Await(t, patience, "the dead stream's reservation is forgotten", func() bool {
 		before := left
 		left = g.remaining(t, "lena")
 		if left < before {

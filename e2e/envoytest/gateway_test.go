@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 	"github.com/spillway-proxy/spillway/e2e/llmsim"
@@ -28,7 +27,7 @@ const (
 	seedLimit = `{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "1h"}`
 
 	// patience bounds everything that a test waits for, unless it says otherwise.
-	patience = 15 * time.Second
+	patience = harness.Patience
 )
 
 // gateway is an Envoy with the filter, and the simulated server behind it.

@@ -26,7 +26,7 @@ const (
 	limit, answer = 300, 76
 
 	// patience bounds everything that a test waits for.
-	patience = 30 * time.Second
+	patience = harness.Patience
 )
 
 // shared is what all Envoys of a fleet share. It lives as long as the test that started it.
@@ -165,7 +165,7 @@ func startFleet(t *testing.T) *fleet {
 func (f *fleet) in(t *testing.T) *fleet {
 	s := *f.shared
 	s.t = t
-	harness.AwaitHour(t, 20*time.Second)
+	harness.AwaitHour(t, 90*time.Second)
 	return &fleet{&s, f.envoys, f.sim, f.door, f.config}
 }
 

@@ -28,10 +28,6 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
 )
 
-// startTimeout bounds Envoy's start-up. It compiles the filter, which takes a few seconds of CPU, on a machine that may
-// be running other tests.
-const startTimeout = 3 * time.Minute
-
 // Hold says how Envoy is set up to hold a request's headers until the filter has seen its body.
 type Hold string
 
@@ -241,9 +237,9 @@ func (e *Envoy) PID() int { return e.process.PID() }
 
 func (e *Envoy) awaitServing() {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	deadline := time.Now().Add(startTimeout)
+	deadline := time.Now().Add(Patience)
 	for e.AdminURL == "" {
 		address, _ := os.ReadFile(e.path("admin.txt"))
 		if len(address) > 0 {
@@ -276,7 +272,7 @@ func (e *Envoy) mustRun(what string, deadline time.Time) {
 	case <-time.After(envoyproc.PollInterval):
 	}
 	if time.Now().After(deadline) {
-		e.t.Fatalf("Envoy has not %s within %v", what, startTimeout)
+		e.t.Fatalf("Envoy has not %s within %v", what, Patience)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestBareEnvoyServesAndIsObservable(t *testing.T) {
 		t.Errorf("Envoy counted %d requests, want 1", got)
 	}
 	samples := e.Samples("envoy_http_downstream_rq_total")
-	harness.Await(t, 5*time.Second, "Prometheus has the request", func() bool {
+	harness.Await(t, harness.Patience, "Prometheus has the request", func() bool {
 		samples = e.Samples("envoy_http_downstream_rq_total")
 		return len(samples) > 0
 	})

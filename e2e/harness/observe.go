@@ -16,6 +16,10 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
 )
 
+// Patience bounds whatever a test waits for. It is no measure of anything: other tests, and other programs, may have the machine, and
+// what comes in time costs nothing of it.
+const Patience = 5 * time.Minute
+
 // Await polls a condition until it holds, and fails the test when it doesn't within the timeout. what completes the
 // sentence "timed out waiting until ...".
 func Await(t testing.TB, timeout time.Duration, what string, condition func() bool) {
@@ -130,7 +134,7 @@ func (r Record) Text(key string) string {
 func (e *Envoy) AccessLog(n int) []Record {
 	e.t.Helper()
 	var records []Record
-	Await(e.t, 15*time.Second, strconv.Itoa(n)+" requests are in the access log", func() bool {
+	Await(e.t, Patience, strconv.Itoa(n)+" requests are in the access log", func() bool {
 		records = e.records()
 		return len(records) >= n
 	})

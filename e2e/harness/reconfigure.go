@@ -37,7 +37,7 @@ func (e *Envoy) ReplaceListeners(change func(listeners []map[string]any)) error 
 
 	logged, updated, rejected := len(e.Logs()), e.stat(statUpdated), e.stat(statRejected)
 	e.writeListeners()
-	Await(e.t, startTimeout, "Envoy takes or refuses its new listeners", func() bool {
+	Await(e.t, Patience, "Envoy takes or refuses its new listeners", func() bool {
 		return e.stat(statUpdated) > updated || e.stat(statRejected) > rejected
 	})
 	if e.stat(statRejected) > rejected {
@@ -48,7 +48,7 @@ func (e *Envoy) ReplaceListeners(change func(listeners []map[string]any)) error 
 	// Envoy counts a success before its workers have switched; it removes the old listener on the workers, so when none
 	// is left to drain they have. A test that asked for a long drain has streams to watch, and is not kept waiting.
 	if e.drain <= 2*time.Second {
-		Await(e.t, startTimeout, "the old listeners are drained", func() bool {
+		Await(e.t, Patience, "the old listeners are drained", func() bool {
 			return e.stat("listener_manager.total_filter_chains_draining") == 0 &&
 				e.stat("listener_manager.total_listeners_draining") == 0 &&
 				e.stat("listener_manager.total_listeners_warming") == 0

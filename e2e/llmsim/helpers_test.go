@@ -100,7 +100,7 @@ func directWrites(s *Server, body string, headers ...string) *writes {
 // await waits for a condition on the server's stats.
 func await(t testing.TB, s *Server, cond func(Stats) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := s.Await(ctx, cond); err != nil {
 		t.Fatalf("condition not met: %v; stats %+v", err, s.Stats())

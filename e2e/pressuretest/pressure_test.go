@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	patience = 20 * time.Second
+	patience = harness.Patience
 	interval = 200 * time.Millisecond
 )
 

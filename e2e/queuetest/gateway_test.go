@@ -27,7 +27,7 @@ const (
 	embeddingsPath = "/v1/embeddings"
 
 	// patience bounds everything that a test waits for, unless it says otherwise: other tests may have the machine.
-	patience = 20 * time.Second
+	patience = harness.Patience
 )
 
 // gateway is an Envoy with the filter, and the simulated server behind it.

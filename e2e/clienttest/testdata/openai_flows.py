@@ -139,7 +139,7 @@ def main():
     if openai.__version__ != os.environ["EXPECTED_VERSION"]:
         sys.exit("this is version %s of the client, not %s" % (openai.__version__, os.environ["EXPECTED_VERSION"]))
     order = json.load(sys.stdin)
-    client = openai.OpenAI(base_url=order["url"], api_key="k", max_retries=0, timeout=30)
+    client = openai.OpenAI(base_url=order["url"], api_key="k", max_retries=0, timeout=300)
     flows = Flows(client, order["model"], order["tools"])
     outcomes = []
     for job in order["jobs"]:

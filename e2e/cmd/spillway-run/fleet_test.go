@@ -29,7 +29,7 @@ func TestRunFleetServesUntilInterrupted(t *testing.T) {
 	if strings.Contains(output, "Redis version=") {
 		t.Errorf("it repeats Redis's greeting:\n%s", output)
 	}
-	harness.AwaitHour(t, 10*time.Second)
+	harness.AwaitHour(t, 90*time.Second)
 	for _, loop := range loops(t, output) {
 		for _, admin := range loop.admins {
 			harness.Await(t, startTimeout, "ratelimit is healthy", func() bool { return stat(t, admin, "cluster.ratelimit.membership_healthy") == 1 })

@@ -155,7 +155,7 @@ func awaitPressure(t *testing.T, instructions string) {
 	for _, pattern := range []string{`http://\S+/v1/pressure`, `http://\S+spillway_pressure`} {
 		url := regexp.MustCompile(pattern).FindString(instructions)
 		first := "" // the filter tells nothing before its first fetch
-		harness.Await(t, time.Minute, url+" tells of a pressure that moves", func() bool {
+		harness.Await(t, harness.Patience, url+" tells of a pressure that moves", func() bool {
 			now := blocks(look(t, url))
 			if first == "" {
 				first = now
@@ -222,7 +222,7 @@ func TestRunKilledLeavesNothingRunning(t *testing.T) {
 	if err := s.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	harness.Await(t, 10*time.Second, "nobody listens any more", func() bool {
+	harness.Await(t, harness.Patience, "nobody listens any more", func() bool {
 		return !slices.ContainsFunc(ports, listening)
 	})
 }

@@ -18,7 +18,7 @@ import (
 const URL = "https://" + NodeIP + ":6443"
 
 // patience bounds what takes a fraction of a second, or a few, on a machine that does nothing else.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // Cluster is a running API server.
 type Cluster struct {

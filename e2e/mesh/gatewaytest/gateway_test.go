@@ -26,7 +26,7 @@ import (
 const (
 	namespace = "llm" // of all manifests
 	answer    = 76    // tokens of the simulator's
-	patience  = 60 * time.Second
+	patience  = 5 * time.Minute
 	redisPort = 6379 // of this network namespace's own 127.0.0.1
 
 	registry = cluster.NodeIP + ":5000"
@@ -194,7 +194,7 @@ type reply struct {
 }
 
 // client opens a connection for each request, so that none goes to a listener that drains.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
 func (b *bed) send(proxy int, user string, stream bool) (reply, error) {
 	return b.sendBody(proxy, user, fmt.Sprintf(`{"model":"mock","stream":%v,"messages":[{"role":"user","content":"introduce yourself"}]}`, stream))

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 )
@@ -65,7 +64,7 @@ func (g *gateway) tryUntil(ctx context.Context, user string, headers ...string) 
 }
 
 // client opens a connection for each request, so that none goes to a listener that drains.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 
 func send(request *http.Request) (answer, error) {
 	response, err := client.Do(request)
