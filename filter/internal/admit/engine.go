@@ -81,6 +81,7 @@ type Engine struct {
 	reserving   map[*Stream]struct{} // admitted with charges
 	delivers    bool                 // the host has delivered a body while headers were held
 	undelivered int                  // bodies the host has kept back
+	doubted     bool                 // an upstream's report was found implausible
 
 	woken  []*Stream // others that the event has let go on, or refused
 	aside  Step      // what belongs to no stream

@@ -80,7 +80,7 @@ func TestSoundPassesUnread(t *testing.T) {
 
 // A stream of sound that is left is charged by what a whole one took.
 func TestASpeechThatIsLeft(t *testing.T) {
-	const piece = `data: {"type":"speech.audio.delta","audio":"aGVsbG9oZWxsb2hlbGxvaGVsbG9oZWxsbw=="}` + "\n\n"
+	piece := `data: {"type":"speech.audio.delta","audio":"` + strings.Repeat("QUJD", 1600) + `"}` + "\n\n"
 	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
 	begin := func() *exchange {
 		x := h.request("/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"Hello","stream_format":"sse"}`)

@@ -25,7 +25,8 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.readable {
 		s.response.Reset(s.dialect, events)
 	}
-	if s.hiding = s.hiding && s.readable && events; s.hiding && s.headers.Get(e.slots.length) != "" {
+	// What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
+	if s.hiding = s.hiding && s.readable && (events || s.headers.Get(e.slots.length) == ""); s.hiding && s.headers.Get(e.slots.length) != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
 	if s.ticket.InFlight() && !s.local {
@@ -50,7 +51,7 @@ func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Ste
 		} else {
 			s.response.Write(piece)
 		}
-		if s.stream {
+		if s.stream = s.response.Streams(s.stream); s.stream {
 			e.progress(s, now, end)
 		}
 	}

@@ -36,22 +36,36 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 	}
 }
 
-// soFar is how many tokens of a stream have passed. A server that reports as it goes is believed; else the text is counted
-// by what the model's earlier responses took for as much, and before the first of these by its pieces, of a token each, or
-// by the rule of thumb of four bytes a token where a dialect puts several into a piece.
+// soFar is how many tokens of a stream have passed. A server that reports as it goes is believed, within what is plausible;
+// else the text is counted (passed).
 func (e *Engine) soFar(s *Stream, r usage.Response) int64 {
 	said := r.Tokens.Completion // Absent is below all
+	if said != usage.Absent {
+		said = min(said, s.plausible().Completion)
+	}
 	if said != usage.Absent && !s.dialect.Cumulative() {
 		return said
 	}
-	tokens := r.Outputs
+	return max(e.passed(s, r), said)
+}
+
+// passed counts what has passed of a stream, by what the model's earlier responses took for as much text. Before the first of
+// these its pieces count, of a token each, or of a token for eight bytes where that is more; where a dialect puts several into
+// a piece, the rule of thumb is four bytes a token. Events whose output, if any, is of an unknown form count as a piece each, or
+// by their size up to what is expected of the model.
+func (e *Engine) passed(s *Stream, r usage.Response) int64 {
+	tokens := max(r.Outputs, r.Text/8)
 	if !s.dialect.TokenPerPiece() {
-		tokens = (r.Text + 3) / 4
+		tokens = max(r.Outputs, (r.Text+3)/4)
 	}
-	if learned, known := e.learned.Text(s.at, e.hash(s)[0], e.hash(s)[1], r.Text); known {
+	if learned, known := e.learned.Text(s.at, e.hash(s)[0], e.hash(s)[1], r.Text); known && r.Text > 0 {
 		tokens = learned
 	}
-	return max(tokens, said)
+	if r.Unknown == 0 {
+		return tokens
+	}
+	most := max(r.Unknown, e.estimate(s).Output)
+	return max(tokens, min(r.Unknown+r.UnknownText/4, most))
 }
 
 // used says what the request used, and how that is known.
@@ -69,36 +83,51 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 		s.status = r.Failure
 		return limit.Usage{}, counted
 	}
+	if r.Absurd && !r.Reported {
+		e.implausible(s)
+	}
 	if r.Reported {
 		return e.reported(s, r, complete && r.Failure == 0 && (r.Final || !s.stream || !s.dialect.Cumulative()))
 	}
 	if s.status >= 400 {
 		return limit.Usage{}, counted // an error produced nothing
 	}
+	unread := s.readable && s.response.Unread()
+	if unread && complete {
+		s.step.count(Errors, 1, "response_unread")
+	}
 	e.estimate(s) // all of the request's body has passed by now
 	u := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}
 	source := estimated
-	if s.readable && s.stream && (r.Outputs > 0 || !complete) || !s.responding && s.asked.Stream {
+	switch {
+	case s.readable && s.stream && (r.Outputs > 0 || !complete && !unread) || !s.responding && s.asked.Stream:
 		u.Completion, source = e.soFar(s, r), counted
+	case s.readable && s.stream && r.Unknown > 0: // all of it is unknown: rather too much than too little
+		u.Completion = max(u.Completion, e.soFar(s, r))
 	}
 	u.Total = u.Prompt + u.Completion
 	return u, source
 }
 
-// reported is what a report says, completed where it lacks some counts. Of a stream that did not come to its end, what
-// passed counts, and nothing is learned of how long outputs are.
+// reported is what a report says, completed where it lacks some counts, and cut to what is plausible. Of a stream that did not
+// come to its end, what passed counts, and nothing is learned of how long outputs are.
 func (e *Engine) reported(s *Stream, r usage.Response, complete bool) (limit.Usage, string) {
 	source := reported
 	t := r.Tokens
-	if t.Prompt == usage.Absent {
+	switch { // the prompt
+	case t.Prompt != usage.Absent:
+	case t.Total == usage.Absent:
 		t.Prompt = e.estimate(s).Prompt
-		if t.Total != usage.Absent && t.Completion != usage.Absent {
-			t.Prompt = max(t.Total-t.Completion, 0)
-		}
+	case t.Completion != usage.Absent:
+		t.Prompt = max(t.Total-t.Completion, 0)
+	case s.stream && r.Outputs > 0: // the output is what is known best
+		t.Prompt = t.Total - min(e.passed(s, r), t.Total)
+	default:
+		t.Prompt = min(e.estimate(s).Prompt, t.Total)
 	}
-	switch {
+	switch { // the completion
 	case s.stream && !complete && s.dialect.Cumulative():
-		t.Completion, t.Total, source = e.soFar(s, r), usage.Absent, counted
+		t.Completion, source = e.soFar(s, r), counted
 	case t.Completion != usage.Absent:
 	case t.Total != usage.Absent:
 		t.Completion = max(t.Total-t.Prompt, 0)
@@ -107,13 +136,14 @@ func (e *Engine) reported(s *Stream, r usage.Response, complete bool) (limit.Usa
 	default:
 		t.Completion = e.estimate(s).Output
 	}
-	if t.Total == usage.Absent {
-		t.Total = t.Prompt + t.Completion
+	if cut(&t, s.plausible()) || r.Absurd {
+		e.implausible(s)
+	} else {
+		e.learn(s, r, complete)
 	}
-	e.learn(s, r, complete)
 	return limit.Usage{
-		Prompt: t.Prompt, Completion: t.Completion, Total: t.Total,
-		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0),
+		Prompt: t.Prompt, Completion: t.Completion, Total: t.Prompt + t.Completion,
+		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0), CacheWrite: max(t.CacheWrite, 0), Audio: max(t.Audio, 0),
 	}, source
 }
 
@@ -151,6 +181,8 @@ func (e *Engine) publishUsage(s *Stream, u limit.Usage, source string) {
 		{"gen_ai.total.tokens", "", u.Total, true},
 		{"gen_ai.cached.tokens", "cached", u.Cached, false},
 		{"gen_ai.reasoning.tokens", "reasoning", u.Reasoning, false},
+		{"gen_ai.usage.cache_write.tokens", "", u.CacheWrite, false},
+		{"gen_ai.usage.audio.tokens", "", u.Audio, false},
 	} {
 		if c.always || c.tokens > 0 {
 			s.step.set(c.property, strconv.FormatInt(c.tokens, 10))

@@ -99,8 +99,16 @@ func (s *Scanner) Reset(root *Node, handler Handler) {
 
 // Write takes the next piece of the document.
 func (s *Scanner) Write(p []byte) {
+	for i := s.Next(p); i < len(p) && s.state == stDone; i++ {
+		s.space(p[i])
+	}
+}
+
+// Next takes as much of the next piece as belongs to the document, up to its last byte, and gives its length.
+func (s *Scanner) Next(p []byte) int {
 	s.end += int64(len(p))
-	for i := 0; i < len(p); {
+	i := 0
+	for i < len(p) && s.state != stDone {
 		switch s.state {
 		case stString:
 			i += s.string(p[i:])
@@ -116,15 +124,17 @@ func (s *Scanner) Write(p []byte) {
 			s.letter(p[i])
 			i++
 		case stFailed:
-			return
-		case stDone:
-			s.space(p[i])
-			i++
+			return i
 		default:
 			i += s.structure(p[i:])
 		}
 	}
+	s.end -= int64(len(p) - i)
+	return i
 }
+
+// Done says that the document is whole.
+func (s *Scanner) Done() bool { return s.state == stDone }
 
 // space takes a byte that has to be white space.
 func (s *Scanner) space(c byte) {

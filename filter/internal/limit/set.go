@@ -54,9 +54,10 @@ type Estimate struct {
 	OutputBound    int64 // the request's own bound; 0: none
 }
 
-// Usage is what a request used.
+// Usage is what a request used. Total is Prompt and Completion; the others are parts of these.
 type Usage struct {
 	Prompt, Cached, Completion, Reasoning, Total int64
+	CacheWrite, Audio                            int64
 }
 
 // Set is the limits of one configuration.

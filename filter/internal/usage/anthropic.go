@@ -56,57 +56,137 @@ const (
 	anOutput
 	anFinalOutput
 	anThinking
+	anIterationInput
+	anIterationCacheWrite
+	anIterationCacheRead
+	anIterationOutput
 	anResponseModel
 	anText
+	anNothing
 	anErrorType
+	anType
+	anIterations
+	anIteration
+	anIterationType
 )
 
 // The message stands by itself in a document, and inside message_start in a stream.
-var anthropicResponse = jsonscan.Compile(
-	jsonscan.Path{ID: anResponseModel, Path: "model", Keep: maxModel},
-	jsonscan.Path{ID: anInput, Path: "usage.input_tokens"},
-	jsonscan.Path{ID: anCacheWrite, Path: "usage.cache_creation_input_tokens"},
-	jsonscan.Path{ID: anCacheRead, Path: "usage.cache_read_input_tokens"},
-	jsonscan.Path{ID: anFinalOutput, Path: "usage.output_tokens"},
-	jsonscan.Path{ID: anThinking, Path: "usage.output_tokens_details.thinking_tokens"},
-	jsonscan.Path{ID: anResponseModel, Path: "message.model", Keep: maxModel},
-	jsonscan.Path{ID: anInput, Path: "message.usage.input_tokens"},
-	jsonscan.Path{ID: anCacheWrite, Path: "message.usage.cache_creation_input_tokens"},
-	jsonscan.Path{ID: anCacheRead, Path: "message.usage.cache_read_input_tokens"},
-	jsonscan.Path{ID: anOutput, Path: "message.usage.output_tokens"},
+var anthropicResponse = jsonscan.Compile(keepCounts(anInput, anIterationOutput, append(append(
+	anthropicPaths("", anFinalOutput), anthropicPaths("message.", anOutput)...),
 	jsonscan.Path{ID: anText, Path: "delta.text"},
 	jsonscan.Path{ID: anText, Path: "delta.thinking"},
 	jsonscan.Path{ID: anText, Path: "delta.partial_json"},
+	jsonscan.Path{ID: anText, Path: "delta.content"}, // of a compaction
+	jsonscan.Path{ID: anNothing, Path: "delta.signature"},
+	jsonscan.Path{ID: anNothing, Path: "delta.citation"},
 	jsonscan.Path{ID: anErrorType, Path: "error.type", Keep: maxErrorCode},
-)
+	jsonscan.Path{ID: anType, Path: "type", Keep: len("content_block_delta") + 1},
+))...)
+
+// anthropicPaths are those of the message, which stands below a prefix.
+func anthropicPaths(prefix string, output int) []jsonscan.Path {
+	return []jsonscan.Path{
+		{ID: anResponseModel, Path: prefix + "model", Keep: maxModel},
+		{ID: anInput, Path: prefix + "usage.input_tokens"},
+		{ID: anCacheWrite, Path: prefix + "usage.cache_creation_input_tokens"},
+		{ID: anCacheRead, Path: prefix + "usage.cache_read_input_tokens"},
+		{ID: output, Path: prefix + "usage.output_tokens"},
+		{ID: anThinking, Path: prefix + "usage.output_tokens_details.thinking_tokens"},
+		{ID: anIterations, Path: prefix + "usage.iterations"},
+		{ID: anIteration, Path: prefix + "usage.iterations.*"},
+		{ID: anIterationType, Path: prefix + "usage.iterations.*.type", Keep: maxErrorCode},
+		{ID: anIterationInput, Path: prefix + "usage.iterations.*.input_tokens"},
+		{ID: anIterationCacheWrite, Path: prefix + "usage.iterations.*.cache_creation_input_tokens"},
+		{ID: anIterationCacheRead, Path: prefix + "usage.iterations.*.cache_read_input_tokens"},
+		{ID: anIterationOutput, Path: prefix + "usage.iterations.*.output_tokens"},
+	}
+}
 
 func (anthropic) responsePaths() *jsonscan.Node { return anthropicResponse }
 
 func (anthropic) response(d *document, v value) {
 	r := &d.reports[standardPlace]
-	n := v.count()
 	switch v.id {
 	case anResponseModel:
 		d.named(v.text)
 	case anText:
-		d.output(v)
+		d.said(v)
+	case anNothing:
+		d.bare = true
 	case anErrorType:
 		d.failed(v)
+	case anType:
+		d.bare = d.bare || silentEvents[string(v.text)]
 	case anInput, anCacheWrite, anCacheRead:
-		if n == Absent {
-			return
-		}
-		d.parts[v.id-anInput] = n
-		r.Prompt, r.there = sum(d.parts[0], d.parts[1], d.parts[2]), true
-		if v.id == anCacheRead {
-			r.Cached = n
+		if n := d.count(v); n != Absent {
+			d.parts[v.id-anInput] = n
+			r.Prompt, r.there = sum(d.parts[:]...), true
+			switch v.id {
+			case anCacheRead:
+				r.Cached = n
+			case anCacheWrite:
+				r.CacheWrite = n
+			}
 		}
 	case anOutput, anFinalOutput: // message_start's is not final, a message_delta's is
-		if n != Absent {
+		if n := d.count(v); n != Absent {
 			r.Completion, r.there = n, true
 			d.final = d.final || v.id == anFinalOutput
 		}
 	case anThinking:
-		r.Reasoning = n
+		r.Reasoning = d.count(v)
+	case anIterations:
+		d.iterations = iterations{}
+	case anIteration:
+		d.iterations.next()
+	case anIterationType:
+		d.iterations.kind(v.text)
+	default:
+		d.iterations.open[v.id-anIterationInput] = d.count(v)
 	}
+}
+
+// silentEvents are those that bring no output.
+var silentEvents = map[string]bool{
+	"message_start": true, "message_delta": true, "message_stop": true, "ping": true, "error": true,
+	"content_block_start": true, "content_block_stop": true,
+}
+
+func (anthropic) silent(d *document) bool { return d.bare }
+
+// iterations are the samplings that an answer took, where Anthropic lists them:
+// https://platform.claude.com/docs/en/build-with-claude/compaction. The report has the sum of those of type message alone; a
+// compaction of what was said before, which the same model does, comes on top. Where another model took over
+// (fallback_message), the report has the sum, and an advisor_message is of another model, which has its own price.
+type iterations struct {
+	open                [4]int64 // counts of the one being read
+	counts              bool     // and they are to be added
+	total               [4]int64
+	compacted, fellBack bool
+}
+
+func (i *iterations) kind(text []byte) {
+	kind := string(text)
+	i.counts = kind == "message" || kind == "compaction"
+	i.compacted = i.compacted || kind == "compaction"
+	i.fellBack = i.fellBack || kind == "fallback_message"
+}
+
+// next ends the one being read.
+func (i *iterations) next() {
+	for use := range i.open {
+		if i.counts {
+			i.total[use] = sum(i.total[use], i.open[use])
+		}
+	}
+	i.open, i.counts = [4]int64{}, false
+}
+
+// sumUp makes the report that of all.
+func (i *iterations) sumUp(r *report) {
+	if i.next(); !i.compacted || i.fellBack {
+		return
+	}
+	t := &i.total
+	r.Prompt, r.CacheWrite, r.Cached, r.Completion, r.there = sum(t[0], t[1], t[2]), t[1], t[2], t[3], true
 }

@@ -35,6 +35,7 @@ func TestDialectsAreDescribed(t *testing.T) {
 		{"a chat's reports", described["openai.chat"].Reports, []string{
 			"usage.prompt_tokens", "usage.completion_tokens", "usage.total_tokens",
 			"x_groq.usage.prompt_tokens", "x_groq.usage.completion_tokens", "x_groq.usage.total_tokens",
+			"choices.*.usage.prompt_tokens", "choices.*.usage.completion_tokens", "choices.*.usage.total_tokens",
 		}},
 	} {
 		if !slices.Equal(test.got, test.want) {

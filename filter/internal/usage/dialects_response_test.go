@@ -37,24 +37,24 @@ func anthropicStream(documents ...string) string {
 	return b.String()
 }
 
-var geTokens = Tokens{12, 23, 35, 6, 20}
+var geTokens = allTokens(12, 23, 35, 6, 20)
 
 func TestJSONResponsesInTheOtherDialects(t *testing.T) {
 	const reported = true
 	checkResponses(t, false, []responseTest{
 		{"Anthropic's", messages, `{"type":"message","model":"claude-1","content":[{"type":"text","text":"hi"}],"usage":{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":42,"cache_creation":{"ephemeral_5m_input_tokens":5}}}`,
-			Response{Model: "claude-1", Tokens: Tokens{115, 42, Absent, 100, Absent}, Reported: reported}},
+			Response{Model: "claude-1", Tokens: allTokens(115, 42, Absent, 100, Absent), Reported: reported}},
 		{"Anthropic's without a cache", messages, `{"usage":{"input_tokens":10,"cache_read_input_tokens":null,"output_tokens":42}}`,
 			Response{Tokens: tokens(10, 42, Absent), Reported: reported}},
 		{"Anthropic's with thoughts", messages, `{"usage":{"input_tokens":10,"output_tokens":42,"output_tokens_details":{"thinking_tokens":30}}}`,
-			Response{Tokens: Tokens{10, 42, Absent, Absent, 30}, Reported: reported}},
+			Response{Tokens: allTokens(10, 42, Absent, Absent, 30), Reported: reported}},
 		{"Anthropic's error", messages, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, Response{Failure: 503}},
 		{"Anthropic's without usage", messages, `{"model":"claude-1"}`, Response{Model: "claude-1"}},
 		{"Anthropic's impossible counts", messages, `{"usage":{"input_tokens":-4,"output_tokens":1e99}}`, Response{}},
 		{"Anthropic's huge counts are cut", messages, `{"usage":{"input_tokens":999999999999999,"cache_read_input_tokens":999999999999999}}`,
-			Response{Tokens: Tokens{1e15, Absent, Absent, 999999999999999, Absent}, Reported: reported}},
+			Response{Tokens: allTokens(1e15, Absent, Absent, 999999999999999, Absent), Reported: reported}},
 		{"Responses'", responses, `{"object":"response","status":"completed","error":null,"model":"gpt-5","output":[{"type":"error"}],"usage":` + reCounts + `}`,
-			Response{Model: "gpt-5", Tokens: Tokens{26, 76, 102, 20, 64}, Reported: reported}},
+			Response{Model: "gpt-5", Tokens: allTokens(26, 76, 102, 20, 64), Reported: reported}},
 		{"Responses' null usage", responses, `{"status":"in_progress","usage":null}`, Response{}},
 		{"Responses' that failed", responses, `{"status":"failed","error":{"code":"server_error","message":"x"},"usage":null}`, Response{Failure: 500}},
 		{"Gemini's", gemini, geLast, Response{Model: "gemini-2.5", Tokens: geTokens, Reported: reported}},
@@ -63,7 +63,7 @@ func TestJSONResponsesInTheOtherDialects(t *testing.T) {
 		{"Gemini's with a type of traffic alone", gemini, `{"usageMetadata":{"trafficType":"ON_DEMAND"}}`, Response{}},
 		{"Gemini's error", gemini, `{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}`, Response{Failure: 429}},
 		{"Gemini's array", gemini, "[" + geHello + "\n,\r\n" + geLast + "\n]\n", Response{Model: "gemini-2.5", Tokens: geTokens, Reported: reported}},
-		{"Gemini's array that is cut off", gemini, "[" + geHello + "," + geLast[:len(geLast)-60], Response{Model: "gemini-2.5", Tokens: Tokens{12, 23, Absent, Absent, 20}, Reported: reported}},
+		{"Gemini's array that is cut off", gemini, "[" + geHello + "," + geLast[:len(geLast)-60], Response{Model: "gemini-2.5", Tokens: allTokens(12, 23, Absent, Absent, 20), Reported: reported}},
 		{"Gemini's array with an error", gemini, `[{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}]`, Response{Failure: 503}},
 		{"Gemini's empty array", gemini, `[]`, Response{}},
 	})
@@ -71,19 +71,19 @@ func TestJSONResponsesInTheOtherDialects(t *testing.T) {
 
 func TestStreamsInTheOtherDialects(t *testing.T) {
 	const reported = true
-	whole := Response{Model: "claude-1", Tokens: Tokens{115, 42, Absent, 100, Absent}, Reported: reported, Outputs: 1}
+	whole := Response{Model: "claude-1", Tokens: allTokens(115, 42, Absent, 100, Absent), Reported: reported, Outputs: 1}
 	restated := strings.Replace(anEnd, `"output_tokens":42`, `"input_tokens":7,"cache_creation_input_tokens":0,"cache_read_input_tokens":3,"output_tokens":42`, 1)
-	full := Tokens{26, 76, 102, 20, 64}
+	full := allTokens(26, 76, 102, 20, 64)
 	final := func(kind string) string {
 		return anthropicStream(reStart, reHello, `{"type":"`+kind+`","response":{"model":"gpt-5","error":null,"usage":`+reCounts+`}}`)
 	}
 	checkResponses(t, true, []responseTest{
 		{"Anthropic's counts are spread over its events", messages, anthropicStream(anStart, anPing, anHello, anEnd, anStop), whole},
 		{"Anthropic's without an end", messages, anthropicStream(anStart, anHello),
-			Response{Model: "claude-1", Tokens: Tokens{115, 1, Absent, 100, Absent}, Reported: reported, Outputs: 1}},
+			Response{Model: "claude-1", Tokens: allTokens(115, 1, Absent, 100, Absent), Reported: reported, Outputs: 1}},
 		{"Anthropic's counts replace those before", messages, anthropicStream(anStart, anHello, strings.Replace(anEnd, "42", "9", 1), anEnd, anStop), whole},
 		{"Anthropic's end restates the prompt", messages, anthropicStream(anStart, anHello, restated, anStop),
-			Response{Model: "claude-1", Tokens: Tokens{10, 42, Absent, 3, Absent}, Reported: reported, Outputs: 1}},
+			Response{Model: "claude-1", Tokens: allTokens(10, 42, Absent, 3, Absent), Reported: reported, Outputs: 1}},
 		{"a broken event of Anthropic's leaves nothing behind", messages,
 			event("x", `{"message":{"model":"no","usage":{"input_tokens":9,"output_tokens":9}}`) + anthropicStream(anHello) + event("x", `{"usage":{"output_tokens":5},}`) + anthropicStream(anPing),
 			Response{Outputs: 1}},

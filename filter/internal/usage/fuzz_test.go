@@ -30,7 +30,7 @@ func FuzzResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, which uint8, stream bool, step uint8) {
 		dialect := dialects[int(which)%len(dialects)]
 		want := readResponse(dialect, stream, body, cuts["whole"])
-		for _, n := range []int64{want.Tokens.Prompt, want.Tokens.Completion, want.Tokens.Total, want.Tokens.Cached, want.Tokens.Reasoning} {
+		for _, n := range []int64{want.Tokens.Prompt, want.Tokens.Completion, want.Tokens.Total, want.Tokens.Cached, want.Tokens.Reasoning, want.Tokens.CacheWrite, want.Tokens.Audio} {
 			if n < Absent || n > 1e15 {
 				t.Fatalf("%+v", want)
 			}

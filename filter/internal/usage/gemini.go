@@ -49,75 +49,123 @@ func (geminiContent) request(r *draft, v value) {
 }
 
 const (
-	geUsage = iota + 1
-	gePrompt
+	geUsage = iota + ownID
 	geToolPrompt
 	geCandidates
 	geThoughts
-	geTotal
-	geCached
 	geResponseModel
 	geText
+	geCode
+	geMedia
 	geErrorCode
 	geFinish
 	gePart
+	geCall
+	geDetail
+	geModality
+	gePromptModality
+	geOutputModality
 )
 
 var geminiResponse = jsonscan.Compile(append(geminiPaths(""), geminiPaths("*.")...)...)
 
 // geminiPaths are those of a response, which stands below a prefix: "*." is a stream's array.
 func geminiPaths(prefix string) []jsonscan.Path {
-	return []jsonscan.Path{
+	usage, part := prefix+"usageMetadata.", prefix+"candidates.*.content.parts.*"
+	return keepCounts(usePrompt, geThoughts, []jsonscan.Path{
 		{ID: geResponseModel, Path: prefix + "modelVersion", Keep: maxModel},
 		{ID: geUsage, Path: prefix + "usageMetadata"},
-		{ID: gePrompt, Path: prefix + "usageMetadata.promptTokenCount"},
-		{ID: geToolPrompt, Path: prefix + "usageMetadata.toolUsePromptTokenCount"},
-		{ID: geCandidates, Path: prefix + "usageMetadata.candidatesTokenCount"},
-		{ID: geThoughts, Path: prefix + "usageMetadata.thoughtsTokenCount"},
-		{ID: geTotal, Path: prefix + "usageMetadata.totalTokenCount"},
-		{ID: geCached, Path: prefix + "usageMetadata.cachedContentTokenCount"},
-		{ID: geText, Path: prefix + "candidates.*.content.parts.*.text"},
+		{ID: usePrompt, Path: usage + "promptTokenCount"},
+		{ID: geToolPrompt, Path: usage + "toolUsePromptTokenCount"},
+		{ID: geCandidates, Path: usage + "candidatesTokenCount"},
+		{ID: geThoughts, Path: usage + "thoughtsTokenCount"},
+		{ID: useTotal, Path: usage + "totalTokenCount"},
+		{ID: useCached, Path: usage + "cachedContentTokenCount"},
+		{ID: geDetail, Path: usage + "promptTokensDetails.*"},
+		{ID: geModality, Path: usage + "promptTokensDetails.*.modality", Keep: maxCount},
+		{ID: gePromptModality, Path: usage + "promptTokensDetails.*.tokenCount", Keep: maxCount},
+		{ID: geDetail, Path: usage + "candidatesTokensDetails.*"},
+		{ID: geModality, Path: usage + "candidatesTokensDetails.*.modality", Keep: maxCount},
+		{ID: geOutputModality, Path: usage + "candidatesTokensDetails.*.tokenCount", Keep: maxCount},
+		{ID: gePart, Path: part},
+		{ID: geText, Path: part + ".text"},
+		{ID: geCall, Path: part + ".functionCall"},
+		{ID: geCall, Path: part + ".executableCode"},
+		{ID: geCode, Path: part + ".executableCode.code"},
+		{ID: geCall, Path: part + ".inlineData"},
+		{ID: geMedia, Path: part + ".inlineData.data"},
 		{ID: geErrorCode, Path: prefix + "error.code"},
 		{ID: geFinish, Path: prefix + "candidates.*.finishReason"},
 		{ID: geFinish, Path: prefix + "promptFeedback.blockReason"}, // nothing follows a blocked prompt
-		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.functionCall"},
-		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.executableCode"},
-		{ID: gePart, Path: prefix + "candidates.*.content.parts.*.inlineData"},
-	}
+	})
 }
 
 func (geminiContent) responsePaths() *jsonscan.Node { return geminiResponse }
 
 func (geminiContent) response(d *document, v value) {
 	r := &d.reports[standardPlace]
-	n := v.count()
 	switch v.id {
 	case geResponseModel:
 		d.named(v.text)
 	case geUsage:
-		*r = report{Tokens: none}
+		*r = noReport
 	case geText:
-		d.output(v)
-	case gePart:
+		d.said(v)
+	case geCall:
 		d.outputs++
-	case geFinish:
-		d.final = d.final || v.kind == jsonscan.String || n > 0 // an enum, by name or by number
+	case geCode:
+		d.text += int64(v.size)
+	case geMedia:
+		d.text += mediaText(v.size)
+	case gePart:
+		d.choice = true
+	case geFinish: // an enum, by name or by number
+		d.final = d.final || v.kind == jsonscan.String || v.kind == jsonscan.Number && string(v.text) != "0"
 	case geErrorCode:
 		d.failed(v)
-	case gePrompt, geToolPrompt:
-		if n != Absent {
+	case usePrompt, geToolPrompt:
+		if n := d.count(v); n != Absent {
 			r.Prompt, r.there = sum(r.Prompt, n), true
 		}
 	case geCandidates, geThoughts:
+		n := d.count(v)
 		if n != Absent {
 			r.Completion, r.there = sum(r.Completion, n), true
 		}
 		if v.id == geThoughts {
 			r.Reasoning = n
 		}
-	case geTotal:
-		r.Total, r.there = n, r.there || n != Absent
-	case geCached:
-		r.Cached = n
+	case geDetail:
+		d.modality = modality{}
+	case geModality:
+		d.modality.audio = string(v.text) == "AUDIO"
+		d.modality.take(r)
+	case gePromptModality, geOutputModality:
+		d.modality.tokens, d.modality.output = d.count(v), v.id == geOutputModality
+		d.modality.take(r)
+	default:
+		r.take(v.id, d.count(v))
 	}
+}
+
+// silent knows the events without a part.
+func (geminiContent) silent(d *document) bool { return !d.choice || d.final }
+
+// modality is an entry of a report's details, in which the tokens may come before their kind.
+type modality struct {
+	audio, output bool
+	tokens        int64
+}
+
+// take adds an entry for audio that is complete.
+func (m *modality) take(r *report) {
+	if !m.audio || m.tokens <= 0 {
+		return
+	}
+	to := &r.promptAudio
+	if m.output {
+		to = &r.outputAudio
+	}
+	*to = sum(*to, m.tokens)
+	*m = modality{}
 }

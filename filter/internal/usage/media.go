@@ -14,20 +14,23 @@ var (
 	audio  = openAIResponses{"openai.audio", "audio"}
 )
 
-var mediaResponse = jsonscan.Compile(append(responsesPaths(""),
-	jsonscan.Path{ID: reInput, Path: "usage.prompt_tokens"},
-	jsonscan.Path{ID: reOutput, Path: "usage.completion_tokens"},
-	jsonscan.Path{ID: reText, Path: "delta"},    // of a transcript
-	jsonscan.Path{ID: reText, Path: "audio"},    // of a speech, in base64
-	jsonscan.Path{ID: reText, Path: "b64_json"}, // an image, or a first sight of it
+var mediaResponse = jsonscan.Compile(keepCounts(usePrompt, useOutputAudio, append(responsesPaths(""),
+	jsonscan.Path{ID: usePrompt, Path: "usage.prompt_tokens"},
+	jsonscan.Path{ID: useCompletion, Path: "usage.completion_tokens"},
+	jsonscan.Path{ID: reText, Path: "delta"},     // of a transcript
+	jsonscan.Path{ID: reMedia, Path: "audio"},    // of a speech, in base64
+	jsonscan.Path{ID: reMedia, Path: "b64_json"}, // an image, or a first sight of it
 	jsonscan.Path{ID: reText, Path: "choices.*.delta.content"},
-	jsonscan.Path{ID: reType, Path: "type", Keep: len("error") + 1},
-)...)
+	jsonscan.Path{ID: reType, Path: "type", Keep: maxType},
+))...)
 
-// mediaBytes is how many bytes of sound or pictures stand for one of text where a prompt is estimated. A second of speech
+// mediaBytes is how many bytes of sound or pictures stand for one of text where tokens are estimated. A second of speech
 // is about 10 tokens and 2 to 32 KB, a picture some hundred tokens and some hundred KB: about a token a KB, where text has
 // four bytes to a token.
 const mediaBytes = 256
+
+// mediaText is how many bytes of text sound or a picture of that many bytes stands for.
+func mediaText(size int) int64 { return (int64(size) + mediaBytes - 1) / mediaBytes }
 
 // TextBytes is the size of a request's body in bytes of text, for an estimate of its prompt. A body for images or audio
 // that was not read is taken for an upload.

@@ -1,6 +1,10 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"slices"
+
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+)
 
 // OpenAI's chat completions, completions and embeddings, and the servers compatible with them:
 // https://platform.openai.com/docs/api-reference. The three differ in their names and in where output stands.
@@ -73,55 +77,85 @@ func (o openAI) request(r *draft, v value) {
 }
 
 const (
-	oaUsage = iota + 1
-	oaPrompt
-	oaCompletion
-	oaTotal
-	oaCached
-	oaReasoning
+	oaUsage = iota + ownID
+	oaVendorUsage
+	oaChoiceUsage
 	oaResponseModel
 	oaOutput
-	oaVendorUsage
-	oaVendorCached
-	oaVendorReasoning
+	oaMedia
+	oaWholeOutput
+	oaWholeMedia
+	oaDelta
 	oaError
 	oaErrorCode
 	oaFinish
+	oaList
 	oaChoice
+	oaRole
+	oaType
 )
 
 // What servers compatible with OpenAI's put elsewhere is read where the standard place has nothing: Groq's x_groq.usage,
-// DeepSeek's prompt_cache_hit_tokens, and the counts that others leave directly in usage.
-var openAIResponse = jsonscan.Compile(
-	jsonscan.Path{ID: oaResponseModel, Path: "model", Keep: maxModel},
-	jsonscan.Path{ID: oaUsage, Path: "usage"},
-	jsonscan.Path{ID: oaPrompt, Path: "usage.prompt_tokens"},
-	jsonscan.Path{ID: oaCompletion, Path: "usage.completion_tokens"},
-	jsonscan.Path{ID: oaTotal, Path: "usage.total_tokens"},
-	jsonscan.Path{ID: oaCached, Path: "usage.prompt_tokens_details.cached_tokens"},
-	jsonscan.Path{ID: oaReasoning, Path: "usage.completion_tokens_details.reasoning_tokens"},
-	jsonscan.Path{ID: oaVendorCached, Path: "usage.prompt_cache_hit_tokens"},
-	jsonscan.Path{ID: oaVendorCached, Path: "usage.cached_tokens"},
-	jsonscan.Path{ID: oaVendorCached, Path: "usage.num_cached_tokens"},
-	jsonscan.Path{ID: oaVendorReasoning, Path: "usage.reasoning_tokens"},
-	jsonscan.Path{ID: oaVendorUsage, Path: "x_groq.usage"},
-	jsonscan.Path{ID: oaPrompt, Path: "x_groq.usage.prompt_tokens"},
-	jsonscan.Path{ID: oaCompletion, Path: "x_groq.usage.completion_tokens"},
-	jsonscan.Path{ID: oaTotal, Path: "x_groq.usage.total_tokens"},
-	jsonscan.Path{ID: oaCached, Path: "x_groq.usage.prompt_tokens_details.cached_tokens"},
-	jsonscan.Path{ID: oaReasoning, Path: "x_groq.usage.completion_tokens_details.reasoning_tokens"},
-	jsonscan.Path{ID: oaError, Path: "error"},
-	jsonscan.Path{ID: oaErrorCode, Path: "error.code", Keep: maxErrorCode},
-	jsonscan.Path{ID: oaErrorCode, Path: "error.type", Keep: maxErrorCode},
-	jsonscan.Path{ID: oaChoice, Path: "choices.*"},
-	jsonscan.Path{ID: oaFinish, Path: "choices.*.finish_reason", Keep: maxErrorCode},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.text"},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.content"},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.reasoning_content"},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.reasoning"},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.refusal"},
-	jsonscan.Path{ID: oaOutput, Path: "choices.*.delta.tool_calls.*.function.arguments"},
-)
+// Moonshot's choices.*.usage, DeepSeek's prompt_cache_hit_tokens, and the counts that others leave directly in usage.
+var openAIResponse = jsonscan.Compile(keepCounts(usePrompt, useElseCacheWrite, slices.Concat(
+	[]jsonscan.Path{
+		{ID: oaResponseModel, Path: "model", Keep: maxModel},
+		{ID: oaUsage, Path: "usage"},
+	}, openAIUsage("usage."), []jsonscan.Path{
+		{ID: useElseCached, Path: "usage.prompt_cache_hit_tokens"},
+		{ID: useElseCached, Path: "usage.cached_tokens"},
+		{ID: useElseCached, Path: "usage.num_cached_tokens"},
+		{ID: useElseReasoning, Path: "usage.reasoning_tokens"},
+		{ID: useElseCacheWrite, Path: "usage.cache_creation_input_tokens"},
+		{ID: oaVendorUsage, Path: "x_groq.usage"},
+	}, openAIUsage("x_groq.usage."), []jsonscan.Path{
+		{ID: oaError, Path: "error"},
+		{ID: oaErrorCode, Path: "error.code", Keep: maxErrorCode},
+		{ID: oaErrorCode, Path: "error.type", Keep: maxErrorCode},
+		{ID: oaType, Path: "type", Keep: len("ping") + 1},
+		{ID: oaList, Path: "choices"},
+		{ID: oaChoice, Path: "choices.*"},
+		{ID: oaFinish, Path: "choices.*.finish_reason", Keep: maxErrorCode},
+		{ID: oaOutput, Path: "choices.*.text"},
+		{ID: oaDelta, Path: "choices.*.delta"},
+		{ID: oaRole, Path: "choices.*.delta.role"},
+	}, openAIOutput("choices.*.delta.", oaOutput, oaMedia), openAIOutput("choices.*.message.", oaWholeOutput, oaWholeMedia), []jsonscan.Path{
+		{ID: oaChoiceUsage, Path: "choices.*.usage"},
+	}, openAIUsage("choices.*.usage."),
+))...)
+
+// openAIUsage are the paths of a report that stands below a prefix.
+func openAIUsage(prefix string) []jsonscan.Path {
+	return []jsonscan.Path{
+		{ID: usePrompt, Path: prefix + "prompt_tokens"},
+		{ID: useCompletion, Path: prefix + "completion_tokens"},
+		{ID: useTotal, Path: prefix + "total_tokens"},
+		{ID: useCached, Path: prefix + "prompt_tokens_details.cached_tokens"},
+		{ID: useReasoning, Path: prefix + "completion_tokens_details.reasoning_tokens"},
+		{ID: useCacheWrite, Path: prefix + "prompt_tokens_details.cache_write_tokens"},
+		{ID: usePromptAudio, Path: prefix + "prompt_tokens_details.audio_tokens"},
+		{ID: useOutputAudio, Path: prefix + "completion_tokens_details.audio_tokens"},
+	}
+}
+
+// openAIOutput are the paths of output in a choice. Some servers send a message where a delta belongs, or both, or the message
+// as a whole at the end; and some send a list of parts for a text.
+func openAIOutput(prefix string, output, media int) []jsonscan.Path {
+	return []jsonscan.Path{
+		{ID: output, Path: prefix + "content"},
+		{ID: output, Path: prefix + "content.*.text"},
+		{ID: output, Path: prefix + "content.*.thinking.*.text"},
+		{ID: output, Path: prefix + "reasoning_content"},
+		{ID: output, Path: prefix + "reasoning"},
+		{ID: output, Path: prefix + "refusal"},
+		{ID: output, Path: prefix + "tool_calls.*.function.arguments"},
+		{ID: output, Path: prefix + "tool_calls.*.custom.input"},
+		{ID: output, Path: prefix + "function_call.arguments"},
+		{ID: output, Path: prefix + "audio.transcript"},
+		{ID: media, Path: prefix + "audio.data"},
+		{ID: media, Path: prefix + "images.*.image_url.url"},
+	}
+}
 
 func (openAI) responsePaths() *jsonscan.Node { return openAIResponse }
 
@@ -133,8 +167,18 @@ func (o openAI) response(d *document, v value) {
 		o.begin(d, standardPlace)
 	case oaVendorUsage:
 		o.begin(d, vendorPlace)
+	case oaChoiceUsage:
+		o.begin(d, choicePlace)
 	case oaOutput:
-		d.output(v)
+		d.said(v)
+	case oaMedia:
+		d.media(v)
+	case oaWholeOutput:
+		d.instead.take(v.size, int64(v.size))
+	case oaWholeMedia:
+		d.instead.take(v.size, mediaText(v.size))
+	case oaDelta:
+		d.delta = true
 	case oaError:
 		if v.kind != jsonscan.Null {
 			d.fail(http500)
@@ -142,48 +186,33 @@ func (o openAI) response(d *document, v value) {
 	case oaErrorCode:
 		d.failed(v)
 	case oaFinish:
+		d.bare = d.bare || v.size > 0
 		if string(v.text) == "abort" { // vLLM, when it is stopped
 			d.fail(http503)
 		}
+	case oaList:
+		d.choices = true
 	case oaChoice:
 		d.choice = true
+	case oaRole:
+		d.role = true
+	case oaType:
+		d.bare = d.bare || string(v.text) == "ping"
 	default:
-		d.reports[d.place].count(v.id, v.count())
+		d.reports[d.place].take(v.id, d.count(v))
 	}
+}
+
+// silent knows the first event, which only names the role, the last one, and those without a choice.
+func (openAI) silent(d *document) bool {
+	return d.bare || d.role && !d.roled || !d.choice && (d.choices || d.counted)
 }
 
 // begin starts a report, be it null: an earlier one in the same place of the same document is forgotten.
 func (o openAI) begin(d *document, place int) {
 	d.place = place
-	d.reports[place] = report{Tokens: none}
+	d.reports[place] = noReport
 	if !o.Outputs() {
 		d.reports[place].Completion = 0
-	}
-}
-
-// count takes a count that is there. One of prompt, completion and total makes it a report.
-func (r *report) count(id int, n int64) {
-	if n == Absent {
-		return
-	}
-	switch id {
-	case oaPrompt:
-		r.Prompt, r.there = n, true
-	case oaCompletion:
-		r.Completion, r.there = n, true
-	case oaTotal:
-		r.Total, r.there = n, true
-	case oaCached:
-		r.Cached = n
-	case oaReasoning:
-		r.Reasoning = n
-	case oaVendorCached:
-		if r.Cached == Absent {
-			r.Cached = n
-		}
-	case oaVendorReasoning:
-		if r.Reasoning == Absent {
-			r.Reasoning = n
-		}
 	}
 }

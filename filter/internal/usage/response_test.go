@@ -7,7 +7,12 @@ import (
 
 // tokens is a report of prompt, completion and total alone.
 func tokens(prompt, completion, total int64) Tokens {
-	return Tokens{prompt, completion, total, Absent, Absent}
+	return allTokens(prompt, completion, total, Absent, Absent)
+}
+
+// allTokens is a report without audio, and without what a cache was written.
+func allTokens(prompt, completion, total, cached, reasoning int64) Tokens {
+	return Tokens{Prompt: prompt, Completion: completion, Total: total, Cached: cached, Reasoning: reasoning, CacheWrite: Absent, Audio: Absent}
 }
 
 type responseTest struct {
@@ -26,7 +31,8 @@ func checkResponses(t *testing.T, stream bool, tests []responseTest) {
 			}
 			for how, lengths := range cuts {
 				got := readResponse(test.dialect, stream, []byte(test.body), lengths)
-				got.Text, got.Final = 0, false // have tests of their own
+				got.Text, got.Final, got.Unknown, got.UnknownText, got.Absurd = 0, false, 0, 0, false // have tests of their own
+				got.Tokens.CacheWrite, got.Tokens.Audio = Absent, Absent
 				if !stream {
 					got.Outputs = 0 // means something in streams alone
 				}
@@ -46,15 +52,15 @@ func TestJSONResponses(t *testing.T) {
 		{"usage comes first", chat, `{"usage":{"total_tokens":102,"completion_tokens":76,"prompt_tokens":26},"choices":[],"model":"m"}`,
 			Response{Model: "m", Tokens: tokens(26, 76, 102), Reported: reported}},
 		{"details", chat, `{"usage":{"prompt_tokens":26,"completion_tokens":76,"total_tokens":102,"prompt_tokens_details":{"cached_tokens":20},"completion_tokens_details":{"reasoning_tokens":70}}}`,
-			Response{Tokens: Tokens{26, 76, 102, 20, 70}, Reported: reported}},
+			Response{Tokens: allTokens(26, 76, 102, 20, 70), Reported: reported}},
 		{"null details", chat, `{"usage":{"prompt_tokens":26,"completion_tokens":76,"prompt_tokens_details":null}}`,
 			Response{Tokens: tokens(26, 76, Absent), Reported: reported}},
 		{"cached tokens in a vendor's place", chat, `{"usage":{"prompt_tokens":26,"prompt_cache_hit_tokens":20}}`,
-			Response{Tokens: Tokens{26, Absent, Absent, 20, Absent}, Reported: reported}},
+			Response{Tokens: allTokens(26, Absent, Absent, 20, Absent), Reported: reported}},
 		{"the standard place counts, if it comes later", chat, `{"usage":{"prompt_tokens":26,"cached_tokens":1,"reasoning_tokens":2,"prompt_tokens_details":{"cached_tokens":20},"completion_tokens_details":{"reasoning_tokens":7}}}`,
-			Response{Tokens: Tokens{26, Absent, Absent, 20, 7}, Reported: reported}},
+			Response{Tokens: allTokens(26, Absent, Absent, 20, 7), Reported: reported}},
 		{"the standard place counts, if it comes earlier", chat, `{"usage":{"prompt_tokens":26,"prompt_tokens_details":{"cached_tokens":20},"completion_tokens_details":{"reasoning_tokens":7},"num_cached_tokens":1,"reasoning_tokens":2}}`,
-			Response{Tokens: Tokens{26, Absent, Absent, 20, 7}, Reported: reported}},
+			Response{Tokens: allTokens(26, Absent, Absent, 20, 7), Reported: reported}},
 		{"the report in a vendor's place", chat, `{"x_groq":{"usage":{"prompt_tokens":26,"completion_tokens":76,"total_tokens":102}},"usage":null}`,
 			Response{Tokens: tokens(26, 76, 102), Reported: reported}},
 		{"which does not count against the standard one", chat, `{"usage":{"prompt_tokens":26},"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":2}}}`,
@@ -66,7 +72,7 @@ func TestJSONResponses(t *testing.T) {
 		{"usage that says nothing", chat, `{"usage":{}}`, Response{}},
 		{"an embedding's usage that says nothing", embeddings, `{"usage":{"queue_time":1}}`, Response{}},
 		{"usage of another type", chat, `{"usage":[{"prompt_tokens":1}]}`, Response{}},
-		{"usage deeper down", chat, `{"choices":[{"usage":{"prompt_tokens":1}}],"meta":{"usage":{"prompt_tokens":1}}}`, Response{}},
+		{"usage deeper down", chat, `{"choices":[{"meta":{"usage":{"prompt_tokens":1}}}],"meta":{"usage":{"prompt_tokens":1}}}`, Response{}},
 		{"impossible counts are absent", chat, `{"usage":{"prompt_tokens":-1,"completion_tokens":1.5,"total_tokens":9}}`,
 			Response{Tokens: tokens(Absent, Absent, 9), Reported: reported}},
 		{"of two reports the last counts whole", chat, `{"usage":{"prompt_tokens":1,"completion_tokens":2},"usage":{"total_tokens":9}}`,

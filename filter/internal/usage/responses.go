@@ -1,6 +1,10 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+)
 
 // OpenAI's Responses: https://platform.openai.com/docs/api-reference/responses. In a stream the response as a whole comes
 // inside the events that change its state, with its usage in the last of them.
@@ -54,35 +58,38 @@ func (o openAIResponses) request(r *draft, v value) {
 }
 
 const (
-	reUsage = iota + 1
-	reInput
-	reOutput
-	reTotal
-	reCached
-	reReasoning
+	reUsage = iota + ownID
 	reResponseModel
 	reText
+	reMedia
 	reErrorCode
 	reType
 )
 
-var responsesResponse = jsonscan.Compile(append(append(
+const maxType = 64 // bytes of an event's type that are read
+
+var responsesResponse = jsonscan.Compile(keepCounts(usePrompt, useOutputAudio, append(append(
 	responsesPaths(""), responsesPaths("response.")...),
 	jsonscan.Path{ID: reText, Path: "delta"}, // text, reasoning, arguments and audio alike
+	jsonscan.Path{ID: reMedia, Path: "partial_image_b64"},
 	jsonscan.Path{ID: reErrorCode, Path: "code", Keep: maxErrorCode},
-	jsonscan.Path{ID: reType, Path: "type", Keep: len("response.failed") + 1},
-)...)
+	jsonscan.Path{ID: reType, Path: "type", Keep: maxType},
+))...)
 
 // responsesPaths are those of the response, which stands below a prefix.
 func responsesPaths(prefix string) []jsonscan.Path {
 	return []jsonscan.Path{
 		{ID: reResponseModel, Path: prefix + "model", Keep: maxModel},
 		{ID: reUsage, Path: prefix + "usage"},
-		{ID: reInput, Path: prefix + "usage.input_tokens"},
-		{ID: reOutput, Path: prefix + "usage.output_tokens"},
-		{ID: reTotal, Path: prefix + "usage.total_tokens"},
-		{ID: reCached, Path: prefix + "usage.input_tokens_details.cached_tokens"},
-		{ID: reReasoning, Path: prefix + "usage.output_tokens_details.reasoning_tokens"},
+		{ID: usePrompt, Path: prefix + "usage.input_tokens"},
+		{ID: useCompletion, Path: prefix + "usage.output_tokens"},
+		{ID: useTotal, Path: prefix + "usage.total_tokens"},
+		{ID: useCached, Path: prefix + "usage.input_tokens_details.cached_tokens"},
+		{ID: useCacheWrite, Path: prefix + "usage.input_tokens_details.cache_write_tokens"},
+		{ID: usePromptAudio, Path: prefix + "usage.input_tokens_details.audio_tokens"},
+		{ID: usePromptAudio, Path: prefix + "usage.input_token_details.audio_tokens"}, // a transcription's
+		{ID: useReasoning, Path: prefix + "usage.output_tokens_details.reasoning_tokens"},
+		{ID: useOutputAudio, Path: prefix + "usage.output_tokens_details.audio_tokens"},
 		{ID: reErrorCode, Path: prefix + "error.code", Keep: maxErrorCode},
 	}
 }
@@ -96,31 +103,36 @@ func (o openAIResponses) responsePaths() *jsonscan.Node {
 
 func (openAIResponses) response(d *document, v value) {
 	r := &d.reports[standardPlace]
-	n := v.count()
 	switch v.id {
 	case reResponseModel: // the last one stands: the first may be what was asked for
 		if d.model != string(v.text) && len(v.text) > 0 {
 			d.model = string(v.text)
 		}
 	case reUsage:
-		*r = report{Tokens: none}
+		*r = noReport
 	case reText:
-		d.output(v)
+		d.said(v)
+	case reMedia:
+		d.media(v)
 	case reErrorCode:
 		d.failed(v)
-	case reType: // an error need not have a code
-		if kind := string(v.text); kind == "error" || kind == "response.failed" {
-			d.fail(http500)
-		}
-	case reInput:
-		r.Prompt, r.there = n, r.there || n != Absent
-	case reOutput:
-		r.Completion, r.there = n, r.there || n != Absent
-	case reTotal:
-		r.Total, r.there = n, r.there || n != Absent
-	case reCached:
-		r.Cached = n
-	case reReasoning:
-		r.Reasoning = n
+	case reType:
+		d.kind(v.text)
+	default:
+		r.take(v.id, d.count(v))
 	}
 }
+
+// kind takes an event's type. An error need not have a code.
+func (d *document) kind(text []byte) {
+	switch kind := string(text); {
+	case kind == "error" || kind == "response.failed":
+		d.fail(http500)
+	case kind == "ping" || kind == "keepalive":
+		d.bare = true
+	case strings.Contains(kind, ".") && !strings.HasSuffix(kind, "delta") && !strings.Contains(kind, "partial"):
+		d.bare = true // it tells of a state
+	}
+}
+
+func (openAIResponses) silent(d *document) bool { return d.bare || d.counted }

@@ -127,13 +127,43 @@ func (h *hider) settle(drop bool) bool {
 	return drop
 }
 
-// Hide reads the next piece of a stream of events, as Write does, and gives what of the stream goes on: without the events
-// that bring nothing but usage, and every other byte as it came. changed says that it is not p; it is valid until the next
-// call. At the end of the stream nothing is kept back.
+// Hide reads the next piece of a body, as Write does, and gives what of it goes on: without the events that bring nothing but
+// usage, and every other byte as it came. changed says that it is not p; it is valid until the next call. At the end of the
+// body nothing is kept back.
 func (r *ResponseReader) Hide(p []byte, end bool) (out []byte, changed bool) {
 	h := &r.hider
+	r.bytes += int64(len(p))
 	changed = len(h.held) > 0
 	h.out = h.out[:0]
+	piece := p
+	if r.form == undecided && len(r.lead) == 0 {
+		n := blanks(p)
+		h.out, p = append(h.out, p[:n]...), p[n:]
+	}
+	rest := r.look(p)
+	h.held = append(h.held, p[:len(p)-len(rest)]...)
+	if r.form == events {
+		changed = r.hideEvents(rest) || changed
+	} else {
+		h.held = append(h.held, rest...)
+		r.read(rest)
+	}
+	if r.form == documents {
+		h.release()
+	}
+	if end && len(h.held) > 0 {
+		r.framer.Close()
+		changed = h.settle(r.usage && !h.passing) || changed
+	}
+	if changed = changed || len(h.held) > 0; !changed {
+		return piece, false
+	}
+	return h.out, true
+}
+
+// hideEvents takes a piece of a stream of events, and says whether something was taken out.
+func (r *ResponseReader) hideEvents(p []byte) (changed bool) {
+	h := &r.hider
 	for i := 0; i < len(p); {
 		lineFeed := h.cr && p[i] == '\n'
 		n := r.framer.Next(p[i:])
@@ -152,14 +182,7 @@ func (r *ResponseReader) Hide(p []byte, end bool) (out []byte, changed bool) {
 		}
 		r.usage = false
 	}
-	if end && len(h.held) > 0 {
-		r.framer.Close()
-		changed = h.settle(r.usage && !h.passing) || changed
-	}
-	if changed = changed || len(h.held) > 0; !changed {
-		return p, false
-	}
-	return h.out, true
+	return changed
 }
 
 // bringsMore says of the event under way that it is not one of usage alone, or is too large to wait for that.

@@ -1,13 +1,28 @@
 // Package usage reads LLM requests and responses: which model, how much output may come, how many tokens passed.
 //
 // A Dialect knows one API's documents; the table in operations.go finds it by the request's path. RequestReader and
-// ResponseReader take a body in chunks of any size and hold none of it. A response is one JSON document or a stream of
-// server-sent events; while a stream runs, events that carry output are counted, and a usage report, in whichever
-// event, replaces the count (the last one wins).
+// ResponseReader take a body in chunks of any size and hold none of it. A response is one JSON document, several in a row, or
+// a stream of server-sent events: its first bytes tell, whatever its content type says. While a stream runs, events that
+// carry output are counted, and a usage report, in whichever event, replaces the count (the last one wins).
+//
+// # What a report means
+//
+// The prompt includes what was cached, what was written to a cache, and audio; the completion includes reasoning; the total
+// is the sum of both. Providers differ, so what they say is brought to that: Anthropic's counts of its cache and of its
+// compactions are added, and Gemini's of tools and thoughts. Where a total is more than the prompt and the completion, what
+// is missing belongs to the prompt if it is as much as the prompt's audio (Mistral) or if there can be no completion, else to
+// the completion (xAI's reasoning, Gemini's thoughts at its OpenAI endpoint). Where it is less, the sum counts. Reasoning that
+// is more than the completion is no part of it, if no total says otherwise. What remains is left as it is said, be it more in
+// the cache than the prompt has. Counts may be texts; null is not reported.
+//
+// # What a stream brings
+//
+// Output is looked for where the known servers put it. An event without any, of which the dialect does not know that it brings
+// none, is counted as unknown: it may be output of a form that is yet to come.
 //
 // Worst moments: a body that is not JSON, or is not what the dialect says, yields a Request that was not read or a
 // Response without a report, never an error; what to charge then is the caller's matter. Counts that are negative,
-// fractional or beyond 1e15 are treated as not reported.
+// fractional or beyond 1e15 are treated as not reported, and noted.
 package usage
 
 import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
@@ -25,23 +40,29 @@ type Request struct {
 	Bytes       int64  // size of the body so far
 }
 
-// Tokens counts tokens. Prompt includes Cached, Completion includes Reasoning. Each may be Absent.
+// Tokens counts tokens, in the meaning of the package's comment. Each may be Absent.
 type Tokens struct {
 	Prompt, Completion, Total, Cached, Reasoning int64
+
+	CacheWrite int64 // of the prompt, written to a cache
+	Audio      int64 // of the prompt and of the completion
 }
 
 // none is a report of nothing.
-var none = Tokens{Absent, Absent, Absent, Absent, Absent}
+var none = Tokens{Absent, Absent, Absent, Absent, Absent, Absent, Absent}
 
 // Response is what a response brought so far.
 type Response struct {
-	Model    string // as the server wrote it, cut to 256 bytes
-	Tokens   Tokens // the last report
-	Reported bool   // there was a report
-	Outputs  int64  // pieces of output seen; in a stream most OpenAI-compatible servers send a token a piece
-	Text     int64  // bytes of the output seen in a stream
-	Final    bool   // the report is the one at the end, where a dialect has others before
-	Failure  int    // the HTTP status that an error inside a stream stands for; 0: none
+	Model       string // as the server wrote it, cut to 256 bytes
+	Tokens      Tokens // the last report
+	Reported    bool   // there was a report
+	Outputs     int64  // pieces of output seen; in a stream most OpenAI-compatible servers send a token a piece
+	Text        int64  // bytes of the output seen in a stream; of sound and pictures a fraction (mediaBytes)
+	Unknown     int64  // events of a stream that may have brought output in a form that is not known
+	UnknownText int64  // their bytes, without the first 512 of each
+	Final       bool   // the report is the one at the end, where a dialect has others before
+	Failure     int    // the HTTP status that an error inside a stream stands for; 0: none
+	Absurd      bool   // a count was negative, fractional or beyond 1e15
 }
 
 // Dialect reads one API's documents.
@@ -63,6 +84,8 @@ type Dialect interface {
 	request(r *draft, v value)
 	responsePaths() *jsonscan.Node
 	response(d *document, v value)
+	// silent says that a document of a stream, in which no output was found, is known to bring none.
+	silent(d *document) bool
 }
 
 // value is one wanted value of a document.
@@ -85,16 +108,6 @@ func (v value) count() int64 {
 	return Absent
 }
 
-// sum adds up counts, without those that are Absent, to no more than a single one can be.
-func sum(counts ...int64) int64 {
-	const most = 1e15
-	var n int64
-	for _, count := range counts {
-		n += max(count, 0)
-	}
-	return min(n, most)
-}
-
 // draft collects a request while its body is read.
 type draft struct {
 	Request
@@ -102,43 +115,3 @@ type draft struct {
 	choices int64
 	options streamOptions
 }
-
-// document collects one JSON response, or one event of a stream.
-type document struct {
-	model   string    // of the whole response so far
-	reports [2]report // by place
-	place   int       // of the report being read
-	parts   [3]int64  // counts that a dialect adds up
-	outputs int64
-	text    int64
-	final   bool
-	failure int
-	choice  bool // it has at least one of OpenAI's choices
-}
-
-// named takes the model's name. The first one stands; the others of a stream need no copy.
-func (d *document) named(text []byte) {
-	if d.model == "" {
-		d.model = string(text)
-	}
-}
-
-// output takes a piece of output.
-func (d *document) output(v value) {
-	if v.size > 0 {
-		d.outputs++
-		d.text += int64(v.size)
-	}
-}
-
-// report is one report of tokens.
-type report struct {
-	Tokens
-	there bool // it holds at least one of the prompt's, the completion's and the total count
-}
-
-// The places of a report. What stands in the standard one counts; a vendor's own is for want of it.
-const (
-	standardPlace = iota
-	vendorPlace
-)

@@ -1,0 +1,269 @@
+package usage
+
+import (
+	"bytes"
+
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/sse"
+)
+
+// form is what a response's body is made of. Its first bytes tell: content types are wrong too often.
+type form uint8
+
+const (
+	undecided form = iota
+	events         // server-sent events
+	documents      // JSON: one document, or several in a row
+)
+
+// ResponseReader reads a response's body. Its zero value is not ready: call Reset.
+type ResponseReader struct {
+	dialect  Dialect
+	typed    bool // its content type is that of events
+	form     form
+	lead     []byte // the first bytes, while they don't tell
+	several  bool   // there was an event, or more than one document
+	array    bool   // the document is one array
+	framer   sse.Framer
+	scanner  jsonscan.Scanner
+	document document
+	whole    document // what whole events have left for the next one
+	response Response
+	bytes    int64
+	place    int  // of the report
+	usage    bool // the last event brought a report and nothing else
+	hider    hider
+}
+
+// Reset makes the reader ready for a body. events says that its content type is text/event-stream.
+func (r *ResponseReader) Reset(dialect Dialect, events bool) {
+	r.dialect, r.typed, r.form, r.lead = dialect, events, undecided, r.lead[:0]
+	r.response, r.bytes = Response{Tokens: none}, 0
+	r.whole, r.place, r.usage, r.several, r.array = document{}, places, false, false, false
+	r.hider.reset()
+	if dialect.Cumulative() {
+		r.whole.reports[standardPlace] = noReport
+	}
+	r.framer.Reset((*eventHandler)(r))
+	r.next()
+}
+
+// next makes ready for a document.
+func (r *ResponseReader) next() {
+	next := document{model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role}
+	if r.dialect.Cumulative() {
+		next.reports, next.parts, next.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
+	}
+	r.document = next
+	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
+}
+
+// Write takes the next piece of the body.
+func (r *ResponseReader) Write(p []byte) {
+	r.bytes += int64(len(p))
+	r.read(r.look(p))
+}
+
+func (r *ResponseReader) read(p []byte) {
+	switch r.form {
+	case events:
+		r.framer.Write(p)
+	case documents:
+		r.readDocuments(p)
+	}
+}
+
+// fields are what lines of events begin with.
+var fields = []string{"data:", "event:", "id:", "retry:", ":"}
+
+// blanks are what may stand before the first bytes that tell: white space, and a byte order mark.
+func blanks(p []byte) int {
+	for i, c := range p {
+		if c > ' ' && c != 0xef && c != 0xbb && c != 0xbf {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// look decides on the form of the body by its first bytes, and gives what there is to read of the piece.
+func (r *ResponseReader) look(p []byte) []byte {
+	if r.form != undecided {
+		return p
+	}
+	if len(r.lead) == 0 {
+		p = p[blanks(p):]
+	}
+	for i := range p {
+		if r.decide(append(r.lead, p[:i+1]...)); r.form != undecided {
+			r.read(r.lead)
+			return p
+		}
+	}
+	r.lead = append(r.lead, p...)
+	return nil
+}
+
+// decide takes the first bytes that are not blank.
+func (r *ResponseReader) decide(lead []byte) {
+	switch {
+	case lead[0] == '{' || lead[0] == '[':
+		r.form, r.array = documents, lead[0] == '['
+		return
+	case r.typed:
+		r.form = events
+		return
+	}
+	for _, field := range fields {
+		if bytes.HasPrefix(lead, []byte(field)) {
+			r.form = events
+			return
+		}
+		if bytes.HasPrefix([]byte(field), lead) {
+			return
+		}
+	}
+	r.form = documents
+}
+
+// readDocuments takes a piece of JSON. Whatever follows a document that is whole is the next one: some servers stream a
+// document a line.
+func (r *ResponseReader) readDocuments(p []byte) {
+	for len(p) > 0 {
+		if r.scanner.Done() {
+			if p = bytes.TrimLeft(p, " \t\r\n"); len(p) == 0 {
+				return
+			}
+			r.several = true
+			r.merge()
+			r.next()
+		}
+		n := r.scanner.Next(p)
+		r.document.size += int64(n)
+		p = p[n:]
+		if r.scanner.Failed() {
+			return
+		}
+	}
+}
+
+// Close ends the body.
+func (r *ResponseReader) Close() {
+	if r.form == undecided {
+		r.form = documents
+		r.read(r.lead)
+	}
+	if r.form == events {
+		r.framer.Close()
+		return
+	}
+	if r.scanner.Close() || !r.several {
+		r.merge()
+	}
+	r.document.output = output{}
+}
+
+// Wanting says whether more of the body can still tell anything.
+func (r *ResponseReader) Wanting() bool { return r.form != documents || !r.scanner.Failed() }
+
+// Streams says whether the body is a stream, as far as that has shown; expected is what was thought before.
+func (r *ResponseReader) Streams(expected bool) bool {
+	if r.several || r.array {
+		return r.several || expected
+	}
+	return expected && r.form != documents
+}
+
+// Bytes is the size of the body so far.
+func (r *ResponseReader) Bytes() int64 { return r.bytes }
+
+// Unread says of a body that has passed that it was none of those that the dialect has: not JSON, and no events. Where
+// sound and transcripts may come as bytes and text, nothing is amiss.
+func (r *ResponseReader) Unread() bool {
+	const most = 4096 // bytes without an event; there may be comments at first
+	switch {
+	case r.dialect == audio || r.several || r.response.Reported:
+		return false
+	case r.form == events:
+		return r.bytes > most
+	default:
+		return r.bytes > 0 && r.scanner.Failed()
+	}
+}
+
+// Response gives what came so far. Of events it knows whole ones; a stream in one growing document is counted as it comes.
+func (r *ResponseReader) Response() Response {
+	response := r.response
+	if r.form == documents {
+		response.Outputs += r.document.outputs
+		response.Text += r.document.text
+	}
+	return response
+}
+
+// merge adds a finished document to the response.
+func (r *ResponseReader) merge() {
+	d := &r.document
+	d.iterations.sumUp(&d.reports[standardPlace])
+	if d.instead.outputs > 0 {
+		if d.bare = true; !d.delta {
+			d.output = d.instead
+		}
+	}
+	r.response.Model = d.model
+	r.response.Outputs += d.outputs
+	r.response.Text += d.text
+	r.response.Final = r.response.Final || d.final
+	r.response.Absurd = r.response.Absurd || d.absurd
+	if r.response.Failure == 0 {
+		r.response.Failure = d.failure
+	}
+	for place := range d.reports {
+		if report := &d.reports[place]; report.there && place <= r.place {
+			r.response.Tokens, r.response.Reported = report.meant(r.dialect.Outputs()), true
+			r.place = place
+		}
+	}
+	if r.several && d.outputs == 0 && d.failure == 0 && !r.dialect.silent(d) {
+		r.unknown()
+	}
+	r.whole = *d
+}
+
+// unknown counts an event that may have brought output. What is around an output takes some hundred bytes.
+func (r *ResponseReader) unknown() {
+	const envelope = 512
+	r.response.Unknown++
+	r.response.UnknownText += max(r.document.size-envelope, 0)
+}
+
+type documentHandler ResponseReader
+
+func (h *documentHandler) Begin(id int, kind jsonscan.Kind) {
+	h.dialect.response(&h.document, value{id: id, kind: kind})
+}
+
+func (h *documentHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
+	h.dialect.response(&h.document, value{id: id, kind: kind, text: text, size: size})
+}
+
+type eventHandler ResponseReader
+
+func (h *eventHandler) Data(p []byte) {
+	h.document.size += int64(len(p))
+	h.scanner.Write(p)
+}
+
+func (h *eventHandler) Event(name []byte) {
+	const done = "[DONE]"
+	r := (*ResponseReader)(h)
+	r.several = true
+	r.document.bare = r.document.bare || string(name) == "ping"
+	if r.scanner.Close() {
+		r.usage = r.document.usageOnly()
+		r.merge()
+	} else if r.document.size > int64(len(done)) {
+		r.unknown()
+	}
+	r.next()
+}
