@@ -102,6 +102,7 @@ type Models struct {
 // Source is where one part of a caller's identity is read from.
 type Source struct {
 	Headers []string // lower case; the first one present counts
+	Query   []string // parameters of the path's query, after the headers
 	Hash    bool     // never show or store the value itself
 }
 

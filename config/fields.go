@@ -99,18 +99,20 @@ func (m *Models) fields() []field {
 }
 
 // source describes one part of a caller's identity.
-func source(name string, s *Source, headers []string, hash bool, what string) field {
+func source(name string, s *Source, headers, query []string, hash bool, what string) field {
 	return object(name, part{
-		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts."),
+		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts. One that is repeated, or "+
+			"holds a list, is refused (status 400). Of API keys, two that differ are refused, where limits or rules depend on the key."),
+		strs("query", &s.Query, query, queryNames, "Parameters of the path's query with the "+what+", looked at after the headers."),
 		boolean("hash", &s.Hash, hash, "Use a hash, so that the value itself is never shown or stored."),
 	}, "Where the "+what+" is read from.")
 }
 
 func (i *Identity) fields() []field {
 	return []field{
-		source("user", &i.User, []string{"x-user-id"}, false, "user"),
-		source("tenant", &i.Tenant, []string{"x-tenant-id"}, false, "tenant"),
-		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key"}, true, "API key"),
+		source("user", &i.User, []string{"x-user-id"}, nil, false, "user"),
+		source("tenant", &i.Tenant, []string{"x-tenant-id"}, nil, false, "tenant"),
+		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, []string{"key"}, true, "API key"),
 		str("missing", &i.Missing, "anonymous", someText,
 			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401)."),
 	}
@@ -175,7 +177,8 @@ func (m *Match) fields() []field {
 		stringSet("operations", &m.Operations, word(operationNames...), "Operations; empty matches all."),
 		prioritySet("priorities", &m.Priorities, "Priorities, in any case; empty matches all."),
 		strs("tenants", &m.Tenants, nil, globs, "Globs of tenants; empty matches all."),
-		strMap("headers", &m.Headers, headerNames, anyText, "Headers and globs of their values; all must match."),
+		strMap("headers", &m.Headers, headerNames, anyText, "Headers and globs of their values; all must match. An absent header matches no glob, not even *; of a repeated one, or a list, "+
+			"one value that matches is enough."),
 	}
 }
 

@@ -20,7 +20,7 @@ func defaults() Config {
 		Identity: Identity{
 			User:    Source{Headers: []string{"x-user-id"}},
 			Tenant:  Source{Headers: []string{"x-tenant-id"}},
-			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key"}, Hash: true},
+			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, Query: []string{"key"}, Hash: true},
 			Missing: "anonymous",
 		},
 		Priority: PriorityRules{Header: "x-priority", Default: Normal},
@@ -129,7 +129,7 @@ func TestParseFalseIsOff(t *testing.T) {
 
 func TestParseCanonicalForms(t *testing.T) {
 	c := mustParse(t, `{
-		"identity": {"user": {"headers": ["X-User"]}, "key": {"headers": []}},
+		"identity": {"user": {"headers": ["X-User"]}, "key": {"headers": [], "query": []}},
 		"priority": {"header": "X-Prio", "default": " Medium ", "rules": [{"set": "URGENT"}, {"match": {"keys": ["k*"]}, "max": "High"}]},
 		"limits": [{"name": "a", "per": ["header:X-Team", "user"], "unit": "cost", "quantity": 1, "window": "1s",
 			"match": {"headers": {"X-Tier": "gold*"}, "priorities": ["LOW", "medium"]}}],

@@ -25,6 +25,8 @@ var (
 	headerNames      = rule{want: `a header name such as "x-user-id"`, pattern: "^" + tokenPattern + "$", accept: acceptHeader}
 	maybeHeaderNames = rule{want: `"" or a header name such as "x-priority"`, pattern: "^(" + tokenPattern + ")?$",
 		accept: func(s string) (string, bool) { h, ok := acceptHeader(s); return h, ok || s == "" }}
+	queryNames = rule{want: `the name of a query parameter, such as "key"`, pattern: "^[!\"$'-*,-.0-<>@-~]+$",
+		accept: func(s string) (string, bool) { return s, s != "" && all(s, isQueryNameByte) }}
 	headerValues = rule{want: "a header value without control characters", pattern: "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$",
 		accept: func(s string) (string, bool) { return s, all(s, isHeaderValueByte) }}
 	paths = rule{want: `a path that starts with "/", such as "/v1/pressure", without spaces, "?" and "#"`, pattern: "^/[!\"$->@-~]*$",
@@ -93,4 +95,5 @@ func isTokenByte(b byte) bool {
 }
 func isVisible(b byte) bool         { return '!' <= b && b <= '~' }
 func isPathByte(b byte) bool        { return isVisible(b) && b != '?' && b != '#' }
+func isQueryNameByte(b byte) bool   { return isVisible(b) && strings.IndexByte("#%&+/=?", b) < 0 }
 func isHeaderValueByte(b byte) bool { return b == '\t' || b >= ' ' && b != 0x7f }

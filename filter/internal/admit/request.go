@@ -387,10 +387,14 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 		return false
 	}
 	refusal := reply.Refusal{Status: 400, Reason: gate + "/" + r.Reason, Kind: "invalid_request_error", Code: r.Reason}
-	refusal.Message = "The header " + r.Header + " was sent more than once. Send it once."
-	if r.Missing {
+	switch {
+	case r.Missing:
 		refusal.Status, refusal.Code = 401, "missing_identity"
 		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
+	case r.Reason == "conflicting_keys":
+		refusal.Message = r.Header + " hold different API keys, and which of them counts can't be known. Send one."
+	default:
+		refusal.Message = "The header " + r.Header + " was sent more than once, or holds more than one value. Send one."
 	}
 	s.phase, s.decision = stRefused, because(rejected, gate, r.Reason)
 	s.decision.Wait = math.MaxInt64

@@ -1,15 +1,13 @@
 // Package ident says who asks: user, tenant, API key and priority, from a request's headers and the configuration.
 //
 // Headers are read once: every part of the configuration that names one asks for a Slot when it is built, and one pass
-// over a request's headers fills all slots. A header that a caller sends twice is seen twice: for those that make up an
-// identity that is a refusal, since another hop may take the other one.
+// over a request's headers fills all slots. A header that a caller sends twice is seen twice: for those that say whose limit applies
+// that is a refusal, since another hop may take the other one. So are lists in them, which proxies make of repeated headers, and two
+// different keys, of which nobody here knows which one the upstream looks at: whichever was taken, a caller could add a new one to
+// each request, and be somebody else each time.
 package ident
 
-import (
-	"strings"
-
-	"github.com/spillway-proxy/spillway/config"
-)
+import "strings"
 
 // Slot is the place of one header's value.
 type Slot int
@@ -63,12 +61,19 @@ func find(list []want, name string) Slot {
 type Headers struct {
 	values []string
 	counts []uint8
+	more   []another // values of repeated headers after their first ones
+}
+
+type another struct {
+	slot  Slot
+	value string
 }
 
 // Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them.
 func (p *Picker) Pick(all [][2]string, into *Headers) {
 	into.values = append(into.values[:0], make([]string, p.slots)...)
 	into.counts = append(into.counts[:0], make([]uint8, p.slots)...)
+	into.more = into.more[:0]
 	for i := range all {
 		list := p.list(all[i][0])
 		if len(*list) == 0 {
@@ -80,6 +85,8 @@ func (p *Picker) Pick(all [][2]string, into *Headers) {
 		}
 		if into.counts[slot] == 0 {
 			into.values[slot] = all[i][1]
+		} else {
+			into.more = append(into.more, another{slot, all[i][1]})
 		}
 		if into.counts[slot] < 2 {
 			into.counts[slot]++
@@ -100,40 +107,34 @@ func (h *Headers) Repeated(slot Slot) bool {
 	return int(slot) < len(h.counts) && h.counts[slot] > 1
 }
 
-// source is a config.Source with its slots.
-type source struct {
-	slots []Slot
-	names []string
-	hash  bool
-}
-
-func newSource(p *Picker, c config.Source) source {
-	s := source{hash: c.Hash, names: c.Headers}
-	for _, name := range c.Headers {
-		s.slots = append(s.slots, p.Want(name))
+// Any says whether one of a header's values fits: each of those it was sent with, whole, and each element of a list. An absent header
+// has none.
+func (h *Headers) Any(slot Slot, fits func(value string) bool) bool {
+	if int(slot) >= len(h.counts) || h.counts[slot] == 0 {
+		return false
 	}
-	return s
-}
-
-// credential takes the scheme off an Authorization header (RFC 6750), so that a key is the same subject whichever header
-// it comes in.
-func credential(name, value string) string {
-	const scheme = "bearer "
-	if name == "authorization" && len(value) > len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
-		return strings.TrimSpace(value[len(scheme):])
+	if element(h.values[slot], fits) {
+		return true
 	}
-	return value
-}
-
-// read gives the first of the headers that is present and not blank.
-func (s *source) read(h *Headers) (value string, repeated string) {
-	for i, slot := range s.slots {
-		if h.Repeated(slot) {
-			return "", s.names[i]
-		}
-		if v := credential(s.names[i], strings.TrimSpace(h.Get(slot))); v != "" {
-			return v, ""
+	for i := range h.more {
+		if h.more[i].slot == slot && element(h.more[i].value, fits) {
+			return true
 		}
 	}
-	return "", ""
+	return false
+}
+
+// element says whether a value fits, or an element of the list that it is.
+func element(value string, fits func(value string) bool) bool {
+	if fits(value) {
+		return true
+	}
+	if strings.IndexByte(value, ',') >= 0 {
+		for part := range strings.SplitSeq(value, ",") {
+			if fits(strings.Trim(part, " \t")) {
+				return true
+			}
+		}
+	}
+	return false
 }

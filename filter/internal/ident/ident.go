@@ -1,7 +1,9 @@
 package ident
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
 )
@@ -14,8 +16,8 @@ type Caller struct {
 
 // Refusal says why a request's identity isn't accepted.
 type Refusal struct {
-	Reason  string // missing or repeated_header
-	Header  string // the header to blame
+	Reason  string // missing, repeated_header (or it holds several values) or conflicting_keys
+	Header  string // the header to blame, or the two
 	Missing bool
 }
 
@@ -25,6 +27,7 @@ type Identity struct {
 	missing           string
 	reject            bool
 	required          [3]bool // parts that some limit or rule depends on: user, tenant, key
+	once              []once  // headers that say whose limit applies
 	priority          config.PriorityRules
 	prioritySlot      Slot
 	hash              func([]byte) uint64
@@ -42,6 +45,14 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		priority: c.Priority,
 		hash:     hash,
 	}
+	i.key.all = keyDecides(&c)
+	for l := range c.Limits {
+		for _, per := range c.Limits[l].Per {
+			if name, header := strings.CutPrefix(per, "header:"); header && c.Limits[l].Mode == config.Enforce {
+				i.once = append(i.once, once{p.Want(name), name})
+			}
+		}
+	}
 	if i.reject {
 		i.missing = "anonymous" // the subject of those whom nothing needs to tell apart
 	}
@@ -56,6 +67,32 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 	return i
 }
 
+// once is a header that must not be repeated.
+type once struct {
+	slot Slot
+	name string
+}
+
+// keyDecides says that it matters whose key a request has.
+func keyDecides(c *config.Config) bool {
+	for i := range c.Limits {
+		if c.Limits[i].Mode == config.Enforce && slices.Contains(c.Limits[i].Per, "key") {
+			return true
+		}
+	}
+	for _, rule := range c.Priority.Rules {
+		if len(rule.Keys) > 0 {
+			return true
+		}
+	}
+	for i := range c.Upstreams {
+		if c.Upstreams[i].Queue.Fairness == "key" {
+			return true
+		}
+	}
+	return false
+}
+
 // Read gives the caller, and why it is refused, if it is. What is wrong with a refused one counts as missing: whoever
 // lets it pass all the same, as shadow mode does, has a whole caller to go on with.
 func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
@@ -66,14 +103,19 @@ func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
 		source *source
 		value  *string
 	}{{&i.user, &c.User}, {&i.tenant, &c.Tenant}, {&i.key, &key}} {
-		value, repeated := part.source.read(h)
+		value, fault := part.source.read(h)
 		*part.value = value
 		switch {
 		case refusal != nil: // the first fault is told
-		case repeated != "":
-			refusal = &Refusal{Reason: "repeated_header", Header: repeated}
+		case fault != nil:
+			refusal = fault
 		case value == "" && i.reject && i.required[n]:
 			refusal = &Refusal{Reason: "missing", Header: firstOf(part.source.names), Missing: true}
+		}
+	}
+	for _, header := range i.once {
+		if refusal == nil && h.Repeated(header.slot) {
+			refusal = &Refusal{Reason: "repeated_header", Header: header.name}
 		}
 	}
 	c.Priority = i.rank(h, c.User, c.Tenant, key)
@@ -97,9 +139,7 @@ func (i *Identity) show(s *source, value string) string {
 func (i *Identity) rank(h *Headers, user, tenant, key string) config.Priority {
 	priority := i.priority.Default
 	if i.priority.Header != "" {
-		if claimed, known := config.ParsePriority(h.Get(i.prioritySlot)); known {
-			priority = claimed
-		}
+		priority = i.claimed(h, priority)
 	}
 	for _, rule := range i.priority.Rules {
 		if !config.MatchAny(rule.Users, user) || !config.MatchAny(rule.Tenants, tenant) || !config.MatchAny(rule.Keys, key) {
@@ -111,6 +151,18 @@ func (i *Identity) rank(h *Headers, user, tenant, key string) config.Priority {
 		return min(priority, *rule.Max)
 	}
 	return priority
+}
+
+// claimed is what the priority header says: of several values the lowest, whoever sent or added which.
+func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priority {
+	lowest, found := otherwise, false
+	h.Any(i.prioritySlot, func(value string) bool {
+		if p, known := config.ParsePriority(value); known && (!found || p < lowest) {
+			lowest, found = p, true
+		}
+		return false
+	})
+	return lowest
 }
 
 func firstOf(names []string) string {

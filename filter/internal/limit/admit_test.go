@@ -2,6 +2,7 @@ package limit
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,7 @@ func TestALimitAppliesToWhatItMatches(t *testing.T) {
 		{"another header", `{"headers":{"x-team":"b"}}`, func(*Request) {}, false},
 		{"only some of what it wants", `{"tenants":["tenant"],"priorities":["high"]}`, func(*Request) {}, false},
 		{"no header", `{"headers":{"x-other":"?*"}}`, func(*Request) {}, false},
+		{"no header, and any value", `{"headers":{"x-other":"*"}}`, func(*Request) {}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -357,4 +359,27 @@ func TestAChangedLimitKeepsItsBalances(t *testing.T) {
 	expect(t, "balance", other.balance(t, start, 0, r), 140)
 	renamed := w.again(t, `[{"name":"another","per":["user"],"unit":"completionTokens","quantity":100,"window":"1h"}]`)
 	expect(t, "another limit's balance", renamed.balance(t, start, 0, r), 100)
+}
+
+// A header that is sent more than once, or as a list, matches by any of its values: another one must not hide the one that is
+// looked for.
+func TestNoValueOfAHeaderHidesAnother(t *testing.T) {
+	for _, test := range []struct {
+		glob   string
+		values []string
+		want   bool
+	}{
+		{"free", []string{"free"}, true}, {"free", []string{"junk", "free"}, true}, {"free", []string{"free", "junk"}, true},
+		{"free", []string{"a", "b", "c", "free"}, true}, {"free", []string{"junk, free"}, true}, {"free", []string{"a", "junk,free,b"}, true},
+		{"*, *", []string{"a, b"}, true}, {"*", []string{""}, true}, {"*", nil, false}, {"free", []string{"freedom", "x"}, false}, {"", []string{"a"}, false},
+	} {
+		w := newWorld(t, `[{"name":"l","match":{"headers":{"x-tier":"`+test.glob+`"}},"unit":"requests","quantity":1,"window":"1h"}]`)
+		headers := [][2]string{{"x-other", "free"}}
+		for _, value := range test.values {
+			headers = append(headers, [2]string{"x-tier", value})
+		}
+		r := request("ann")
+		w.picker.Pick(headers, r.Headers)
+		expect(t, test.glob+" of "+strings.Join(test.values, "; "), len(w.admit(t, start, r)) == 1, test.want)
+	}
 }

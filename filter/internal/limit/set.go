@@ -224,7 +224,7 @@ func (l *limit) matches(r *Request) bool {
 		return false
 	}
 	for _, h := range l.headers {
-		if !config.MatchGlob(h.glob, r.Headers.Get(h.slot)) {
+		if !r.Headers.Any(h.slot, func(value string) bool { return config.MatchGlob(h.glob, value) }) {
 			return false
 		}
 	}

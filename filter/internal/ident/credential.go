@@ -1,0 +1,144 @@
+package ident
+
+import "strings"
+
+// credentials are the headers that carry an API key, at one provider or another. Two spellings of one key must not be two subjects,
+// since a caller could then have as many subjects as there are spellings.
+var credentials = map[string]bool{
+	"authorization": true, "proxy-authorization": true, "x-api-key": true, "api-key": true, "x-goog-api-key": true,
+}
+
+// credential takes a key out of a header's value, without the scheme (RFC 9110, section 11.4; some servers read none, some any) and the
+// white space around it. "" is no key. one says that there is one key at most: of several words, or of a list that a proxy has made
+// of repeated headers, the upstream may take any.
+func credential(name, value string) (key string, one bool) {
+	words := strings.FieldsFunc(value, blank)
+	if len(words) == 0 {
+		return "", true
+	}
+	first, schemed := strings.ToLower(words[0]), strings.HasSuffix(name, "authorization")
+	if schemed && strings.HasPrefix(first, "aws4-") {
+		return signer(value)
+	}
+	if schemed && len(words) == 2 && !scheme(first) {
+		words = words[1:] // one that we don't know
+	}
+	for len(words) > 0 && scheme(words[0]) && (schemed || len(words) > 1) { // once or more
+		words = words[1:]
+	}
+	switch {
+	case len(words) == 0:
+		return "", true
+	case len(words) > 1 || strings.Contains(words[0], ","):
+		return "", false
+	case first == "basic":
+		return password(words[0]), true
+	}
+	return words[0], true
+}
+
+// blank is white space, and what Python's strings take for it in a header.
+func blank(r rune) bool { return r <= ' ' || r == 0x7f || r == 0x85 || r == 0xa0 || r == 0xfffd }
+
+func scheme(word string) bool {
+	switch strings.ToLower(word) {
+	case "bearer", "basic", "token", "apikey", "api-key", "key":
+		return true
+	}
+	return false
+}
+
+// password gives the key in the credentials of the scheme Basic (RFC 7617): the password or the user, if the other is empty, else both.
+// Base64 is read as the most lenient servers do. (encoding/base64 is 15 KB.)
+func password(text string) string {
+	var decoded []byte
+	bits, n := uint(0), 0
+	for i := range len(text) {
+		digit := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_", text[i])
+		if digit < 0 {
+			continue
+		}
+		if digit > 63 {
+			digit -= 2 // of the alphabet for URLs
+		}
+		bits, n = bits<<6|uint(digit), n+6
+		if n >= 8 {
+			n -= 8
+			decoded = append(decoded, byte(bits>>n))
+		}
+	}
+	return strings.Trim(string(decoded), ":")
+}
+
+// signer gives the access key of a request that is signed for AWS, whose signature is another one each time.
+func signer(value string) (string, bool) {
+	const before = "Credential="
+	_, rest, found := strings.Cut(value, before)
+	if !found || strings.Contains(rest, before) {
+		return "", false
+	}
+	key, _, _ := strings.Cut(rest, "/")
+	return strings.TrimFunc(key, blank), true
+}
+
+// list says that a value is a list of several: it has a comma that is not inside quotes. Proxies make that of a repeated header.
+func list(value string) bool {
+	if strings.IndexByte(value, ',') < 0 {
+		return false
+	}
+	quoted, comma := false, false
+	for i := range len(value) {
+		switch value[i] {
+		case '"':
+			quoted, comma = !quoted, false
+		case ',':
+			if !quoted {
+				return true
+			}
+			comma = true
+		}
+	}
+	return quoted && comma // the quote has no end
+}
+
+// parameter gives a parameter of a path's query, decoded; more says that there are several.
+func parameter(path, name string) (value string, more bool) {
+	_, query, _ := strings.Cut(path, "?")
+	found := false
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		n, v, _ := strings.Cut(pair, "=")
+		if n != name && (strings.IndexByte(n, '%') < 0 || unescape(n) != name) {
+			continue
+		}
+		if found {
+			return value, true
+		}
+		value, found = unescape(v), true
+	}
+	return value, false
+}
+
+// unescape decodes a part of a query; what is no escape stays.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
+	const digits = "0123456789abcdef"
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '+' {
+			c = ' '
+		}
+		if c == '%' && i+2 < len(s) {
+			high, low := strings.IndexByte(digits, s[i+1]|0x20), strings.IndexByte(digits, s[i+2]|0x20)
+			if high >= 0 && low >= 0 {
+				c, i = byte(high<<4|low), i+2
+			}
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}

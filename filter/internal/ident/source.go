@@ -1,0 +1,84 @@
+package ident
+
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// source is a config.Source with its slots.
+type source struct {
+	slots []Slot
+	names []string
+	path  Slot
+	query []string
+	hash  bool
+	all   bool // what is given must agree, or it isn't known who asks
+}
+
+func newSource(p *Picker, c config.Source) source {
+	s := source{hash: c.Hash, names: c.Headers, query: c.Query}
+	for _, name := range c.Headers {
+		s.slots = append(s.slots, p.Want(name))
+	}
+	if len(c.Query) > 0 {
+		s.path = p.Want(":path")
+	}
+	return s
+}
+
+// read gives the first value that is present and not blank, or why there can't be one.
+func (s *source) read(h *Headers) (value string, fault *Refusal) {
+	from := ""
+	for i, slot := range s.slots {
+		if h.Repeated(slot) {
+			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
+		}
+		v, one := only(s.names[i], h.Get(slot))
+		switch {
+		case !one:
+			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
+		case v == "" || v == value:
+		case value != "":
+			return "", &Refusal{Reason: "conflicting_keys", Header: from + " and " + s.names[i]}
+		case !s.all:
+			return v, nil
+		default:
+			value, from = v, s.names[i]
+		}
+	}
+	if len(s.query) == 0 {
+		return value, nil
+	}
+	path := h.Get(s.path)
+	if strings.IndexByte(path, '?') < 0 {
+		return value, nil
+	}
+	for _, name := range s.query {
+		v, more := parameter(path, name)
+		v = strings.TrimFunc(v, blank)
+		switch {
+		case more:
+			return "", &Refusal{Reason: "repeated_header", Header: "?" + name}
+		case v == "" || v == value:
+		case value != "":
+			return "", &Refusal{Reason: "conflicting_keys", Header: from + " and ?" + name}
+		case !s.all:
+			return v, nil
+		default:
+			value, from = v, "?"+name
+		}
+	}
+	return value, nil
+}
+
+// only gives the one value that a header may have here.
+func only(name, value string) (string, bool) {
+	if value == "" {
+		return "", true
+	}
+	if credentials[name] {
+		return credential(name, value)
+	}
+	return strings.TrimSpace(value), !list(value)
+}
