@@ -4,24 +4,23 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 )
 
-const fairConfig = `{"upstreams": [{"name": %q, "concurrency": {"max": 4}, "queue": {"max": 2000}}]}`
+const fairConfig = `{"upstreams": [{"name": %q, "concurrency": {"max": 4}, "queue": {"max": 2000, "maxWait": {"normal": "10m"}}}]}`
 
 func shareFairly(t *testing.T, g *gateway) {
 	t.Run("equal requests", func(t *testing.T) { shareBetween(t, g, "equal", 50) })
 	t.Run("larger requests", func(t *testing.T) { shareBetween(t, g, "larger", 200) })
 }
 
-// One user has a hundred times as much waiting as each of nine others, maybe of larger requests: while all have something
-// waiting, all get the same. Jain's index of what each got is 1 if it is equal, and 1/n if one gets everything.
+// One user has ten times as much waiting as each of nine others, maybe of larger requests: while all have something waiting,
+// all get the same. Jain's index of what each got is 1 if it is equal, and 1/n if one gets everything. All of it waits before
+// the first one goes, so it does not matter how quick server and clients are.
 func shareBetween(t *testing.T, g *gateway, name string, tokens int) {
-	const others, each, times, duration = 9, 2, 100, 3 * time.Second
+	const others, each, times, judged = 9, 20, 10, 100
 	g.configure(t, "stopIteration", fmt.Sprintf(fairConfig, name))
 	heavy := ask{user: name + "heavy", sim: fmt.Sprintf("tokens=%d ttft=10ms", tokens)}
 	light := func(i int) ask { return ask{user: fmt.Sprint(name, "light", i), sim: "tokens=50 ttft=10ms"} }
@@ -34,31 +33,23 @@ func shareBetween(t *testing.T, g *gateway, name string, tokens int) {
 	for range 4 {
 		busy = append(busy, g.occupy(t, ask{user: "busy", priority: "urgent"}))
 	}
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	join := func(clients int, a ask) {
-		for range clients {
-			all.Go(func() { g.insist(t, a, stop) })
+	var calls []*call
+	for range each * times {
+		calls = append(calls, g.send(t, heavy))
+	}
+	for i := range others {
+		for range each {
+			calls = append(calls, g.send(t, light(i)))
 		}
 	}
-	join(each*times, heavy)
-	for i := range others {
-		join(each, light(i))
-	}
-	harness.Await(t, patience, "all wait", func() bool { return g.active() >= uint64(len(busy)+each*times+each*others) })
+	harness.Await(t, patience, "all wait", func() bool { return g.active() >= uint64(len(busy)+len(calls)) })
 	for _, c := range busy {
 		c.cancel()
 	}
-	began := time.Now()
-	time.Sleep(duration) // it is what they get in a time that is judged
-	ended := time.Now()
-	close(stop)
-	all.Wait()
+	wantServed(t, calls...)
 	got := map[string]float64{}
-	for _, r := range g.sim.Requests() {
-		if user := r.Headers["x-user-id"]; user != "busy" && r.Time.After(began.Add(duration/6)) && r.Time.Before(ended) {
-			got[user] += float64(r.PromptTokens + r.Tokens)
-		}
+	for _, r := range g.sim.Requests()[len(busy):][:judged] {
+		got[r.Headers["x-user-id"]] += float64(r.PromptTokens + r.Tokens)
 	}
 	wantEqual(t, got, others+1)
 	g.awaitIdle(t)

@@ -65,16 +65,21 @@ func breakAndProbe(t *testing.T, g *gateway) {
 		t.Error("a new configuration has closed the breaker")
 	}
 
+	server := g.front.holdAll(t) // so that the probes are out until all others are decided
 	var calls []*call
 	g.until(t, "the first probe is at the server", func() bool {
-		c := g.send(t, ask{model: "broken", sim: "ttft=1s"})
-		harness.Await(t, patience, "it is decided", func() bool { return c.over() || g.seen(c) })
+		c := g.send(t, ask{model: "broken"})
+		harness.Await(t, patience, "it is decided", func() bool { return c.over() || server.has(c) })
 		calls = append(calls, c)
-		return g.seen(c)
+		return server.has(c)
 	})
 	for range 5 * probes {
-		calls = append(calls, g.send(t, ask{model: "broken", sim: "ttft=1s"}))
+		calls = append(calls, g.send(t, ask{model: "broken"}))
 	}
+	harness.Await(t, patience, "all are decided", func() bool {
+		return !slices.ContainsFunc(calls, func(c *call) bool { return !c.over() && !server.has(c) })
+	})
+	close(server.release)
 	outcomes := map[string]int{}
 	for _, c := range calls {
 		c.wait(t)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,6 +77,36 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Handler.ServeHTTP(w, r)
+}
+
+// held is the server behind the gateway while it answers nothing.
+type held struct {
+	mu      sync.Mutex
+	seen    map[string]bool // by traceparent
+	release chan struct{}
+}
+
+// holdAll lets all that comes to the server wait until it is released.
+func (f *front) holdAll(t *testing.T) *held {
+	h := &held{seen: map[string]bool{}, release: make(chan struct{})}
+	f.replace(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		h.seen[r.Header.Get("traceparent")] = true
+		h.mu.Unlock()
+		select {
+		case <-h.release:
+			f.Handler.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	return h
+}
+
+// has says whether the server has a call.
+func (h *held) has(c *call) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen[c.id]
 }
 
 // replace puts another server behind the gateway until the test ends.
@@ -150,6 +181,7 @@ type call struct {
 	id     string // its traceparent: the access log and the simulator's records have it
 	cancel context.CancelFunc
 	done   chan struct{}
+	began  time.Time
 	took   time.Duration
 	ended  time.Time
 	answer
@@ -179,10 +211,10 @@ func (g *gateway) sendWith(t testing.TB, client *http.Client, a ask) *call {
 	go func() {
 		defer close(c.done)
 		defer cancel()
-		began := time.Now()
+		c.began = time.Now()
 		c.answer, c.err = fetch(client, request)
 		c.ended = time.Now()
-		c.took = c.ended.Sub(began)
+		c.took = c.ended.Sub(c.began)
 	}()
 	return c
 }

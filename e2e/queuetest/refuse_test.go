@@ -54,8 +54,8 @@ func refuseLate(t *testing.T, g *gateway) {
 		}
 		for _, c := range low {
 			wantRefused(t, c, http.StatusTooManyRequests, "queue/timeout", "ms for upstream late, as long as a request of priority LOW may.")
-			if c.took < wait || c.took > wait+3*time.Second {
-				t.Errorf("it took %v, want %v and what a busy machine adds", c.took, wait)
+			if c.took < wait {
+				t.Errorf("it took %v, want %v and what the machine adds", c.took, wait)
 			}
 		}
 		if patient.over() {

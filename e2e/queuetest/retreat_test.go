@@ -43,12 +43,13 @@ func retreatAndRecover(t *testing.T, g *gateway, name, sim string) {
 			}
 		}))
 	}
+	ask := ask{sim: sim, stream: true}
 	g.until(t, "the retreat began", func() bool {
-		g.do(t, ask{sim: sim, stream: true})
+		g.several(t, 10, ask)
 		return g.metric("spillway_retreat_state", "upstream", name) == 1
 	})
 	g.until(t, "the rate is at its floor while most answers are 429", func() bool {
-		g.do(t, ask{sim: sim, stream: true})
+		g.several(t, 10, ask)
 		// Together: the window of the share is short, and may be over where the machine is busy.
 		share := g.metric("spillway_upstream_429_ratio", "upstream", name)
 		return g.metric("spillway_effective_rpm", "upstream", name) == base/5 && share >= 200 && share <= 1000
@@ -69,7 +70,7 @@ func retreatAndRecover(t *testing.T, g *gateway, name, sim string) {
 func retreatInShadow(t *testing.T, g *gateway) {
 	g.configure(t, "stopIteration", fmt.Sprintf(fastRetreat, "measured", "shadow"))
 	g.until(t, "a retreat is measured", func() bool {
-		g.do(t, ask{sim: "status=429 retry-after=0"})
+		g.several(t, 10, ask{sim: "status=429 retry-after=0"})
 		return g.metric("spillway_retreat_state", "upstream", "measured") == 1
 	})
 }
@@ -81,6 +82,19 @@ func (g *gateway) until(t *testing.T, what string, step func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting until %s", what)
 		}
+	}
+}
+
+// several sends n requests at once, and waits for their answers, whatever they are: a busy machine may be too slow to have as
+// many samples in a window one by one.
+func (g *gateway) several(t *testing.T, n int, a ask) {
+	t.Helper()
+	calls := make([]*call, n)
+	for i := range calls {
+		calls[i] = g.send(t, a)
+	}
+	for _, c := range calls {
+		c.wait(t)
 	}
 }
 
