@@ -17,7 +17,7 @@ import (
 
 const (
 	patience = harness.Patience
-	interval = 200 * time.Millisecond
+	interval = 300 * time.Millisecond
 )
 
 // exporter answers what it is told to, and notes when it was asked.
@@ -59,14 +59,15 @@ func (x *exporter) blocks(shares ...float64) {
 
 func config(onStale, more string) string {
 	return `{"upstreams":[{"name":"llm","pressure":{"mode":"enforce","onStale":"` + onStale + `"}}],` + more +
-		`"pressureSource":{"interval":"200ms","timeout":"100ms","staleAfter":"1s"}}`
+		`"pressureSource":{"interval":"300ms","timeout":"300ms","staleAfter":"1500ms"}}`
 }
 
 // bed is an Envoy with an exporter and a server behind it.
 type bed struct {
 	*harness.Envoy
 	*exporter
-	t *testing.T
+	t    *testing.T
+	sent int // requests
 }
 
 func start(t *testing.T, workers int, config string) *bed {
@@ -96,10 +97,16 @@ func behind(t *testing.T, options harness.Options) *bed {
 // ask sends a request of a priority and gives the answer's status and reason, and its body.
 func (b *bed) ask(priority string) (what, body string) {
 	b.t.Helper()
-	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.URL+"/v1/chat/completions", strings.NewReader(`{"model":"m"}`))
+	return b.askFor("m", priority)
+}
+
+func (b *bed) askFor(model, priority string) (what, body string) {
+	b.t.Helper()
+	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.URL+"/v1/chat/completions", strings.NewReader(`{"model":"`+model+`"}`))
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.sent++
 	request.Header.Set("x-priority", priority)
 	response, err := b.Client.Do(request)
 	if err != nil {
@@ -186,7 +193,7 @@ func shed(t *testing.T, b *bed) {
 	b.blocks(1, 1, 0.9)
 	b.becomes(join(busy, busy, busy, busy))
 	_, body := b.ask("urgent")
-	const want = `{"message":"Every instance of upstream llm is busy: KV-cache blocks in use 90 %, threshold 85 %. Please try again in 200ms.",` +
+	const want = `{"message":"Every instance of upstream llm is busy: KV-cache blocks in use 90 %, threshold 85 %. Please try again in 300ms.",` +
 		`"type":"service_unavailable","code":503}`
 	if body != want {
 		t.Errorf("the answer is %s, want %s", body, want)
@@ -200,9 +207,10 @@ func shed(t *testing.T, b *bed) {
 }
 
 func chosen(t *testing.T, b *bed) {
+	// Model "other" has no limit.
 	limited := func(mode string) string {
 		return strings.Replace(config("ignore", `"statusCode":{"pressure":529},"limits":[{"name":"one-`+mode+`","per":["priority"],"unit":"requests",`+
-			`"quantity":1,"window":"1h"}],`), "enforce", mode, 1)
+			`"match":{"models":["m"]},"quantity":1,"window":"720h"}],`), "enforce", mode, 1)
 	}
 	const overloaded, limit = "529 pressure/busy", "429 limits/requests_exceeded"
 	if err := b.Reconfigure(limited("enforce")); err != nil {
@@ -224,22 +232,43 @@ func chosen(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	b.blocks(1)
-	harness.Await(t, patience, "the gauge", func() bool { return gauge(b, "spillway_pressure", "active_decode_blocks") == 1000 })
-	// The workers look eight times in an interval.
-	time.Sleep(interval)
+	shadowed := func() float64 { return decided(b, "SHADOW") }
+	harness.Await(t, patience, "all workers know it", func() bool {
+		const asked = 20
+		before := shadowed()
+		for range asked {
+			b.Client.CloseIdleConnections() // the next request comes to any worker
+			b.askFor("other", "low")
+		}
+		return shadowed() == before+asked
+	})
+	before := b.shadows(t)
 	if got, want := b.all()+"; "+b.all(), join(ok, ok, ok, ok)+"; "+join(limit, limit, limit, limit); got != want {
 		t.Errorf("in shadow mode: got %s, want %s", got, want)
 	}
 	// Of a request that a limit refuses, the record tells of the limit.
-	harness.Await(t, patience, "four records of what would have been refused", func() bool {
-		shadowed := 0
-		for _, r := range b.AccessLog(1) {
-			if r.Text("decision") == "SHADOW" && r.Text("gate") == "pressure" && r.Text("reason") == "busy" && r.Text("status") == "200" {
-				shadowed++
-			}
+	harness.Await(t, patience, "four records of what would have been refused", func() bool { return b.shadows(t) == before+4 })
+}
+
+// shadows counts the records of what pressure would have refused, once all requests so far are logged.
+func (b *bed) shadows(t *testing.T) (n int) {
+	t.Helper()
+	for _, r := range b.AccessLog(b.sent) {
+		if r.Text("decision") == "SHADOW" && r.Text("gate") == "pressure" && r.Text("reason") == "busy" && r.Text("status") == "200" {
+			n++
 		}
-		return shadowed == 4
-	})
+	}
+	return n
+}
+
+// decided counts requests by their decision.
+func decided(b *bed, decision string) (sum float64) {
+	for _, s := range b.Samples("spillway_requests_total") {
+		if s.Labels["decision"] == decision {
+			sum += s.Value
+		}
+	}
+	return sum
 }
 
 // gauge gives a gauge's value by its label; -1 if it is not there.
@@ -253,18 +282,15 @@ func gauge(b *bed, name, label string) float64 {
 }
 
 func fetchOnce(t *testing.T, b *bed) {
-	const fetches = 20
-	before := len(b.times())
-	harness.Await(t, patience, "some fetches", func() bool { return len(b.times()) > before+fetches })
+	// One in each interval, and some that were under way before and came late: if two workers fetched, it would be more, and
+	// however slow the machine is, it is never more.
+	const fetches, late = 20, 5
+	began, before := time.Now(), len(b.times())
+	harness.Await(t, patience, "some fetches", func() bool { return len(b.times()) >= before+fetches })
 	times := b.times()[before:]
-	// Workers take turns by the clock, but a fetch may come late on a busy machine, and the next one in time. Two intervals of
-	// that are allowed; if two workers fetched in each interval, it would not be enough.
-	const late = 2
-	for i := range times {
-		for j := i + late + 1; j < len(times); j++ {
-			if took := times[j].Sub(times[i]); took < time.Duration(j-i-late)*interval {
-				t.Errorf("%d fetches in %v: more than one in an interval", j-i, took)
-			}
+	for i, at := range times {
+		if most := int(at.Sub(began)/interval) + 1 + late; i+1 > most {
+			t.Errorf("%d fetches in %v, want at most %d", i+1, at.Sub(began), most)
 		}
 	}
 }
