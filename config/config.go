@@ -162,6 +162,7 @@ type Limit struct {
 	Burst     int64 // the bucket's size in units; Quantity by default
 	Admission Admission
 	Mode      Mode
+	Refund    []Statuses // of answers that cost nothing in this limit
 }
 
 // Upstream is what is protected, chosen by model: the first match counts.

@@ -124,6 +124,10 @@ func TestRangeErrors(t *testing.T) {
 		{`{"usage": {"cost": [{"models": [], "prompt": -1}]}}`, []string{`usage.cost[0].models: an empty list: want`, `usage.cost[0].prompt: -1: want a number from 0`}},
 		{limit(`, "per": ["users"]`), []string{`limits[0].per[0]: "users": want user, tenant, key, model, priority or header:<name>`}},
 		{limit(`, "per": ["header:"]`), []string{`limits[0].per[0]: "header:": want user`}},
+		{limit(`, "refund": ["6xx", 399, true, "5XX", "42", "+29", 429.5, 429, "429"]`), []string{
+			`limits[0].refund[0]: "6xx": want 4xx, 5xx or a status from 400 to 599`, `limits[0].refund[1]: 399: want`, `limits[0].refund[2]: true: want`,
+			`limits[0].refund[3]: "5XX": want`, `limits[0].refund[4]: "42": want`, `limits[0].refund[5]: "+29": want`, `limits[0].refund[6]: 429.5: want`,
+			`limits[0].refund[8]: "429": given twice`}},
 		{limit(`, "match": {"operations": ["chats"]}`), []string{`limits[0].match.operations[0]: "chats": want chat, completions`}},
 		{limit(`, "match": {"priorities": ["top"]}`), []string{`limits[0].match.priorities[0]: "top": want urgent`}},
 		{`{"upstreams": [{"name": "u", "models": []}]}`, []string{`upstreams[0].models: an empty list: want`}},

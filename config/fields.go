@@ -198,6 +198,9 @@ func (l *Limit) fields() []field {
 			"lenient passes a request while any balance is left, so that it may go into debt by its own cost; strict passes it "+
 				"only if all of its estimate fits."),
 		enum("mode", &l.Mode, Enforce, modes, modeDoc),
+		statuses("refund", &l.Refund,
+			"Statuses of the upstream's answers that cost nothing in this limit, such as [5xx, 429]. Default: none; a request that "+
+				"went to the upstream counts as one whatever came of it, and tokens count where there are any."),
 	}
 }
 

@@ -86,8 +86,9 @@ func TestANewConfigurationServesNewStreamsAndOldStreamsKeepTheirs(t *testing.T) 
 		t.Fatal(err)
 	}
 	check(t, "plugin contexts", vm.PluginContexts(), 2)
-	check(t, "new", request{user: "ann"}.ask(vm).ClientStatus, "503")
-	old.RequestBody([]byte(question), true)
+	const tooLarge = `{"model":"llama-3-8b","max_tokens":11}`
+	check(t, "new", request{user: "ann", body: tooLarge}.ask(vm).ClientStatus, "503")
+	old.RequestBody([]byte(tooLarge), true)
 	check(t, "old", old.ClientStatus, "429")
 	check(t, "plugin contexts with an old stream", vm.PluginContexts(), 2)
 	gone.Done()

@@ -90,16 +90,22 @@ func TestOtherModelsPassALimitOfOneModel(t *testing.T) {
 	}, "200", "200", "429", "200")
 }
 
-func TestAFailingUpstreamCostsNothing(t *testing.T) {
+func TestAFailingUpstreamCostsARequestWhereItIsNotRefunded(t *testing.T) {
 	for _, status := range []string{"429", "500", "503"} {
-		t.Run(status, func(t *testing.T) {
-			_, vm := start(t, stopIteration, limitOf("requests", 1))
-			s := request{user: "ann"}.send(vm)
-			s.ResponseHeaders([][2]string{{":status", status}}, true)
-			check(t, "passed on", s.ClientStatus, status)
-			check(t, "headers about our limit", header(s.ClientHeaders, "x-ratelimit-limit-requests"), "")
-			statuses(t, []*wasmhost.Stream{request{user: "ann"}.ask(vm), request{user: "ann"}.ask(vm)}, "200", "429")
-		})
+		for refund, want := range map[string][]string{"": {"200", "429", "429"}, `"refund":["5xx",429]`: {"200", "200", "429"}} {
+			t.Run(status+", "+refund, func(t *testing.T) {
+				more := []string{refund}
+				if refund == "" {
+					more = nil
+				}
+				_, vm := start(t, stopIteration, limitOf("requests", 2, more...))
+				s := request{user: "ann"}.send(vm)
+				s.ResponseHeaders([][2]string{{":status", status}}, true)
+				check(t, "passed on", s.ClientStatus, status)
+				check(t, "headers about our limit", header(s.ClientHeaders, "x-ratelimit-limit-requests"), "")
+				statuses(t, []*wasmhost.Stream{request{user: "ann"}.ask(vm), request{user: "ann"}.ask(vm), request{user: "ann"}.ask(vm)}, want...)
+			})
+		}
 	}
 }
 

@@ -118,8 +118,8 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		if err != nil {
 			s.plugin.hostError("response_headers", err)
 		}
-		if turnedDown(headers) && !fromUpstream() {
-			s.state.Local()
+		if turnedDown(headers) {
+			s.state.Origin(origin())
 		}
 		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
 	})
@@ -183,15 +183,13 @@ func turnedDown(headers [][2]string) bool {
 	return false
 }
 
-// fromUpstream says that a response is the upstream's own, or the proxy's for want of one. Filters behind this one answer, too: a
-// rate limit of the whole fleet's, an authorization.
-func fromUpstream() bool {
+// origin says who made a response. Filters behind this one answer, too: a rate limit of the whole fleet's, an authorization.
+func origin() admit.Origin {
 	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
 	if err != nil {
-		return true // not this host's way to tell
+		return admit.FromUpstream // not this host's way to tell
 	}
-	why := string(details)
-	return why == "via_upstream" || strings.HasPrefix(why, "upstream_") || why == "no_healthy_upstream"
+	return admit.OriginOf(string(details))
 }
 
 // tornByUpstream says that the response of a stream that ends now was broken off by the upstream. What a client can bring about

@@ -69,6 +69,10 @@ func (s *Stream) note(d Decision) {
 // send records that the request goes on to the upstream now.
 func (e *Engine) send(s *Stream, now int64) {
 	s.sent = now
+	if s.leased {
+		s.leased = false
+		e.report(s, e.limits.Send(now, s.charges))
+	}
 	e.record(s)
 }
 

@@ -12,16 +12,22 @@
 //
 // # What is charged
 //
-// The usage that the response reports. Without a report, the output events that passed (source "counted"); without
-// those, the estimate ("estimated"). A client that leaves a stream early is charged what passed; one that leaves before
-// a response that does not stream, the estimate, since the upstream worked for it. An upstream that fails (5xx or 429, the
-// proxy's own answers for an unreachable one and errors in place of a stream's output included) costs nothing; another
-// error costs no tokens.
+// A request that went to the upstream counts as one, whatever came of it: an error, a 429, a timeout, a client that left. It counts
+// when it is sent; until then it is a lease (package limit). One that the upstream never had costs nothing: it was refused, its
+// client left or broke its upload off before, no upstream was to be had, another filter answered (Origin).
+//
+// Tokens are those that the response reports. Without a report, the output events that passed (source "counted"); without
+// those, the estimate ("estimated"). Nothing was generated where the upstream answers an error, before or in place of
+// a stream's output. What was begun and given up, by its client or by a timeout of the proxy's, was work: a stream costs what
+// passed, and before its first output its prompt and what may have been generated in the time it had; what doesn't stream costs
+// the estimate.
+//
+// A limit whose "refund" has the answer's status gives all of it back.
 //
 // # The worst moments
 //
-// The stream dies: Done settles. The worker dies: its reservations are forgotten after two lease periods (package
-// bucket). The host never delivers the body of a held request: Tick lets it go on after guard, as if nothing could be held;
+// The stream dies: Done settles. The worker dies: its reservations, and the requests that it had not sent, are forgotten after two
+// lease periods (package bucket). The host never delivers the body of a held request: Tick lets it go on after guard, as if nothing could be held;
 // it is counted and logged, and after giveUp of them nothing is held any more. The body is garbage or too large:
 // estimates apply. The store fails: the request passes, counted as
 // an error. Time is monotonic and comes in with every event.

@@ -192,7 +192,7 @@ func (s *Stream) result(complete bool) adaptive.Result {
 		status = s.failure
 	}
 	switch {
-	case s.local:
+	case s.foreign():
 		return adaptive.Neither
 	case s.torn || status >= 500:
 		return adaptive.Failed

@@ -158,7 +158,7 @@ func TestAnswersOfOtherFilters(t *testing.T) {
 		for range 20 {
 			x := h.try("m")
 			wantPassed(t, x)
-			x.Local()
+			x.Origin(Elsewhere)
 			x.serve(second, status)
 		}
 	}

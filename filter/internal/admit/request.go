@@ -59,6 +59,7 @@ type course struct {
 	recorded         bool
 	counted          bool // in the requests metric
 	fault            bool
+	leased           bool   // its requests are charged as leases, until it is sent
 	doubt            string // why the caller would be refused, were it not for shadow mode
 
 	upstream *upstream // whose gates the request stands at, or went through; nil: none
@@ -72,7 +73,7 @@ type course struct {
 	failure  int // the HTTP status of an error inside a stream
 
 	responding bool // response headers came
-	local      bool // and they are the proxy's own
+	origin     Origin
 	status     int
 	stream     bool  // the response is server-sent events
 	readable   bool  // the response's body is being read
@@ -170,6 +171,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if e.upstreamNeedsModel(s) || timing > limit.AtHeaders && (timing != limit.Estimated || canHold) {
 		s.phase = stHolding
 	} else {
+		s.leased = s.editing && canHold // it goes on when its body is complete
 		e.decide(s, now)
 	}
 	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
@@ -262,10 +264,6 @@ func (s *Stream) Fault() { s.fault = true }
 
 // Measured says that it matters how the response ended: it has begun, and did not come to its end.
 func (s *Stream) Measured() bool { return s.measured && s.responding && s.phase == stAdmitted }
-
-// Local says that the response which begins is the proxy's own, to a request that the upstream never had: another filter has refused
-// it. It says nothing of the upstream.
-func (s *Stream) Local() { s.local = true }
 
 // Torn says that the upstream broke the response off. Done follows.
 func (s *Stream) Torn() { s.torn = true }
@@ -415,7 +413,7 @@ func (s *Stream) facts(modelKnown bool) *limit.Request {
 // measured is facts with what the request is expected to use.
 func (e *Engine) measured(s *Stream) *limit.Request {
 	r := s.facts(true)
-	r.Estimate = e.estimate(s)
+	r.Estimate, r.Waits = e.estimate(s), s.leased
 	return r
 }
 

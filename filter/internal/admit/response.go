@@ -29,7 +29,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.hiding = s.hiding && s.readable && (events || s.headers.Get(e.slots.length) == ""); s.hiding && s.headers.Get(e.slots.length) != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
-	if s.ticket.InFlight() && !s.local {
+	if s.ticket.InFlight() && !s.foreign() {
 		s.answer = e.hints.read(&s.headers, s.status)
 	}
 	if !s.failed() {

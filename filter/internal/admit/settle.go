@@ -19,29 +19,60 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	used := e.settle(s, now, complete)
 	e.measure(s, now, complete)
 	s.answer.Used = used.Total
-	s.answer.Judged, s.answer.Limited = s.responding && !s.local, s.status == 429 || s.failure == 429
+	s.answer.Judged, s.answer.Limited = s.responding && !s.foreign(), s.status == 429 || s.failure == 429
 	e.release(s, now, s.answer)
 }
 
 // settle charges what a request has used, and says what that is.
 func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 	s.at = now
-	abandoned := !s.responding && s.reading // the upstream never had the whole request
-	if abandoned || s.responding && s.failed() {
+	if s.spared() {
 		e.report(s, e.limits.Refund(now, s.charges))
 		return limit.Usage{}
 	}
-	if s.dialect == nil {
-		e.report(s, e.limits.Settle(now, s.charges, s.model, limit.Usage{}))
-		return limit.Usage{}
+	var used limit.Usage
+	var source string // "": it is not published
+	switch {
+	case s.dialect == nil:
+	case s.origin == TimedOut:
+		used, source = e.wasted(s, now)
+	case s.responding && s.failed():
+	default:
+		if used, source = e.used(s, complete); s.failed() { // the error came inside the stream, before any output
+			used, source = limit.Usage{}, ""
+		} else if !complete && source == counted && used.Completion == 0 && s.status < 400 {
+			used, source = e.wasted(s, now)
+		}
 	}
-	used, source := e.used(s, complete)
-	if s.failed() { // the error came inside the stream, before any output
-		e.report(s, e.limits.Refund(now, s.charges))
-		return limit.Usage{}
+	e.report(s, e.limits.Settle(now, s.charges, s.model, used, s.status))
+	if source != "" {
+		e.publishUsage(s, used, source)
+		e.publishTimes(s, now)
 	}
-	e.report(s, e.limits.Settle(now, s.charges, s.model, used))
-	e.publishUsage(s, used, source)
-	e.publishTimes(s, now)
 	return used
+}
+
+// spared says that the upstream never had the request, or never the whole of it.
+func (s *Stream) spared() bool {
+	if !s.responding {
+		return s.reading // its upload broke off
+	}
+	return s.origin == Unreachable || s.origin == Elsewhere
+}
+
+// wasted is what a request has used of which nothing came back: its client left before a stream's first output, or the proxy's
+// patience ended. The upstream worked on its prompt, and then, of what doesn't stream, on what is expected of the output. Of a
+// stream it is known that no output came in the time that it had, and counts what it may have worked on in that time.
+func (e *Engine) wasted(s *Stream, now int64) (limit.Usage, string) {
+	const perSecond = 50 // tokens, of a server that is not slow
+	e.estimate(s)
+	u, source := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}, estimated
+	if s.stream || s.asked.Stream {
+		u.Completion = min(u.Completion, max(now-s.sent, 0)/(second/perSecond))
+		if u.Completion == 0 {
+			source = counted
+		}
+	}
+	u.Total = u.Prompt + u.Completion
+	return u, source
 }

@@ -105,6 +105,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	switch v.Outcome {
 	case dispatch.Waits:
 		s.step.Action = Hold
+		e.lease(s, now)
 	case dispatch.Refused:
 		e.turnAway(s, now, v)
 	case dispatch.Passed:
@@ -150,6 +151,14 @@ func (e *Engine) turnAway(s *Stream, now int64, v dispatch.Verdict) {
 	})
 	e.waited(s, v.Waited)
 	e.record(s)
+}
+
+// lease makes what the limits of requests have charged a lease, while the request waits.
+func (e *Engine) lease(s *Stream, now int64) {
+	if !s.leased && len(s.charges) > 0 {
+		s.leased = true
+		e.report(s, e.limits.Lease(now, s.charges))
+	}
 }
 
 // giveBack returns what the limits had charged for a request that goes no further.

@@ -30,6 +30,8 @@ type Charge struct {
 	reserved uint32 // units
 	period   uint32 // lease period of the reservation
 	renewed  uint32 // lease period it is being moved to
+	open     bool   // a change of its bucket is to be made
+	done     bool   // the last change was
 }
 
 // id is the bucket's id in its page.
@@ -172,7 +174,7 @@ func (s *Set) commit(now int64, r *Request, v *Verdict) {
 				s.rollback(now, s.pages[:done], v)
 				return
 			}
-			written, err := s.write(page, now, v)
+			written, err := s.write(page, now, r, v)
 			if err != nil {
 				v.Err = err
 				s.rollback(now, s.pages[:done], v)
@@ -195,7 +197,7 @@ func (s *Set) commit(now int64, r *Request, v *Verdict) {
 }
 
 // write charges the candidates of a page and saves it.
-func (s *Set) write(page *table.Page, now int64, v *Verdict) (bool, error) {
+func (s *Set) write(page *table.Page, now int64, r *Request, v *Verdict) (bool, error) {
 	var changed [8]uint64
 	ids := changed[:0]
 	for i := range s.candidates {
@@ -205,7 +207,7 @@ func (s *Set) write(page *table.Page, now int64, v *Verdict) (bool, error) {
 		}
 		c.used, c.reserved, c.period = 0, 0, page.Period()
 		state := c.state
-		if c.limit.Unit == config.Requests {
+		if c.limit.Unit == config.Requests && !r.Waits {
 			c.used = c.need
 			state.Use(c.used)
 		} else {

@@ -158,7 +158,7 @@ func TestUnitsAreReservedAndSettled(t *testing.T) {
 			r := request("alice")
 			charges := w.admit(t, start, r)
 			expect(t, "balance while it runs", w.balance(t, start, 0, r), 1000-test.reserved)
-			if o := w.Settle(start, charges, "m", used); o != (Outcome{}) {
+			if o := w.Settle(start, charges, "m", used, 200); o != (Outcome{}) {
 				t.Errorf("%+v", o)
 			}
 			expect(t, "balance at the end", w.balance(t, start, 0, r), 1000-test.settled)

@@ -105,7 +105,7 @@ func TestACrowdedPageIsGivenUp(t *testing.T) {
 	}
 	charges := w.admit(t, start, r)
 	*contested = true
-	if o := w.Settle(start, charges, "m", Usage{}); !o.Contended {
+	if o := w.Settle(start, charges, "m", Usage{}, 200); !o.Contended {
 		t.Errorf("settled: %+v", o)
 	}
 }
@@ -185,7 +185,7 @@ func TestAFailingStoreLetsRequestsPassUncharged(t *testing.T) {
 	if o := set.Renew(start, v.Charges); !errors.Is(o.Err, errFailure) {
 		t.Errorf("renewed: %+v", o)
 	}
-	if o := set.Settle(start, v.Charges, "m", Usage{}); !errors.Is(o.Err, errFailure) {
+	if o := set.Settle(start, v.Charges, "m", Usage{}, 200); !errors.Is(o.Err, errFailure) {
 		t.Errorf("settled: %+v", o)
 	}
 }
@@ -280,7 +280,7 @@ func TestEvictionsAreTold(t *testing.T) {
 	}
 	v := w.Admit(start, r, nil)
 	expect(t, "evicted", v.Evicted, 1)
-	expect(t, "evicted at the end", w.Settle(start, v.Charges, "m", Usage{Completion: 3}).Evicted, 0)
+	expect(t, "evicted at the end", w.Settle(start, v.Charges, "m", Usage{Completion: 3}, 200).Evicted, 0)
 	expect(t, "balance", w.balance(t, start, 0, r), 997)
 }
 

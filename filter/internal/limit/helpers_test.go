@@ -91,7 +91,7 @@ func (w *world) admit(t fataler, now int64, r *Request) []Charge {
 // settle settles a request that used so many prompt and completion tokens.
 func (w *world) settle(t fataler, now int64, charges []Charge, prompt, completion int64) {
 	t.Helper()
-	o := w.Settle(now, charges, "m", Usage{Prompt: prompt, Completion: completion, Total: prompt + completion})
+	o := w.Settle(now, charges, "m", Usage{Prompt: prompt, Completion: completion, Total: prompt + completion}, 200)
 	if o != (Outcome{}) {
 		t.Fatalf("settled with %+v", o)
 	}

@@ -26,7 +26,7 @@ func TestAMillionUsersFit(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", r.Caller.User, v.Denied, v.Err)
 		}
 		charges = v.Charges
-		o := w.Settle(start, charges, "m", Usage{Completion: used(user)})
+		o := w.Settle(start, charges, "m", Usage{Completion: used(user)}, 200)
 		if o.Contended || o.Err != nil {
 			t.Fatalf("%s: %+v", r.Caller.User, o)
 		}

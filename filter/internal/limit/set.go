@@ -2,8 +2,9 @@
 // charged.
 //
 // A limit has one bucket for each subject, the combination of values that its "per" names. At admission a request
-// reserves in each what it is expected to use; requests are counted at once. At the end Settle replaces the reservation
-// by what was really used, or takes everything back. A request that runs longer than a lease period renews its
+// reserves in each what it is expected to use. A limit of requests counts it for good when it is sent: at admission, or, where it
+// has to wait, by a lease until Send. At the end Settle replaces the reservation by what was really used; Refund takes
+// everything back of what was not sent. A request that runs, or waits, longer than a lease period renews its
 // reservations (Renew); what a dead worker reserved is forgotten after at most two periods (see package bucket).
 //
 // # How far a burst can pass a limit
@@ -44,6 +45,7 @@ type Request struct {
 	ModelKnown bool   // Model is final: the body was read, or will not be
 	Tokens     bool   // the operation uses tokens: limits of requests alone apply otherwise
 	Headers    *ident.Headers
+	Waits      bool // it is not sent at once: requests are leased, until Send
 	Estimate   Estimate
 }
 

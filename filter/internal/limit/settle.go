@@ -13,41 +13,87 @@ type Outcome struct {
 	Err       error // the store failed
 }
 
-// Settle replaces the reservations by what the request really used. Requests are counted for good at admission.
-func (s *Set) Settle(now int64, charges []Charge, model string, used Usage) Outcome {
-	open := charges[:0]
-	for _, c := range charges {
-		if c.limit.Unit != config.Requests {
-			open = append(open, c)
+// Settle replaces the reservations by what the request really used, for which the upstream answered with the status; 0 is no
+// answer. Requests are counted for good when they are sent. A limit that refunds the status gives everything back.
+func (s *Set) Settle(now int64, charges []Charge, model string, used Usage, status int) Outcome {
+	wants := func(c *Charge) bool {
+		return c.limit.Unit != config.Requests || c.reserved > 0 || c.limit.refunds(status)
+	}
+	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
+		state.Release(c.reserved, p.Period()-c.period)
+		switch {
+		case c.limit.refunds(status):
+			state.Use(-c.used)
+		case c.limit.Unit != config.Requests || c.used == 0:
+			state.Use(s.amount(c.limit, model, used))
+		}
+	})
+}
+
+// refunds says that an answer of the status costs nothing.
+func (l *limit) refunds(status int) bool {
+	for _, r := range l.Refund {
+		if r.Contains(status) {
+			return true
 		}
 	}
-	return s.change(now, open, func(c *Charge, p *table.Page, state *bucket.State) {
-		state.Release(c.reserved, p.Period()-c.period)
-		state.Use(s.amount(c.limit, model, used))
-	})
+	return false
 }
 
 // Refund takes everything back.
 func (s *Set) Refund(now int64, charges []Charge) Outcome {
-	return s.change(now, charges, func(c *Charge, p *table.Page, state *bucket.State) {
+	wants := func(c *Charge) bool { return c.reserved > 0 || c.used != 0 }
+	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		state.Release(c.reserved, p.Period()-c.period)
 		state.Use(-c.used)
 	})
 }
 
+// Lease makes reservations of requests that were counted, since they have to wait before they are sent: should the worker die
+// meanwhile, they are forgotten, and not lost to their subject.
+func (s *Set) Lease(now int64, charges []Charge) Outcome {
+	wants := func(c *Charge) bool { return c.limit.Unit == config.Requests && c.used > 0 }
+	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
+		c.renewed = p.Period()
+		state.Use(-c.used)
+		state.Reserve(1)
+	})
+	for i := range charges {
+		if c := &charges[i]; c.done {
+			c.used, c.reserved, c.period = 0, 1, c.renewed
+		}
+	}
+	return outcome
+}
+
+// Send counts requests for good that were leased.
+func (s *Set) Send(now int64, charges []Charge) Outcome {
+	wants := func(c *Charge) bool { return c.limit.Unit == config.Requests && c.reserved > 0 }
+	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
+		state.Release(c.reserved, p.Period()-c.period)
+		state.Use(bucket.Micro)
+	})
+	for i := range charges {
+		if c := &charges[i]; c.done {
+			c.used, c.reserved = bucket.Micro, 0
+		}
+	}
+	return outcome
+}
+
 // Renew moves the reservations into the current lease period. A request that runs for longer than one calls it at least
 // once a period.
 func (s *Set) Renew(now int64, charges []Charge) Outcome {
-	for i := range charges {
-		charges[i].renewed = charges[i].period
-	}
-	outcome := s.change(now, charges, func(c *Charge, p *table.Page, state *bucket.State) {
+	wants := func(c *Charge) bool { return c.reserved > 0 }
+	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		c.renewed = p.Period()
 		state.Release(c.reserved, c.renewed-c.period)
 		state.Reserve(c.reserved)
 	})
 	for i := range charges {
-		charges[i].period = charges[i].renewed
+		if c := &charges[i]; c.done {
+			c.period = c.renewed
+		}
 	}
 	return outcome
 }
@@ -62,41 +108,37 @@ func (s *Set) Stale(now int64, charges []Charge) bool {
 	return false
 }
 
-// change applies a change to the buckets of all charges, page by page.
-func (s *Set) change(now int64, charges []Charge, apply func(*Charge, *table.Page, *bucket.State)) Outcome {
+// change applies a change to the buckets of the charges that want it, page by page, and marks those as done whose page was
+// written. apply may be called several times.
+func (s *Set) change(now int64, charges []Charge, wants func(*Charge) bool, apply func(*Charge, *table.Page, *bucket.State)) Outcome {
 	var outcome Outcome
 	for i := range charges {
-		if firstOfPage(charges, i) {
+		charges[i].done, charges[i].open = false, wants(&charges[i])
+	}
+	for i := range charges {
+		if charges[i].open {
 			s.changePage(now, charges[i:], apply, &outcome)
 		}
 	}
 	return outcome
 }
 
-func firstOfPage(charges []Charge, i int) bool {
-	for j := range i {
-		if charges[j].subject.Page() == charges[i].subject.Page() {
-			return false
-		}
-	}
-	return true
-}
-
-// changePage applies the change to the charges that share the first one's page.
+// changePage applies the change to the open charges that share the first one's page, and closes them.
 func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table.Page, *bucket.State), outcome *Outcome) {
+	index := charges[0].subject.Page()
 	page, err := s.table.Load(charges[0].subject, now)
 	defer s.table.Release(page)
-	for try := 0; err == nil; try++ {
+	written := false
+	for try := 0; err == nil && !written; try++ {
 		if try == attempts {
 			outcome.Contended = true
-			notRenewed(charges)
-			return
+			break
 		}
 		var changed [8]uint64
 		ids := changed[:0]
 		for i := range charges {
 			c := &charges[i]
-			if c.subject.Page() != charges[0].subject.Page() {
+			if !c.open || c.subject.Page() != index {
 				continue
 			}
 			state := page.Get(c.id())
@@ -105,25 +147,19 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 			page.Set(c.id(), state, c.limit.rate)
 			ids = append(ids, c.id())
 		}
-		var written bool
 		var evicted int
 		if written, evicted, err = s.table.Save(page, now, ids...); written {
 			outcome.Evicted += evicted
-			return
-		}
-		if err == nil {
+		} else if err == nil {
 			err = s.table.Reload(page, now)
 		}
 	}
-	outcome.Err = err
-	notRenewed(charges)
-}
-
-// notRenewed leaves the reservations of the first charge's page in the periods they are in: the page was not written.
-func notRenewed(charges []Charge) {
+	if err != nil {
+		outcome.Err = err
+	}
 	for i := range charges {
-		if charges[i].subject.Page() == charges[0].subject.Page() {
-			charges[i].renewed = charges[i].period
+		if c := &charges[i]; c.open && c.subject.Page() == index {
+			c.open, c.done = false, written
 		}
 	}
 }

@@ -178,7 +178,7 @@ func (s *sim) settle(w *simWorker, refund bool) {
 		return
 	}
 	w.begin(func() {
-		w.set.Settle(s.clock+w.skew, r.charges, "m", Usage{Completion: r.actual})
+		w.set.Settle(s.clock+w.skew, r.charges, "m", Usage{Completion: r.actual}, 200)
 		r.settled = s.counter // by now, and not before: an admission that began meanwhile may have seen what was reserved
 		s.tokens[r.user].add(r.actual)
 		s.total.add(r.actual)

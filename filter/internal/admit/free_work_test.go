@@ -1,0 +1,105 @@
+package admit
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// threeRequests is a limit of three requests, and one of tokens beside it.
+const threeRequests = `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":3,"window":"1h"%s},
+	{"name":"t","per":["user"],"unit":"totalTokens","quantity":100000,"window":"1h"%s}]`
+
+// Whatever comes of the requests, no more of them reach the upstream than the limit says.
+func TestWhatWentUpstreamCountsWhateverCameOfIt(t *testing.T) {
+	for name, end := range map[string]func(*exchange){
+		"429":     func(x *exchange) { x.status("429", "application/json", true) },
+		"500":     func(x *exchange) { x.status("500", "application/json", true) },
+		"529":     func(x *exchange) { x.status("529", "application/json", true) },
+		"400":     func(x *exchange) { x.status("400", "application/json", true) },
+		"timeout": func(x *exchange) { x.Origin(TimedOut); x.status("504", "text/plain", true) },
+		"reset":   func(x *exchange) { x.Origin(Broken); x.status("503", "text/plain", true) },
+		"an error in the stream": func(x *exchange) {
+			x.status("200", "text/event-stream", false)
+			x.response(`data: {"error":{"code":503}}`+"\n\n", true)
+		},
+		"left at once":                   func(*exchange) {},
+		"left before the first event":    func(x *exchange) { x.status("200", "text/event-stream", false) },
+		"left in the middle of a stream": func(x *exchange) { x.status("200", "text/event-stream", false); x.response(textEvent, false) },
+	} {
+		for _, mode := range []string{"enforce", "shadow"} {
+			for _, body := range []string{chatBody, `{"model":"mock","stream":true}`} {
+				h := newHost(t, `{"mode":"`+mode+`","requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, table.NewMemory())
+				reached := 0
+				for range 40 {
+					x := h.say("mallory", body)
+					if x.Refused() || x.decision.Outcome == shadowed {
+						x.done()
+						continue
+					}
+					reached++
+					end(x)
+					x.done()
+				}
+				expect(t, name+", "+mode+": requests that reached the upstream", reached, 3)
+				h.idle()
+			}
+		}
+	}
+}
+
+// What never went upstream costs nothing, whatever the status says.
+func TestWhatNeverWentUpstreamCostsNothing(t *testing.T) {
+	for name, end := range map[string]func(*exchange){
+		"unreachable": func(x *exchange) { x.Origin(Unreachable); x.status("503", "text/plain", true) },
+		"a filter":    func(x *exchange) { x.Origin(Elsewhere); x.status("429", "text/plain", true) },
+		"no filter's": func(x *exchange) { x.Origin(Elsewhere); x.status("500", "text/plain", true) },
+	} {
+		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, table.NewMemory())
+		for range 10 {
+			x := h.say("ann", chatBody)
+			expect(t, name, x.last.Action, Continue)
+			end(x)
+			x.done()
+		}
+		expect(t, name+": balance", h.balance("ann"), 100000)
+	}
+}
+
+// A limit gives back what its refund names, and only that limit.
+func TestARefundIsOfOneLimit(t *testing.T) {
+	for _, test := range []struct {
+		refund, status   string
+		requests, tokens int64
+		origin           Origin
+	}{
+		{`["5xx",429]`, "429", 0, 0, FromUpstream},
+		{`["5xx",429]`, "503", 0, 0, FromUpstream},
+		{`["5xx",429]`, "504", 0, 120, TimedOut},
+		{`["5xx",429]`, "400", 1, 0, FromUpstream},
+		{`["4xx"]`, "400", 0, 0, FromUpstream},
+		{`["4xx"]`, "500", 1, 0, FromUpstream},
+		{`["503"]`, "500", 1, 0, FromUpstream},
+		{`[503]`, "503", 0, 0, FromUpstream},
+	} {
+		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, `,"refund":`+test.refund, "")+`}`, table.NewMemory())
+		x := h.say("alice", chatBody)
+		x.Origin(test.origin)
+		x.status(test.status, "application/json", true)
+		x.done()
+		got := h.say("alice", `{}`)
+		got.Origin(Unreachable)
+		got.status("503", "", true)
+		got.done()
+		name := test.refund + " of " + test.status
+		expect(t, name+": requests", 3-got.requests.Remaining-1, test.requests)
+		expect(t, name+": tokens", 100000-h.balance("alice"), test.tokens)
+	}
+	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", `,"refund":[504]`)+`}`, table.NewMemory())
+	x := h.say("alice", chatBody)
+	x.Origin(TimedOut)
+	x.status("504", "text/plain", true)
+	x.done()
+	expect(t, "tokens of a timeout that are given back", 100000-h.balance("alice"), 0)
+}
