@@ -405,7 +405,7 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 func (s *Stream) facts(modelKnown bool) *limit.Request {
 	s.limits = limit.Request{
 		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown,
-		Tokens: s.dialect != nil, Headers: &s.headers,
+		Tokens: s.dialect != nil, NoOutput: s.dialect != nil && !s.dialect.Outputs(), Headers: &s.headers,
 	}
 	return &s.limits
 }

@@ -63,6 +63,7 @@ type candidate struct {
 	state bucket.State
 	need  int64 // as judged by state
 	skip  bool  // in shadow mode, and would refuse: not charged
+	free  bool  // nothing is needed: it passes, however little is left
 }
 
 // Admit decides a request and charges it. The charges are appended to into, which may be nil.
@@ -121,6 +122,10 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
 	c.state = c.page.Get(c.id())
 	c.state.Leak(now, c.limit.rate)
 	c.skip = false
+	if c.free = s.free(c.limit, r); c.free {
+		c.need = 0
+		return
+	}
 	c.need = s.need(c.limit, r, &c.state)
 	wanted := c.need
 	if c.limit.Admission == config.Lenient && c.limit.Unit != config.Requests {
@@ -259,7 +264,7 @@ func (s *Set) accept(v *Verdict) {
 			continue
 		}
 		v.Charges = append(v.Charges, c.Charge)
-		if c.limit.Mode != config.Enforce {
+		if c.limit.Mode != config.Enforce || c.free {
 			continue
 		}
 		state := c.page.Get(c.id())

@@ -44,6 +44,7 @@ type Request struct {
 	Model      string // canonical; "" while unknown
 	ModelKnown bool   // Model is final: the body was read, or will not be
 	Tokens     bool   // the operation uses tokens: limits of requests alone apply otherwise
+	NoOutput   bool   // the operation has no output at all, whatever the request says: its need of it is known to be 0
 	Headers    *ident.Headers
 	Waits      bool // it is not sent at once: requests are leased, until Send
 	Estimate   Estimate
@@ -282,6 +283,23 @@ func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
 	}
 	need := s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
 	return max(min(need, l.rate.Burst), states)
+}
+
+// free says that the request needs nothing of the limit's unit for certain, be it as long as it may: an estimate of 0 is none.
+// What is used all the same is charged.
+func (s *Set) free(l *limit, r *Request) bool {
+	switch l.Unit {
+	case config.CompletionTokens:
+		return r.NoOutput
+	case config.Cost:
+		use := Usage{Prompt: 2, Cached: 1, Completion: 2, Reasoning: 1}
+		if r.NoOutput {
+			use.Completion, use.Reasoning = 0, 0
+		}
+		return (r.ModelKnown && r.Model != "" || len(s.cost) == 1) && s.price(r.Model, use) == 0
+	default:
+		return false
+	}
 }
 
 // amount is what a use costs a limit, in millionths.

@@ -1,0 +1,86 @@
+package limit
+
+import (
+	"fmt"
+	"testing"
+)
+
+// What needs nothing of a limit's unit passes, however little is left. An estimate of nothing is no such case.
+func TestWhatNeedsNothingOfAUnitPasses(t *testing.T) {
+	const usedUp = 1000
+	embedding := func(r *Request) { r.Operation, r.NoOutput, r.Estimate = "embeddings", true, Estimate{Prompt: 10} }
+	bounded := func(r *Request) { embedding(r); r.Estimate.OutputBound = 50 }
+	estimated := func(r *Request) { r.Estimate = Estimate{} }
+	unread := func(r *Request) { estimated(r); r.Model = "" }
+	unknown := func(r *Request) { embedding(r); r.Model = "" }
+	const free, input, output = `{"models":["m"],"prompt":0,"cached":0,"completion":0,"reasoning":0}`,
+		`{"models":["m"],"prompt":1,"cached":1,"completion":0,"reasoning":0}`, `{"models":["m"],"prompt":0,"cached":0,"completion":4,"reasoning":4}`
+	for _, test := range []struct {
+		name, unit, cost string
+		change           func(*Request)
+		passes           bool
+	}{
+		{"an embedding and its completion", "completionTokens", "", embedding, true},
+		{"an embedding that bounds its output", "completionTokens", "", bounded, true},
+		{"an embedding and its prompt", "promptTokens", "", embedding, false},
+		{"an embedding and its total", "totalTokens", "", embedding, false},
+		{"an embedding and its cost", "cost", "", embedding, false},
+		{"an embedding counts as a request", "requests", "", embedding, false},
+		{"an embedding whose prompt costs nothing", "cost", output, embedding, true},
+		{"a chat whose prompt costs nothing", "cost", output, estimated, false},
+		{"a chat whose output costs nothing", "cost", input, estimated, false},
+		{"a chat that costs nothing", "cost", free, estimated, true},
+		{"a chat of a model that is not known", "cost", free, unread, false},
+		{"an embedding of a model that is not known", "cost", output, unknown, false},
+		{"a chat that is expected to say nothing", "completionTokens", "", estimated, false},
+		{"a prompt that could not be measured", "promptTokens", "", estimated, false},
+	} {
+		for _, admission := range []string{"lenient", "strict"} {
+			for _, mode := range []string{"enforce", "shadow"} {
+				t.Run(fmt.Sprint(test.name, " ", admission, " ", mode), func(t *testing.T) {
+					w := newWorld(t, fmt.Sprintf(`[{"name":"u","per":["user"],"unit":"%s","quantity":100,"window":"1h","admission":"%s","mode":"%s"}],
+						"usage":{"cost":[%s]}`, test.unit, admission, mode, test.cost))
+					use(t, w, test.unit, usedUp)
+					v := w.Admit(start, with(request("alice"), test.change), nil)
+					if passes := v.Denied == nil && v.Shadowed == nil; passes != test.passes {
+						t.Errorf("passes: %v; %+v %+v", passes, v.Denied, v.Shadowed)
+					}
+					if v.Denied != nil || !test.passes {
+						return
+					}
+					if v.Tokens.Limit != nil {
+						t.Error("the headroom of a limit is shown that does not matter")
+					}
+					w.Settle(start, v.Charges, "m", Usage{Prompt: 7, Completion: 7, Total: 14}, 200) // it was charged: a report may say otherwise
+				})
+			}
+		}
+	}
+}
+
+// use brings a limit into debt.
+func use(t *testing.T, w *world, unit string, amount int64) {
+	t.Helper()
+	chat := request("alice")
+	if unit == "requests" {
+		for range 100 {
+			w.Admit(start, chat, nil)
+		}
+		return
+	}
+	v := w.Admit(start, with(chat, func(r *Request) { r.Model = "other"; r.Estimate = Estimate{Prompt: 1, Output: 1} }), nil)
+	if v.Denied != nil {
+		t.Fatalf("%+v", v.Denied)
+	}
+	w.Settle(start, v.Charges, "other", Usage{Prompt: amount, Completion: amount, Total: 2 * amount}, 200)
+}
+
+// An operation that says it has no output, and reports some, is charged for it.
+func TestOutputWhereThereIsNoneIsCharged(t *testing.T) {
+	w := newWorld(t, `[{"name":"u","per":["user"],"unit":"completionTokens","quantity":100,"window":"1h"}]`)
+	r := with(request("alice"), func(r *Request) { r.Operation, r.NoOutput = "embeddings", true })
+	w.Settle(start, w.Admit(start, r, nil).Charges, "m", Usage{Prompt: 10, Completion: 150, Total: 160}, 200)
+	if v := w.Admit(start, request("alice"), nil); v.Denied == nil || v.Denied.Used != 150 {
+		t.Errorf("a chat passes: %+v", v.Denied)
+	}
+}
