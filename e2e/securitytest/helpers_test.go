@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds everything that a test waits for: other tests may have the machine.
-const patience = 30 * time.Second
+const patience = harness.Patience
 
 const chatPath = "/v1/chat/completions"
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -37,7 +39,19 @@ func TestParse(t *testing.T) {
 		{"negative", head + `{"activeDecodeBlocks":-0.1,"activePrefillTokens":-1,"ageSeconds":-5}]}`, Snapshot{Instances: []Instance{none}, Wrong: 3}, ""},
 		{"other types", head + `{"activeDecodeBlocks":"0.5","activePrefillTokens":[1],"ageSeconds":{}}]}`, Snapshot{Instances: []Instance{none}, Wrong: 3}, ""},
 		{"beyond all numbers", head + `{"activeDecodeBlocks":1e999,"activePrefillTokens":1e300,"ageSeconds":1e300}]}`,
-			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Prefill, x.Age = 1e15, 1e18 })}, Wrong: 1}, ""},
+			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Age = 1e18 })}, Wrong: 2}, ""},
+		{"a GPU that doesn't say what is in use", head + `{"gpus":[{"memoryTotalBytes":10},{"memoryUsedBytes":null,"memoryTotalBytes":10},{"memoryUsedBytes":-1,"memoryTotalBytes":10}]}]}`,
+			Snapshot{Instances: []Instance{none}, Wrong: 1}, ""},
+		{"a GPU of no size", head + `{"gpus":[{"memoryUsedBytes":0,"memoryTotalBytes":0},{"memoryUsedBytes":5}]}]}`, Snapshot{Instances: []Instance{none}}, ""},
+		{"one GPU's use is not another one's", head + `{"gpus":[{"memoryUsedBytes":9},{"memoryTotalBytes":10}]},{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":10}]}]}`,
+			Snapshot{Instances: []Instance{none, with(func(x *Instance) { x.Memory = 0.1 })}}, ""},
+		{"unused is measured", head + `{"activeDecodeBlocks":0,"activePrefillTokens":0,"gpus":[{"memoryUsedBytes":0,"memoryTotalBytes":10}]}]}`,
+			Snapshot{Instances: []Instance{{}}}, ""},
+		{"NaN and Infinity are not JSON", head + `{"activeDecodeBlocks":NaN}]}`, Snapshot{}, "not JSON"},
+		{"a time of the future, and of the past", `{"version":1,"time":"9999-12-31T23:59:59Z","instances":[{"activeDecodeBlocks":0.5}],"time":-1e300}`,
+			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Decode = 0.5 })}}, ""},
+		{"names of any kind", head + `{"name":"\u0000\n\u001b[31m{}","activeDecodeBlocks":0.5,"gpus":[{"uuid":"\n"}]},{"name":{"a":[1]},"activeDecodeBlocks":0.6}]}`,
+			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Decode = 0.5 }), with(func(x *Instance) { x.Decode = 0.6 })}}, ""},
 		{"instances that are none", head + `1,"x",null]}`, Snapshot{Wrong: 2}, ""},
 		{"another version", `{"version":2,"instances":[]}`, Snapshot{}, "not of version 1"},
 		{"no version", `{"instances":[]}`, Snapshot{}, "not of version 1"},
@@ -60,6 +74,58 @@ func TestParse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever an exporter says, what is kept is in range, and there is never more of it than was said.
+func TestWhateverAnExporterForgesIsBounded(t *testing.T) {
+	values := rapid.SampledFrom([]string{
+		"0", "-0", "0.5", "1", "1.0000001", "2", "-1", "1e300", "-1e300", "1e-300", "1e999", "9007199254740993", "18446744073709551616", "null", "true",
+		`"0.5"`, `"\n"`, "[]", "[0.5]", "{}", `{"activeDecodeBlocks":0.5}`,
+	})
+	names := rapid.SampledFrom([]string{"name", "activeDecodeBlocks", "activePrefillTokens", "ageSeconds", "running", "gpus", "time", "version", "x"})
+	gpuNames := rapid.SampledFrom([]string{"uuid", "memoryUsedBytes", "memoryTotalBytes", "ageSeconds"})
+	object := func(t *rapid.T, names *rapid.Generator[string]) string {
+		var members []string
+		for range rapid.IntRange(0, 5).Draw(t, "members") {
+			members = append(members, fmt.Sprintf("%q:%s", names.Draw(t, "name"), values.Draw(t, "value")))
+		}
+		return "{" + strings.Join(members, ",") + "}"
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var instances []string
+		for range rapid.IntRange(0, 5).Draw(t, "instances") {
+			text := object(t, names)
+			if rapid.Bool().Draw(t, "with GPUs") {
+				text = `{"gpus":[` + object(t, gpuNames) + "," + object(t, gpuNames) + `],` + strings.TrimPrefix(strings.Replace(text, "{}", `{"x":0}`, 1), "{")
+			}
+			instances = append(instances, text)
+		}
+		s, err := Parse([]byte(`{"version":1,"instances":[` + strings.Join(instances, ",") + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Instances) != len(instances) {
+			t.Fatalf("%d instances of %d", len(s.Instances), len(instances))
+		}
+		for _, x := range s.Instances {
+			if !ranged(x) {
+				t.Fatalf("%+v", x)
+			}
+		}
+		b := NewBoard(table.NewMemory(), "n", 2*second)
+		if err := b.Publish(start, s); err != nil {
+			t.Fatal(err)
+		}
+		if g := b.Look(start + 1<<60); g.Age < 0 || g.Prefill < Absent || g.Decode > 1 || g.Memory > 1 {
+			t.Fatalf("%+v", g)
+		}
+	})
+}
+
+// ranged says whether an instance is one that can be.
+func ranged(x Instance) bool {
+	share := func(n float64) bool { return n == Absent || n >= 0 && n <= 1 }
+	return share(x.Decode) && share(x.Memory) && (x.Prefill == Absent || x.Prefill >= 0 && x.Prefill <= mostTokens) && x.Age >= 0 && x.Age <= 1e18
 }
 
 func TestInstancesBeyondTheBoundAreLeftOut(t *testing.T) {
@@ -101,7 +167,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, x := range s.Instances {
-			if x.Decode > 1 || x.Memory > 1 || x.Decode < Absent || x.Prefill < Absent || x.Age < 0 {
+			if !ranged(x) {
 				t.Fatalf("%+v", x)
 			}
 		}

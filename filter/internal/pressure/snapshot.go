@@ -35,6 +35,9 @@ const MostInstances = 1024
 // MostBytes is the largest answer of an exporter that is read.
 const MostBytes = 2 << 20
 
+// mostTokens is more than any engine prefills: what is above it is no measurement.
+const mostTokens = 1 << 53
+
 // Absent stands for what was not measured.
 const Absent = -1
 
@@ -58,7 +61,7 @@ func Parse(body []byte) (Snapshot, error) {
 	if len(body) > MostBytes {
 		return Snapshot{}, errors.New("larger than " + strconv.Itoa(MostBytes) + " bytes")
 	}
-	var p parser
+	p := parser{used: Absent, total: Absent}
 	var s jsonscan.Scanner
 	s.Reset(paths, &p)
 	s.Write(body)
@@ -106,7 +109,7 @@ type parser struct {
 	listed      bool
 	open        bool // an instance is being read
 	instance    Instance
-	used, total float64
+	used, total float64 // of the GPU that is being read; Absent: it doesn't say
 }
 
 func (p *parser) Begin(id int, kind jsonscan.Kind) {
@@ -139,7 +142,11 @@ func (p *parser) Value(id int, kind jsonscan.Kind, text []byte, _ int) {
 	case idDecode:
 		p.instance.Decode = p.share(n)
 	case idPrefill:
-		p.instance.Prefill = int64(min(n, 1e15))
+		if n > mostTokens {
+			p.snapshot.Wrong++
+			return
+		}
+		p.instance.Prefill = int64(n)
 	case idAge:
 		p.instance.Age = int64(min(n, 1e9) * float64(second))
 	case idUsed:
@@ -158,11 +165,12 @@ func (p *parser) share(n float64) float64 {
 	return n
 }
 
+// endGPU takes a GPU of which both is known: an absent use is not an unused GPU.
 func (p *parser) endGPU() {
-	if p.total > 0 {
+	if p.used != Absent && p.total > 0 {
 		p.instance.Memory = max(p.instance.Memory, p.share(p.used/p.total))
 	}
-	p.used, p.total = 0, 0
+	p.used, p.total = Absent, Absent
 }
 
 func (p *parser) endInstance() {
