@@ -59,3 +59,37 @@ func (n *Node) member(name []byte) *Node {
 	}
 	return nil
 }
+
+// folded is member for names that differ in case, as encoding/json compares them.
+func (n *Node) folded(name []byte) *Node {
+	for i := range n.members {
+		if foldable(n.members[i].name, name) && strings.EqualFold(n.members[i].name, string(name)) {
+			return n.members[i].node
+		}
+	}
+	return nil
+}
+
+// foldable says, at the price of a look, whether two names may differ in case only. Letters beyond ASCII that are some
+// letter of ASCII in another case, as the Kelvin sign is a k, are longer.
+func foldable(wanted string, name []byte) bool {
+	return len(name) >= len(wanted) && len(name) > 0 && (name[0]|0x20 == wanted[0]|0x20 || name[0] >= 0x80) &&
+		(len(name) == len(wanted) || !ascii(name))
+}
+
+func ascii(text []byte) bool {
+	for _, c := range text {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// Top gives the id and the Keep of a member of the document itself; the id is 0 if it is not wanted.
+func (n *Node) Top(name []byte) (id, keep int) {
+	if child := n.member(name); child != nil {
+		return child.id, child.keep
+	}
+	return 0, 0
+}

@@ -10,6 +10,11 @@
 // Worst moments: input that isn't JSON stops the scanner at its first wrong byte, and the rest is ignored; nesting
 // beyond MaxDepth is treated the same. A byte order mark before the document is skipped. Text that is not UTF-8 is
 // passed on as it is.
+//
+// What is to be read of a request is what its server reads of it, and servers differ. ResetLenient makes a scanner that
+// reads what any of the common ones does: Python's NaN, Infinity and -Infinity; control characters inside strings; a
+// document with something behind it, as Go's Decoder does; and member names in any case, as encoding/json does (Folded).
+// Text brings a document into UTF-8, from whichever encoding Python's json finds it in.
 package jsonscan
 
 // MaxDepth is the deepest nesting that is read; it is encoding/json's own limit.
@@ -69,6 +74,8 @@ const (
 // Scanner reads one document. Its zero value is not ready: call Reset.
 type Scanner struct {
 	handler Handler
+	lenient bool
+	folded  bool // the last member's name was a wanted one only but for its case
 	state   state
 	depth   int
 	arrays  []uint64          // a bit per level: 1 is an array
@@ -95,11 +102,18 @@ type Scanner struct {
 func (s *Scanner) Reset(root *Node, handler Handler) {
 	s.handler, s.node, s.state, s.depth, s.bom, s.end = handler, root, stStart, 0, 0, 0
 	s.arrays, s.text = s.arrays[:0], s.text[:0]
+	s.lenient, s.folded = false, false
+}
+
+// ResetLenient is Reset for a document that is read as leniently as any common server does.
+func (s *Scanner) ResetLenient(root *Node, handler Handler) {
+	s.Reset(root, handler)
+	s.lenient = true
 }
 
 // Write takes the next piece of the document.
 func (s *Scanner) Write(p []byte) {
-	for i := s.Next(p); i < len(p) && s.state == stDone; i++ {
+	for i := s.Next(p); i < len(p) && s.state == stDone && !s.lenient; i++ {
 		s.space(p[i])
 	}
 }
@@ -157,6 +171,20 @@ func (s *Scanner) Close() bool {
 
 // At gives where the value begins that the Handler is being told of, in bytes from the start of the document.
 func (s *Scanner) At() int64 { return s.at }
+
+// Folded says that the value which the Handler is being told of belongs to a member whose name differs in case from the
+// wanted one.
+func (s *Scanner) Folded() bool { return s.folded }
+
+// Partial gives the wanted string that is being read: its path's id, its text as far as it is kept, and its size so far. The id
+// is 0 if there is none.
+func (s *Scanner) Partial() (id int, text []byte, size int) {
+	inside := s.state == stString || s.state == stEscape || s.state == stUnicode
+	if !inside || s.isName || s.node == nil {
+		return 0, nil, 0
+	}
+	return s.node.id, s.text, s.size
+}
 
 // Failed says that the input so far can't be the beginning of JSON.
 func (s *Scanner) Failed() bool { return s.state == stFailed }
@@ -240,12 +268,21 @@ func (s *Scanner) name(p []byte) int {
 		s.state = stString
 		return 1
 	}
-	s.node = nil
-	if parent := s.container(); parent != nil {
-		s.node = parent.member(p[1:end])
-	}
-	s.state = stColon
+	s.enterMember(p[1:end])
 	return end + 1
+}
+
+// enterMember goes on behind a member's name.
+func (s *Scanner) enterMember(name []byte) {
+	s.node, s.folded, s.state = nil, false, stColon
+	parent := s.container()
+	if parent == nil || len(name) > maxKey {
+		return
+	}
+	if s.node = parent.member(name); s.node == nil && s.lenient {
+		s.node = parent.folded(name)
+		s.folded = s.node != nil
+	}
 }
 
 // begin takes a value, if it is simple, else its first byte.
@@ -277,6 +314,13 @@ func (s *Scanner) begin(p []byte) int {
 	case 'n':
 		s.literal = "null"
 		s.start(stLiteral)
+	case 'N', 'I':
+		if !s.lenient {
+			s.state = stFailed
+			return 0
+		}
+		s.start(stLiteral)
+		s.literal = notFinite(c)
 	default:
 		if end := integer(p); end > 0 {
 			s.report(Number, p[:end], 0)
@@ -381,6 +425,10 @@ func (s *Scanner) letter(c byte) {
 func (s *Scanner) digits(p []byte) int {
 	for i, c := range p {
 		if !s.number.next(c) {
+			if s.lenient && s.number == numMinus && c == 'I' {
+				s.state, s.literal, s.matched = stLiteral, notFinite(c), 1
+				return i + 1
+			}
 			s.endNumber()
 			return i
 		}
@@ -396,8 +444,24 @@ func (s *Scanner) endLiteral() {
 		kind = True
 	case "false":
 		kind = False
+	case infinity, notANumber:
+		kind = Number
+		if s.node != nil {
+			s.text = append(s.text, s.literal...) // behind its sign
+		}
 	}
 	s.value(kind)
+}
+
+// What Python's json takes for numbers.
+const infinity, notANumber = "Infinity", "NaN"
+
+// notFinite is the one of them that begins with the letter.
+func notFinite(c byte) string {
+	if c == 'N' {
+		return notANumber
+	}
+	return infinity
 }
 
 func (s *Scanner) endNumber() {

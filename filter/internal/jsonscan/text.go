@@ -20,7 +20,11 @@ func (s *Scanner) string(p []byte) int {
 	case '\\':
 		s.state = stEscape
 	default: // a bare control character
-		s.state = stFailed
+		if !s.lenient {
+			s.state = stFailed
+			break
+		}
+		s.add(p[i : i+1])
 	}
 	return i + 1
 }
@@ -33,11 +37,11 @@ func (s *Scanner) endString() {
 		s.value(String)
 		return
 	}
-	s.node = nil
-	if parent := s.container(); parent != nil && s.size <= maxKey {
-		s.node = parent.member(s.text)
+	name := s.text
+	if s.size > maxKey {
+		name = nil // no wanted one is as long
 	}
-	s.state = stColon
+	s.enterMember(name)
 }
 
 // add appends text, as far as it is kept. A high surrogate that was not followed by its other half comes first.
@@ -103,18 +107,17 @@ func (s *Scanner) hex(c byte) {
 
 // addUnit appends a UTF-16 unit, joining the two halves of a surrogate pair (RFC 8259, section 7).
 func (s *Scanner) addUnit(unit rune) {
-	const highMin, lowMin, lowMax = 0xd800, 0xdc00, 0xdfff
 	high := s.high
 	switch {
-	case unit >= highMin && unit < lowMin:
+	case isHigh(unit):
 		if high != 0 {
 			s.flushHigh()
 		}
 		s.high = unit
 		return
-	case unit >= lowMin && unit <= lowMax && high != 0:
+	case isLow(unit) && high != 0:
 		s.high = 0
-		unit = (high-highMin)<<10 | (unit - lowMin) + 0x10000
+		unit = pair(high, unit)
 	}
 	var buf [utf8.UTFMax]byte
 	s.add(buf[:utf8.EncodeRune(buf[:], unit)]) // a lone half becomes U+FFFD

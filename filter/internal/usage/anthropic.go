@@ -28,24 +28,66 @@ const (
 	anModel = iota + 1
 	anStream
 	anMaxTokens
+	anThinkingBudget
+	anSource
+	anSourceKind
+	anSourceData
+	anMedia
+	anElsewhere
+	anTool
 )
 
-var anthropicRequest = jsonscan.Compile(
-	jsonscan.Path{ID: anModel, Path: "model", Keep: maxModel},
-	jsonscan.Path{ID: anStream, Path: "stream"},
-	jsonscan.Path{ID: anMaxTokens, Path: "max_tokens"},
-)
+// Contents stand in messages, and again in the results of tools.
+var anthropicRequest = jsonscan.Compile(append(append([]jsonscan.Path{
+	{ID: anModel, Path: "model", Keep: maxModel},
+	{ID: anStream, Path: "stream"},
+	{ID: anMaxTokens, Path: "max_tokens", Keep: maxBound},
+	{ID: anThinkingBudget, Path: "thinking.budget_tokens", Keep: maxBound}, // interleaved, it may be more than max_tokens
+	{ID: anElsewhere, Path: "container"},
+	{ID: anElsewhere, Path: "mcp_servers.*"},
+	{ID: anTool, Path: "tools.*.type", Keep: maxToolType},
+}, anthropicContents("messages.*.content.*.")...), anthropicContents("messages.*.content.*.content.*.")...)...)
+
+func anthropicContents(prefix string) []jsonscan.Path {
+	return []jsonscan.Path{
+		{ID: anSource, Path: prefix + "source"},
+		{ID: anSourceKind, Path: prefix + "source.type", Keep: maxMediaType},
+		{ID: anSourceKind, Path: prefix + "source.media_type", Keep: maxMediaType},
+		{ID: anSourceData, Path: prefix + "source.data"},
+		{ID: anElsewhere, Path: prefix + "source.url"},
+		{ID: anElsewhere, Path: prefix + "source.file_id"},
+		{ID: anMedia, Path: prefix + "signature"}, // of thinking
+		{ID: anMedia, Path: prefix + "data"},      // of thinking that is redacted
+		{ID: anMedia, Path: prefix + "encrypted_content"},
+	}
+}
 
 func (anthropic) requestPaths() *jsonscan.Node { return anthropicRequest }
 
 func (anthropic) request(r *draft, v value) {
 	switch v.id {
 	case anModel:
-		r.Model = string(v.text)
+		r.name(v)
 	case anStream:
-		r.Stream = v.kind == jsonscan.True
+		r.streams(v, v.kind == jsonscan.True)
 	case anMaxTokens:
-		r.bounds[0] = v.count()
+		r.bound(v)
+	case anThinkingBudget:
+		r.raise(v)
+	case anSource:
+		r.blob = blob{}
+	case anSourceKind:
+		r.describe(v)
+	case anSourceData:
+		r.inline(v)
+	case anMedia:
+		r.media(v)
+	case anElsewhere:
+		r.elsewhere(v)
+	case anTool: // what Anthropic's own tools find, and their descriptions, are not in the body
+		if string(v.text) != "custom" {
+			r.elsewhere(v)
+		}
 	}
 }
 

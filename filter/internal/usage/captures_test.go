@@ -15,15 +15,18 @@ type field struct {
 	got, want any
 }
 
-// bound is what the request's bound has to be: the recorded one is for one choice.
+// bound is what the request's bound has to be: the recorded one is for one choice of one prompt.
 func boundOf(c *captures.Capture) int64 {
 	var body struct {
-		N int64 `json:"n"`
+		N      int64           `json:"n"`
+		Prompt json.RawMessage `json:"prompt"`
 	}
 	if json.Unmarshal([]byte(c.RequestBody), &body) != nil || c.Expect.MaxTokens == nil {
 		return 0
 	}
-	return *c.Expect.MaxTokens * max(body.N, 1)
+	var prompts []string
+	_ = json.Unmarshal(body.Prompt, &prompts)
+	return *c.Expect.MaxTokens * max(body.N, 1) * max(int64(len(prompts)), 1)
 }
 
 // compare reads an exchange and sets what was found beside what was expected.

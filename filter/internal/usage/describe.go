@@ -69,7 +69,7 @@ func documentOf(path string) []byte {
 
 func bounds(d Dialect, document []byte) bool {
 	var r RequestReader
-	r.Reset(d, "")
+	r.Reset(d, "", Form{}, 0)
 	r.Write(document)
 	return r.Close().OutputBound > 0
 }

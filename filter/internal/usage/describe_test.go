@@ -25,11 +25,14 @@ func TestDialectsAreDescribed(t *testing.T) {
 		what      string
 		got, want []string
 	}{
-		{"a chat's bounds", described["openai.chat"].Bounds, []string{"max_tokens", "max_completion_tokens"}},
-		{"a completion's bounds", described["openai.completions"].Bounds, []string{"max_tokens"}},
+		{"a chat's bounds", described["openai.chat"].Bounds, []string{"max_tokens", "max_completion_tokens", "n_predict"}},
+		{"a completion's bounds", described["openai.completions"].Bounds, []string{"max_tokens", "n_predict"}},
 		{"an embedding's bounds", described["openai.embeddings"].Bounds, nil},
 		{"an image's bounds", described["openai.images"].Bounds, nil},
-		{"Gemini's bounds", described["gemini"].Bounds, []string{"generationConfig.maxOutputTokens", "generation_config.max_output_tokens"}},
+		{"Gemini's bounds", described["gemini"].Bounds, []string{
+			"generationConfig.maxOutputTokens", "generationConfig.max_output_tokens",
+			"generation_config.max_output_tokens", "generation_config.maxOutputTokens",
+		}},
 		{"Anthropic's paths", described["anthropic.messages"].Paths,
 			[]string{"…/v1/messages", "…/publishers/anthropic/…:rawPredict", "…/publishers/anthropic/…:streamRawPredict"}},
 		{"a chat's reports", described["openai.chat"].Reports, []string{

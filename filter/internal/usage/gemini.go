@@ -28,13 +28,46 @@ func (geminiContent) fromPath(path string, r *Request) {
 const (
 	geMaxOutputTokens = iota + 1
 	geCandidateCount
+	geThinkingBudget
+	geBlob
+	geBlobKind
+	geBlobData
+	geInline
+	geElsewhere
 )
 
+// Protobuf's JSON takes a field's name in both spellings.
 var geminiRequest = jsonscan.Compile(
-	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.maxOutputTokens"},
-	jsonscan.Path{ID: geCandidateCount, Path: "generationConfig.candidateCount"},
-	jsonscan.Path{ID: geMaxOutputTokens, Path: "generation_config.max_output_tokens"}, // protobuf's JSON takes both
-	jsonscan.Path{ID: geCandidateCount, Path: "generation_config.candidate_count"},
+	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.maxOutputTokens", Keep: maxBound},
+	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.max_output_tokens", Keep: maxBound},
+	jsonscan.Path{ID: geCandidateCount, Path: "generationConfig.candidateCount", Keep: maxBound},
+	jsonscan.Path{ID: geCandidateCount, Path: "generationConfig.candidate_count", Keep: maxBound},
+	jsonscan.Path{ID: geThinkingBudget, Path: "generationConfig.thinkingConfig.thinkingBudget", Keep: maxBound},
+	jsonscan.Path{ID: geMaxOutputTokens, Path: "generation_config.max_output_tokens", Keep: maxBound},
+	jsonscan.Path{ID: geMaxOutputTokens, Path: "generation_config.maxOutputTokens", Keep: maxBound},
+	jsonscan.Path{ID: geCandidateCount, Path: "generation_config.candidate_count", Keep: maxBound},
+	jsonscan.Path{ID: geCandidateCount, Path: "generation_config.candidateCount", Keep: maxBound},
+	jsonscan.Path{ID: geThinkingBudget, Path: "generation_config.thinking_config.thinking_budget", Keep: maxBound},
+	jsonscan.Path{ID: geBlob, Path: "contents.*.parts.*.inlineData"},
+	jsonscan.Path{ID: geBlobKind, Path: "contents.*.parts.*.inlineData.mimeType", Keep: maxMediaType},
+	jsonscan.Path{ID: geBlobData, Path: "contents.*.parts.*.inlineData.data"},
+	jsonscan.Path{ID: geBlob, Path: "contents.*.parts.*.inline_data"},
+	jsonscan.Path{ID: geBlobKind, Path: "contents.*.parts.*.inline_data.mime_type", Keep: maxMediaType},
+	jsonscan.Path{ID: geBlobData, Path: "contents.*.parts.*.inline_data.data"},
+	jsonscan.Path{ID: geInline, Path: "contents.*.parts.*.thoughtSignature"},
+	jsonscan.Path{ID: geElsewhere, Path: "contents.*.parts.*.fileData"},
+	jsonscan.Path{ID: geElsewhere, Path: "contents.*.parts.*.file_data"},
+	jsonscan.Path{ID: geElsewhere, Path: "cachedContent"},
+	jsonscan.Path{ID: geElsewhere, Path: "cached_content"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.googleSearch"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.google_search"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.urlContext"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.url_context"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.codeExecution"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.code_execution"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.fileSearch"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.file_search"},
+	jsonscan.Path{ID: geElsewhere, Path: "tools.*.retrieval"},
 )
 
 func (geminiContent) requestPaths() *jsonscan.Node { return geminiRequest }
@@ -42,9 +75,21 @@ func (geminiContent) requestPaths() *jsonscan.Node { return geminiRequest }
 func (geminiContent) request(r *draft, v value) {
 	switch v.id {
 	case geMaxOutputTokens:
-		r.bounds[0] = v.count()
+		r.bound(v)
 	case geCandidateCount:
-		r.choices = v.count()
+		r.choose(v)
+	case geThinkingBudget:
+		r.raise(v)
+	case geBlob:
+		r.blob = blob{}
+	case geBlobKind:
+		r.describe(v)
+	case geBlobData:
+		r.inline(v)
+	case geInline:
+		r.media(v)
+	case geElsewhere:
+		r.elsewhere(v)
 	}
 }
 

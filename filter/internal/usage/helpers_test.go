@@ -27,10 +27,20 @@ func readRequest(dialect Dialect, body []byte, lengths []int) Request {
 }
 
 func readRequestAt(path string, dialect Dialect, body []byte, lengths []int) Request {
+	return readForm(path, dialect, Form{}, body, lengths)
+}
+
+func readForm(path string, dialect Dialect, form Form, body []byte, lengths []int) Request {
 	var r RequestReader
-	r.Reset(dialect, path)
+	r.Reset(dialect, path, form, 1<<20)
 	pieces(body, lengths, r.Write)
 	return r.Close()
+}
+
+// basics are what a request says of itself, without how well it could be read and where its prompt is.
+func basics(r Request) Request {
+	r.Unread, r.OutputFloor, r.Prompt = "", 0, Prompt{}
+	return r
 }
 
 func readResponse(dialect Dialect, stream bool, body []byte, lengths []int) Response {

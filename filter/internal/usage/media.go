@@ -7,8 +7,8 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 // transcript.text.done, speech.audio.done. vLLM and OpenRouter report them in the words of chat completions instead, and
 // vLLM streams its transcriptions as chunks of a chat.
 //
-// Uploads (images to edit, audio to transcribe) are multipart/form-data, of which nothing is read, the model included. A
-// usage in seconds is no report, and beside sound that comes as bytes there is none.
+// Uploads (images to edit, audio to transcribe) are multipart/form-data (multipart.go). A usage in seconds is no report, and
+// beside sound that comes as bytes there is none.
 var (
 	images = openAIResponses{"openai.images", "images"}
 	audio  = openAIResponses{"openai.audio", "audio"}
@@ -24,19 +24,40 @@ var mediaResponse = jsonscan.Compile(keepCounts(usePrompt, useOutputAudio, appen
 	jsonscan.Path{ID: reType, Path: "type", Keep: maxType},
 ))...)
 
-// mediaBytes is how many bytes of sound or pictures stand for one of text where tokens are estimated. A second of speech
-// is about 10 tokens and 2 to 32 KB, a picture some hundred tokens and some hundred KB: about a token a KB, where text has
-// four bytes to a token.
-const mediaBytes = 256
+// What media are taken for, where tokens are estimated.
+const (
+	// mediaBytes is how many bytes of sound or documents stand for one of text. A second of speech is about 10 tokens and 2 to
+	// 32 KB: about a token a KB, where text has four bytes to a token.
+	mediaBytes = 256
+	// imageTokens is what a picture is taken for, whatever its size: providers scale it down to what is mostly 250 to 1,600
+	// tokens.
+	imageTokens = 1000
+)
 
-// mediaText is how many bytes of text sound or a picture of that many bytes stands for.
-func mediaText(size int) int64 { return (int64(size) + mediaBytes - 1) / mediaBytes }
+// mediaText is how many bytes of text sound or a document of that many bytes stands for.
+func mediaText[N int | int64](size N) int64 { return (int64(size) + mediaBytes - 1) / mediaBytes }
 
-// TextBytes is the size of a request's body in bytes of text, for an estimate of its prompt. A body for images or audio
-// that was not read is taken for an upload.
+// TextBytes is the size of a request's prompt in bytes of text, for an estimate of its tokens, beside that of its images; size is
+// that of the whole body as far as it is announced. What of the body was not read is taken for text; if it was cut inside of
+// media, or is for images or audio, for media.
 func TextBytes(d Dialect, r Request, size int64) int64 {
-	if (d == images || d == audio) && !r.Read {
-		return (size + mediaBytes - 1) / mediaBytes
+	text, media := r.Prompt.Text, r.Prompt.Media
+	if rest := size - r.Bytes; rest > 0 && r.Prompt.open {
+		media += rest
+	} else if rest > 0 {
+		text += rest
 	}
-	return size
+	if (d == images || d == audio) && !r.Read {
+		text, media = 0, size
+	}
+	return text + mediaText(media)
+}
+
+// ImageTokens is what the request's pictures are taken for.
+func ImageTokens(r Request) int64 { return r.Prompt.Images * imageTokens }
+
+// Teaches says that the request's tokens for its bytes of text are worth learning: its prompt is all there, and all text.
+func (r Request) Teaches() bool {
+	p := &r.Prompt
+	return r.Read && !p.Elsewhere && p.Images == 0 && p.Media == 0 && p.Text > 0
 }

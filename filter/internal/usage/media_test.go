@@ -45,7 +45,7 @@ func TestRequestsOfMedia(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.want.Bytes = int64(len(test.body))
 			for how, lengths := range cuts {
-				if got := readRequestAt(test.path, test.dialect, []byte(test.body), lengths); got != test.want {
+				if got := basics(readRequestAt(test.path, test.dialect, []byte(test.body), lengths)); got != test.want {
 					t.Errorf("%s: got %+v, want %+v", how, got, test.want)
 				}
 			}
@@ -53,17 +53,17 @@ func TestRequestsOfMedia(t *testing.T) {
 	}
 }
 
-func TestAnUploadIsGivenUpAtItsStart(t *testing.T) {
+func TestAnUploadWithoutItsBoundaryIsGivenUpAtItsStart(t *testing.T) {
 	var r RequestReader
-	r.Reset(audio, "")
+	r.Reset(audio, "", Form{}, 1<<20)
 	if !r.Wanting() {
 		t.Error("nothing is wanted of a body that has not come")
 	}
-	r.Write([]byte(upload[:2]))
+	r.Write([]byte(upload[:4]))
 	if r.Wanting() {
 		t.Error("more of an upload is wanted")
 	}
-	r.Reset(audio, "")
+	r.Reset(audio, "", Form{}, 1<<20)
 	r.Write([]byte(`{"model":`))
 	if !r.Wanting() {
 		t.Error("the rest of a document is not wanted")

@@ -31,14 +31,18 @@ func (openAI) fromPath(path string, r *Request) {
 	r.Model = r.Route
 }
 
-const maxModel = 256 // bytes of a model's name that are kept
-
 const (
 	oaModel = iota + 1
 	oaStream
-	oaMaxTokens
-	oaMaxCompletionTokens
+	oaBound
+	oaCompletionBound
+	oaFloor
 	oaChoices
+	oaPromptList
+	oaPromptItem
+	oaImage
+	oaInline
+	oaElsewhere
 	oaStreamOptions
 	oaIncludeUsage
 )
@@ -46,11 +50,29 @@ const (
 var openAIRequest = jsonscan.Compile(
 	jsonscan.Path{ID: oaModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: oaStream, Path: "stream"},
-	jsonscan.Path{ID: oaMaxTokens, Path: "max_tokens"},
-	jsonscan.Path{ID: oaMaxCompletionTokens, Path: "max_completion_tokens"},
-	jsonscan.Path{ID: oaChoices, Path: "n"},
+	jsonscan.Path{ID: oaBound, Path: "max_tokens", Keep: maxBound},
+	jsonscan.Path{ID: oaCompletionBound, Path: "max_completion_tokens", Keep: maxBound},
+	jsonscan.Path{ID: oaBound, Path: "n_predict", Keep: maxBound}, // llama.cpp, which prefers it
+	jsonscan.Path{ID: oaFloor, Path: "min_tokens", Keep: maxBound},
+	jsonscan.Path{ID: oaChoices, Path: "n", Keep: maxBound},
+	jsonscan.Path{ID: oaChoices, Path: "best_of", Keep: maxBound},
+	jsonscan.Path{ID: oaPromptList, Path: "prompt"},
+	jsonscan.Path{ID: oaPromptItem, Path: "prompt.*"},
+	jsonscan.Path{ID: oaPromptList, Path: "prompt_embeds"}, // vLLM
+	jsonscan.Path{ID: oaPromptItem, Path: "prompt_embeds.*"},
 	jsonscan.Path{ID: oaStreamOptions, Path: "stream_options"},
 	jsonscan.Path{ID: oaIncludeUsage, Path: "stream_options.include_usage"},
+	jsonscan.Path{ID: oaImage, Path: "messages.*.content.*.image_url", Keep: maxScheme},
+	jsonscan.Path{ID: oaImage, Path: "messages.*.content.*.image_url.url", Keep: maxScheme},
+	jsonscan.Path{ID: oaInline, Path: "messages.*.content.*.input_audio.data"},
+	jsonscan.Path{ID: oaInline, Path: "messages.*.content.*.audio_url.url", Keep: maxScheme},
+	jsonscan.Path{ID: oaInline, Path: "messages.*.content.*.video_url.url", Keep: maxScheme},
+	jsonscan.Path{ID: oaInline, Path: "messages.*.content.*.file.file_data"},
+	jsonscan.Path{ID: oaElsewhere, Path: "messages.*.content.*.file.file_id"},
+	jsonscan.Path{ID: oaElsewhere, Path: "messages.*.audio.id"},
+	jsonscan.Path{ID: oaElsewhere, Path: "web_search_options"},
+	jsonscan.Path{ID: oaElsewhere, Path: "data_sources.*"}, // Azure
+	jsonscan.Path{ID: oaElsewhere, Path: "plugins.*"},      // OpenRouter
 )
 
 func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
@@ -58,21 +80,39 @@ func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
 func (o openAI) request(r *draft, v value) {
 	switch v.id {
 	case oaModel:
-		r.Model = string(v.text)
+		r.name(v)
 	case oaStream:
-		r.Stream = v.kind == jsonscan.True
-	case oaMaxTokens:
-		r.bounds[0] = v.count()
-	case oaMaxCompletionTokens:
+		r.streams(v, v.kind == jsonscan.True)
+	case oaBound:
+		r.bound(v)
+	case oaCompletionBound:
 		if o == chat { // it binds nobody elsewhere
-			r.bounds[1] = v.count()
+			r.bound(v)
 		}
+	case oaFloor:
+		r.demand(v)
 	case oaChoices:
-		r.choices = v.count()
+		r.choose(v)
+	case oaPromptList:
+		r.elements = 0
+	case oaPromptItem:
+		if o == completions {
+			r.prompt(v)
+		}
+	case oaImage:
+		r.image(v)
+	case oaInline:
+		r.media(v)
+	case oaElsewhere:
+		r.elsewhere(v)
 	case oaStreamOptions:
-		r.options = streamOptions{options: place{v.kind, v.at, true}}
+		if !v.folded {
+			r.options = streamOptions{options: place{v.kind, v.at, true}}
+		}
 	case oaIncludeUsage:
-		r.options.include = place{v.kind, v.at, true}
+		if !v.folded {
+			r.options.include = place{v.kind, v.at, true}
+		}
 	}
 }
 

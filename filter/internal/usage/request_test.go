@@ -31,19 +31,19 @@ func TestRequestSaysWhatItAsksFor(t *testing.T) {
 		{"a null bound is none", chat, `{"max_tokens":null,"max_completion_tokens":7}`, Request{Read: read, OutputBound: 7}},
 		{"a bound of zero is none", chat, `{"max_tokens":0}`, Request{Read: read}},
 		{"a negative bound is none", chat, `{"max_tokens":-5}`, Request{Read: read}},
-		{"a fraction is no bound", chat, `{"max_tokens":1.5}`, Request{Read: read}},
+		{"a fraction is rounded up", chat, `{"max_tokens":1.5}`, Request{Read: read, OutputBound: 2}},
 		{"a whole number may be written with a point", chat, `{"max_tokens":12.0}`, Request{Read: read, OutputBound: 12}},
-		{"a bound as text is none", chat, `{"max_tokens":"100"}`, Request{Read: read}},
+		{"a bound as text is one", chat, `{"max_tokens":"100"}`, Request{Read: read, OutputBound: 100}},
 		{"each choice may use the bound", chat, `{"n":3,"max_tokens":100}`, Request{Read: read, OutputBound: 300}},
 		{"no choices count as one", chat, `{"max_tokens":100,"n":0}`, Request{Read: read, OutputBound: 100}},
 		{"null choices count as one", chat, `{"max_tokens":100,"n":null}`, Request{Read: read, OutputBound: 100}},
 		{"choices alone bound nothing", chat, `{"n":3}`, Request{Read: read}},
 		{"a huge bound is cut", chat, `{"max_tokens":999999999999999}`, Request{Read: read, OutputBound: 1e12}},
-		{"a bound beyond counting is none", chat, `{"max_tokens":1e300}`, Request{Read: read}},
+		{"a bound beyond counting is cut, too", chat, `{"max_tokens":1e300}`, Request{Read: read, OutputBound: 1e12}},
 		{"huge choices can't overflow", chat, `{"max_tokens":999999999999999,"n":999999999999999}`, Request{Read: read, OutputBound: 1e12}},
 		{"many choices of few tokens are cut, too", chat, `{"max_tokens":10,"n":999999999999}`, Request{Read: read, OutputBound: 1e12}},
-		{"of duplicates the last counts", chat, `{"model":"a","stream":true,"max_tokens":1,"n":9,"model":"b","stream":false,"max_tokens":2,"n":1}`,
-			Request{Read: read, Model: "b", OutputBound: 2}},
+		{"of duplicates the last counts, of bounds the largest", chat, `{"model":"a","stream":true,"max_tokens":1,"n":9,"model":"b","stream":false,"max_tokens":2,"n":1}`,
+			Request{Read: read, Model: "b", OutputBound: 18}},
 		{"completions are read the same", completions, `{"prompt":"x","model":"a","max_tokens":5,"n":2,"stream":true}`,
 			Request{Read: read, Model: "a", OutputBound: 10, Stream: true}},
 		{"completions know one bound only", completions, `{"max_completion_tokens":15}`, Request{Read: read}},
@@ -54,7 +54,7 @@ func TestRequestSaysWhatItAsksFor(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.want.Bytes = int64(len(test.body))
 			for how, lengths := range cuts {
-				if got := readRequest(test.dialect, []byte(test.body), lengths); got != test.want {
+				if got := basics(readRequest(test.dialect, []byte(test.body), lengths)); got != test.want {
 					t.Errorf("%s: got %+v, want %+v", how, got, test.want)
 				}
 			}
@@ -62,14 +62,23 @@ func TestRequestSaysWhatItAsksFor(t *testing.T) {
 	}
 }
 
-func TestNothingOfABrokenRequestIsBelieved(t *testing.T) {
-	for _, body := range []string{
-		``, ` `, `{`, `{"model":"a"`, `{"model":"a","max_tokens":5`, `{"model":"a"}x`, `{"model":"a",}`, `model=a&max_tokens=5`, `{"model":"a" "n":1}`,
+func TestOfABrokenRequestWhatWasFoundIsUsed(t *testing.T) {
+	for _, test := range []struct {
+		body string
+		want Request
+	}{
+		{``, Request{Unread: NoBody}}, {` `, Request{Unread: Malformed}}, {`{`, Request{Unread: Malformed}},
+		{`model=a&max_tokens=5`, Request{Unread: Malformed}},
+		{`{"model":"a"`, Request{Unread: Malformed, Model: "a"}}, {`{"model":"a",}`, Request{Unread: Malformed, Model: "a"}},
+		{`{"model":"a" "n":1}`, Request{Unread: Malformed, Model: "a"}},
+		{`{"model":"a","max_tokens":5,"stream":true`, Request{Unread: Malformed, Model: "a", OutputBound: 5, Stream: true}},
 	} {
 		for how, lengths := range cuts {
-			want := Request{Bytes: int64(len(body))}
-			if got := readRequest(chat, []byte(body), lengths); got != want {
-				t.Errorf("%q %s: got %+v, want %+v", body, how, got, want)
+			test.want.Bytes = int64(len(test.body))
+			got := readRequest(chat, []byte(test.body), lengths)
+			got.Prompt = Prompt{}
+			if got != test.want {
+				t.Errorf("%q %s: got %+v, want %+v", test.body, how, got, test.want)
 			}
 		}
 	}
@@ -78,7 +87,7 @@ func TestNothingOfABrokenRequestIsBelieved(t *testing.T) {
 func TestARequestThatIsNoObjectAsksForNothing(t *testing.T) {
 	for _, body := range []string{`[]`, `"model"`, `3`, `null`, `[{"model":"a"}]`} {
 		want := Request{Read: true, Bytes: int64(len(body))}
-		if got := readRequest(chat, []byte(body), cuts["whole"]); got != want {
+		if got := basics(readRequest(chat, []byte(body), cuts["whole"])); got != want {
 			t.Errorf("%s: got %+v, want %+v", body, got, want)
 		}
 	}
@@ -94,13 +103,13 @@ func TestAReaderCanBeUsedAgain(t *testing.T) {
 		{`{"broken`, Request{}},
 		{`{"model":"b","max_tokens":1}`, Request{Read: true, Model: "b", OutputBound: 1}},
 	} {
-		r.Reset(chat, "")
+		r.Reset(chat, "", Form{}, 1<<20)
 		r.Write([]byte(test.body))
 		if got := r.Bytes(); got != int64(len(test.body)) {
 			t.Errorf("%s: %d bytes", test.body, got)
 		}
 		test.want.Bytes = int64(len(test.body))
-		if got := r.Close(); got != test.want {
+		if got := basics(r.Close()); got != test.want {
 			t.Errorf("got %+v, want %+v", got, test.want)
 		}
 	}

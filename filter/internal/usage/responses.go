@@ -31,13 +31,39 @@ const (
 	reStream
 	reMaxOutputTokens
 	reStreamFormat
+	reImage
+	reInline
+	reElsewhere
+	reTool
+	reItem
 )
 
 var responsesRequest = jsonscan.Compile(
 	jsonscan.Path{ID: reModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: reStream, Path: "stream"},
-	jsonscan.Path{ID: reMaxOutputTokens, Path: "max_output_tokens"},
+	jsonscan.Path{ID: reMaxOutputTokens, Path: "max_output_tokens", Keep: maxBound},
 	jsonscan.Path{ID: reStreamFormat, Path: "stream_format", Keep: len("sse") + 1}, // speech has it for stream
+	jsonscan.Path{ID: reElsewhere, Path: "previous_response_id"},
+	jsonscan.Path{ID: reElsewhere, Path: "conversation"},
+	jsonscan.Path{ID: reElsewhere, Path: "prompt.id"},
+	jsonscan.Path{ID: reTool, Path: "tools.*.type", Keep: maxToolType},
+	jsonscan.Path{ID: reItem, Path: "input.*.type", Keep: len("item_reference") + 1},
+	jsonscan.Path{ID: reImage, Path: "input.*.content.*.image_url", Keep: maxScheme},
+	jsonscan.Path{ID: reImage, Path: "input.*.output.*.image_url", Keep: maxScheme},
+	jsonscan.Path{ID: reImage, Path: "input.*.output.image_url", Keep: maxScheme}, // of a computer
+	jsonscan.Path{ID: reElsewhere, Path: "input.*.content.*.file_id"},
+	jsonscan.Path{ID: reElsewhere, Path: "input.*.content.*.file_url"},
+	jsonscan.Path{ID: reElsewhere, Path: "input.*.output.*.file_id"},
+	jsonscan.Path{ID: reElsewhere, Path: "input.*.output.*.file_url"},
+	jsonscan.Path{ID: reElsewhere, Path: "input.*.output.file_id"},
+	jsonscan.Path{ID: reInline, Path: "input.*.content.*.file_data"},
+	jsonscan.Path{ID: reInline, Path: "input.*.output.*.file_data"},
+	jsonscan.Path{ID: reInline, Path: "input.*.content.*.input_audio.data"},
+	jsonscan.Path{ID: reInline, Path: "input.*.encrypted_content"},
+	jsonscan.Path{ID: reImage, Path: "image", Keep: maxScheme}, // of images and their edits
+	jsonscan.Path{ID: reImage, Path: "image.*", Keep: maxScheme},
+	jsonscan.Path{ID: reImage, Path: "images.*.image_url", Keep: maxScheme},
+	jsonscan.Path{ID: reElsewhere, Path: "images.*.file_id"},
 )
 
 func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
@@ -45,15 +71,29 @@ func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
 func (o openAIResponses) request(r *draft, v value) {
 	switch v.id {
 	case reModel:
-		r.Model = string(v.text)
+		r.name(v)
 	case reStream:
-		r.Stream = v.kind == jsonscan.True
+		r.streams(v, v.kind == jsonscan.True)
 	case reMaxOutputTokens:
 		if o == responses { // it binds nobody elsewhere
-			r.bounds[0] = v.count()
+			r.bound(v)
 		}
 	case reStreamFormat:
-		r.Stream = string(v.text) == "sse"
+		r.streams(v, string(v.text) == "sse")
+	case reImage:
+		r.image(v)
+	case reInline:
+		r.media(v)
+	case reElsewhere:
+		r.elsewhere(v)
+	case reTool: // what a server's own tools find is not in the body
+		if kind := string(v.text); kind != "function" && kind != "custom" {
+			r.elsewhere(v)
+		}
+	case reItem:
+		if string(v.text) == "item_reference" {
+			r.elsewhere(v)
+		}
 	}
 }
 

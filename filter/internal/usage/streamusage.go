@@ -44,7 +44,7 @@ func (e Edit) Apply(body []byte) []byte {
 
 // Ask gives what has to be changed in the body, which Close has ended, for the stream to report its usage.
 func (r *RequestReader) Ask() Edit {
-	if !r.draft.Read || !r.draft.Stream || !AsksForUsage(r.dialect) {
+	if !r.draft.Read || !r.draft.Stream || !AsksForUsage(r.dialect) || !r.editable() {
 		return Edit{}
 	}
 	return r.draft.options.ask()

@@ -20,8 +20,13 @@
 // Output is looked for where the known servers put it. An event without any, of which the dialect does not know that it brings
 // none, is counted as unknown: it may be output of a form that is yet to come.
 //
+// A request is read as leniently as any server may read it: what a client can hide from the filter, it is not bound by. So
+// bodies are decompressed (gzip, deflate), brought into UTF-8, read by a lenient scanner, and the fields of a form are read
+// where uploads are usual. Of a bound that is given several times the largest counts, and a model that can't be told for
+// sure is Unread.
+//
 // Worst moments: a body that is not JSON, or is not what the dialect says, yields a Request that was not read or a
-// Response without a report, never an error; what to charge then is the caller's matter. Counts that are negative,
+// Response without a report, never an error; what to charge then is the caller's matter. A response's counts that are negative,
 // fractional or beyond 1e15 are treated as not reported, and noted.
 package usage
 
@@ -34,11 +39,37 @@ const Absent = -1
 type Request struct {
 	Read        bool   // the body was valid and complete; without it the rest may be missing
 	Model       string // as the client wrote it, cut to 256 bytes
+	Unread      Unread // why the server may take it for another model, or for one where Model is ""; "": it is Model for sure
 	Route       string // the model that the path names, and which serves, whatever Model says; "" where paths name none
 	Stream      bool   // server-sent events are asked for
-	OutputBound int64  // most output tokens the request allows, over all its choices; 0: no bound given
+	OutputBound int64  // most output tokens that the request allows, over all its choices, as the most lenient server reads it; 0: no bound
+	OutputFloor int64  // fewest output tokens that it demands
 	Bytes       int64  // size of the body so far
+	Prompt      Prompt
 }
+
+// Prompt is what a body has of the prompt.
+type Prompt struct {
+	Text      int64 // bytes of the body that are text: decompressed, in UTF-8, without what stands for media
+	Images    int64 // pictures, inline or by reference
+	Media     int64 // bytes of other inline media and of what is encoded: sound, films, documents, uploads
+	Elsewhere bool  // part of it is not in the body: a stored conversation or prompt, a file, a URL, what a server's tools find
+	open      bool  // the body was cut inside of media
+}
+
+// Unread says why a request's model can't be told for sure.
+type Unread string
+
+// The reasons.
+const (
+	NoBody      Unread = "no_body"
+	Missing     Unread = "missing"   // the body was read, and names none
+	Malformed   Unread = "malformed" // it can't be read to its end
+	TooLarge    Unread = "too_large" // it is larger than what is read
+	Encoded     Unread = "encoded"   // its content-encoding or charset can't be read
+	Ambiguous   Unread = "ambiguous" // it names several, and servers may differ in which one they take
+	NameTooLong Unread = "too_long"  // the name is longer than what is kept
+)
 
 // Tokens counts tokens, in the meaning of the package's comment. Each may be Absent.
 type Tokens struct {
@@ -94,7 +125,10 @@ type value struct {
 	kind jsonscan.Kind
 	text []byte
 	size int
-	at   int64 // where it begins in a request's body
+
+	// Of a request's only.
+	at     int64 // where it begins in the body
+	folded bool  // its member's name is the wanted one but for its case
 }
 
 // count reads a number of tokens.
@@ -106,12 +140,4 @@ func (v value) count() int64 {
 		return n
 	}
 	return Absent
-}
-
-// draft collects a request while its body is read.
-type draft struct {
-	Request
-	bounds  [2]int64 // the names an output bound goes by; the larger counts
-	choices int64
-	options streamOptions
 }
