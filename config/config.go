@@ -97,7 +97,14 @@ type Operation struct {
 type Models struct {
 	Aliases map[string]string // a model's prefix before "/" (or its whole name) → the canonical one
 	Labels  []string          // globs of models that get a metric label of their own; the rest is "other"
+	Unread  string            // UnreadMatch, UnreadReject, or the model that a request is taken for whose own can't be told
 }
+
+// What becomes of a request whose model can't be told.
+const (
+	UnreadMatch  = "match"  // it matches every limit and upstream that is for certain models
+	UnreadReject = "reject" // it is refused, status 400
+)
 
 // Source is where one part of a caller's identity is read from.
 type Source struct {

@@ -95,6 +95,9 @@ func (m *Models) fields() []field {
 			"Other names of models: a model's prefix before \"/\", or its whole name, and what to take it for."),
 		strs("labels", &m.Labels, nil, globs,
 			"Globs of the models that get a metric label of their own; all the rest share the label \"other\"."),
+		str("unread", &m.Unread, UnreadMatch, someText,
+			"A request whose model can't be told for sure: match holds it to every limit of certain models, and to the first "+
+				"upstream that it could be meant for; reject refuses it (status 400); else the name of the model to take it for."),
 	}
 }
 

@@ -24,6 +24,7 @@ func defaults() Config {
 			Missing: "anonymous",
 		},
 		Priority: PriorityRules{Header: "x-priority", Default: Normal},
+		Models:   Models{Unread: UnreadMatch},
 		Usage: Usage{
 			EnsureStreamUsage: true, IdentityEncoding: true, MaxRequestBytes: 1048576, PromptTokensPerByte: 0.25, OutputTokens: 256,
 			Cost: []CostWeights{{Models: []string{"*"}, Prompt: 1, Cached: 0.1, Completion: 4, Reasoning: 4}},

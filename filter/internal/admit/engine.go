@@ -82,6 +82,8 @@ type Engine struct {
 	slots      slots
 	scratch    []byte
 	labels     map[string]string // model → metric label, for the models seen; bounded
+	standIn    string            // what a request whose model can't be told is taken for; "": it may be for any model
+	warned     map[usage.Unread]bool
 
 	holding     map[*Stream]struct{} // held at the headers, no body yet
 	reserving   map[*Stream]struct{} // admitted with charges
@@ -114,8 +116,12 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 		learned:    learned,
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
 		labels:     map[string]string{},
+		warned:     map[usage.Unread]bool{},
 		holding:    map[*Stream]struct{}{},
 		reserving:  map[*Stream]struct{}{},
+	}
+	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
+		e.standIn = unread
 	}
 	p := &e.picker
 	e.limits = limit.New(cfg, p, t)
@@ -181,7 +187,7 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	s.released = now
 	s.step.Resume = true
 	s.editing, s.routed = false, true
-	if s.phase == stHolding && e.limits.Timing(s.facts(s.asked.Route != "")) != limit.AtBody && !e.upstreamNeedsModel(s) {
+	if s.phase == stHolding && !s.matters {
 		e.decide(s, now)
 	}
 	e.proceed(s, now)

@@ -44,6 +44,9 @@ type course struct {
 	method     string
 	length     int64 // content-length; -1: not given
 	reading    bool  // the request's body is being read
+	watching   bool  // what it was decided by is known; the rest is only looked through for another model
+	matters    bool  // which model it is for makes a difference
+	unread     bool  // it was decided as one that may be for any model
 	editing    bool  // it is kept to its end, since it may have to be changed
 	hiding     bool  // it was changed: the stream brings an event that the client didn't ask for
 	unmeasured bool  // the headers went on without the body's length
@@ -120,14 +123,13 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	if name := e.cfg.Priority.Header; name != "" && !e.cfg.Priority.Forward && s.headers.Get(e.slots.priority) != "" {
 		s.step.ask(name, "")
 	}
-	s.reading = s.dialect != nil && !end && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
-		identityCoding(s.headers.Get(e.slots.encoding))
+	s.reading = s.dialect != nil && !end && e.cfg.Usage.MaxRequestBytes > 0
 	if s.dialect != nil {
 		s.asked = usage.FromPath(s.dialect, path)
 		e.prepare(s)
 	}
 	if s.reading {
-		s.request.Reset(s.dialect, path)
+		s.request.Reset(s.dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
 	e.choose(s, now)
 	return &s.step
@@ -143,7 +145,8 @@ func (e *Engine) prepare(s *Stream) {
 		e.askIdentity(s)
 		readable = true
 	}
-	s.editing = s.reading && readable && e.cfg.Usage.EnsureStreamUsage && usage.AsksForUsage(s.dialect)
+	s.editing = s.reading && readable && e.cfg.Usage.EnsureStreamUsage && usage.AsksForUsage(s.dialect) &&
+		s.length <= int64(e.cfg.Usage.MaxRequestBytes) && identityCoding(s.headers.Get(e.slots.encoding))
 }
 
 // askIdentity asks the upstream for an answer that is not compressed.
@@ -158,17 +161,19 @@ func (e *Engine) askIdentity(s *Stream) {
 
 // choose decides now, or holds until the body is there.
 func (e *Engine) choose(s *Stream, now int64) {
+	var timing limit.Timing
+	if s.dialect != nil {
+		e.name(s)
+		timing = e.limits.Timing(s.facts(s.asked.Route != ""))
+		s.matters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
+	}
 	if !s.reading {
 		e.decide(s, now)
 		e.proceed(s, now)
 		return
 	}
-	if s.asked.Route != "" {
-		e.name(s)
-	}
-	timing := e.limits.Timing(s.facts(s.asked.Route != ""))
 	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
-	if e.upstreamNeedsModel(s) || timing > limit.AtHeaders && (timing != limit.Estimated || canHold) {
+	if s.matters || timing == limit.Estimated && canHold {
 		s.phase = stHolding
 	} else {
 		s.leased = s.editing && canHold // it goes on when its body is complete
@@ -202,15 +207,7 @@ func (e *Engine) hold(s *Stream) {
 func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
 	s.step.reset()
 	e.delivered(s, now)
-	if s.reading {
-		s.request.Write(piece)
-		if s.request.Bytes() > int64(e.cfg.Usage.MaxRequestBytes) || !s.request.Wanting() {
-			s.reading, s.editing = false, false
-			s.asked = s.request.Cut()
-		}
-	} else {
-		s.asked.Bytes += int64(size)
-	}
+	e.take(s, piece, size)
 	switch {
 	case s.reading && end:
 		e.bodyEnded(s, now)
@@ -219,6 +216,9 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 		e.decide(s, now)
 	case s.phase == stHolding || s.editing:
 		s.step.Action = Hold
+		return &s.step
+	}
+	if s.watching && e.watched(s, now, end) {
 		return &s.step
 	}
 	e.proceed(s, now)
@@ -255,6 +255,9 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 		s.editing = false
 		e.bodyEnded(s, now)
 	}
+	if s.watching && e.watched(s, now, true) {
+		return &s.step
+	}
 	e.proceed(s, now)
 	return &s.step
 }
@@ -272,7 +275,7 @@ func (s *Stream) Torn() { s.torn = true }
 func (s *Stream) Refused() bool { return s.phase == stRefused }
 
 // Measuring says that the request's body is of interest, if only for its size.
-func (s *Stream) Measuring() bool { return s.reading || s.dialect != nil && s.length < 0 }
+func (s *Stream) Measuring() bool { return s.Reading() || s.dialect != nil && s.length < 0 }
 
 // Waiting says that the request waits for its turn at its upstream.
 func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
@@ -284,7 +287,7 @@ func (s *Stream) Decided() bool { return s.phase >= stAdmitted }
 func (s *Stream) Ended() bool { return s.counted && (s.phase == stFinished || s.phase == stRefused) }
 
 // Reading says whether the request's body is of interest.
-func (s *Stream) Reading() bool { return s.reading }
+func (s *Stream) Reading() bool { return s.reading || s.watching }
 
 func (e *Engine) bodyEnded(s *Stream, now int64) {
 	s.reading = false
@@ -307,11 +310,14 @@ func (e *Engine) identify(s *Stream) {
 	e.name(s)
 }
 
-// name finds the model whose limits apply.
+// name finds the model whose limits apply; "" where it can't be told, or not yet.
 func (e *Engine) name(s *Stream) {
 	model := s.asked.Model
-	if s.asked.Route != "" {
+	switch {
+	case s.asked.Route != "":
 		model = s.asked.Route // or a body could name another model than the one it is sent to, and its limits
+	case s.asked.Unread != "" && !s.reading && s.dialect != nil:
+		model = e.standIn
 	}
 	s.model, s.hashed = e.canonical(model), false
 }
@@ -344,7 +350,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 	if s.doubt != "" {
 		s.note(because(shadowed, identityGate, s.doubt))
 	}
-	if e.gated(s, now) {
+	if e.doubts(s) || e.gated(s, now) {
 		return
 	}
 	var v limit.Verdict
@@ -404,7 +410,7 @@ func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
 // facts is what the limits see of the request.
 func (s *Stream) facts(modelKnown bool) *limit.Request {
 	s.limits = limit.Request{
-		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown,
+		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown, ModelUnread: s.unread,
 		Tokens: s.dialect != nil, NoOutput: s.dialect != nil && !s.dialect.Outputs(), Headers: &s.headers,
 	}
 	return &s.limits
@@ -424,12 +430,13 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 	}
 	hashes := e.hash(s)
 	s.estimate = limit.Estimate{
-		Prompt:      e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start),
+		Prompt: e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start) +
+			usage.ImageTokens(s.asked),
 		OutputBound: s.asked.OutputBound,
 	}
 	if s.dialect.Outputs() {
 		length := e.learned.Output(s.at, hashes[0], hashes[1], s.asked.OutputBound, e.start)
-		s.estimate.Output, s.estimate.OutputMost = length.Likely, length.Most
+		s.estimate.Output, s.estimate.OutputMost = max(length.Likely, s.asked.OutputFloor), max(length.Most, s.asked.OutputFloor)
 	}
 	return s.estimate
 }

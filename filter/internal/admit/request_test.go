@@ -22,20 +22,22 @@ func TestABodyThatCanNotBeReadIsEstimated(t *testing.T) {
 		name    string
 		headers [][2]string
 		pieces  []string
-		decided int // the piece at which it is decided; -1: at the headers
+		decided int // the piece at which it is decided
 		prompt  int64
+		output  int64 // what was found of its bound is used
 	}{
-		{"not JSON", nil, []string{"model=mock&", "max_tokens=9"}, 0, 6},
-		{"cut off", nil, []string{chatBody[:30]}, 0, 8},
-		{"too large", nil, []string{strings.Repeat(" ", 60), strings.Repeat(" ", 60), "{}"}, 1, 31},
-		{"too large, as its length says", [][2]string{{"content-length", "101"}}, []string{chatBody, strings.Repeat(" ", 24)}, -1, 26},
-		{"compressed", [][2]string{{"content-encoding", "gzip"}}, []string{chatBody}, -1, 20},
+		{"not JSON", nil, []string{"model=mock&", "max_tokens=9"}, 0, 6, 256},
+		{"cut off", nil, []string{chatBody[:34]}, 0, 9, 100},
+		{"too large", nil, []string{strings.Repeat(" ", 60), strings.Repeat(" ", 60), "{}"}, 1, 31, 256},
+		{"too large, as its length says", [][2]string{{"content-length", "101"}}, []string{chatBody, strings.Repeat(" ", 24)}, 1, 26, 100},
+		{"compressed", [][2]string{{"content-encoding", "gzip"}}, []string{chatBody}, 0, 20, 100},
+		{"compressed, and it is", [][2]string{{"content-encoding", "br"}}, []string{"\x8b\x02\x80whatever"}, 0, 3, 256},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, `{"requestHold":"stopIteration","usage":{"maxRequestBytes":100},`+both+`}`, table.NewMemory())
 			x := h.start("alice", false, test.headers...)
-			expect(t, "decided at the headers", x.last.Action == Continue, test.decided < 0)
+			expect(t, "decided at the headers", x.last.Action == Continue, false)
 			for i, piece := range test.pieces {
 				step := x.body(piece, i == len(test.pieces)-1)
 				expect(t, "decided by now", step.Action == Continue, i >= test.decided)
@@ -43,7 +45,7 @@ func TestABodyThatCanNotBeReadIsEstimated(t *testing.T) {
 			x.status("200", "application/json", false)
 			x.response(`{}`, true)
 			x.done()
-			expect(t, "balance", h.balance("alice"), 10000-test.prompt-256)
+			expect(t, "balance", h.balance("alice"), 10000-test.prompt-test.output)
 			expect(t, "gen_ai.prompt.tokens", x.properties["gen_ai.prompt.tokens"] != "", true)
 			expect(t, "gen_ai.usage.source", x.properties["gen_ai.usage.source"], "estimated")
 			expect(t, "counted", h.counts["requests ALLOWED none NORMAL other"], 1)

@@ -55,7 +55,7 @@ func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 // spared says that the upstream never had the request, or never the whole of it.
 func (s *Stream) spared() bool {
 	if !s.responding {
-		return s.reading // its upload broke off
+		return s.Reading() // its upload broke off
 	}
 	return s.origin == Unreachable || s.origin == Elsewhere
 }

@@ -53,21 +53,29 @@ func (e *Engine) newUpstreams(random []byte) {
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.selects && s.reading && s.asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
+	return e.selects && s.asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
 }
 
 // everything says that the globs match whatever there is.
 func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1 && globs[0] == "*" }
 
-// find gives the upstream of a request; nil if there is none, or none that does anything.
+// find gives the upstream of a request; nil if there is none, or none that does anything. One whose model can't be told for sure
+// may be for any of them: for that of the model that it seems to name, else for the first.
 func (e *Engine) find(s *Stream) *upstream {
 	if !e.selects || s.dialect == nil {
 		return nil
 	}
+	model := s.model
+	if s.unread {
+		model = e.canonical(s.asked.Model)
+	}
 	for _, u := range e.upstreams {
-		if config.MatchAny(u.models, s.model) {
+		if config.MatchAny(u.models, model) {
 			return u
 		}
+	}
+	if s.unread {
+		return e.upstreams[0]
 	}
 	return nil
 }
@@ -225,7 +233,7 @@ func (e *Engine) forsake(s *Stream, now int64, decision string) {
 	e.giveBack(s, now)
 	e.unsent(s, now)
 	s.phase, s.decision = stFinished, because(decision, "", "")
-	s.reading = false
+	s.reading, s.watching = false, false
 	e.record(s)
 }
 

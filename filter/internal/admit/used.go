@@ -157,8 +157,8 @@ func (e *Engine) learn(s *Stream, r usage.Response, complete bool) {
 }
 
 func (e *Engine) learnFor(s *Stream, hashes [2]uint64, r usage.Response, complete bool) {
-	if s.asked.Read {
-		e.learned.LearnPrompt(s.at, hashes[0], hashes[1], s.asked.Bytes, r.Tokens.Prompt)
+	if s.asked.Teaches() {
+		e.learned.LearnPrompt(s.at, hashes[0], hashes[1], s.asked.Prompt.Text, r.Tokens.Prompt)
 	}
 	if complete && s.dialect.Outputs() {
 		e.learned.LearnOutput(s.at, hashes[0], hashes[1], r.Tokens.Completion)

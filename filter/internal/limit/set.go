@@ -39,15 +39,16 @@ import (
 
 // Request is what limits look at.
 type Request struct {
-	Caller     ident.Caller
-	Operation  string
-	Model      string // canonical; "" while unknown
-	ModelKnown bool   // Model is final: the body was read, or will not be
-	Tokens     bool   // the operation uses tokens: limits of requests alone apply otherwise
-	NoOutput   bool   // the operation has no output at all, whatever the request says: its need of it is known to be 0
-	Headers    *ident.Headers
-	Waits      bool // it is not sent at once: requests are leased, until Send
-	Estimate   Estimate
+	Caller      ident.Caller
+	Operation   string
+	Model       string // canonical; "" while unknown
+	ModelKnown  bool   // Model is final: the body was read, or will not be
+	ModelUnread bool   // it may be for any model, and is what Model "" stands for
+	Tokens      bool   // the operation uses tokens: limits of requests alone apply otherwise
+	NoOutput    bool   // the operation has no output at all, whatever the request says: its need of it is known to be 0
+	Headers     *ident.Headers
+	Waits       bool // it is not sent at once: requests are leased, until Send
+	Estimate    Estimate
 }
 
 // Estimate is what a request is expected to use.
@@ -214,7 +215,7 @@ func (l *limit) matches(r *Request) bool {
 	if l.Unit != config.Requests && !r.Tokens {
 		return false
 	}
-	if r.ModelKnown && !config.MatchAny(m.Models, r.Model) {
+	if r.ModelKnown && !r.ModelUnread && !config.MatchAny(m.Models, r.Model) {
 		return false
 	}
 	if len(m.Operations) > 0 && !slices.Contains(m.Operations, r.Operation) {
@@ -318,18 +319,22 @@ func (s *Set) amount(l *limit, model string, u Usage) int64 {
 	}
 }
 
-// price weighs the tokens of each kind; each token is counted once, at its own weight.
-func (s *Set) price(model string, u Usage) float64 {
+// price weighs the tokens of each kind; each token is counted once, at its own weight. A model that can't be told is as dear as
+// the dearest.
+func (s *Set) price(model string, u Usage) (price float64) {
+	cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	for i := range s.cost {
 		w := &s.cost[i]
-		if !config.MatchAny(w.Models, model) {
+		if model != "" && !config.MatchAny(w.Models, model) {
 			continue
 		}
-		cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
-		return float64(u.Prompt-cached)*w.Prompt + float64(cached)*w.Cached +
-			float64(u.Completion-reasoning)*w.Completion + float64(reasoning)*w.Reasoning
+		price = max(price, float64(u.Prompt-cached)*w.Prompt+float64(cached)*w.Cached+
+			float64(u.Completion-reasoning)*w.Completion+float64(reasoning)*w.Reasoning)
+		if model != "" {
+			break
+		}
 	}
-	return 0
+	return price
 }
 
 func micro(units float64) int64 {

@@ -42,7 +42,7 @@ func mediaText[N int | int64](size N) int64 { return (int64(size) + mediaBytes -
 // media, or is for images or audio, for media.
 func TextBytes(d Dialect, r Request, size int64) int64 {
 	text, media := r.Prompt.Text, r.Prompt.Media
-	if rest := size - r.Bytes; rest > 0 && r.Prompt.open {
+	if rest := size - r.Prompt.seen; rest > 0 && r.Prompt.open {
 		media += rest
 	} else if rest > 0 {
 		text += rest

@@ -111,6 +111,7 @@ func (r *RequestReader) withPath(read Request) Request {
 // prompt is what the body has of the prompt so far: what it was cut inside of may be media.
 func (r *RequestReader) prompt() Prompt {
 	so := r.draft
+	so.Prompt.seen = so.Bytes
 	id, text, size := r.scanner.Partial()
 	if id == 0 || r.parts != nil {
 		return so.Prompt
@@ -160,6 +161,9 @@ func (r *RequestReader) Bytes() int64 { return r.draft.Bytes }
 // Wanting says whether more of the body can still tell anything.
 func (r *RequestReader) Wanting() bool { return !r.failed() && !r.broken }
 
+// Upload says that the body is a form: beside the model it has nothing to wait for.
+func (r *RequestReader) Upload() bool { return r.parts != nil }
+
 // Model is the model that the body has named so far.
 func (r *RequestReader) Model() (name string, unread Unread) {
 	return r.draft.Model, r.unread(&r.draft)
@@ -169,6 +173,7 @@ func (r *RequestReader) Model() (name string, unread Unread) {
 func (r *RequestReader) Close() Request {
 	valid := r.end()
 	d := &r.draft
+	d.Prompt.seen = d.Bytes
 	d.OutputBound = d.outputBound()
 	d.Read = valid && d.Bytes > 0
 	d.Unread = r.unread(d)

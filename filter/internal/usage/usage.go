@@ -54,7 +54,8 @@ type Prompt struct {
 	Images    int64 // pictures, inline or by reference
 	Media     int64 // bytes of other inline media and of what is encoded: sound, films, documents, uploads
 	Elsewhere bool  // part of it is not in the body: a stored conversation or prompt, a file, a URL, what a server's tools find
-	open      bool  // the body was cut inside of media
+	seen      int64 // bytes of the body that these are of
+	open      bool  // it was cut inside of media
 }
 
 // Unread says why a request's model can't be told for sure.

@@ -1,0 +1,164 @@
+package admit
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// How a request's body is read, and what becomes of a request whose model can't be told.
+//
+// A body is read up to usage.maxRequestBytes, and decided by what was found until then. Where the model makes a difference the
+// rest is looked through as it passes, which keeps nothing: a body that turns out to name another model than the one by which
+// it was decided is refused there, before its server has the whole of it. Else the cheaper of two names could be put where the
+// filter still looks, and the one that counts behind it.
+
+// announcedHead is how much is read before a decision of a body that is announced to be too large to be read: it isn't worth
+// holding for longer, and the proxy may not be able to.
+const announcedHead = 64 << 10
+
+// form is how the request's body is packed. Of a header that comes twice, servers may take either.
+func (e *Engine) form(s *Stream) usage.Form {
+	if s.headers.Repeated(e.slots.encoding) || s.headers.Repeated(e.slots.contentType) {
+		return usage.Form{Odd: true}
+	}
+	return usage.NewForm(s.headers.Get(e.slots.encoding), s.headers.Get(e.slots.contentType))
+}
+
+// take reads a piece of the body.
+func (e *Engine) take(s *Stream, piece []byte, size int) {
+	if !s.Reading() {
+		s.asked.Bytes += int64(size)
+		return
+	}
+	s.request.Write(piece)
+	if s.reading && e.enough(s) {
+		s.reading, s.editing = false, false
+		s.asked = s.request.Cut()
+		s.watching = s.matters && s.asked.Route == "" && s.request.Wanting()
+	}
+}
+
+// enough says that the body is decided by what was read of it.
+func (e *Engine) enough(s *Stream) bool {
+	read, most := s.request.Bytes(), int64(e.cfg.Usage.MaxRequestBytes)
+	switch {
+	case !s.request.Wanting() || read > most:
+		return true
+	case s.request.Upload():
+		name, _ := s.request.Model()
+		return name != "" || !s.matters
+	default:
+		return s.length > most && read >= announcedHead
+	}
+}
+
+// watched looks at what the rest of a body says of its model, and says whether the request was refused for it.
+func (e *Engine) watched(s *Stream, now int64, end bool) bool {
+	name, unread := s.request.Model()
+	decidedBy := s.asked
+	if end || !s.request.Wanting() {
+		s.watching = false
+		s.asked = s.request.Close()
+		name, unread = s.asked.Model, s.asked.Unread
+		e.identify(s)
+	}
+	if decidedBy.Unread != "" || name == decidedBy.Model && unread == "" {
+		return false
+	}
+	s.watching = false
+	return e.changed(s, now)
+}
+
+// changed refuses a request whose body says another model, or one that can't be told, behind what it was decided by.
+func (e *Engine) changed(s *Stream, now int64) bool {
+	e.noteUnread(s, changedModel)
+	if e.cfg.Mode != config.Enforce || s.phase != stAdmitted || s.responding {
+		return false
+	}
+	if s.ticket.Waiting() {
+		s.upstream.gate.Leave(&s.ticket)
+		e.waited(s, s.ticket.Waited(now))
+	}
+	e.giveBack(s, now)
+	e.unsent(s, now)
+	e.release(s, now, dispatch.Answer{})
+	e.refuseModel(s, changedModel)
+	return true
+}
+
+const modelGate = "model"
+
+// changedModel is a reason beside those of package usage.
+const changedModel usage.Unread = "changed"
+
+// wantsModel says that a request has to have a model, whatever depends on it.
+func (e *Engine) wantsModel(s *Stream) bool {
+	return e.cfg.Models.Unread == config.UnreadReject && s.asked.Route == "" && e.cfg.Mode != config.Off
+}
+
+// doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
+func (e *Engine) doubts(s *Stream) bool {
+	if !s.matters || s.reading || s.asked.Unread == "" || e.cfg.Mode == config.Off {
+		return false
+	}
+	if e.cfg.Models.Unread == config.UnreadReject && e.cfg.Mode == config.Enforce {
+		e.refuseModel(s, s.asked.Unread)
+		return true
+	}
+	s.unread = e.standIn == ""
+	e.noteUnread(s, s.asked.Unread)
+	if e.cfg.Models.Unread == config.UnreadReject {
+		s.note(because(shadowed, modelGate, string(s.asked.Unread)))
+	}
+	return false
+}
+
+// noteUnread counts it, and says so in the log the first time that it happens for the reason.
+func (e *Engine) noteUnread(s *Stream, why usage.Unread) {
+	s.step.count(Uncharged, 1, "model_unread")
+	if !e.warned[why] {
+		e.warned[why] = true
+		s.step.warn("a request's model can't be told: " + e.explain(why) + " It is treated as models.unread says; from here on such" +
+			" requests are only counted, in spillway_uncharged_total{reason=\"model_unread\"}")
+	}
+}
+
+// refuseModel answers a request whose model can't be told.
+func (e *Engine) refuseModel(s *Stream, why usage.Unread) {
+	s.phase, s.decision = stRefused, because(rejected, modelGate, string(why))
+	s.decision.Wait = math.MaxInt64
+	s.step.Action = Answer
+	s.step.Reply = reply.New(e.format(s), reply.Refusal{
+		Status: 400, Reason: modelGate + "/" + string(why), Kind: "invalid_request_error", Code: "model_unread",
+		Message: "The model can't be told: " + e.explain(why), Wait: math.MaxInt64,
+	})
+	e.record(s)
+}
+
+// explain says what is wrong with a body, and what would be right.
+func (e *Engine) explain(why usage.Unread) string {
+	most := strconv.Itoa(e.cfg.Usage.MaxRequestBytes)
+	switch why {
+	case usage.NoBody:
+		return "the request has no body that is read. Send a JSON object with \"model\"."
+	case usage.Missing:
+		return "the body names none. Send its name as \"model\"."
+	case usage.TooLarge:
+		return "the body names none in its first part, and is larger than the " + most + " bytes that are read. Put \"model\" first, or send less."
+	case usage.Encoded:
+		return "the body's content-encoding or charset isn't read here. Send UTF-8, as it is or compressed by gzip or deflate."
+	case usage.Ambiguous:
+		return "the body names more than one. Send one \"model\"."
+	case usage.NameTooLong:
+		return "its name is longer than 256 bytes. Send a shorter one."
+	case changedModel:
+		return "what follows the first part of a large body names another one, or isn't JSON. Send one \"model\", before everything else."
+	default:
+		return "the body can't be read to its end. Send valid JSON."
+	}
+}
