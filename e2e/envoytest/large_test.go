@@ -76,9 +76,11 @@ func exchanges() []exchange {
 	read := func(source, completion string) map[string]string {
 		return map[string]string{"decision": "ALLOWED", "usage_source": source, "completion_tokens": completion}
 	}
-	unread := map[string]string{
-		"decision": "ALLOWED", "request_model": "", "usage_source": "estimated",
-		"prompt_tokens": strconv.Itoa(largeSize / 4), "completion_tokens": "256",
+	cut := func(model string) map[string]string { // what was found before is used
+		return map[string]string{
+			"decision": "ALLOWED", "request_model": model, "usage_source": "estimated",
+			"prompt_tokens": strconv.Itoa(largeSize / 4), "completion_tokens": "256",
+		}
 	}
 	return []exchange{
 		{name: "random bytes for events", request: asks("garbage"), events: true, answer: randomBytes, record: read("estimated", "256")},
@@ -88,14 +90,14 @@ func exchanges() []exchange {
 			record: read("counted", strconv.Itoa(largeSize/len(largeEvent)))},
 		{name: "an answer of one string", request: asks("string"),
 			answer: filled(`{"choices":[{"message":{"content":"`, "x", `"}}],`+smallUsage+`}`), record: read("reported", "5")},
-		{name: "a request in chunks", answer: fixed(emptyAnswer), record: unread,
+		{name: "a request in chunks", answer: fixed(emptyAnswer), record: cut("chunks"),
 			request: filled(`{"model":"chunks","messages":["`, "x", `"]}`)},
-		{name: "a request with a content-length", answer: fixed(emptyAnswer), record: unread, sized: true,
+		{name: "a request with a content-length", answer: fixed(emptyAnswer), record: cut("sized"), sized: true,
 			request: filled(`{"model":"sized","messages":["`, "x", `"]}`)},
 	}
 }
 
-// deepExchanges are nested as deep as a document may be, which is read, and deeper, which is not.
+// deepExchanges are nested as deep as a document may be, which is read, and deeper, of which what was found before is used.
 func deepExchanges() []exchange {
 	deep := func(begin string, depth int, end string) message {
 		return fixed(begin + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + end)
@@ -104,7 +106,7 @@ func deepExchanges() []exchange {
 	for _, c := range []struct {
 		depth         int
 		model, source string
-	}{{10_000, "deep", "reported"}, {10_001, "", "estimated"}, {20_000, "", "estimated"}} {
+	}{{10_000, "deep", "reported"}, {10_001, "deep", "estimated"}, {20_000, "deep", "estimated"}} {
 		list = append(list,
 			exchange{name: fmt.Sprintf("a request %d deep", c.depth), answer: fixed(emptyAnswer),
 				request: deep(`{"model":"deep","messages":`, c.depth, `}`),

@@ -66,7 +66,7 @@ func TestABodyTooLargeToReadIsHeldNoLongerAndPassesWhole(t *testing.T) {
 			sendInPieces(s, body, 100, nil)
 			check(t, "upstream body", string(s.UpstreamBody), body)
 			answer(s, completion(76))
-			check(t, "model", s.FilterState["wasm.gen_ai.request.model"], "")
+			check(t, "model, which was found before", s.FilterState["wasm.gen_ai.request.model"], "llama-3-8b")
 			check(t, "tokens", s.FilterState["wasm.gen_ai.completion.tokens"], "76")
 		})
 	}

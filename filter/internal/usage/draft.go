@@ -134,7 +134,7 @@ func (v value) atMost() int64 {
 	switch v.kind {
 	case jsonscan.Number:
 	case jsonscan.String:
-		text = bytes.ReplaceAll(bytes.TrimSpace(text), []byte("_"), nil)
+		text = bytes.TrimSpace(without('_', text))
 	default:
 		return 0
 	}
@@ -153,6 +153,17 @@ func (v value) atMost() int64 {
 		return -1
 	}
 	return int64(min(math.Ceil(n), mostBound))
+}
+
+// without leaves out all that are c.
+func without(c byte, text []byte) []byte {
+	kept := make([]byte, 0, len(text))
+	for _, b := range text {
+		if b != c {
+			kept = append(kept, b)
+		}
+	}
+	return kept
 }
 
 func isASCII(text []byte) bool {
