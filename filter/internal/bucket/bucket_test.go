@@ -147,3 +147,21 @@ func TestWaitIsExact(t *testing.T) {
 		}
 	})
 }
+
+// A bucket that is looked at in less time than a millionth takes to leak leaks all the same: what a look is short of a
+// millionth is not lost.
+func TestNoLookLosesTheRemainder(t *testing.T) {
+	const millionth = int64(12 * time.Microsecond) // of the seed's 300 an hour
+	for _, step := range []int64{1, millionth / 3, millionth - 1, millionth, millionth + 1, 7*millionth/2 + 1} {
+		s := State{Used: 300 * Micro}
+		var now int64
+		for range 100_000 {
+			now += step
+			s.Leak(now, seed)
+		}
+		want := 300*Micro - now/millionth
+		if s.Used != want {
+			t.Errorf("looked at every %d ns for %v: %d are used, want %d", step, time.Duration(now), s.Used, want)
+		}
+	}
+}

@@ -257,3 +257,28 @@ func TestHeadersArePickedOnce(t *testing.T) {
 		t.Errorf("the second time: %+v", h)
 	}
 }
+
+// Keys that have much in common, as those of one provider have, are different subjects: every character counts.
+func TestTheWholeKeyCounts(t *testing.T) {
+	hashed := `{"identity":{"user":{"headers":["x-user-id"],"hash":true},"tenant":{"headers":["x-tenant-id"],"hash":true}}}`
+	for _, length := range []int{1, 16, 17, 32, 51, 164, 1000} {
+		key := strings.Repeat("sk-proj-", length/8+1)[:length]
+		seen := map[string]int{}
+		for i := -1; i < length; i++ {
+			value := []byte(key)
+			if i >= 0 {
+				value[i] = '_'
+			}
+			c, refusal := read(t, hashed, nil, [2]string{"x-api-key", string(value)}, [2]string{"x-user-id", string(value)}, [2]string{"x-tenant-id", string(value)})
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			for _, part := range []string{"key " + c.Key, "user " + c.User, "tenant " + c.Tenant} {
+				if other, twice := seen[part]; twice {
+					t.Fatalf("%d characters: a change of number %d is taken for one of number %d", length, i, other)
+				}
+				seen[part] = i
+			}
+		}
+	}
+}

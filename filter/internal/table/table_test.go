@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -373,5 +374,29 @@ func TestAPageThatWasGivenBackIsUsedAgainClean(t *testing.T) {
 	}
 	if len(again.records) != 0 || again.Index() != 6 {
 		t.Errorf("page %d with %d records", again.Index(), len(again.records))
+	}
+}
+
+// Every byte of a subject counts, however long it is, and so does its length.
+func TestTheWholeSubjectIsHashed(t *testing.T) {
+	table, err := New(NewMemory(), "test", second, make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, length := range []int{1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200, 4096} {
+		subject := []byte(strings.Repeat("k", length))
+		seen := map[Hash]int{table.Hash(subject): -1, table.Hash(append(subject, 'k')): -2, table.Hash(subject[:length-1]): -3}
+		if len(seen) != 3 {
+			t.Errorf("%d bytes: one more or less makes no difference", length)
+		}
+		for i := range subject {
+			subject[i] = 'x'
+			hash := table.Hash(subject)
+			if other, twice := seen[hash]; twice {
+				t.Fatalf("%d bytes: a change at %d has the hash of one at %d", length, i, other)
+			}
+			seen[hash] = i
+			subject[i] = 'k'
+		}
 	}
 }
