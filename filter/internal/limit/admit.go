@@ -219,6 +219,7 @@ func (s *Set) write(page *table.Page, now int64, r *Request, v *Verdict) (bool, 
 			c.reserved = uint32(min(units(c.need), math.MaxUint32))
 			state.Reserve(c.reserved)
 		}
+		page.Again(c.id())
 		page.Set(c.id(), state, c.limit.rate)
 		ids = append(ids, c.id())
 	}

@@ -206,6 +206,71 @@ func TestTheBucketNearestToFullIsEvicted(t *testing.T) {
 	}
 }
 
+// crowd brings so many names to a page, one after the other; each comes so many times and has a debt of a million.
+func crowd(t *testing.T, table *Table, now int64, names, times int) (evicted int) {
+	for i := range uint64(names) {
+		for range times {
+			page := load(t, table, 5, now)
+			page.Again(1000 + i)
+			page.Set(1000+i, bucket.State{Used: int64(1e6) * micros, At: now + int64(i)}, rate)
+			evicted += save(t, table, page, now, 1000+i)
+		}
+	}
+	return evicted
+}
+
+// left is how many of the ids from one to another are in the page.
+func left(t *testing.T, table *Table, now int64, from, to uint64) (n int) {
+	page := load(t, table, 5, now)
+	for id := from; id < to; id++ {
+		if state := page.Get(id); !state.Full() {
+			n++
+		}
+	}
+	return n
+}
+
+// Names that somebody makes up come once each. Whatever debts they have, they crowd out nobody who came again; and of those who
+// came once, those first that were left alone longest.
+func TestThoseWhoComeAgainStay(t *testing.T) {
+	const now, honest, regular = 10000 * second, 50, 40
+	for _, test := range []struct{ names, times, regulars, once int }{
+		{14, 1, regular, honest - regular},
+		{15, 1, regular, honest - regular - 1},
+		{24, 1, regular, 0},
+		{1000, 1, regular, 0},
+		{24, 2, regular, 0},
+		{30, 2, regular - 6, 0}, // who comes again can't be told from the others: those nearest to full go
+	} {
+		table := newTable(t, NewMemory())
+		page := load(t, table, 5, now)
+		for id := range uint64(honest) {
+			page.Again(id) // is not there yet
+			page.Set(id, bucket.State{Used: int64(1+id) * micros, At: now - second}, rate)
+		}
+		save(t, table, page, now)
+		page = load(t, table, 5, now)
+		for id := range uint64(regular) {
+			page.Again(id)
+		}
+		save(t, table, page, now)
+		evicted := crowd(t, table, now, test.names, test.times)
+		name := fmt.Sprintf("%d names, each %d times: ", test.names, test.times)
+		if got := left(t, table, now, 0, regular); got != test.regulars {
+			t.Errorf("%s%d of those who came again are left, want %d", name, got, test.regulars)
+		}
+		if got := left(t, table, now, regular, honest); got != test.once {
+			t.Errorf("%s%d of those who came once are left, want %d", name, got, test.once)
+		}
+		if want := max(honest+test.names-Ways, 0); evicted != want {
+			t.Errorf("%s%d evicted, want %d", name, evicted, want)
+		}
+		if got := left(t, table, now, uint64(1000+test.names-1), uint64(1000+test.names)); got != 1 {
+			t.Errorf("%sthe last that came is gone", name)
+		}
+	}
+}
+
 func TestAPageHoldsNoMoreThanItsWays(t *testing.T) {
 	store := NewMemory()
 	table := newTable(t, store)
