@@ -117,20 +117,41 @@ type Source struct {
 type Identity struct {
 	User, Tenant, Key Source
 	Missing           string // the subject of a request without one, or "reject" (401)
+	Probes            Probes
 }
+
+// Probes says what becomes of a GET or HEAD of the models or of a server's health that lacks an identity, where Missing is "reject".
+type Probes string
+
+// The ways.
+const (
+	ProbesPass   Probes = "pass"
+	ProbesReject Probes = "reject"
+)
 
 // PriorityRules says who may go first.
 type PriorityRules struct {
 	Header  string // lower case; "" ignores the client
 	Default Priority
-	Forward bool // the header reaches the upstream
+	Forward bool      // the header reaches the upstream, of those who may set it
+	Trust   []Callers // who may set the header; nil: everybody
 	Rules   []PriorityRule
+}
+
+// Callers are some of those who ask; an empty list matches everyone.
+type Callers struct {
+	Tenants, Users, Keys []string // globs
+}
+
+// Match says whether a caller is one of them.
+func (c *Callers) Match(tenant, user, key string) bool {
+	return MatchAny(c.Tenants, tenant) && MatchAny(c.Users, user) && MatchAny(c.Keys, key)
 }
 
 // PriorityRule raises or caps the priority of the callers it matches. Exactly one of Set and Max is given.
 type PriorityRule struct {
-	Tenants, Users, Keys []string // globs; an empty list matches everyone
-	Set, Max             *Priority
+	Callers
+	Set, Max *Priority
 }
 
 // Usage says how tokens are read and estimated.

@@ -113,5 +113,13 @@ func objects[T any, P interface {
 	*T
 	section
 }](name string, to *[]T, unique string, identity func(T) string, doc string) field {
-	return field{name: name, doc: doc, value: sections[T, P]{to, unique, identity}}
+	return field{name: name, doc: doc, value: sections[T, P]{to: to, unique: unique, identity: identity}}
+}
+
+// maybeObjects is a list of sections that stays nil where it is left out; an empty list is one.
+func maybeObjects[T any, P interface {
+	*T
+	section
+}](name string, to *[]T, doc string) field {
+	return derived(field{name: name, doc: doc, value: sections[T, P]{to: to, empty: true}})
 }

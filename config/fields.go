@@ -118,6 +118,9 @@ func (i *Identity) fields() []field {
 		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, []string{"key"}, true, "API key"),
 		str("missing", &i.Missing, "anonymous", someText,
 			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401)."),
+		enum("probes", &i.Probes, ProbesPass, []Probes{ProbesPass, ProbesReject},
+			"Where missing is reject: whether a GET or HEAD without a body of the models (/v1/models) or of a server's health (/health, /healthz, "+
+				"/ready, /livez, /ping, /version, /metrics and the like) is let pass without an identity, or refused as others are."),
 	}
 }
 
@@ -126,21 +129,28 @@ func (p *PriorityRules) fields() []field {
 		str("header", &p.Header, "x-priority", maybeHeaderNames,
 			"Header with the priority that the client asks for; \"\" ignores the client."),
 		priority("default", &p.Default, Normal, "Priority of a request that asks for none or an unknown one."),
-		boolean("forward", &p.Forward, false, "Let the header reach the upstream."),
+		boolean("forward", &p.Forward, false, "Let the header reach the upstream, of those who may set it."),
+		maybeObjects("trust", &p.Trust, "Who may set the header at all; of the others it is ignored. Left out: everybody, so that every "+
+			"client can be urgent, which is said once in the log. An empty list: nobody."),
 		objects("rules", &p.Rules, "", nil, "Priorities by caller; the first match counts."),
 	}
 }
 
-func (p *PriorityRule) fields() []field {
+// fields is the entry of a list that names callers.
+func (c *Callers) fields() []field {
 	return []field{
 		object("match", part{
-			strs("tenants", &p.Tenants, nil, globs, "Globs of tenants; empty matches all."),
-			strs("users", &p.Users, nil, globs, "Globs of users; empty matches all."),
-			strs("keys", &p.Keys, nil, globs, "Globs of API keys as clients send them, without \"Bearer \": a prefix such as sk-batch-* is enough. Empty matches all."),
-		}, "Whom the rule is for. All of the given lists must match; none given is everyone."),
-		maybePriority("set", &p.Set, "Their priority, whatever the client asks for. Give either set or max."),
-		maybePriority("max", &p.Max, "The highest priority that they can ask for. Give either set or max."),
+			strs("tenants", &c.Tenants, nil, globs, "Globs of tenants; empty matches all."),
+			strs("users", &c.Users, nil, globs, "Globs of users; empty matches all."),
+			strs("keys", &c.Keys, nil, globs, "Globs of API keys as clients send them, without \"Bearer \": a prefix such as sk-batch-* is enough. Empty matches all."),
+		}, "Whom the entry is for. All of the given lists must match; none given is everyone."),
 	}
+}
+
+func (p *PriorityRule) fields() []field {
+	return append(p.Callers.fields(),
+		maybePriority("set", &p.Set, "Their priority, whatever the client asks for. Give either set or max."),
+		maybePriority("max", &p.Max, "The highest priority that they can ask for. Give either set or max."))
 }
 
 func (u *Usage) fields() []field {

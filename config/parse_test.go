@@ -22,6 +22,7 @@ func defaults() Config {
 			Tenant:  Source{Headers: []string{"x-tenant-id"}},
 			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, Query: []string{"key"}, Hash: true},
 			Missing: "anonymous",
+			Probes:  ProbesPass,
 		},
 		Priority: PriorityRules{Header: "x-priority", Default: Normal},
 		Models:   Models{Unread: UnreadMatch},
@@ -139,7 +140,7 @@ func TestParseCanonicalForms(t *testing.T) {
 	wantEqual(t, c.Identity.User.Headers, []string{"x-user"})
 	wantEqual(t, c.Identity.Key, Source{Hash: true})
 	wantEqual(t, c.Priority, PriorityRules{Header: "x-prio", Default: Normal, Rules: []PriorityRule{
-		{Set: &urgent}, {Keys: []string{"k*"}, Max: &high},
+		{Set: &urgent}, {Callers: Callers{Keys: []string{"k*"}}, Max: &high},
 	}})
 	wantEqual(t, c.Limits[0].Per, []string{"header:x-team", "user"})
 	wantEqual(t, c.Limits[0].Match, Match{Headers: map[string]string{"x-tier": "gold*"}, Priorities: []Priority{Low, Normal}})
@@ -197,4 +198,23 @@ func mustNotInBuild(t *testing.T, text string) []string {
 	t.Helper()
 	c := mustParse(t, text)
 	return c.NotInBuild()
+}
+
+// Trust that is left out is everybody's, an empty list is nobody's.
+func TestParseTrust(t *testing.T) {
+	for text, want := range map[string][]Callers{
+		`{}`:                             nil,
+		`{"priority":{"default":"low"}}`: nil,
+		`{"priority":{"trust":[]}}`:      {},
+		`{"priority":{"trust":[{}]}}`:    {{}},
+		`{"priority":{"trust":[{"match":{"tenants":["a*"],"users":["b"]}},{"match":{"keys":["sk-*"]}}]}}`: {
+			{Tenants: []string{"a*"}, Users: []string{"b"}}, {Keys: []string{"sk-*"}},
+		},
+	} {
+		got := mustParse(t, text).Priority.Trust
+		wantEqual(t, got, want)
+		if (got == nil) != (want == nil) {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
 }

@@ -158,6 +158,7 @@ type sections[T any, P interface {
 	to       *[]T
 	unique   string // the key that tells an entry from the others; "" if none does
 	identity func(T) string
+	empty    bool // an empty list is not the same as none
 }
 
 func (s sections[T, P]) want() string { return "a list of objects" }
@@ -167,7 +168,7 @@ func (s sections[T, P]) read(r *reader, path string, v *fastjson.Value) {
 		return
 	}
 	entries, _ := r.list(path, v, s.want())
-	if len(entries) == 0 {
+	if len(entries) == 0 && !s.empty {
 		return
 	}
 	*s.to = make([]T, len(entries))

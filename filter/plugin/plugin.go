@@ -100,6 +100,13 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 	for _, path := range cfg.NotInBuild() {
 		proxywasm.LogWarn("spillway: " + path + " is valid, but this build has no code for it: it does nothing")
 	}
+	for _, notice := range p.engine.Notices() {
+		if notice.Warning {
+			proxywasm.LogWarn("spillway: " + notice.Text)
+		} else {
+			proxywasm.LogInfo("spillway: " + notice.Text)
+		}
+	}
 	p.setTick(p.engine.TickPeriod())
 	return types.OnPluginStartStatusOK
 }

@@ -80,6 +80,7 @@ type Engine struct {
 	learned    *estimate.Learned
 	start      estimate.Start
 	slots      slots
+	methods    methodSlots
 	scratch    []byte
 	labels     map[string]string // model → metric label, for the models seen; bounded
 	standIn    string            // what a request whose model can't be told is taken for; "": it may be for any model
@@ -129,8 +130,8 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
-		upgrade: p.Want("upgrade"), connection: p.Want("connection"),
 	}
+	e.methods = newMethodSlots(p)
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}

@@ -42,6 +42,7 @@ type course struct {
 	operation  string
 	caller     ident.Caller
 	method     string
+	preflight  bool  // it is let pass, whoever asks
 	length     int64 // content-length; -1: not given
 	reading    bool  // the request's body is being read
 	watching   bool  // what it was decided by is known; the rest is only looked through for another model
@@ -114,13 +115,14 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	if s.dialect != nil && !e.governed(s, end) {
 		s.dialect = nil
 	}
+	s.preflight = e.preflight(s, end)
 	var refusal *ident.Refusal
-	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off {
+	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off && !e.excused(s, refusal, path, end) {
 		if e.refuseIdentity(s, refusal) {
 			return &s.step
 		}
 	}
-	if name := e.cfg.Priority.Header; name != "" && !e.cfg.Priority.Forward && s.headers.Get(e.slots.priority) != "" {
+	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
 		s.step.ask(name, "")
 	}
 	s.reading = s.dialect != nil && !end && e.cfg.Usage.MaxRequestBytes > 0
@@ -354,7 +356,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		return
 	}
 	var v limit.Verdict
-	if e.limits.Any() {
+	if e.limits.Any() && !s.preflight {
 		v = e.limits.Admit(now, e.measured(s), s.charges[:0])
 		s.charges, s.requests, s.tokens, s.guessed = v.Charges, v.Requests, v.Tokens, s.hashes
 	}

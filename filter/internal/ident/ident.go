@@ -12,6 +12,7 @@ import (
 type Caller struct {
 	User, Tenant, Key string // Key is shortened to a hash where the configuration says so
 	Priority          config.Priority
+	Untrusted         bool // the priority header was not believed
 }
 
 // Refusal says why a request's identity isn't accepted.
@@ -85,6 +86,11 @@ func keyDecides(c *config.Config) bool {
 			return true
 		}
 	}
+	for i := range c.Priority.Trust {
+		if len(c.Priority.Trust[i].Keys) > 0 {
+			return true
+		}
+	}
 	for i := range c.Upstreams {
 		if c.Upstreams[i].Queue.Fairness == "key" {
 			return true
@@ -118,7 +124,8 @@ func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
 			refusal = &Refusal{Reason: "repeated_header", Header: header.name}
 		}
 	}
-	c.Priority = i.rank(h, c.User, c.Tenant, key)
+	c.Untrusted = !i.trusts(c.Tenant, c.User, key)
+	c.Priority = i.rank(h, &c, key)
 	c.User, c.Tenant = i.show(&i.user, c.User), i.show(&i.tenant, c.Tenant)
 	c.Key = i.show(&i.key, key)
 	return c, refusal
@@ -136,13 +143,13 @@ func (i *Identity) show(s *source, value string) string {
 }
 
 // rank gives the priority: what the client claims, within what the first matching rule allows.
-func (i *Identity) rank(h *Headers, user, tenant, key string) config.Priority {
+func (i *Identity) rank(h *Headers, c *Caller, key string) config.Priority {
 	priority := i.priority.Default
-	if i.priority.Header != "" {
+	if i.priority.Header != "" && !c.Untrusted {
 		priority = i.claimed(h, priority)
 	}
 	for _, rule := range i.priority.Rules {
-		if !config.MatchAny(rule.Users, user) || !config.MatchAny(rule.Tenants, tenant) || !config.MatchAny(rule.Keys, key) {
+		if !rule.Match(c.Tenant, c.User, key) {
 			continue
 		}
 		if rule.Set != nil {
@@ -151,6 +158,19 @@ func (i *Identity) rank(h *Headers, user, tenant, key string) config.Priority {
 		return min(priority, *rule.Max)
 	}
 	return priority
+}
+
+// trusts says whether a caller may set his priority.
+func (i *Identity) trusts(tenant, user, key string) bool {
+	if i.priority.Trust == nil {
+		return true
+	}
+	for n := range i.priority.Trust {
+		if i.priority.Trust[n].Match(tenant, user, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // claimed is what the priority header says: of several values the lowest, whoever sent or added which.

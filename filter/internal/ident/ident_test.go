@@ -238,6 +238,39 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
+// Who may not set the priority has the default one, within what the rules say.
+func TestOnlyWhoIsTrustedSetsHisPriority(t *testing.T) {
+	const some = `{"priority":{"trust":[{"match":{"tenants":["web"]}},{"match":{"users":["ops-*"],"keys":["sk-int*"]}}],
+		"rules":[{"match":{"users":["ops-low"]},"max":"low"},{"match":{"users":["oncall"]},"set":"urgent"}]}}`
+	for _, test := range []struct {
+		name, configuration string
+		headers             [][2]string
+		want                config.Priority
+		untrusted           bool
+	}{
+		{"everybody, where nothing is said", `{}`, nil, config.Urgent, false},
+		{"nobody", `{"priority":{"trust":[]}}`, nil, config.Normal, true},
+		{"nobody, with another default", `{"priority":{"trust":[],"default":"low"}}`, nil, config.Low, true},
+		{"everybody, said", `{"priority":{"trust":[{}]}}`, nil, config.Urgent, false},
+		{"a stranger", some, nil, config.Normal, true},
+		{"a tenant", some, [][2]string{{"x-tenant-id", "web"}}, config.Urgent, false},
+		{"a user without the key", some, [][2]string{{"x-user-id", "ops-1"}}, config.Normal, true},
+		{"a user with the key", some, [][2]string{{"x-user-id", "ops-1"}, {"authorization", "Bearer sk-int1"}}, config.Urgent, false},
+		{"and a rule", some, [][2]string{{"x-user-id", "ops-low"}, {"x-tenant-id", "web"}}, config.Low, false},
+		{"a rule sets it for a stranger", some, [][2]string{{"x-user-id", "oncall"}}, config.Urgent, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, refusal := read(t, test.configuration, nil, append(test.headers, [2]string{"x-priority", "urgent"})...)
+			if refusal != nil || got.Priority != test.want || got.Untrusted != test.untrusted {
+				t.Errorf("got %+v, %+v, want %v", got, refusal, test.want)
+			}
+		})
+	}
+	if _, refusal := read(t, some, nil, [2]string{"authorization", "sk-int1"}, [2]string{"x-api-key", "mine"}); refusal == nil {
+		t.Error("two keys, one of which is trusted, pass")
+	}
+}
+
 func TestHeadersArePickedOnce(t *testing.T) {
 	var picker Picker
 	a, again, b := picker.Want("a"), picker.Want("a"), picker.Want("b")
