@@ -38,13 +38,14 @@ type draft struct {
 }
 
 // name takes the model. Of repeated ones the last counts, an exact name of the member before one in another case, as in the
-// common servers; but as others differ, or ignore null, none of them is known for sure.
+// common servers; but as others differ, or ignore null, none of them is known for sure. Nor is what isn't UTF-8, or what only some
+// servers see, by a name in another case.
 func (r *draft) name(v value) {
 	text := ""
 	if v.kind == jsonscan.String {
 		text = validText(v.text)
 	}
-	r.ambiguous = r.ambiguous || r.named && text != r.Model
+	r.ambiguous = r.ambiguous || r.named && text != r.Model || !utf8.Valid(v.text)
 	r.long = v.size > maxModel
 	if !v.folded || !r.exact {
 		r.Model = text
@@ -65,7 +66,7 @@ func (r *draft) unread() Unread {
 	switch {
 	case r.Route != "":
 		return ""
-	case r.ambiguous:
+	case r.ambiguous || r.named && !r.exact:
 		return Ambiguous
 	case r.Model == "":
 		return Missing

@@ -1,6 +1,9 @@
 package usage
 
-import "testing"
+import (
+	"encoding/binary"
+	"testing"
+)
 
 // However a body is cut into pieces, it says the same.
 
@@ -17,6 +20,27 @@ func FuzzRequest(f *testing.F) {
 		for _, lengths := range [][]int{{1}, {int(step) + 1}, {int(step), 1}} {
 			if got := readRequest(dialect, body, lengths); got != want {
 				t.Fatalf("in pieces of %v: %+v, whole: %+v", lengths, got, want)
+			}
+		}
+	})
+}
+
+// FuzzForm is FuzzRequest for bodies that are packed: compressed, or the fields of a form.
+func FuzzForm(f *testing.F) {
+	f.Add(packed(newRandom(), []byte(`{"model":"a","max_tokens":5}`)).body, "gzip", "", uint8(3))
+	f.Add(fieldsOf("file", "sound", "model", "a"), "", "multipart/form-data; boundary=x-y", uint8(1))
+	f.Add(inUTF16(binary.BigEndian, true, []byte(`{"model":"a"}`)), "deflate,gzip", "a/b; charset=utf-16", uint8(2))
+	f.Fuzz(func(t *testing.T, body []byte, encoding, contentType string, step uint8) {
+		form := NewForm(encoding, contentType)
+		for _, dialect := range []Dialect{chat, audio} {
+			want := readForm("", dialect, form, body, cuts["whole"])
+			if want.Prompt.Text < 0 || want.Prompt.Media < 0 || want.Unread == "" && want.Model == "" {
+				t.Fatalf("%+v", want)
+			}
+			for _, lengths := range [][]int{{1}, {int(step) + 1}, {int(step), 1}} {
+				if got := readForm("", dialect, form, body, lengths); got != want {
+					t.Fatalf("in pieces of %v: %+v, whole: %+v", lengths, got, want)
+				}
 			}
 		}
 	})

@@ -1,0 +1,170 @@
+package usage
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// What some common server reads is read, however it is packed, spelled and cut into pieces.
+func TestWhatAServerReadsIsRead(t *testing.T) {
+	random := newRandom()
+	body := `{"messages":[{"content":"hi é"}],"model":"mock","max_tokens":100}`
+	pack := func(coding string) []byte {
+		for {
+			if b := packed(random, []byte(body)); b.coding == coding && b.body[0] != 0 { // a zero may begin UTF-16, too
+				return b.body
+			}
+		}
+	}
+	once := pack("gzip")
+	for _, test := range []struct {
+		name, encoding, contentType string
+		body                        []byte
+	}{
+		{"plain", "", "", []byte(body)},
+		{"NaN", "", "", []byte(`{"x":NaN,` + body[1:])},
+		{"infinities", "", "", []byte(`{"x":[Infinity,-Infinity,-1],` + body[1:])},
+		{"a mark", "", "", []byte("\ufeff" + body)},
+		{"UTF-16, little-endian", "", "", inUTF16(binary.LittleEndian, false, []byte(body))},
+		{"UTF-16, big-endian with a mark", "", "", inUTF16(binary.BigEndian, true, []byte(body))},
+		{"UTF-32, little-endian with a mark", "", "", inUTF32(binary.LittleEndian, true, []byte(body))},
+		{"UTF-32, big-endian", "", "", inUTF32(binary.BigEndian, false, []byte(body))},
+		{"white space", "", "", []byte(strings.Repeat(" \n\t\r", 5000) + body)},
+		{"control characters in a string", "", "", []byte("{\"x\":\"a\x01\nb\"," + body[1:])},
+		{"something behind it", "", "", []byte(body + " and more")},
+		{"a long number", "", "", []byte(`{"x":` + strings.Repeat("7", 5000) + `,` + body[1:])},
+		{"escapes in a name", "", "", []byte(strings.Replace(body, "model", `\u006dodel`, 1))},
+		{"gzip", "gzip", "", pack("gzip")},
+		{"gzip by its old name", "X-Gzip", "", pack("gzip")},
+		{"deflate", "deflate", "", pack("deflate")},
+		{"deflate without a header", "deflate", "", pack("bare")},
+		{"gzip that says deflate", "deflate", "", pack("gzip")},
+		{"deflate that says gzip", "gzip", "", pack("deflate")},
+		{"gzip and nothing", "gzip, identity", "", pack("gzip")},
+		{"gzip twice", "gzip, gzip", "", gzipped(once)},
+		{"a charset", "", `application/json; charset="UTF-8"`, []byte(body)},
+	} {
+		for how, lengths := range cuts {
+			got := readForm("", chat, NewForm(test.encoding, test.contentType), test.body, lengths)
+			if !got.Read || got.Unread != "" || got.Model != "mock" || got.OutputBound != 100 {
+				t.Errorf("%s, %s: %+v", test.name, how, got)
+			}
+		}
+	}
+}
+
+func gzipped(text []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(text)
+	_ = w.Close()
+	return b.Bytes()
+}
+
+func newRandom() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+
+// What can't be read for sure is said to be so, with what was found.
+func TestWhatOnlySomeServersReadIsUnread(t *testing.T) {
+	const body = `{"model":"mock","max_tokens":100}`
+	for _, test := range []struct {
+		name, encoding, contentType, body string
+		why                               Unread
+		found                             string
+	}{
+		{"nothing", "", "", "", NoBody, ""},
+		{"no model", "", "", `{"max_tokens":100}`, Missing, ""},
+		{"an empty model", "", "", `{"model":""}`, Missing, ""},
+		{"no text", "", "", `{"model":["mock"]}`, Missing, ""},
+		{"null", "", "", `{"model":null}`, Missing, ""},
+		{"two models", "", "", `{"model":"free","model":"mock"}`, Ambiguous, "mock"},
+		{"a model and null", "", "", `{"model":"mock","model":null}`, Ambiguous, ""},
+		{"two models in two cases", "", "", `{"model":"mock","Model":"free"}`, Ambiguous, "mock"},
+		{"another case", "", "", `{"MODEL":"mock"}`, Ambiguous, "mock"},
+		{"no UTF-8", "", "", "{\"model\":\"mo\xffck\"}", Ambiguous, "mo\ufffdck"},
+		{"a name that is cut", "", "", `{"model":"` + strings.Repeat("m", 257) + `"}`, NameTooLong, strings.Repeat("m", 256)},
+		{"comments", "", "", `{"model":"free",/* */"model":"mock"}`, Malformed, "free"},
+		{"single quotes", "", "", `{"model":"free",'model':"mock"}`, Malformed, "free"},
+		{"brotli", "br", "", "\x8b\x02\x80whatever", Malformed, ""},
+		{"brotli, by the header alone", "br", "", body, Encoded, "mock"},
+		{"gzip, by the header alone", "gzip", "", body, Encoded, "mock"},
+		{"gzip that is cut off", "gzip", "", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00\x01", Malformed, ""},
+		{"many layers", "gzip, gzip, gzip, gzip", "", body, Encoded, "mock"},
+		{"a charset that Python knows", "", "application/json; charset=utf-7", body, Encoded, "mock"},
+		{"a form", "", "application/x-www-form-urlencoded", "model=mock", Malformed, ""},
+	} {
+		for how, lengths := range cuts {
+			got := readForm("", chat, NewForm(test.encoding, test.contentType), []byte(test.body), lengths)
+			if got.Unread != test.why && !(test.why == Malformed && got.Unread == Encoded) || got.Model != test.found {
+				t.Errorf("%s, %s: %+v", test.name, how, got)
+			}
+		}
+	}
+	if got := readForm("/openai/deployments/gpt/chat/completions", chat, Form{}, []byte(`{`), cuts["whole"]); got.Unread != "" || got.Model != "gpt" {
+		t.Errorf("the path names it: %+v", got)
+	}
+}
+
+// A little that would become much is read up to a bound, and what was found till then doesn't count: what follows costs nothing.
+func TestABombIsReadUpToABound(t *testing.T) {
+	body := []byte(`{"model":"free","x":"` + strings.Repeat("y", 8<<20) + `","model":"mock"}`)
+	b := packed(newRandom(), body)
+	var r RequestReader
+	r.Reset(chat, "", NewForm(strings.Replace(b.coding, "bare", "deflate", 1), ""), 1<<20)
+	r.Write(b.body)
+	if r.decoded > 1<<20+64<<10 {
+		t.Errorf("%d bytes were read", r.decoded)
+	}
+	for _, got := range []Request{r.Cut(), r.Close()} {
+		if got.Unread != TooLarge || got.Model != "free" {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+// fieldsOf makes a body of fields; one named "file" is a file.
+func fieldsOf(fields ...string) []byte {
+	var b bytes.Buffer
+	for i := 0; i < len(fields); i += 2 {
+		file := ""
+		if fields[i] == "file" {
+			file = `; filename="a.wav"` + "\r\nContent-Type: audio/wav"
+		}
+		b.WriteString("--x-y\r\nContent-Disposition: form-data; name=\"" + fields[i] + `"` + file + "\r\n\r\n" + fields[i+1] + "\r\n")
+	}
+	b.WriteString("--x-y--\r\n")
+	return b.Bytes()
+}
+
+func TestTheFieldsOfAFormAreRead(t *testing.T) {
+	noise := strings.Repeat("\r\n--x-\r\r\n-", 3000) + "\x00\xff"
+	for _, test := range []struct {
+		name    string
+		dialect Dialect
+		body    []byte
+		model   string
+		stream  bool
+		unread  Unread
+		media   int64
+	}{
+		{"the model first", audio, fieldsOf("model", "mock", "file", noise), "mock", false, "", int64(len(noise))},
+		{"the model last", audio, fieldsOf("file", noise, "stream", "true", "model", "mock"), "mock", true, "", int64(len(noise))},
+		{"a picture's", images, fieldsOf("prompt", "a cat", "file", "png", "model", "mock"), "mock", false, "", 8},
+		{"two models", audio, fieldsOf("model", "free", "model", "mock"), "mock", false, Ambiguous, 0},
+		{"no model", audio, fieldsOf("file", "x"), "", false, Missing, 1},
+		{"a model as a file", audio, bytes.Replace(fieldsOf("file", "mock"), []byte(`name="file"`), []byte(`name="model"`), 1), "", false, Missing, 4},
+		{"no end", audio, fieldsOf("model", "mock")[:60], "", false, Malformed, 0},
+		{"something before it", audio, append([]byte("preamble\r\n"), fieldsOf("model", "mock")...), "", false, Malformed, 0},
+		{"not where JSON is usual", chat, fieldsOf("model", "mock"), "", false, Malformed, 0},
+	} {
+		for how, lengths := range cuts {
+			got := readForm("", test.dialect, NewForm("", `multipart/form-data; boundary="x-y"`), test.body, lengths)
+			if got.Model != test.model || got.Unread != test.unread || got.Stream != test.stream || got.Prompt.Media != test.media {
+				t.Errorf("%s, %s: %+v", test.name, how, got)
+			}
+		}
+	}
+}
