@@ -160,7 +160,7 @@ func (u *Usage) fields() []field {
 		boolean("identityEncoding", &u.IdentityEncoding, true,
 			"Ask the upstream for uncompressed answers where they are read. Compressed ones are charged by estimate."),
 		integer("maxRequestBytes", &u.MaxRequestBytes, 1<<20, 0, gibibyte,
-			"Largest request body that is read, in bytes. In larger ones the model is unknown and estimates apply."),
+			"Largest request body that is read before it is decided, in bytes. Larger ones are decided by what was found till there."),
 		float("promptTokensPerByte", &u.PromptTokensPerByte, 0.25, interval{min: 0, max: 10, openMin: true},
 			"Prompt tokens per byte, where learning starts."),
 		integer("outputTokens", &u.OutputTokens, 256, 1, maxOutput,

@@ -434,7 +434,7 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 	s.estimate = limit.Estimate{
 		Prompt: e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start) +
 			usage.ImageTokens(s.asked),
-		OutputBound: s.asked.OutputBound,
+		OutputBound: s.asked.OutputBound, OutputFloor: s.asked.OutputFloor,
 	}
 	if s.dialect.Outputs() {
 		length := e.learned.Output(s.at, hashes[0], hashes[1], s.asked.OutputBound, e.start)

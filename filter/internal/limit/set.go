@@ -56,6 +56,7 @@ type Estimate struct {
 	Prompt, Output int64 // tokens
 	OutputMost     int64 // what the output has to be reckoned to be where all of a bucket is reserved; below Output: as that
 	OutputBound    int64 // the request's own bound; 0: none
+	OutputFloor    int64 // what it asks for at least
 }
 
 // Usage is what a request used. Total is Prompt and Completion; the others are parts of these.
@@ -281,6 +282,9 @@ func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
 		states = s.amount(l, r.Model, Usage{Completion: output, Total: output})
 	} else if more := e.OutputMost - e.Output; more > 0 {
 		output += int64(math.Ceil(float64(more) * state.ReservedShare(l.rate)))
+	}
+	if l.Admission == config.Strict && e.OutputBound == 0 {
+		states = s.amount(l, r.Model, Usage{Completion: e.OutputFloor, Total: e.OutputFloor})
 	}
 	need := s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
 	return max(min(need, l.rate.Burst), states)

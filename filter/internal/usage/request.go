@@ -127,12 +127,12 @@ func (r *RequestReader) unread(d *draft) Unread {
 	switch {
 	case d.Route != "":
 		return ""
+	case r.form.Odd:
+		return Encoded
 	case r.failed():
 		return Malformed
 	case r.broken:
 		return TooLarge
-	case r.form.Odd:
-		return Encoded
 	}
 	return why
 }
@@ -181,11 +181,8 @@ func (r *RequestReader) Close() Request {
 	case d.Route != "":
 	case d.Bytes == 0:
 		d.Unread = NoBody
-	case !valid && d.Unread != TooLarge:
+	case !valid && d.Unread != TooLarge && d.Unread != Encoded:
 		d.Unread = Malformed
-		if r.form.Odd {
-			d.Unread = Encoded
-		}
 	}
 	if !d.Read {
 		return r.withPath(d.Request)
