@@ -194,7 +194,7 @@ func (p *plugin) recovered(callback string, then func()) {
 	case string:
 		text = c
 	}
-	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + text)
+	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + admit.OneLine(text))
 	p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"panic"}, N: 1})
 	if then != nil {
 		then()

@@ -90,12 +90,12 @@ func (s *Step) reset() {
 // ask sets a header of the request; an empty value takes it out.
 func (s *Step) ask(name, value string) { s.Asked = append(s.Asked, [2]string{name, value}) }
 
-// set leaves out an empty value, which the host can't take.
+// set leaves out an empty value, which the host can't take. All that goes into the filter state goes through here.
 func (s *Step) set(name, value string) {
 	if value == "" {
 		return
 	}
-	s.Properties = append(s.Properties, Property{name, value})
+	s.Properties = append(s.Properties, Property{name, OneLine(value)})
 }
 
 func (s *Step) count(c Counter, n int64, labels ...string) {
@@ -118,4 +118,4 @@ func newCount(c Counter, n int64, labels []string) Count {
 	return count
 }
 
-func (s *Step) warn(text string) { s.Notes = append(s.Notes, Note{Warning: true, Text: text}) }
+func (s *Step) warn(text string) { s.Notes = append(s.Notes, Note{Warning: true, Text: OneLine(text)}) }
