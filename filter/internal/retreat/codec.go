@@ -3,11 +3,12 @@ package retreat
 import (
 	"encoding/binary"
 
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 // Size is the length of what Append adds, in bytes.
-const Size = 2 + 4 + 4*8 + 2*8 + sliding.Slots*8
+const Size = 2 + 4 + 4*8 + 2*8 + sliding.Slots*8 + quorum.Size + 8 + 4
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
@@ -24,7 +25,8 @@ func (s *State) Append(b []byte) []byte {
 	for _, slot := range s.window.Slots {
 		b = slot.append(b)
 	}
-	return b
+	b = binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
+	return binary.LittleEndian.AppendUint32(b, s.others)
 }
 
 func (c counts) append(b []byte) []byte {
@@ -48,7 +50,11 @@ func Decode(b []byte) (State, bool) {
 	for i := range s.window.Slots {
 		s.window.Slots[i], b = decodeCounts(b)
 	}
-	if !s.possible() {
+	var sound bool
+	s.quorum, sound = quorum.Decode(b)
+	b = b[quorum.Size:]
+	s.sole, s.others = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])
+	if !sound || !s.possible() {
 		return State{}, false
 	}
 	return s, true
@@ -64,6 +70,9 @@ func (s *State) possible() bool {
 	case s.lowered >= Whole,
 		s.phase == Normal && s.lowered != 0,
 		s.alarm && s.phase != Retreating,
+		s.sole != 0 && s.phase == Normal,
+		s.sole == 0 && s.others != 0,
+		s.others > pardon,
 		s.fresh.limited > s.fresh.total,
 		s.steady.limited > s.steady.total:
 		return false

@@ -84,7 +84,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("scale %d", s.Scale())
 		}
 		for range 3 {
-			s.Record(now, &seed, true)
+			s.Record(now, &seed, 1, true)
 			s.Evaluate(now, &seed)
 			s.Share(now, &seed)
 			now += seed.Every

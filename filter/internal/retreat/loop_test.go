@@ -87,7 +87,7 @@ func (l *loop) run(length time.Duration) (minutes []minute, state State) {
 		m := &minutes[(now-uptime)/int64(time.Minute)]
 		for len(answers) > 0 && answers[0].at <= now {
 			if !l.off {
-				state.Record(now, &l.settings, answers[0].limited)
+				state.Record(now, &l.settings, 1, answers[0].limited)
 			}
 			answers = answers[1:]
 		}

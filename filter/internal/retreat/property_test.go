@@ -91,7 +91,7 @@ func TestWorkersShareOneState(t *testing.T) {
 				s.Reset()
 			case operation < 12:
 				for range rapid.IntRange(1, 20).Draw(t, "answers") {
-					s.Record(at, &c, rapid.IntRange(0, 99).Draw(t, "answer") < limited)
+					s.Record(at, &c, 1, rapid.IntRange(0, 99).Draw(t, "answer") < limited)
 				}
 			default:
 				changed = s.Evaluate(at, &c)
@@ -134,12 +134,12 @@ func TestRecoveryIsMonotone(t *testing.T) {
 		var now int64
 		deadline := 2*c.Window + c.RecoverWindow + c.Every*(Whole/c.Step+5)
 		for range rapid.IntRange(0, 40).Draw(t, "429") {
-			s.Record(now, &c, true)
+			s.Record(now, &c, 1, true)
 		}
 		s.Evaluate(c.Every, &c)
 		for now = 2 * c.Every; s.phase != Normal; now += c.Every {
 			for range traffic {
-				s.Record(now, &c, false)
+				s.Record(now, &c, 1, false)
 			}
 			before := s
 			s.Evaluate(now, &c)
@@ -166,7 +166,7 @@ func TestWindowCountsWhatItCovers(t *testing.T) {
 		now := rapid.Int64Range(0, int64(time.Hour)).Draw(t, "start")
 		for range rapid.IntRange(1, 100).Draw(t, "answers") {
 			now += rapid.Int64Range(0, c.Window/rapid.Int64Range(1, 50).Draw(t, "pace")).Draw(t, "pause")
-			s.Record(now, &c, true)
+			s.Record(now, &c, 1, true)
 			times = append(times, now)
 			var least, most int64
 			for _, at := range times {
@@ -192,7 +192,7 @@ func TestClocksCantHarm(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "operations") {
 			now := rapid.Int64().Draw(t, "now")
 			for range rapid.IntRange(0, 20).Draw(t, "answers") {
-				s.Record(now, &c, rapid.Bool().Draw(t, "limited"))
+				s.Record(now, &c, 1, rapid.Bool().Draw(t, "limited"))
 			}
 			s.Evaluate(now, &c)
 			share, samples := s.Share(rapid.Int64().Draw(t, "then"), &c)

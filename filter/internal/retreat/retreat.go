@@ -26,6 +26,11 @@
 // floor of five requests a minute. A 429 among few answers does end the calm, and holds a recovery while the share is at
 // or above the threshold.
 //
+// Who speaks for all. A caller can be answered 429 for its own limit: what counts of the answers is what package quorum lets one
+// believe, and both shares are of that. A lone caller is believed, as there is nobody else to ask; but the rate that
+// was lowered on its word alone is back at the base as soon as others have had pardon answers without a 429. If the limit is theirs,
+// too, the 429 come again, and then from several.
+//
 // The rate doesn't come to rest, because each recovery ends in the 429 that show where the limit is. A cycle is
 // RecoverWindow at the lowered rate and a short climb past what is allowed. Behind a base of 40 a minute and in front of
 // a token bucket that lets 30 flow in, the mean is 31 with 2.5 % of 429, and 25 % without retreat; down to half of the base
@@ -42,6 +47,7 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -118,7 +124,13 @@ type State struct {
 	fresh     counts // answers since then
 	steady    counts // answers since the scale last changed, up or down
 	window    window
+	quorum    quorum.Quorum
+	sole      uint64 // while lowered: the subject on whose 429 alone it is; 0: on those of several
+	others    uint32 // answers without 429 to others than that one since then
 }
+
+// pardon is how many answers others must have had without a 429 to undo what was lowered on the word of one.
+const pardon = 3
 
 // Phase is the present phase.
 func (s *State) Phase() Phase { return s.phase }
@@ -143,9 +155,11 @@ func (s *State) Reset() {
 	*s = State{evaluated: s.evaluated, stepped: s.stepped, window: window{sliding.Window[counts]{Opened: s.window.Opened}}}
 }
 
-// Record counts an answer of the upstream; limited is a 429. Evaluate should follow.
-func (s *State) Record(now int64, c *Settings, limited bool) {
+// Record counts an answer of the upstream to a subject, of which subject is a keyed hash; limited is a 429. Evaluate should follow.
+func (s *State) Record(now int64, c *Settings, subject uint64, limited bool) {
 	s.follow(now, c)
+	s.quorum.Record(now, c.Window, subject, limited)
+	s.doubt(subject, limited)
 	s.window.Advance(now, c.Window)
 	s.window.Slots[0].add(limited)
 	s.fresh.add(limited)
@@ -169,15 +183,31 @@ func (s *State) Evaluate(now int64, c *Settings) (changed bool) {
 	return s.phase != phase || s.Scale() != scale || s.alarm != alarm
 }
 
+// doubt takes note of what others than the one are answered on whose word alone the rate is lowered.
+func (s *State) doubt(subject uint64, limited bool) {
+	switch {
+	case s.sole == 0 || s.sole == max(subject, 1):
+	case limited:
+		s.sole, s.others = 0, 0
+	default:
+		s.others = min(s.others+1, pardon)
+	}
+}
+
 func (s *State) step(now int64, c *Settings) {
-	fresh := s.sinceStep(now, c)
-	level := s.level(fresh, c)
+	if s.sole != 0 && s.others >= pardon {
+		s.phase, s.alarm, s.sole, s.others = Normal, false, 0, 0
+		s.setScale(Whole, c)
+	}
+	weight := s.quorum.Weigh(now, c.Window)
+	fresh := s.sinceStep(now, c).weighed(weight)
+	level := s.level(fresh, weight, c)
 	switch {
 	case level == all:
-		s.lower(now, c.floor(), c)
+		s.lower(now, c.floor(), weight.Sole, c)
 		s.alarm = true
 	case level == more, level == some && s.phase != Retreating:
-		s.lower(now, int64(float64(s.Scale())*c.Factor), c)
+		s.lower(now, int64(float64(s.Scale())*c.Factor), weight.Sole, c)
 	case s.phase == Retreating:
 		if !fresh.calm(c) {
 			s.calm = now
@@ -186,15 +216,21 @@ func (s *State) step(now int64, c *Settings) {
 			s.raise(c)
 		}
 	case s.phase == Recovering && s.lowered == 0:
-		s.phase = Normal
-	case s.phase == Recovering && fresh.share() < c.Threshold:
+		s.phase, s.sole, s.others = Normal, 0, 0
+	case s.phase == Recovering && fresh.share < c.Threshold:
 		s.raise(c)
 	}
 }
 
-// lower makes a step down, unless there is none left to make: then the upstream is only not calm.
-func (s *State) lower(now, scale int64, c *Settings) {
+// lower makes a step down, unless there is none left to make: then the upstream is only not calm. sole is the one subject that was
+// answered of late.
+func (s *State) lower(now, scale int64, sole uint64, c *Settings) {
 	s.calm = now
+	if s.phase == Normal {
+		s.sole, s.others = sole, 0
+	} else if s.sole != sole {
+		s.sole, s.others = 0, 0
+	}
 	before := s.Scale()
 	s.setScale(scale, c)
 	if s.phase != Retreating || s.Scale() != before {
@@ -229,11 +265,12 @@ const (
 )
 
 // level judges by the smaller share of two: see the package's comment.
-func (s *State) level(fresh counts, c *Settings) int {
-	window := s.window.sum()
-	share, samples := min(fresh.share(), window.share()), min(fresh.total, window.total)
+func (s *State) level(fresh weighed, weight quorum.Weight, c *Settings) int {
+	window := s.window.sum().weighed(weight)
+	share, samples := min(fresh.share, window.share), min(fresh.samples, window.samples)
 	if s.lowered > 0 && int64(samples) < c.MinSamples {
-		share, samples = min(share, s.steady.share()), s.steady.total
+		steady := s.steady.weighed(weight)
+		share, samples = min(share, steady.share), steady.samples
 	}
 	if int64(samples) < max(c.MinSamples, 1) {
 		return none

@@ -60,7 +60,7 @@ func in(phase Phase, scale int64) (s State, now int64) {
 
 func (s *State) feed(now int64, total, limited int) {
 	for i := range total {
-		s.Record(now, &seed, i < limited)
+		s.Record(now, &seed, 1, i < limited)
 	}
 }
 
@@ -154,7 +154,7 @@ func TestCalmIsContinuous(t *testing.T) {
 	start := now
 	for ; s.Phase() == Retreating; now += second {
 		if now == start+100*second {
-			s.Record(now, &seed, true)
+			s.Record(now, &seed, 1, true)
 		}
 		if now > start+600*second {
 			t.Fatal("it never recovers")
@@ -234,7 +234,7 @@ func TestMultiplesAboveTheWholeCountAsTheWhole(t *testing.T) {
 	c.Threshold = 0.6
 	s, now := in(Normal, Whole)
 	for range 20 {
-		s.Record(now, &c, true)
+		s.Record(now, &c, 1, true)
 	}
 	if s.Evaluate(now, &c); !s.Alarm() || s.Scale() != c.Floor {
 		t.Errorf("%v at %d, alarm %v", s.Phase(), s.Scale(), s.Alarm())
@@ -266,7 +266,7 @@ func TestClocks(t *testing.T) {
 		t.Error("it doesn't follow a clock that was set back")
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
-		s.Record(extreme, &seed, true)
+		s.Record(extreme, &seed, 1, true)
 		s.Evaluate(extreme, &seed)
 		if s.Scale() < seed.Floor || s.Scale() > Whole {
 			t.Errorf("at %d", s.Scale())

@@ -3,6 +3,7 @@ package retreat
 import (
 	"math"
 
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -40,7 +41,13 @@ func (c counts) share() float64 {
 	return float64(c.limited) / float64(c.total)
 }
 
-// calm says that the share is below RecoverThreshold. No 429 at all is calm also if that is zero.
-func (c counts) calm(s *Settings) bool {
-	return c.limited == 0 || c.share() < s.RecoverThreshold
+// weighed is what is to be believed of some answers: how large a share of how many was 429.
+type weighed struct{ share, samples float64 }
+
+func (c counts) weighed(w quorum.Weight) (believed weighed) {
+	believed.share, believed.samples = w.Share(uint64(c.limited), uint64(c.total))
+	return believed
 }
+
+// calm says that the share is below RecoverThreshold. No 429 at all is calm also if that is zero.
+func (w weighed) calm(s *Settings) bool { return w.share == 0 || w.share < s.RecoverThreshold }

@@ -16,22 +16,33 @@ type Window[T any] struct {
 // Advance lets go of what is older than the window's length, in nanoseconds, at the time now. A clock that was set back by more
 // than that is followed; one that was set back by less is waited for.
 func (w *Window[T]) Advance(now, length int64) {
-	width := max(length/Slots, 1)
-	elapsed := Since(w.Opened, now)
+	switch passed := Passed(&w.Opened, now, length, Slots); {
+	case passed >= Slots:
+		*w = Window[T]{Opened: w.Opened}
+	case passed > 0:
+		copy(w.Slots[passed:], w.Slots[:])
+		clear(w.Slots[:passed])
+	}
+}
+
+// Passed says how many parts of a time, cut into so many, have gone by since the newest was opened, and moves that on: to now, if all
+// have. The clock is that of Advance.
+func Passed(opened *int64, now, length, parts int64) int64 {
+	width := max(length/parts, 1)
+	elapsed := Since(*opened, now)
 	if elapsed < -length {
-		w.Opened = now
+		*opened = now
 	}
 	if elapsed < width {
-		return
+		return 0
 	}
 	passed := elapsed / width
-	if passed >= Slots {
-		*w = Window[T]{Opened: now}
-		return
+	if passed >= parts {
+		*opened = now
+		return parts
 	}
-	copy(w.Slots[passed:], w.Slots[:])
-	clear(w.Slots[:passed])
-	w.Opened += passed * width
+	*opened += passed * width
+	return passed
 }
 
 // Spread hands out parts of a time that are evenly distributed over any run of calls: what is told to come back comes back one
