@@ -17,13 +17,14 @@
 //
 // # Who owns what
 //
-// Gates are one upstream in one worker. The workers share records in the store, at most 68 of an upstream, however many models
+// Gates are one upstream in one worker. The workers share records in the store, at most 67 of an upstream, however many models
 // there are, because the host's shared data can't be deleted (Keys):
 //
-//   - names: which model has which of 64 places. A model gets one when the first answer to it is recorded. When all are taken, a
-//     new one replaces the one that has been idle the longest, for ten minutes at least; while there is none, it shares the
-//     record "other" with all that found no place. So a client that makes up models can't grow anything.
-//   - 64 places and "other": breaker and latency of one model, 569 bytes. A place's record says whose it is.
+//   - names: which model has which of 64 places. A model gets one when the first answer to it is recorded. Clients make up names, so
+//     a place is given by how sure it is that there is such a model: to those that the configuration names before those that the
+//     upstream has answered for, and to these before those that it only ever failed for. Within a rank it is given up after ten idle
+//     minutes. A model for which there is none isn't measured, and not refused: the failures of others say nothing of it.
+//   - 64 places: breaker and latency of one model, 1185 bytes. A place's record says whose it is.
 //   - all: the latency of all models together, if it is measured so.
 //   - throttle: that of the upstream, 2.7 KB.
 //

@@ -26,7 +26,7 @@ const (
 	leastWait = second
 )
 
-// Keys is how many keys of the store an upstream uses, at most: names, places, other, all, throttle.
+// Keys is how many keys of the store an upstream uses, at most: names, places, all, throttle.
 const Keys = keys + 2
 
 // Gates are the adaptive gates of one upstream in one worker.
@@ -38,9 +38,10 @@ type Gates struct {
 	keys                  [keys]string
 	namesKey, throttleKey string
 
-	names     names // as last read
-	namesAt   int64
-	namesRead bool
+	configured map[uint64]struct{} // models, by hash
+	names      names               // as last read
+	namesAt    int64
+	namesRead  bool
 
 	record   record // as last read, or written
 	at       place  // where that is
@@ -73,7 +74,11 @@ func New(settings Settings, store table.Store, key string, id uint64) *Gates {
 	for i := range places {
 		g.keys[i] = key + "/" + strconv.Itoa(i)
 	}
-	g.keys[other], g.keys[all] = key+"/other", key+"/all"
+	g.keys[all] = key + "/all"
+	g.configured = map[uint64]struct{}{}
+	for _, model := range settings.Models {
+		g.configured[hashOf(model)] = struct{}{}
+	}
 	return g
 }
 
@@ -82,6 +87,7 @@ func New(settings Settings, store table.Store, key string, id uint64) *Gates {
 type Request struct {
 	Model     string
 	Priority  config.Priority
+	Subject   uint64  // who asks, as a keyed hash
 	TTFT, ITL int64   // the bounds that it asks for itself, in nanoseconds; 0: none
 	Memory    float64 // share of GPU memory in use, as the caller knows it; 0 or less: not known
 
@@ -128,16 +134,18 @@ func (g *Gates) Breaker(now int64, r *Request) Verdict {
 		return Verdict{Phase: breaker.HalfOpen}
 	}
 	r.identify()
-	at, err := g.locate(now, r.hash, false)
-	if r.at, r.pass, r.judged = at, (breaker.Pass{}), err == nil; err != nil || at == nowhere {
+	at, err := g.locate(now, r.hash, unasked)
+	var unknown breaker.State
+	r.at, r.judged = at, err == nil
+	if r.pass, _, _ = unknown.Admit(now, g.settings.Breaker, g.id, r.Subject); err != nil || at == nowhere {
 		return Verdict{Err: err}
 	}
 	for range attempts {
-		if r.at, err = g.read(now, at, r, false); err != nil || r.at == nowhere {
+		if r.at, err = g.read(now, at, r, unasked); err != nil || r.at == nowhere {
 			r.judged = err == nil
 			return Verdict{Err: err}
 		}
-		pass, b, changed := g.record.breaker.Admit(now, g.settings.Breaker, g.id)
+		pass, b, changed := g.record.breaker.Admit(now, g.settings.Breaker, g.id, r.Subject)
 		if changed {
 			written, err := g.write()
 			if err != nil {
@@ -171,14 +179,17 @@ func (g *Gates) Latency(now int64, r *Request) Verdict {
 		return Verdict{}
 	}
 	r.identify()
-	at, err := g.timed(now, r, false)
+	at, err := g.timed(now, r, unasked)
 	if err != nil || at == nowhere {
 		return Verdict{Err: err}
 	}
-	if at, err = g.read(now, at, r, false); err != nil || at == nowhere {
+	if at, err = g.read(now, at, r, unasked); err != nil || at == nowhere {
 		return Verdict{Err: err}
 	}
 	c, state := g.settings.Latency, &g.record.latency
+	if !state.Concerns(r.Subject) {
+		return Verdict{}
+	}
 	reading := state.Judge(now, c)
 	if !reading.Over && (r.TTFT > 0 || r.ITL > 0) {
 		if own := state.Misses(now, c, r.TTFT, r.ITL); own.Over {
@@ -225,11 +236,13 @@ func (g *Gates) Observe(now int64, r *Request, s latency.Sample) error {
 		return nil
 	}
 	r.identify()
-	at, err := g.timed(now, r, true)
+	rank := g.rank(r.hash, proven)
+	at, err := g.timed(now, r, rank)
 	if err != nil {
 		return err
 	}
-	return g.change(now, at, r, func(known *record) bool {
+	s.Subject = r.Subject
+	return g.change(now, at, r, rank, func(known *record) bool {
 		known.latency.Record(now, g.settings.Latency, s)
 		return true
 	})
@@ -274,15 +287,22 @@ func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sampl
 	if !counts && sample == (latency.Sample{}) {
 		return nil
 	}
+	rank := unproven
+	if o.Result == Succeeded {
+		rank = proven
+	}
+	rank = g.rank(r.hash, rank)
 	at, err := r.at, error(nil)
 	if !probe { // that of a probe is known, and must not be made anew
-		at, err = g.locate(now, r.hash, true)
+		at, err = g.locate(now, r.hash, rank)
 	}
-	if err != nil {
+	if err != nil || at == nowhere {
 		return err
 	}
-	err = g.change(now, at, r, func(known *record) bool {
-		changed := sample != (latency.Sample{})
+	timed := sample != (latency.Sample{})
+	sample.Subject = r.Subject
+	err = g.change(now, at, r, rank, func(known *record) bool {
+		changed := timed
 		if changed {
 			known.latency.Record(now, g.settings.Latency, sample)
 		}
@@ -299,11 +319,11 @@ func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sampl
 }
 
 // timed gives the place of the latency that counts for a request.
-func (g *Gates) timed(now int64, r *Request, create bool) (place, error) {
+func (g *Gates) timed(now int64, r *Request, rank rank) (place, error) {
 	if g.settings.Global {
 		return all, nil
 	}
-	return g.locate(now, r.hash, create)
+	return g.locate(now, r.hash, rank)
 }
 
 // identify takes the hash of the model, once.

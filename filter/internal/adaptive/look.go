@@ -8,14 +8,14 @@ import (
 
 // Snapshot is how the gates stand, for status and metrics. What is off is left out.
 type Snapshot struct {
-	Models   []Model // those that are known, and "other" and "all", if there are such records
+	Models   []Model // those that are known, and "all", if there is such a record
 	Throttle []View  // the whole, and then each signal; empty if it is off
 	Severity float64 // of the throttle, from 0 to 1
 }
 
 // Model is how the gates of one model stand.
 type Model struct {
-	Name    string  // "other": of the models that found no place; "all": of all models together
+	Name    string  // "all": of all models together
 	Breaker View    // Value is the share of failed and slow requests
 	TTFT    View    // milliseconds
 	ITL     View    // milliseconds
@@ -39,7 +39,7 @@ const (
 	Refusing = "REFUSING" // of the throttle: by priority
 )
 
-// Look reads all records of the upstream: one for each model that is known, and three.
+// Look reads all records of the upstream: one for each model that is known, and two.
 func (g *Gates) Look(now int64) (s Snapshot, err error) {
 	if g == nil {
 		return s, nil
@@ -68,10 +68,7 @@ func (g *Gates) Look(now int64) (s Snapshot, err error) {
 
 func (g *Gates) view(now int64, at place) Model {
 	m := Model{Name: string(g.record.name[:g.record.length])}
-	switch at {
-	case other:
-		m.Name = "other"
-	case all:
+	if at == all {
 		m.Name = "all"
 	}
 	if c := g.settings.Breaker; c != nil && at != all {

@@ -1,21 +1,39 @@
 package adaptive
 
-// place is where a model's record is: one of the places, or one that is shared.
+// place is where a model's record is: one of the places, or that of all models together.
 type place int8
 
 const (
 	places = 64
 
 	nowhere place = -1 // nothing is known of the model
-	other   place = places
-	all     place = places + 1
-	keys          = places + 2
+	all     place = places
+	keys          = places + 1
 
-	namesSize = 1 + places*16
+	entrySize = 2*8 + 1
+	namesSize = 1 + places*entrySize
 
 	// idle is how long a model has not been heard of before its place can be given to another one.
 	idle = 600 * second
 )
+
+// rank says how sure it is that there is such a model. Clients make up names, so what is surer takes the place of what is less sure.
+type rank byte
+
+const (
+	unasked    rank = iota // no place is wanted
+	unproven               // the upstream has failed to answer for it
+	proven                 // it has answered
+	configured             // the configuration names it
+)
+
+// rank is that of a model of which an answer tells as much.
+func (g *Gates) rank(hash uint64, told rank) rank {
+	if _, is := g.configured[hash]; is {
+		return configured
+	}
+	return told
+}
 
 // names says which model has which place. It is fixed in size, so that the number of records is, too.
 type names [places]entry
@@ -24,13 +42,14 @@ type names [places]entry
 type entry struct {
 	hash    uint64
 	touched int64 // when the model was last heard of, to within a quarter of idle
+	rank    rank
 }
 
 func (n *names) append(b []byte) []byte {
 	b = append(b, layout)
 	for i := range n {
 		b = order.AppendUint64(b, n[i].hash)
-		b = order.AppendUint64(b, uint64(n[i].touched))
+		b = append(order.AppendUint64(b, uint64(n[i].touched)), byte(n[i].rank))
 	}
 	return b
 }
@@ -41,7 +60,12 @@ func (n *names) decode(b []byte) bool {
 		return false
 	}
 	for i := range n {
-		n[i] = entry{order.Uint64(b[1+16*i:]), int64(order.Uint64(b[9+16*i:]))}
+		e := b[1+entrySize*i:]
+		n[i] = entry{order.Uint64(e), int64(order.Uint64(e[8:])), rank(e[16])}
+		if n[i].rank > configured {
+			*n = names{}
+			return false
+		}
 	}
 	return true
 }
@@ -56,26 +80,32 @@ func (n *names) find(hash uint64) place {
 	return nowhere
 }
 
-// vacant gives a place for a new model: a free one, or that of the model that has been idle the longest.
-func (n *names) vacant(now int64) place {
-	oldest, longest := nowhere, idle
+// vacant gives a place for a new model: a free one, or that of a model which is less sure to be one, or of one that has been idle. What
+// the configuration names makes place only for its like.
+func (n *names) vacant(now int64, newcomer rank) place {
+	found, lowest, longest := nowhere, newcomer, int64(0)
 	for i := range n {
-		if n[i].hash == 0 {
+		e := &n[i]
+		if e.hash == 0 {
 			return place(i)
 		}
-		quiet := now - n[i].touched
+		quiet := now - e.touched
 		if quiet < -idle { // touched by a clock that was set back since
 			quiet = -quiet
 		}
-		if quiet >= longest {
-			oldest, longest = place(i), quiet
+		worth := e.rank
+		if quiet >= idle && (worth < configured || newcomer == configured) {
+			worth = unasked
+		}
+		if worth < lowest || worth == lowest && found != nowhere && quiet > longest {
+			found, lowest, longest = place(i), worth, quiet
 		}
 	}
-	return oldest
+	return found
 }
 
 // hashOf is the FNV-1a hash of a model's name, never 0. Models whose names a client has made up to have the hash of another
-// one share the record "other", because records hold the name as well.
+// one have no place, because records hold the name as well.
 func hashOf(model string) uint64 {
 	hash := uint64(14695981039346656037)
 	for i := range len(model) {
@@ -84,43 +114,43 @@ func hashOf(model string) uint64 {
 	return max(hash, 1)
 }
 
-// locate gives the place of a model's record. Without create it is nowhere as long as there is none, and none is needed.
-func (g *Gates) locate(now int64, hash uint64, create bool) (place, error) {
+// locate gives the place of a model's record; nowhere: it has none. With a rank it is given one, if there is one for it.
+func (g *Gates) locate(now int64, hash uint64, rank rank) (place, error) {
 	at := g.names.find(hash)
-	if at != nowhere && g.namesRead {
+	if at != nowhere && g.namesRead && rank <= g.names[at].rank {
 		return at, nil
 	}
 	if age := now - g.namesAt; !g.namesRead || age < 0 || age >= mergeEvery {
 		if _, err := g.readNames(now); err != nil {
 			return nowhere, err
 		}
-		if at = g.names.find(hash); at != nowhere {
+		if at = g.names.find(hash); at != nowhere && rank <= g.names[at].rank {
 			return at, nil
 		}
 	}
-	if vacant := g.names.vacant(now); vacant == nowhere {
-		return other, nil
-	} else if !create {
-		return nowhere, nil
+	if rank == unasked || at == nowhere && g.names.vacant(now, rank) == nowhere {
+		return at, nil
 	}
-	return g.settle(now, hash)
+	return g.settle(now, hash, rank)
 }
 
-// settle gives a model a place.
-func (g *Gates) settle(now int64, hash uint64) (place, error) {
+// settle gives a model a place, or the rank that it has by now.
+func (g *Gates) settle(now int64, hash uint64, rank rank) (place, error) {
 	for range attempts {
 		version, err := g.readNames(now)
 		if err != nil {
 			return nowhere, err
 		}
 		at := g.names.find(hash)
-		if at != nowhere {
+		switch {
+		case at != nowhere && rank <= g.names[at].rank:
 			return at, nil
+		case at == nowhere:
+			if at = g.names.vacant(now, rank); at == nowhere {
+				return nowhere, nil
+			}
 		}
-		if at = g.names.vacant(now); at == nowhere {
-			return other, nil
-		}
-		g.names[at] = entry{hash: hash, touched: now}
+		g.names[at] = entry{hash: hash, touched: now, rank: rank}
 		written, err := g.writeNames(version)
 		if err != nil {
 			return nowhere, err

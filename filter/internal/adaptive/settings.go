@@ -12,7 +12,8 @@ type Settings struct {
 	Breaker  *breaker.Settings
 	Latency  *latency.Settings
 	Throttle *throttle.Settings
-	Global   bool // the latency of all models is measured together
+	Global   bool     // the latency of all models is measured together
+	Models   []string // those that the configuration names: they find a place before all others
 
 	// A gate that is not enforced is in shadow mode.
 	EnforceBreaker, EnforceLatency, EnforceThrottle bool

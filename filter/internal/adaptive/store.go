@@ -18,8 +18,8 @@ func (g *Gates) get(key string) (value []byte, version uint32, err error) {
 
 // read takes in the record of a place, for a request. What was read for it in the same event is not read again: if it has
 // changed since, the write will say so. It gives the place where the record is: another one if the place isn't the model's any more.
-// With create, one that was never written begins as the model's.
-func (g *Gates) read(now int64, at place, r *Request, create bool) (place, error) {
+// With a rank, one that was never written begins as the model's.
+func (g *Gates) read(now int64, at place, r *Request, rank rank) (place, error) {
 	for range 3 {
 		if err := g.load(now, at, r); err != nil {
 			return nowhere, err
@@ -28,8 +28,7 @@ func (g *Gates) read(now int64, at place, r *Request, create bool) (place, error
 			return at, nil
 		}
 		if g.record.hash == r.hash { // another model's name has the same hash
-			at = other
-			continue
+			return nowhere, nil
 		}
 		// The place was another model's, or is another's by now: what was read of the names may be old.
 		if g.namesAt != now || !g.namesRead {
@@ -41,7 +40,7 @@ func (g *Gates) read(now int64, at place, r *Request, create bool) (place, error
 			g.record.own(r.hash, r.Model)
 			return at, nil
 		}
-		found, err := g.locate(now, r.hash, create)
+		found, err := g.locate(now, r.hash, rank)
 		if err != nil || found == nowhere {
 			return nowhere, err
 		}
@@ -74,11 +73,15 @@ func (g *Gates) write() (written bool, err error) {
 }
 
 // change lets apply change the record of a place and writes it, until no other worker has written in between. apply may be
-// called several times; it says whether there is anything to write. g.at is then where the record is.
-func (g *Gates) change(now int64, at place, r *Request, apply func(*record) bool) error {
+// called several times; it says whether there is anything to write. g.at is then where the record is. A model without a place has nothing
+// that could change.
+func (g *Gates) change(now int64, at place, r *Request, rank rank, apply func(*record) bool) error {
+	if at == nowhere {
+		return nil
+	}
 	for range attempts {
-		found, err := g.read(now, at, r, true)
-		if err != nil {
+		found, err := g.read(now, at, r, rank)
+		if err != nil || found == nowhere {
 			return err
 		}
 		at = found

@@ -28,6 +28,7 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 	if !settings.Any() {
 		return
 	}
+	settings.Models = named(&e.cfg)
 	u.adaptive = adaptive.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
 	e.selects = true
@@ -57,8 +58,9 @@ func (e *Engine) gated(s *Stream, now int64) bool {
 	if u.adaptive == nil {
 		return e.pressed(s, now)
 	}
+	subject, _ := e.subject(s)
 	s.asks = adaptive.Request{
-		Model: s.model, Priority: s.caller.Priority, Memory: e.gpuMemory(u, now),
+		Model: s.model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
 	s.measured = true
@@ -165,7 +167,11 @@ func (e *Engine) observe(s *Stream, now int64) {
 	if !s.measured {
 		return
 	}
-	if err := s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: now - s.sent}); err != nil {
+	ttft := s.took(now)
+	if ttft == 0 { // it can't be told how much of it was the upstream's
+		return
+	}
+	if err := s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: ttft}); err != nil {
 		e.gateError(s, err)
 	}
 }
@@ -176,9 +182,9 @@ func (e *Engine) measure(s *Stream, now int64, complete bool) {
 		return
 	}
 	s.measured = false
-	o := adaptive.Outcome{Stream: s.stream, Duration: now - s.sent, Result: s.result(complete)}
-	if n := s.outputs; n > 1 {
-		o.ITL = (s.last - s.first) / (n - 1)
+	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(complete)}
+	if n := s.pace.outputs; n > 1 {
+		o.ITL = (s.pace.last - s.first) / (n - 1)
 	}
 	if err := s.upstream.adaptive.Finish(now, &s.asks, o); err != nil {
 		e.gateError(s, err)

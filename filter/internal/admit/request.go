@@ -64,6 +64,8 @@ type course struct {
 	counted          bool // in the requests metric
 	fault            bool
 	leased           bool   // its requests are charged as leases, until it is sent
+	subject          uint64 // 0: not asked for yet
+	keyed            bool
 	doubt            string // why the caller would be refused, were it not for shadow mode
 
 	upstream *upstream // whose gates the request stands at, or went through; nil: none

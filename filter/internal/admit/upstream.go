@@ -98,6 +98,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	s.ticket = dispatch.Ticket{
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
 	}
+	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
 	v := s.upstream.gate.Arrive(now, &s.ticket)
 	if v.Err != nil {
 		s.step.count(Uncharged, 1, "store")

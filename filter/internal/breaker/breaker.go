@@ -4,11 +4,13 @@
 //	OPEN      → HALF_OPEN  a request comes after OpenFor; it is the first probe
 //	HALF_OPEN → CLOSED     as many probes as Probes have succeeded; the window begins empty
 //	HALF_OPEN → OPEN       a probe failed
+//	OPEN      → HALF_OPEN  at once, if one caller alone opened it, and another comes: its request is the first probe
 //
 // There are no others. What fails is a request that the upstream answered with a fault of its own (5xx, an error inside of a
 // stream, an upstream that can't be reached), or one that took SlowCall and longer, if that is above zero. Both count
 // together, as the configuration says; the reason names the one that is enough by itself. What is the client's doing (a 4xx,
-// leaving early) counts as neither failure nor success.
+// leaving early) counts as neither failure nor success. A client can make a server fail by what it sends: how much of the failures
+// counts is what package quorum lets one believe.
 //
 // # Probes
 //
@@ -16,8 +18,12 @@
 // is taken by writing it into the state, so two workers can't take the same one. It ends by Finish: with success, with
 // failure, or with neither, which gives it back for another request to take. The probes of a worker are held in an entry
 // of the worker's own, which it renews (Renew) while its probes last, however long that is. An entry that is not renewed for
-// Lease belongs to a dead worker, and its probes come back. There is room for the entries of maxHolders workers;
-// others pass none until there is room again.
+// Lease belongs to a dead worker, and its probes come back. There is room for maxHolders entries;
+// others pass none until there is room again. A probe that lasts for longer than OpenFor is waited for by its own caller alone: others
+// may try meanwhile, as many as Probes in each OpenFor, and if it ends well it still counts.
+//
+// A caller whose probe has failed may not take one again until others have had OpenFor for it, unless it is the one that had opened it
+// alone: else a client whose requests fail by its own fault could keep it open for all.
 //
 // An answer counts only if its request was admitted in the same period (Pass): between two transitions. So late answers of
 // what was admitted before it opened change nothing in HALF_OPEN, nor after.
@@ -38,6 +44,7 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -101,13 +108,17 @@ type State struct {
 	window    window
 	holders   [maxHolders]holder
 	last      Trigger
+	quorum    quorum.Quorum
+	sole      uint64 // unless Closed: the subject that opened it alone; 0: several did
+	blamed    uint64 // the subject whose probe failed last; 0: none did
 }
 
 // Pass is what a request keeps between its admission and its end.
 type Pass struct {
-	period uint64
-	began  int64 // of the entry that holds its probe
-	Probe  bool
+	period  uint64
+	subject uint64
+	began   int64 // of the entry that holds its probe
+	Probe   bool
 }
 
 // Verdict is what is said of a request.
@@ -123,30 +134,51 @@ func (s *State) Phase() Phase { return s.phase }
 // Last is why it last opened.
 func (s *State) Last() Trigger { return s.last }
 
-// Admit decides about a request of the worker. changed says that the state is to be written; if it can't be, the verdict and
-// the pass are void.
-func (s *State) Admit(now int64, c *Settings, worker uint64) (p Pass, v Verdict, changed bool) {
+// Admit decides about a request of the worker; subject is a keyed hash of who sent it. changed says that the state is to be written; if
+// it can't be, the verdict and the pass are void.
+func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v Verdict, changed bool) {
+	subject = max(subject, 1)
+	p = Pass{period: s.period, subject: subject}
 	if s.phase == Closed {
-		return Pass{period: s.period}, Verdict{}, false
+		return p, Verdict{}, false
 	}
 	if s.phase == Open {
 		if s.follow(now, c) {
 			changed = true
 		}
-		if wait := s.wait(now, c); wait > 0 {
-			return Pass{period: s.period}, Verdict{Refused: true, Phase: Open, RecoversIn: wait}, changed
+		if wait := s.waitFor(now, c, subject); wait > 0 {
+			return p, Verdict{Refused: true, Phase: Open, RecoversIn: wait}, changed
 		}
+		sole, blamed := s.sole, s.blamed
 		s.enter(HalfOpen, now)
-		changed = true
+		s.sole, s.blamed = sole, blamed
+		p.period, changed = s.period, true
 	}
-	p = Pass{period: s.period}
 	s.expire(now)
-	if h := s.room(now, c, worker); h != nil {
+	if s.barred(subject) && sliding.Since(s.since, now) < c.OpenFor {
+		return p, Verdict{Refused: true, Phase: HalfOpen}, changed
+	}
+	if h := s.room(now, c, worker, subject); h != nil {
 		h.probes++
 		p.Probe, p.began = true, h.began
 		return p, Verdict{Phase: HalfOpen}, true
 	}
 	return p, Verdict{Refused: true, Phase: HalfOpen}, changed
+}
+
+// barred says that a subject has to let others try first.
+func (s *State) barred(subject uint64) bool { return s.blamed == subject && s.sole != subject }
+
+// waitFor is how long an open breaker stays so for a subject.
+func (s *State) waitFor(now int64, c *Settings, subject uint64) int64 {
+	wait := s.wait(now, c)
+	switch {
+	case s.sole != 0 && s.sole != subject:
+		return 0
+	case s.barred(subject):
+		return max(2*max(c.OpenFor, 1)-max(sliding.Since(s.since, now), 0), 0)
+	}
+	return wait
 }
 
 // Finish takes a request's end; duration is in nanoseconds. changed says that the state is to be written.
@@ -162,6 +194,7 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 		}
 		s.window.Advance(now, c.Window)
 		s.window.Slots[0].add(r == Failed, slow)
+		s.quorum.Record(now, c.Window, p.subject, r == Failed || slow)
 		s.judge(now, c)
 		return true
 	case HalfOpen:
@@ -175,9 +208,9 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 		switch {
 		case r == Neither:
 		case r == Failed:
-			s.open(now, Trigger{Cause: ProbeFailed})
+			s.fail(now, p.subject, Trigger{Cause: ProbeFailed})
 		case slow:
-			s.open(now, Trigger{Cause: ProbeSlow})
+			s.fail(now, p.subject, Trigger{Cause: ProbeSlow})
 		default:
 			if s.succeeded++; s.succeeded >= max(c.Probes, 1) {
 				s.enter(Closed, now)
@@ -240,16 +273,19 @@ func (s *State) follow(now int64, c *Settings) bool {
 // judge opens it if too many requests of the window failed.
 func (s *State) judge(now int64, c *Settings) {
 	sum := s.window.sum()
-	if sum.total == 0 || int64(sum.total) < c.MinRequests {
+	bad := uint64(sum.failed) + uint64(sum.slow)
+	if sum.total == 0 || int64(sum.total) < c.MinRequests || float64(bad)/float64(sum.total) < c.ErrorRate {
 		return
 	}
-	n := float64(sum.total)
-	failed, slow := float64(sum.failed)/n, float64(sum.slow)/n
-	both := float64(uint64(sum.failed)+uint64(sum.slow)) / n
+	weight := s.quorum.Weigh(now, c.Window)
+	both, samples := weight.Share(bad, uint64(sum.total))
+	if int64(samples) < c.MinRequests || both < c.ErrorRate {
+		return
+	}
+	failed, _ := weight.Share(uint64(sum.failed), uint64(sum.total))
+	slow, _ := weight.Share(uint64(sum.slow), uint64(sum.total))
 	t := Trigger{Cause: Errors, Share: failed, Over: c.Window}
 	switch {
-	case both < c.ErrorRate:
-		return
 	case failed >= c.ErrorRate:
 	case slow >= c.ErrorRate:
 		t.Cause, t.Share = Slow, slow
@@ -257,6 +293,16 @@ func (s *State) judge(now int64, c *Settings) {
 		t.Cause, t.Share = ErrorsAndSlow, both
 	}
 	s.open(now, t)
+	s.sole = weight.Sole
+}
+
+// fail opens it again, since a subject's probe failed.
+func (s *State) fail(now int64, subject uint64, t Trigger) {
+	sole := s.sole
+	s.open(now, t)
+	if s.blamed = subject; sole == subject {
+		s.sole = sole
+	}
 }
 
 func (s *State) open(now int64, t Trigger) {

@@ -23,7 +23,7 @@ var preset = NewSettings(&config.Breaker{ErrorRate: 0.05, Window: 30 * time.Seco
 // serve leads requests through, one after the other at the same time: of total, the first failed ones fail.
 func (s *State) serve(now int64, c *Settings, total, failed int, duration int64) {
 	for i := range total {
-		p, v, _ := s.Admit(now, c, self)
+		p, v, _ := s.Admit(now, c, self, 1)
 		if v.Refused {
 			return
 		}
@@ -83,7 +83,7 @@ func TestSlowAndFailedCountTogether(t *testing.T) {
 	} {
 		var s State
 		for i := range test.failed + test.slow + test.fast {
-			p, _, _ := s.Admit(noon, &c, self)
+			p, _, _ := s.Admit(noon, &c, self, 1)
 			switch {
 			case i < test.fast:
 				s.Finish(noon, &c, self, p, Succeeded, 0)
@@ -122,7 +122,7 @@ func opened(c *Settings) *State {
 func TestOpenRefusesUntilItsTimeIsOver(t *testing.T) {
 	s := opened(&standard)
 	for _, after := range []int64{0, 1, 59 * second, 60*second - 1} {
-		_, v, changed := s.Admit(noon+after, &standard, self)
+		_, v, changed := s.Admit(noon+after, &standard, self, 1)
 		if !v.Refused || v.Phase != Open || v.RecoversIn != 60*second-after || changed {
 			t.Errorf("after %d ns: %+v, changed %v", after, v, changed)
 		}
@@ -130,7 +130,7 @@ func TestOpenRefusesUntilItsTimeIsOver(t *testing.T) {
 			t.Errorf("after %d ns: recovers in %d", after, got)
 		}
 	}
-	p, v, changed := s.Admit(noon+60*second, &standard, self)
+	p, v, changed := s.Admit(noon+60*second, &standard, self, 1)
 	if v.Refused || !p.Probe || !changed || s.Phase() != HalfOpen {
 		t.Errorf("%+v %+v, changed %v, %v", p, v, changed, s.Phase())
 	}
@@ -153,8 +153,8 @@ func TestOneProbe(t *testing.T) {
 		c.SlowCall = 5 * second
 		s := opened(&c)
 		now := noon + 60*second
-		p, _, _ := s.Admit(now, &c, self)
-		if _, v, _ := s.Admit(now, &c, 8); !v.Refused || v.Phase != HalfOpen {
+		p, _, _ := s.Admit(now, &c, self, 1)
+		if _, v, _ := s.Admit(now, &c, 8, 1); !v.Refused || v.Phase != HalfOpen {
 			t.Errorf("%s: a second probe passed: %+v", test.name, v)
 		}
 		if !s.Finish(now+second, &c, self, p, test.result, test.duration) {
@@ -163,7 +163,7 @@ func TestOneProbe(t *testing.T) {
 		if s.Phase() != test.want || s.Last().String() != test.reason {
 			t.Errorf("%s: %v, %q", test.name, s.Phase(), s.Last())
 		}
-		_, v, _ := s.Admit(now+second, &c, 8)
+		_, v, _ := s.Admit(now+second, &c, 8, 1)
 		if refused := test.want == Open; v.Refused != refused {
 			t.Errorf("%s: then %+v", test.name, v)
 		}
@@ -175,7 +175,7 @@ func TestAllProbesMustSucceed(t *testing.T) {
 	now := noon + 30*second
 	var passes []Pass
 	for range 50 {
-		if p, v, _ := s.Admit(now, &preset, uint64(len(passes)%3)); !v.Refused {
+		if p, v, _ := s.Admit(now, &preset, uint64(len(passes)%3), 1); !v.Refused {
 			passes = append(passes, p)
 		}
 	}
@@ -196,7 +196,7 @@ func TestAllProbesMustSucceed(t *testing.T) {
 // What was admitted before it opened, and ends late, changes nothing in any later phase.
 func TestLateAnswersDontCount(t *testing.T) {
 	var s State
-	early, _, _ := s.Admit(noon, &standard, self)
+	early, _, _ := s.Admit(noon, &standard, self, 1)
 	s.serve(noon, &standard, 20, 20, 0)
 	finish := func(when string) {
 		before := s
@@ -207,7 +207,7 @@ func TestLateAnswersDontCount(t *testing.T) {
 		}
 	}
 	finish("open")
-	p, _, _ := s.Admit(noon+60*second, &standard, self)
+	p, _, _ := s.Admit(noon+60*second, &standard, self, 1)
 	finish("half open")
 	s.Finish(noon+61*second, &standard, self, p, Succeeded, 0)
 	finish("closed again")
@@ -220,8 +220,8 @@ func TestLateAnswersDontCount(t *testing.T) {
 // Shadow mode lets requests pass that have no probe.
 func TestRequestsWithoutAProbeDontCountInHalfOpen(t *testing.T) {
 	s := opened(&standard)
-	s.Admit(noon+60*second, &standard, self)
-	p, v, _ := s.Admit(noon+60*second, &standard, self)
+	s.Admit(noon+60*second, &standard, self, 1)
+	p, v, _ := s.Admit(noon+60*second, &standard, self, 1)
 	if !v.Refused || p.Probe || s.Finish(noon+61*second, &standard, self, p, Failed, 0) || s.Phase() != HalfOpen {
 		t.Errorf("%+v %+v, %v", p, v, s.Phase())
 	}
@@ -230,11 +230,11 @@ func TestRequestsWithoutAProbeDontCountInHalfOpen(t *testing.T) {
 func TestProbesOfADeadWorkerComeBack(t *testing.T) {
 	s := opened(&standard)
 	now := noon + 60*second
-	dead, _, _ := s.Admit(now, &standard, self)
-	if _, v, _ := s.Admit(now+Lease-1, &standard, 8); !v.Refused {
+	dead, _, _ := s.Admit(now, &standard, self, 1)
+	if _, v, _ := s.Admit(now+Lease-1, &standard, 8, 1); !v.Refused {
 		t.Error("a probe passed while another one was out")
 	}
-	p, v, _ := s.Admit(now+Lease, &standard, 8)
+	p, v, _ := s.Admit(now+Lease, &standard, 8, 1)
 	if v.Refused || !p.Probe {
 		t.Fatalf("%+v", v)
 	}
@@ -251,8 +251,8 @@ func TestProbesOfADeadWorkerComeBack(t *testing.T) {
 func TestOldProbeIsNotTheNewOne(t *testing.T) {
 	s := opened(&standard)
 	now := noon + 60*second
-	old, _, _ := s.Admit(now, &standard, self)
-	fresh, _, _ := s.Admit(now+Lease, &standard, self)
+	old, _, _ := s.Admit(now, &standard, self, 1)
+	fresh, _, _ := s.Admit(now+Lease, &standard, self, 1)
 	if !fresh.Probe || s.Finish(now+Lease+1, &standard, self, old, Succeeded, 0) || s.Phase() != HalfOpen {
 		t.Errorf("%+v, %v", fresh, s.Phase())
 	}
@@ -264,13 +264,13 @@ func TestOldProbeIsNotTheNewOne(t *testing.T) {
 func TestRenewedProbesLast(t *testing.T) {
 	s := opened(&standard)
 	now := noon + 60*second
-	p, _, _ := s.Admit(now, &standard, self)
+	p, _, _ := s.Admit(now, &standard, self, 1)
 	for range 500 {
 		now += Lease / 4
 		if s.Renew(now-1, self) || s.Renew(now, 8) || !s.Renew(now, self) {
 			t.Fatal("it is renewed every quarter of a lease, by its own worker")
 		}
-		if _, v, _ := s.Admit(now, &standard, 8); !v.Refused {
+		if _, v, _ := s.Admit(now, &standard, 8, 1); !v.Refused {
 			t.Fatal("a probe passed while another one was out")
 		}
 	}
@@ -291,7 +291,7 @@ func TestMoreWorkersThanHolders(t *testing.T) {
 	}
 	var out []probe
 	for worker := range uint64(20) {
-		if p, v, _ := s.Admit(now, &c, worker); !v.Refused {
+		if p, v, _ := s.Admit(now, &c, worker, 1); !v.Refused {
 			out = append(out, probe{worker, p})
 		}
 	}
@@ -301,7 +301,7 @@ func TestMoreWorkersThanHolders(t *testing.T) {
 	for s.Phase() == HalfOpen {
 		s.Finish(now, &c, out[0].worker, out[0].pass, Succeeded, 0)
 		out = out[1:]
-		if p, v, _ := s.Admit(now, &c, uint64(len(out)+30)); !v.Refused && p.Probe {
+		if p, v, _ := s.Admit(now, &c, uint64(len(out)+30), 1); !v.Refused && p.Probe {
 			out = append(out, probe{uint64(len(out) + 30), p})
 		}
 	}
@@ -312,14 +312,14 @@ func TestMoreWorkersThanHolders(t *testing.T) {
 
 func TestClocks(t *testing.T) {
 	s := opened(&standard)
-	if _, v, changed := s.Admit(noon-10*second, &standard, self); !v.Refused || v.RecoversIn != 60*second || changed {
+	if _, v, changed := s.Admit(noon-10*second, &standard, self, 1); !v.Refused || v.RecoversIn != 60*second || changed {
 		t.Errorf("a clock a little behind: %+v", v)
 	}
 	back := noon - 3600*second
-	if _, v, changed := s.Admit(back, &standard, self); !v.Refused || v.RecoversIn != 60*second || !changed {
+	if _, v, changed := s.Admit(back, &standard, self, 1); !v.Refused || v.RecoversIn != 60*second || !changed {
 		t.Errorf("a clock that was set back: %+v, changed %v", v, changed)
 	}
-	if p, _, _ := s.Admit(back+60*second, &standard, self); !p.Probe {
+	if p, _, _ := s.Admit(back+60*second, &standard, self, 1); !p.Probe {
 		t.Error("it does not follow a clock that was set back")
 	}
 	var closed State
@@ -364,7 +364,7 @@ func BenchmarkClosed(b *testing.B) {
 	b.ReportAllocs()
 	var s State
 	for now := noon; b.Loop(); now += second / 1000 {
-		p, v, _ := s.Admit(now, &standard, self)
+		p, v, _ := s.Admit(now, &standard, self, 1)
 		if v.Refused || !s.Finish(now, &standard, self, p, Succeeded, 0) {
 			b.Fatal(v)
 		}

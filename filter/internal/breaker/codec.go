@@ -4,17 +4,18 @@ import (
 	"encoding/binary"
 	"math"
 
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 const (
 	headSize   = 1 + 1 + 8 + 8 + 4
 	windowSize = 8 + sliding.Slots*12
-	holderSize = 3*8 + 4
+	holderSize = 4*8 + 4
 	lastSize   = 3 * 8
 
 	// Size is the length of what Append adds, in bytes.
-	Size = headSize + windowSize + maxHolders*holderSize + lastSize
+	Size = headSize + windowSize + maxHolders*holderSize + quorum.Size + 2*8 + lastSize
 )
 
 var order = binary.LittleEndian
@@ -35,8 +36,10 @@ func (s *State) Append(b []byte) []byte {
 		b = order.AppendUint64(b, h.worker)
 		b = order.AppendUint64(b, uint64(h.began))
 		b = order.AppendUint64(b, uint64(h.heard))
+		b = order.AppendUint64(b, h.by)
 		b = order.AppendUint32(b, h.probes)
 	}
+	b = order.AppendUint64(order.AppendUint64(s.quorum.Append(b), s.sole), s.blamed)
 	b = order.AppendUint64(b, uint64(s.last.At))
 	b = order.AppendUint64(b, math.Float64bits(s.last.Share))
 	return order.AppendUint64(b, uint64(s.last.Over))
@@ -57,11 +60,16 @@ func Decode(b []byte) (State, bool) {
 		b = b[12:]
 	}
 	for i := range s.holders {
-		s.holders[i] = holder{worker: order.Uint64(b), began: int64(order.Uint64(b[8:])), heard: int64(order.Uint64(b[16:])), probes: order.Uint32(b[24:])}
+		s.holders[i] = holder{worker: order.Uint64(b), began: int64(order.Uint64(b[8:])), heard: int64(order.Uint64(b[16:])), by: order.Uint64(b[24:]), probes: order.Uint32(b[32:])}
 		b = b[holderSize:]
 	}
+	var sound bool
+	s.quorum, sound = quorum.Decode(b)
+	b = b[quorum.Size:]
+	s.sole, s.blamed = order.Uint64(b), order.Uint64(b[8:])
+	b = b[16:]
 	s.last.At, s.last.Share, s.last.Over = int64(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), int64(order.Uint64(b[16:]))
-	if !s.possible() {
+	if !sound || !s.possible() {
 		return State{}, false
 	}
 	return s, true
@@ -70,6 +78,9 @@ func Decode(b []byte) (State, bool) {
 // possible says whether any sequence of calls can lead to such a state.
 func (s *State) possible() bool {
 	if s.phase != HalfOpen && (s.succeeded != 0 || s.holders != [maxHolders]holder{}) || s.phase != Closed && s.period == 0 {
+		return false
+	}
+	if s.phase == Closed && (s.sole != 0 || s.blamed != 0) || s.phase != Closed && s.quorum != (quorum.Quorum{}) {
 		return false
 	}
 	for i := range s.window.Slots {

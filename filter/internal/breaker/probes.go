@@ -10,6 +10,7 @@ type holder struct {
 	worker uint64
 	began  int64 // when the entry was made: a probe of another one by the same worker is not this one's
 	heard  int64
+	by     uint64 // whose probes they are; 0: of several subjects
 	probes uint32 // 0: the place is free
 }
 
@@ -22,27 +23,38 @@ func (s *State) expire(now int64) {
 	}
 }
 
-// room gives the entry in which the worker can take one more probe; nil if there is none to take, or no place for an entry.
-func (s *State) room(now int64, c *Settings, worker uint64) *holder {
+// room gives the entry in which the worker can take one more probe for a subject; nil if there is none to take, or no place for an
+// entry. What is older than OpenFor, and another's, is not waited for, and makes place.
+func (s *State) room(now int64, c *Settings, worker, subject uint64) *holder {
 	taken := uint64(s.succeeded)
-	var own, free *holder
+	var own, free, stuck *holder
 	for i := range s.holders {
 		h := &s.holders[i]
-		taken += uint64(h.probes)
 		switch {
 		case h.probes == 0:
 			free = h
+		case h.by != subject && sliding.Since(h.began, now) >= max(c.OpenFor, 1):
+			stuck = h
 		case h.worker == worker:
 			own = h
+			fallthrough
+		default:
+			taken += uint64(h.probes)
 		}
+	}
+	if free == nil {
+		free = stuck
 	}
 	switch {
 	case taken >= uint64(max(c.Probes, 1)):
 		return nil
 	case own != nil:
+		if own.by != subject {
+			own.by = 0
+		}
 		return own
 	case free != nil:
-		*free = holder{worker: worker, began: now, heard: now}
+		*free = holder{worker: worker, began: now, heard: now, by: subject}
 		return free
 	}
 	return nil

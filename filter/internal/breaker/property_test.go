@@ -45,6 +45,7 @@ type machine struct {
 	entered   int64
 	inFlight  map[owned]int // probes of the present period
 	succeeded int
+	stuck     bool // one of them lasts for longer than OpenFor
 }
 
 // owned is a pass and its worker: two workers can have equal passes.
@@ -75,7 +76,7 @@ func (m *machine) complete(w *machineWorker) {
 		m.finish(w, s)
 		return
 	}
-	p, v, changed := s.Admit(m.now, &m.settings, w.id)
+	p, v, changed := s.Admit(m.now, &m.settings, w.id, rapid.Uint64Range(1, 3).Draw(m.t, "subject"))
 	if w.version != m.shared.version {
 		if changed {
 			return // lost: void
@@ -115,7 +116,7 @@ func (m *machine) finish(w *machineWorker, s State) {
 	}
 	w.flying = w.flying[1:]
 	if !changed {
-		if p.period == s.period && m.inFlight[owned{w.id, p}] > 0 && w.version == m.shared.version {
+		if p.period == s.period && m.inFlight[owned{w.id, p}] > 0 && w.version == m.shared.version && !m.stuck {
 			m.t.Fatalf("the end of a probe in flight counts for nothing: %+v in %+v", p, s)
 		}
 		return
@@ -152,7 +153,7 @@ func (m *machine) write(from, to *State) {
 		switch [2]Phase{from.phase, to.phase} {
 		case [2]Phase{Closed, Open}, [2]Phase{HalfOpen, Open}:
 		case [2]Phase{Open, HalfOpen}:
-			if m.now-m.entered < m.settings.OpenFor {
+			if m.now-m.entered < m.settings.OpenFor && from.sole == 0 {
 				m.t.Fatalf("half open after %d, want %d", m.now-m.entered, m.settings.OpenFor)
 			}
 		case [2]Phase{HalfOpen, Closed}:
@@ -162,7 +163,7 @@ func (m *machine) write(from, to *State) {
 		default:
 			m.t.Fatalf("from %v to %v", from.phase, to.phase)
 		}
-		m.entered, m.succeeded = m.now, 0
+		m.entered, m.succeeded, m.stuck = m.now, 0, false
 		clear(m.inFlight)
 	} else if from.period != to.period {
 		m.t.Fatalf("a new period of the same phase: %+v to %+v", from, to)
@@ -170,11 +171,19 @@ func (m *machine) write(from, to *State) {
 	m.shared = record{to.Append(nil), m.shared.version + 1}
 }
 
-// checkProbes holds what is in flight in workers that are alive, plus what has succeeded, to the number of probes.
+// checkProbes holds what is in flight in workers that are alive, plus what has succeeded, to the number of probes. Those that last for
+// longer than OpenFor don't count, nor does their success.
 func (m *machine) checkProbes() {
-	out := m.succeeded
-	for _, n := range m.inFlight {
+	out := 0
+	for o, n := range m.inFlight {
+		if m.now-o.pass.began >= m.settings.OpenFor {
+			m.stuck = m.stuck || n > 0
+			continue
+		}
 		out += n
+	}
+	if !m.stuck {
+		out += m.succeeded
 	}
 	if out > int(m.settings.Probes) {
 		m.t.Fatalf("%d probes are out or have succeeded, want %d", out, m.settings.Probes)
@@ -259,7 +268,7 @@ func TestExactlyProbesPass(t *testing.T) {
 			}
 			w.begun = false
 			s := w.read
-			p, v, changed := s.Admit(now, &c, w.id)
+			p, v, changed := s.Admit(now, &c, w.id, 1)
 			if changed && w.version != shared.version {
 				continue
 			}
@@ -275,7 +284,7 @@ func TestExactlyProbesPass(t *testing.T) {
 		}
 		s := shared.load(t)
 		for { // whoever comes now finds none, or makes up the number
-			_, v, _ := s.Admit(now, &c, 1)
+			_, v, _ := s.Admit(now, &c, 1, 1)
 			if v.Refused {
 				break
 			}
@@ -295,7 +304,7 @@ func TestClocksCantHarm(t *testing.T) {
 		var flying []Pass
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			now := rapid.Int64().Draw(t, "now")
-			if p, v, _ := s.Admit(now, &c, self); !v.Refused {
+			if p, v, _ := s.Admit(now, &c, self, 1); !v.Refused {
 				flying = append(flying, p)
 			} else if v.RecoversIn < 0 || v.RecoversIn > c.OpenFor {
 				t.Fatalf("%+v", v)
@@ -315,7 +324,7 @@ func TestClocksCantHarm(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	c := preset
 	s := opened(&c)
-	s.Admit(noon+30*second, &c, self)
+	s.Admit(noon+30*second, &c, self, 1)
 	good := s.Append([]byte("before"))[len("before"):]
 	if got, sound := Decode(good); !sound || got != *s || len(good) != Size {
 		t.Fatal("what is right was refused")
@@ -345,7 +354,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(new(State).Append(nil), int64(0))
 	f.Add(opened(&standard).Append(nil), noon)
 	s := opened(&preset)
-	s.Admit(noon+30*second, &preset, self)
+	s.Admit(noon+30*second, &preset, self, 1)
 	f.Add(s.Append(nil), noon+31*second)
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		s, sound := Decode(b)
@@ -360,7 +369,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		_ = s.Last().String()
 		for i := range 40 {
-			p, _, _ := s.Admit(now, &preset, self)
+			p, _, _ := s.Admit(now, &preset, self, 1)
 			s.Renew(now, self)
 			s.Finish(now, &preset, self, p, Result(i%3), 0)
 			if !s.possible() {

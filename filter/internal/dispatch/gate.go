@@ -57,6 +57,8 @@ type Verdict struct {
 	Advice  int64   // with Refused or Dropped: nanoseconds after which it is worth trying again
 	Dropped *Ticket // a waiting request that made room: it is refused
 	Err     error   // the store failed; the request passes
+
+	aside bool // with Waits: beside the queue
 }
 
 // The reasons.
@@ -131,8 +133,8 @@ func (g *Gate) read(now int64) (version uint32, err error) {
 	if g.settings.Retreats {
 		s.retreat.Evaluate(now, &g.settings.Retreat)
 	}
-	s.requests.Leak(now, g.requests())
-	s.tokens.Leak(now, g.tokens())
+	leak(&s.requests, now, g.requests(), &s.lent[0])
+	leak(&s.tokens, now, g.tokens(), &s.lent[1])
 	return version, nil
 }
 
@@ -194,7 +196,7 @@ func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error
 
 // allows says that the upstream takes a request of the priority now.
 func (g *Gate) allows(now int64, s *shared, t *Ticket) bool {
-	return now >= s.closed && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
+	return now >= s.shutForAll() && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
 }
 
 func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
@@ -254,9 +256,9 @@ func (g *Gate) fly(t *Ticket) {
 
 // advice is how long a refused request should stay away: until the upstream takes requests again, and the ones that
 // wait before it have gone at the pace of late.
-func (g *Gate) advice(now int64, s *shared, p config.Priority) int64 {
+func (g *Gate) advice(now int64, s *shared, t *Ticket) int64 {
 	const longest = 60 * second
-	wait := max(s.closed-now, 0)
+	wait := max(s.shutForAll()-now, s.shutFor(t)-now, 0)
 	if g.settings.Requests.Quantity > 0 {
 		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
 	}
@@ -265,7 +267,7 @@ func (g *Gate) advice(now int64, s *shared, p config.Priority) int64 {
 	}
 	by, _ := s.waiting(now)
 	ahead := 1
-	for q := int(p); q < Priorities; q++ {
+	for q := int(t.Priority); q < Priorities; q++ {
 		ahead += by[q]
 	}
 	if pace := s.paceAt(now); pace*float64(longest) > float64(ahead)*float64(second) {

@@ -252,7 +252,7 @@ func TestAnAnswerClosesAndLowers(t *testing.T) {
 	a, b, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
 	x := request(config.Normal, 1, 1)
 	arrive(t, a, noon, x, Passed, "")
-	finish(t, a, noon, x, Answer{Closed: 5 * second, Requests: 0, Tokens: -1})
+	finish(t, a, noon, x, Answer{Judged: true, Closed: 5 * second, Requests: 0, Tokens: -1})
 	y := request(config.Urgent, 1, 1)
 	arrive(t, b, noon+4*second, y, Waits, "")
 	if passed, _ := serve(t, b, noon+5*second); len(passed) != 1 {

@@ -10,6 +10,8 @@ const Priorities = int(config.Urgent) + 1
 type Ticket struct {
 	Priority config.Priority
 	Subject  uint64 // who shares turns; requests of the same value are served in their order
+	Caller   uint64 // who the upstream takes it to be from, as a keyed hash: by its key, or else by its name
+	Keyed    bool   // it has a key of its own
 	Tokens   int64  // what it is expected to use, at least 0
 	Owner    any    // the caller's
 
@@ -48,6 +50,7 @@ func (t *Ticket) cost() uint64 { return uint64(max(t.Tokens, 1)) }
 type queue struct {
 	lanes   [Priorities]lane
 	waiting int
+	parked  int // of them, beside the queue: they are in no line
 	arrived uint64
 }
 
@@ -70,6 +73,12 @@ type line struct {
 
 // push adds a request at the end of its subject's line; its tag counts if it is the first there.
 func (q *queue) push(t *Ticket) {
+	q.add(t)
+	q.lanes[t.Priority].join(t)
+}
+
+// add notes that a request waits, without a line.
+func (q *queue) add(t *Ticket) {
 	l := &q.lanes[t.Priority]
 	q.arrived++
 	t.state, t.order, t.previous, t.next = stWaiting, q.arrived, l.last, nil
@@ -81,7 +90,6 @@ func (q *queue) push(t *Ticket) {
 	l.last = t
 	l.count++
 	q.waiting++
-	l.join(t)
 }
 
 func (l *lane) join(t *Ticket) {
@@ -118,7 +126,11 @@ func (q *queue) remove(t *Ticket) {
 	}
 	l.count--
 	q.waiting--
-	l.part(t)
+	if t.line != nil {
+		l.part(t)
+	} else {
+		q.parked--
+	}
 	t.state, t.line, t.previous, t.next, t.ahead, t.behind = stNone, nil, nil, nil, nil, nil
 }
 

@@ -32,13 +32,18 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 	}
 	if v.Dropped != nil {
 		g.queue.remove(v.Dropped)
-		v.Advice = g.advice(now, &g.known, v.Dropped.Priority)
+		v.Advice = g.advice(now, &g.known, v.Dropped)
 	}
 	switch v.Outcome {
 	case Passed:
 		g.fly(t)
 	case Waits:
-		g.queue.push(t)
+		if v.aside {
+			g.queue.add(t)
+			g.queue.parked++
+		} else {
+			g.queue.push(t)
+		}
 	}
 	return v
 }
@@ -48,7 +53,15 @@ func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
 	if self == nil {
 		return Verdict{Outcome: Refused, Reason: Full, Advice: second}
 	}
+	s.meet(now, t)
 	by, waiting := s.waiting(now)
+	if now < s.shutFor(t) { // its own caller is not to come back yet, and keeps nobody else up
+		v := g.room(now, s, self, t, waiting, by)
+		if v.aside = v.Outcome == Waits; v.aside {
+			self.waiting[t.Priority]++
+		}
+		return v
+	}
 	if waiting == 0 {
 		s.turns = s.turns[:0] // nobody has to take turns
 		if g.allows(now, s, t) {
@@ -94,11 +107,15 @@ func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
 func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Verdict {
 	c := &g.settings
 	refused := func(reason string) Verdict {
-		return Verdict{Outcome: Refused, Reason: reason, Advice: g.advice(now, s, t.Priority)}
+		return Verdict{Outcome: Refused, Reason: reason, Advice: g.advice(now, s, t)}
 	}
 	switch {
 	case waiting < c.QueueMax:
 		return Verdict{Outcome: Waits}
+	case g.queue.parked > 0 && now >= s.shutFor(t):
+		idle := g.queue.idlest()
+		self.waiting[idle.Priority]--
+		return Verdict{Outcome: Waits, Dropped: idle}
 	case c.WhenFull == Passthrough:
 		g.start(now, s, self, t)
 		return Verdict{Reason: PassedFull}
@@ -171,39 +188,19 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 			s.correct(t, a.Used)
 		}
 		if a.Judged && g.settings.Retreats {
-			s.retreat.Record(now, &g.settings.Retreat, a.Limited)
+			s.retreat.Record(now, &g.settings.Retreat, t.id(), a.Limited)
 			s.retreat.Evaluate(now, &g.settings.Retreat)
 		}
-		g.heed(now, s, a)
+		g.heed(now, s, t, a)
 		return true
 	})
-}
-
-// heed takes what the upstream says of its limits into the budgets.
-func (g *Gate) heed(now int64, s *shared, a Answer) {
-	const longest = 60 * second
-	if g.settings.Requests.Quantity == 0 && g.settings.Tokens.Quantity == 0 {
-		return
-	}
-	if a.Closed > 0 {
-		s.closed = max(s.closed, now+min(a.Closed, longest))
-	}
-	leave(&s.requests, g.requests(), a.Requests)
-	leave(&s.tokens, g.tokens(), a.Tokens)
-}
-
-// leave lowers a balance to what is left.
-func leave(meter *bucket.State, rate bucket.Rate, left int64) {
-	if left < 0 || rate.Quantity == 0 || left > rate.Burst/bucket.Micro {
-		return
-	}
-	meter.Used = max(meter.Used, rate.Burst-left*bucket.Micro)
 }
 
 // Serve refuses what has waited too long, starts what can go, and keeps the other workers informed. do is told of each
 // waiting request that is decided.
 func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 	g.expire(now, do)
+	g.wake(now)
 	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Beat {
 		next, drop, err := g.step(now)
 		if err != nil {
@@ -236,7 +233,7 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 		for p, n := range drop { // or another worker would count on the same room
 			self.waiting[p] -= min(n, self.waiting[p])
 		}
-		head := g.due(s)
+		head := g.due(now, s)
 		if head != nil {
 			self.expect(head, head.tag)
 		}
@@ -255,12 +252,18 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 	return next, drop, err
 }
 
-// due is the request whose turn is next, by what the record says of the subjects: other workers serve them too.
-func (g *Gate) due(s *shared) *Ticket {
+// due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are
+// not to come back yet wait beside the queue.
+func (g *Gate) due(now int64, s *shared) *Ticket {
 	for {
 		head := g.queue.head()
 		if head == nil {
 			return nil
+		}
+		if now < s.shutFor(head) {
+			g.queue.park(head)
+			g.unsaid = true
+			continue
 		}
 		tag := s.due(head, head.tag)
 		if tag <= head.tag {
@@ -307,5 +310,5 @@ func (g *Gate) expire(now int64, do func(*Ticket, Verdict)) {
 func (g *Gate) refuse(now int64, t *Ticket, reason string, do func(*Ticket, Verdict)) {
 	g.queue.remove(t)
 	g.unsaid = true
-	do(t, Verdict{Outcome: Refused, Reason: reason, Waited: t.Waited(now), Advice: g.advice(now, &g.known, t.Priority)})
+	do(t, Verdict{Outcome: Refused, Reason: reason, Waited: t.Waited(now), Advice: g.advice(now, &g.known, t)})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	layout      = 1   // of the record; another one's counts as damaged
+	layout      = 2   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -31,12 +31,14 @@ const (
 // shared is what the workers know together of one upstream.
 type shared struct {
 	requests, tokens bucket.State
-	closed           int64 // nothing starts before this time: the upstream said when to come back
+	lender           uint64   // the caller alone on whose word something was taken from the budgets; 0: none
+	lent             [2]int64 // how much of requests and tokens that is, in the meters' unit
 	virtual          [Priorities]uint64
 	pace             float64 // starts a second, an exponentially decaying average
 	paced            int64   // when it was last brought up to date
 	pacing           int64   // since when there is one
 	retreat          retreat.State
+	callers          []caller
 	turns            []turn
 	workers          []worker
 }
@@ -66,7 +68,9 @@ func (w *worker) sameTurn(other *worker) bool {
 	return w.waits == other.waits && w.head == other.head && w.tag == other.tag && w.since == other.since
 }
 
-func (s *shared) reset() { *s = shared{turns: s.turns[:0], workers: s.workers[:0]} }
+func (s *shared) reset() {
+	*s = shared{callers: s.callers[:0], turns: s.turns[:0], workers: s.workers[:0]}
+}
 
 // self gives a worker's own entry; nil if there is no place for another one.
 func (s *shared) self(id uint64) *worker {
@@ -87,7 +91,7 @@ func (s *shared) bury(now int64, self uint64) {
 	kept := s.workers[:0]
 	for i := range s.workers {
 		w := &s.workers[i]
-		idle := w.inFlight == [Priorities]uint32{} && !w.waits
+		idle := w.inFlight == [Priorities]uint32{} && w.waiting == [Priorities]uint32{} && !w.waits
 		if w.id == self || !idle && now-w.heard <= alive {
 			kept = append(kept, *w)
 		}
@@ -238,9 +242,9 @@ func (s *shared) paceAt(now int64) float64 {
 
 func decay(elapsed int64) float64 { return math.Exp(-float64(max(elapsed, 0)) / float64(pacePeriod)) }
 
-// The record's bytes, little endian: a header, the turns, the workers.
+// The record's bytes, little endian: a header, the callers, the turns, the workers.
 const (
-	headerSize = 8 + 2*16 + 8 + 8*Priorities + 3*8 + retreat.Size
+	headerSize = 12 + 2*16 + 3*8 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
 	workerSize = 16 + 3*4*Priorities + 8 + 8 + 8 + 8
 )
@@ -251,11 +255,14 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint32(b, layout)
 	b = order.AppendUint16(b, uint16(len(s.turns)))
 	b = order.AppendUint16(b, uint16(len(s.workers)))
+	b = order.AppendUint32(b, uint32(len(s.callers)))
 	for _, meter := range []*bucket.State{&s.requests, &s.tokens} {
 		b = order.AppendUint64(b, uint64(meter.Used))
 		b = order.AppendUint64(b, uint64(meter.At))
 	}
-	b = order.AppendUint64(b, uint64(s.closed))
+	b = order.AppendUint64(b, s.lender)
+	b = order.AppendUint64(b, uint64(s.lent[0]))
+	b = order.AppendUint64(b, uint64(s.lent[1]))
 	for _, virtual := range s.virtual {
 		b = order.AppendUint64(b, virtual)
 	}
@@ -263,6 +270,9 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint64(b, uint64(s.paced))
 	b = order.AppendUint64(b, uint64(s.pacing))
 	b = s.retreat.Append(b)
+	for i := range s.callers {
+		b = s.callers[i].encode(b)
+	}
 	for i := range s.turns {
 		t := &s.turns[i]
 		b = order.AppendUint64(b, t.who)
@@ -270,6 +280,17 @@ func (s *shared) encode(b []byte) []byte {
 	}
 	for i := range s.workers {
 		b = s.workers[i].encode(b)
+	}
+	return b
+}
+
+func (c *caller) encode(b []byte) []byte {
+	keyed := uint64(0)
+	if c.keyed {
+		keyed = 1
+	}
+	for _, n := range [...]uint64{c.id, keyed, uint64(c.heard), uint64(c.shut), uint64(c.requests), uint64(c.tokens)} {
+		b = order.AppendUint64(b, n)
 	}
 	return b
 }
@@ -298,15 +319,19 @@ func (s *shared) decode(b []byte) bool {
 	if len(b) < headerSize || order.Uint32(b) != layout {
 		return false
 	}
-	turns, workers := int(order.Uint16(b[4:])), int(order.Uint16(b[6:]))
-	if turns > mostTurns || workers > mostWorkers || len(b) != headerSize+turns*turnSize+workers*workerSize {
+	turns, workers, callers := int(order.Uint16(b[4:])), int(order.Uint16(b[6:])), int(order.Uint32(b[8:]))
+	if turns > mostTurns || workers > mostWorkers || callers > mostCallers ||
+		len(b) != headerSize+callers*callerSize+turns*turnSize+workers*workerSize {
 		return false
 	}
-	r := reader(b[8:])
+	r := reader(b[12:])
 	for _, meter := range []*bucket.State{&s.requests, &s.tokens} {
 		meter.Used, meter.At = min(max(int64(r.next()), 0), bucket.Most), int64(r.next())
 	}
-	s.closed = int64(r.next())
+	s.lender = r.next()
+	for i := range s.lent {
+		s.lent[i] = min(max(int64(r.next()), 0), bucket.Most)
+	}
 	for p := range s.virtual {
 		s.virtual[p] = r.next()
 	}
@@ -317,6 +342,9 @@ func (s *shared) decode(b []byte) bool {
 		return false
 	}
 	r = r[retreat.Size:]
+	for range callers {
+		s.callers = append(s.callers, r.caller())
+	}
 	for range turns {
 		s.turns = append(s.turns, turn{r.next(), r.next()})
 	}
@@ -333,6 +361,12 @@ func (r *reader) next() uint64 {
 	n := order.Uint64(*r)
 	*r = (*r)[8:]
 	return n
+}
+
+func (r *reader) caller() caller {
+	return caller{
+		id: max(r.next(), 1), keyed: r.next() == 1, heard: int64(r.next()), shut: int64(r.next()), requests: int64(r.next()), tokens: int64(r.next()),
+	}
 }
 
 func (r *reader) worker() worker {

@@ -24,15 +24,22 @@ func records(t *rapid.T) shared {
 	s := shared{
 		requests: bucket.State{Used: amounts.Draw(t, "requests"), At: int64s.Draw(t, "at")},
 		tokens:   bucket.State{Used: amounts.Draw(t, "tokens"), At: int64s.Draw(t, "at")},
-		closed:   int64s.Draw(t, "closed"),
+		lender:   rapid.Uint64().Draw(t, "lender"),
 		pace:     rapid.Float64Range(0, 1e8).Draw(t, "pace"), paced: int64s.Draw(t, "paced"),
 	}
 	for p := range s.virtual {
 		s.virtual[p] = uint64s.Draw(t, "virtual")
 	}
 	for range rapid.IntRange(0, 40).Draw(t, "answers") {
-		s.retreat.Record(noon, &retreat.Settings{Window: second}, rapid.Bool().Draw(t, "limited"))
+		s.retreat.Record(noon, &retreat.Settings{Window: second}, uint64s.Draw(t, "caller"), rapid.Bool().Draw(t, "limited"))
 	}
+	s.lent = [2]int64{amounts.Draw(t, "lent"), amounts.Draw(t, "lent tokens")}
+	s.callers = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) caller {
+		return caller{
+			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: int64s.Draw(t, "heard"), shut: int64s.Draw(t, "shut"),
+			requests: int64s.Draw(t, "requests"), tokens: int64s.Draw(t, "tokens"),
+		}
+	}), 0, mostCallers).Draw(t, "callers")
 	s.turns = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) turn {
 		return turn{uint64s.Draw(t, "who"), uint64s.Draw(t, "served")}
 	}), 0, mostTurns).Draw(t, "turns")
@@ -59,7 +66,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := records(t)
 		b := want.encode(nil)
-		got := shared{turns: make([]turn, 3), workers: make([]worker, 3), closed: 7}
+		got := shared{turns: make([]turn, 3), workers: make([]worker, 3), lender: 7}
 		if !got.decode(b) {
 			t.Fatal("a sound record is refused")
 		}

@@ -99,6 +99,9 @@ func keyDecides(c *config.Config) bool {
 	return false
 }
 
+// Nobody is what stands for a part that a request lacks.
+func (i *Identity) Nobody() string { return i.missing }
+
 // Read gives the caller, and why it is refused, if it is. What is wrong with a refused one counts as missing: whoever
 // lets it pass all the same, as shadow mode does, has a whole caller to go on with.
 func (i *Identity) Read(h *Headers) (Caller, *Refusal) {

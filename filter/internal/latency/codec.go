@@ -3,10 +3,12 @@ package latency
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
 // Size is the length of what Append adds, in bytes.
-const Size = 3*16 + 1 + 3*8
+const Size = 3*16 + 1 + 3*8 + quorum.Size + 8
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
@@ -17,7 +19,8 @@ func (s *State) Append(b []byte) []byte {
 	b = append(b, byte(s.last.Signal))
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.last.At))
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Measured))
-	return binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Threshold))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Threshold))
+	return binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
 }
 
 // Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
@@ -38,7 +41,10 @@ func Decode(b []byte) (State, bool) {
 		Signal: Signal(b[0]), At: int64(binary.LittleEndian.Uint64(b[1:])),
 		Measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), Threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
 	}
-	if !plausible(s.last.Measured) || !plausible(s.last.Threshold) {
+	var sound bool
+	s.quorum, sound = quorum.Decode(b[25:])
+	s.sole = binary.LittleEndian.Uint64(b[25+quorum.Size:])
+	if !sound || !plausible(s.last.Measured) || !plausible(s.last.Threshold) {
 		return State{}, false
 	}
 	return s, true

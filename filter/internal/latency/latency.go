@@ -19,6 +19,12 @@
 // earliest sign. The first sample after a long silence is the whole average. A cold start of 40 s against a threshold of
 // 1 s keeps a gate with a time constant of 30 s closed for 30 s × ln 40, nearly two minutes.
 //
+// # Whose samples
+//
+// A client can make its own requests slow, with huge prompts. So a sample above a threshold is taken in only if package quorum finds
+// it credible: while others measure fine, it isn't. One that is alone is believed, but a gate that its samples alone have closed is closed
+// for it alone (Concerns): others pass, and their samples tell.
+//
 // # Who owns what, and the worst moments
 //
 // A State belongs to its caller, who shares it between workers: each reads it, changes its copy, and writes it if nobody
@@ -33,6 +39,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
 // Settings is the configuration of one gate. Times are nanoseconds, above zero.
@@ -71,14 +78,17 @@ func (s Signal) String() string {
 
 // Sample is what was measured of one answer, in nanoseconds; 0 is not measured.
 type Sample struct {
-	TTFT, ITL int64 // of a stream; ITL is its mean
-	Unary     int64 // duration of an answer that came as a whole
+	TTFT, ITL int64  // of a stream; ITL is its mean
+	Unary     int64  // duration of an answer that came as a whole
+	Subject   uint64 // whose request it was, as a keyed hash
 }
 
 // State is the latency of one model, or of all. The zero value has no samples.
 type State struct {
 	ttft, itl, unary Average
 	last             Trigger
+	quorum           quorum.Quorum
+	sole             uint64 // the subject on whose samples alone an average is above its threshold; 0: on those of several
 }
 
 // Trigger is when and why the gate closed. The zero value is never.
@@ -106,9 +116,16 @@ func Explain(what string, measured, threshold float64) string {
 	return string(append(b, "ms"...))
 }
 
-// Record takes a sample, and says whether it closed the gate.
+// Record takes a sample, and says whether it closed the gate. What is above a threshold is left out unless it is to be believed.
 func (s *State) Record(now int64, c *Settings, sample Sample) (closed bool) {
 	open := !s.Judge(now, c).Over
+	over := sample.TTFT > c.TTFT || sample.ITL > c.ITL
+	if sample.TTFT > 0 || sample.ITL > 0 {
+		s.quorum.Record(now, memory*c.TimeConstant, sample.Subject, over)
+	}
+	if over {
+		sample = s.believed(now, c, sample, open)
+	}
 	s.ttft.Add(now, sample.TTFT, c.TimeConstant)
 	s.itl.Add(now, sample.ITL, c.TimeConstant)
 	s.unary.Add(now, sample.Unary, c.TimeConstant)
@@ -118,6 +135,32 @@ func (s *State) Record(now int64, c *Settings, sample Sample) (closed bool) {
 	}
 	return closed
 }
+
+// memory is how long subjects are remembered, in time constants.
+const memory = 2
+
+// believed is what remains of a sample that is above a threshold.
+func (s *State) believed(now int64, c *Settings, sample Sample, open bool) Sample {
+	switch subject := max(sample.Subject, 1); {
+	case !s.quorum.Credible(now, memory*c.TimeConstant, subject):
+		if sample.TTFT > c.TTFT {
+			sample.TTFT = 0
+		}
+		if sample.ITL > c.ITL {
+			sample.ITL = 0
+		}
+	case s.quorum.Weigh(now, memory*c.TimeConstant).Sole != subject:
+		s.sole = 0
+	case open:
+		s.sole = subject
+	case s.sole != subject:
+		s.sole = 0
+	}
+	return sample
+}
+
+// Concerns says that the averages tell something to the subject: they aren't above a threshold for the samples of another one alone.
+func (s *State) Concerns(subject uint64) bool { return s.sole == 0 || s.sole == max(subject, 1) }
 
 // Last is when the gate last closed.
 func (s *State) Last() Trigger { return s.last }

@@ -1,0 +1,65 @@
+package admit
+
+// How long an answer took is the upstream's doing only in part. Until the request is complete the upstream waits for the client; and when the
+// client doesn't read, the proxy stops reading from the upstream once its buffers are full. So the gates' times begin when
+// the upstream had all of the request, and end when it had answered: with its first token, if it streams, else with the end of
+// what the proxy takes in whether the client reads or not. What clients see is measured apart, as they see it (publishTimes).
+
+// unhindered is how many bytes of an answer the proxy takes in whatever the client does: the smallest buffer that Envoy's guides
+// recommend for a connection.
+const unhindered = 32 << 10
+
+// pace is what is known of how fast the upstream answers.
+type pace struct {
+	uploaded int64 // when all of the request had come; 0: it has not
+	bytes    int64 // of the response's body, so far
+	piece    int64 // when its last piece came that the client could not delay; 0: none did
+	last     int64 // when the last output event among these came
+	outputs  int64 // how many of these there were
+}
+
+// Uploaded says that the last of the request has come.
+func (s *Stream) Uploaded(now int64) {
+	if s.pace.uploaded == 0 {
+		s.pace.uploaded = now
+	}
+}
+
+// Timing says that it matters when the next piece of the response's body comes, if only for its size.
+func (s *Stream) Timing() bool { return s.measured && s.responding && s.pace.bytes < unhindered }
+
+// took is how long the upstream had had all of the request at a time; 0: it had not.
+func (s *Stream) took(at int64) int64 {
+	if s.pace.uploaded == 0 {
+		return 0
+	}
+	return max(at-max(s.sent, s.pace.uploaded), 0)
+}
+
+// received takes note of a piece of the response's body.
+func (p *pace) received(now int64, size int) {
+	if p.bytes < unhindered && size > 0 {
+		p.piece = now
+	}
+	p.bytes += int64(size)
+}
+
+// output takes note of the output events so far, of which one has just come.
+func (p *pace) output(now, outputs int64) {
+	if p.bytes < unhindered || p.outputs == 0 {
+		p.last, p.outputs = now, outputs
+	}
+}
+
+// answered is when the upstream had answered, for a response that ends now.
+func (p *pace) answered(s *Stream, now int64) int64 {
+	switch {
+	case s.stream && s.first != 0:
+		return s.first
+	case p.bytes > 0 && s.stream: // it isn't understood: its first piece would do, but its last is what is known
+		return p.piece
+	case p.bytes >= unhindered:
+		return p.piece
+	}
+	return now
+}
