@@ -74,6 +74,9 @@ func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
 		return types.ActionPause
 	}
 	if s.state.Decided() && !s.state.Measuring() && !s.state.Waiting() {
+		if end {
+			s.state.Uploaded(monotonic())
+		}
 		return types.ActionContinue
 	}
 	if s.state.Resumed { // what the buffer held has gone on
@@ -127,8 +130,16 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 
 // OnHttpResponseBody implements types.HttpContext. Responses are never paused, so size is that of the new piece.
 func (s *stream) OnHttpResponseBody(size int, end bool) types.Action {
-	if !s.begun || s.state.Ended() || !end && !s.state.ReadingResponse() {
+	if !s.begun || s.state.Ended() {
 		return types.ActionContinue
+	}
+	if !s.state.ReadingResponse() {
+		if s.state.Timing() {
+			s.state.Received(monotonic(), size)
+		}
+		if !end {
+			return types.ActionContinue
+		}
 	}
 	return s.event("response_body", func(now int64) *admit.Step {
 		var piece []byte

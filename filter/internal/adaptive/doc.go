@@ -26,7 +26,7 @@
 //     minutes. A model for which there is none isn't measured, and not refused: the failures of others say nothing of it.
 //   - 64 places: breaker and latency of one model, 1185 bytes. A place's record says whose it is.
 //   - all: the latency of all models together, if it is measured so.
-//   - throttle: that of the upstream, 2.7 KB.
+//   - throttle: that of the upstream, 3 KB.
 //
 // States are changed by compare-and-swap: read, changed, written if nobody else has written, else read again, at most
 // attempts times; then ErrContended, and the sample is lost. A reload of the plugin finds the same records.

@@ -222,6 +222,13 @@ func (g *Gates) Throttle(now int64, r *Request) Verdict {
 	return v
 }
 
+// Uncount takes back that Throttle has counted a request: a limit of its caller's has refused it, so it is no load.
+func (g *Gates) Uncount() {
+	if g != nil && g.settings.Throttle != nil {
+		g.delta.Requests--
+	}
+}
+
 // Cancel ends a request that was not sent after all. It gives its probe back.
 func (g *Gates) Cancel(now int64, r *Request) error {
 	if g == nil || !r.judged {
@@ -263,7 +270,7 @@ func (g *Gates) Finish(now int64, r *Request, o Outcome) error {
 		}
 	}
 	if g.settings.Throttle != nil && whole && o.Duration > 0 {
-		g.delta.Answers.Add(o.Duration)
+		g.delta.Answer(now, g.settings.Throttle, &g.throttle, r.Subject, o.Duration)
 	}
 	if g.settings.Global && sample != (latency.Sample{}) {
 		if err := g.Observe(now, r, sample); err != nil {

@@ -122,8 +122,7 @@ func (g *Gates) merge(now int64) error {
 			return err
 		}
 		if written {
-			g.delta.Requests, g.delta.Memory = 0, 0
-			g.delta.Answers.Reset()
+			g.delta.Reset()
 			return nil
 		}
 	}

@@ -94,12 +94,13 @@ func (e *Engine) record(s *Stream) {
 			s.step.set("spillway.retry.ms", strconv.FormatInt((d.Wait-1)/millisecond+1, 10))
 		}
 	}
-	if !s.reading || s.phase == stRefused {
+	if (!s.reading || s.phase == stRefused) && !e.unlabelled(s) {
 		e.count(s)
 	}
 }
 
-// count counts the request, once: when it is decided, or when the rest of its body has told the model.
+// count counts the request, once: when it is decided, or when the rest of its body has told the model, or the upstream that there is
+// such a model.
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true

@@ -82,9 +82,9 @@ type Engine struct {
 	slots      slots
 	methods    methodSlots
 	scratch    []byte
-	labels     map[string]string // model → metric label, for the models seen; bounded
-	standIn    string            // what a request whose model can't be told is taken for; "": it may be for any model
+	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	warned     map[usage.Unread]bool
+	labels     labels
 
 	holding     map[*Stream]struct{} // held at the headers, no body yet
 	reserving   map[*Stream]struct{} // admitted with charges
@@ -116,8 +116,8 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 		table:      t,
 		learned:    learned,
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
-		labels:     map[string]string{},
 		warned:     map[usage.Unread]bool{},
+		labels:     newLabels(&cfg),
 		holding:    map[*Stream]struct{}{},
 		reserving:  map[*Stream]struct{}{},
 	}
@@ -237,39 +237,6 @@ func (e *Engine) canonical(model string) string {
 		return to + "/" + rest
 	}
 	return model
-}
-
-// label gives the metric label of a model: its own name only if the configuration lists it.
-func (e *Engine) label(model string) string {
-	if len(e.cfg.Models.Labels) == 0 || model == "" {
-		return "other"
-	}
-	if label, known := e.labels[model]; known {
-		return label
-	}
-	label := "other"
-	if config.MatchAny(e.cfg.Models.Labels, model) {
-		label = safeLabel(model)
-	}
-	// The labels a glob lets through are bounded too, or a client could make up metrics without end.
-	const mostLabels, mostKnown = 100, 1000
-	if label != "other" && len(e.labels) >= mostLabels || len(e.labels) >= mostKnown {
-		return "other"
-	}
-	e.labels[strings.Clone(model)] = label
-	return label
-}
-
-// safeLabel replaces what would break the metric's name apart.
-func safeLabel(s string) string {
-	const most = 64
-	b := []byte(s[:min(len(s), most)])
-	for i, c := range b {
-		if c <= ' ' || c == ';' || c == '=' || c >= 0x7f {
-			b[i] = '_'
-		}
-	}
-	return string(b)
 }
 
 // report notes what became of a change to buckets.

@@ -28,7 +28,7 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 	if !settings.Any() {
 		return
 	}
-	settings.Models = named(&e.cfg)
+	settings.Models = namedModels(&e.cfg)
 	u.adaptive = adaptive.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
 	e.selects = true

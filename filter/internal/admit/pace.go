@@ -13,7 +13,8 @@ const unhindered = 32 << 10
 type pace struct {
 	uploaded int64 // when all of the request had come; 0: it has not
 	bytes    int64 // of the response's body, so far
-	piece    int64 // when its last piece came that the client could not delay; 0: none did
+	begun    int64 // when its first piece came; 0: none did
+	piece    int64 // when its last piece came that the client could not delay
 	last     int64 // when the last output event among these came
 	outputs  int64 // how many of these there were
 }
@@ -36,9 +37,17 @@ func (s *Stream) took(at int64) int64 {
 	return max(at-max(s.sent, s.pace.uploaded), 0)
 }
 
-// received takes note of a piece of the response's body.
+// Received takes note of a piece of the response's body that isn't read.
+func (s *Stream) Received(now int64, size int) { s.pace.received(now, size) }
+
 func (p *pace) received(now int64, size int) {
-	if p.bytes < unhindered && size > 0 {
+	if size <= 0 {
+		return
+	}
+	if p.begun == 0 {
+		p.begun = now
+	}
+	if p.bytes < unhindered {
 		p.piece = now
 	}
 	p.bytes += int64(size)
@@ -56,8 +65,8 @@ func (p *pace) answered(s *Stream, now int64) int64 {
 	switch {
 	case s.stream && s.first != 0:
 		return s.first
-	case p.bytes > 0 && s.stream: // it isn't understood: its first piece would do, but its last is what is known
-		return p.piece
+	case s.stream && p.begun != 0: // its events aren't understood
+		return p.begun
 	case p.bytes >= unhindered:
 		return p.piece
 	}

@@ -73,7 +73,8 @@ type course struct {
 	measured bool  // the upstream's adaptive gates want to know how it ends
 	routed   bool  // the headers have gone on: the route can't be changed any more
 	sent     int64 // when it was let go to the upstream
-	torn     bool  // the upstream broke the response off
+	pace     pace
+	torn     bool // the upstream broke the response off
 	ticket   dispatch.Ticket
 	answer   dispatch.Answer
 	failure  int // the HTTP status of an error inside a stream
@@ -108,7 +109,9 @@ func (s *Stream) Reset(id uint32) {
 // RequestHeaders takes a request's headers; end says that no body follows.
 func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
 	s.step.reset()
-	s.since = now
+	if s.since = now; end {
+		s.Uploaded(now)
+	}
 	e.picker.Pick(headers, &s.headers)
 	s.method = s.headers.Get(e.slots.method)
 	s.length = contentLength(s.headers.Get(e.slots.length))
@@ -210,6 +213,9 @@ func (e *Engine) hold(s *Stream) {
 // says that it is of no interest.
 func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
 	s.step.reset()
+	if end {
+		s.Uploaded(now)
+	}
 	e.delivered(s, now)
 	e.take(s, piece, size)
 	switch {
@@ -254,6 +260,7 @@ func (e *Engine) delivered(s *Stream, now int64) {
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
 func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 	s.step.reset()
+	s.Uploaded(now)
 	e.delivered(s, now)
 	if s.reading {
 		s.editing = false
@@ -301,7 +308,7 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 		return
 	}
 	e.identify(s)
-	if s.recorded {
+	if s.recorded && !e.unlabelled(s) {
 		e.count(s)
 	}
 }
@@ -380,6 +387,9 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.Action = Answer
 		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
 		s.decision = limited(rejected, v.Denied)
+		if s.measured {
+			s.upstream.adaptive.Uncount()
+		}
 		e.unsent(s, now)
 		e.record(s)
 	case v.Shadowed != nil:

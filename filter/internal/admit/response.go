@@ -45,6 +45,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 // ResponseBody takes the next piece of a response's body.
 func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Step {
 	s.step.reset()
+	s.pace.received(now, len(piece))
 	if s.ReadingResponse() {
 		if s.hiding {
 			s.step.Body, s.step.Replace = s.response.Hide(piece, end)

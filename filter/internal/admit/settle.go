@@ -16,6 +16,8 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	}
 	s.phase = stFinished
 	delete(e.reserving, s)
+	e.learnLabel(s, now)
+	e.count(s)
 	used := e.settle(s, now, complete)
 	e.measure(s, now, complete)
 	s.answer.Used = used.Total

@@ -25,6 +25,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 			e.observe(s, now)
 		}
 		s.outputs, s.last = r.Outputs, now
+		s.pace.output(now, r.Outputs)
 	}
 	tokens := e.soFar(s, r)
 	if tokens == s.published {

@@ -153,11 +153,10 @@ func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v
 		s.enter(HalfOpen, now)
 		s.sole, s.blamed = sole, blamed
 		p.period, changed = s.period, true
+	} else if s.barred(subject) && sliding.Since(s.since, now) < c.OpenFor {
+		return p, Verdict{Refused: true, Phase: HalfOpen}, false
 	}
 	s.expire(now)
-	if s.barred(subject) && sliding.Since(s.since, now) < c.OpenFor {
-		return p, Verdict{Refused: true, Phase: HalfOpen}, changed
-	}
 	if h := s.room(now, c, worker, subject); h != nil {
 		h.probes++
 		p.Probe, p.began = true, h.began

@@ -84,6 +84,27 @@ func (q *Quorum) Record(now, length int64, subject uint64, bad bool) {
 	}
 }
 
+// Merge takes in what another one has counted since a moment ago.
+func (q *Quorum) Merge(now, length int64, other *Quorum) {
+	q.advance(now, length)
+	p := &q.parts[0]
+	for i := range other.parts {
+		o := &other.parts[i]
+		p.all.total, p.all.bad = add(p.all.total, o.all.total), add(p.all.bad, o.all.bad)
+		p.crowd, p.badly = p.crowd|o.crowd, p.badly|o.badly
+	}
+	for i, subject := range other.subjects {
+		sum := other.sum(i)
+		if sum.total == 0 {
+			continue
+		}
+		if seat := q.seat(subject, sum.bad > 0); seat >= 0 {
+			t := &p.seated[seat]
+			t.total, t.bad = add(t.total, sum.total), add(t.bad, sum.bad)
+		}
+	}
+}
+
 func (q *Quorum) advance(now, length int64) {
 	switch passed := sliding.Passed(&q.opened, now, length, parts); {
 	case passed >= parts:

@@ -3,6 +3,8 @@ package throttle
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 	ownSize    = 1 + 4*8 + 2 + 3*8
 
 	// Size is the length of what Append adds, in bytes.
-	Size = rateSize + tailSize + memorySize + fusionSize + ownSize
+	Size = rateSize + tailSize + memorySize + fusionSize + ownSize + quorum.Size
 )
 
 var order = binary.LittleEndian
@@ -64,7 +66,7 @@ func (s *State) Append(b []byte) []byte {
 	b = appendFloats(flag(b, s.tripped), s.severity)
 	b = appendInts(b, s.since, s.stirred, s.hold)
 	b = appendInts(flag(append(b, byte(s.last.Signal)), s.last.Fused), s.last.At)
-	return appendFloats(b, s.last.Measured, s.last.Threshold)
+	return s.quorum.Append(appendFloats(b, s.last.Measured, s.last.Threshold))
 }
 
 // reader takes a state apart whose length is right. Its numbers are never negative, nor without end; wrong says that one was.
@@ -126,7 +128,9 @@ func (s *State) Decode(b []byte) bool {
 	s.last.Fused = r.byte(1) == 1
 	r.ints(&s.last.At)
 	s.last.Measured, s.last.Threshold = r.float(mostMeasure), r.float(mostMeasure)
-	if r.wrong || s.hold < 0 || s.hold > longestHold || !s.tripped && s.severity != 0 {
+	var sound bool
+	s.quorum, sound = quorum.Decode(r.rest)
+	if !sound || r.wrong || s.hold < 0 || s.hold > longestHold || !s.tripped && s.severity != 0 {
 		*s = State{}
 		return false
 	}

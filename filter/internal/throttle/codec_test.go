@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
 // busy is a state in which everything has a value.
@@ -29,7 +31,8 @@ func TestDecodeRefuses(t *testing.T) {
 			return b
 		}
 	}
-	const own = Size - ownSize
+	const end = Size - quorum.Size
+	const own = end - ownSize
 	for name, edit := range map[string]func([]byte) []byte{
 		"nothing":                    func([]byte) []byte { return nil },
 		"a byte less":                func(b []byte) []byte { return b[1:] },
@@ -48,7 +51,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"a hold too long":            func(b []byte) []byte { b[own+1+3*8+7] = 1; return b },
 		"no such signal":             func(b []byte) []byte { b[own+1+4*8] = byte(signals); return b },
 		"half fused":                 func(b []byte) []byte { b[own+1+4*8+1] = 2; return b },
-		"a trigger that is negative": float(Size-8, -1),
+		"more slow than were":        func(b []byte) []byte { b[end+8+32+4] = 1; return b },
+		"a trigger that is negative": float(end-8, -1),
 	} {
 		if got.Decode(edit(bytes.Clone(good))) || got != (State{}) {
 			t.Errorf("%s: %+v was taken", name, got)

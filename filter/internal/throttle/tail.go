@@ -81,6 +81,12 @@ func (t *Tail) threshold(c *Settings) (threshold float64, mature bool) {
 	return c.P99.Factor * sum / float64(max(t.known, 1)), t.known >= matureTail
 }
 
+// slower says that an answer took longer than what trips it.
+func (t *Tail) slower(c *Settings, duration int64) bool {
+	threshold, mature := t.threshold(c)
+	return duration > c.P99.Max || mature && float64(duration) > threshold
+}
+
 // Level implements Limiter: of the two rules it is the one that is nearer to tripping, in proportion.
 func (t *Tail) Level(_ int64, c *Settings) Level {
 	if t.newest == 0 {

@@ -46,6 +46,7 @@ package throttle
 
 import (
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -105,23 +106,51 @@ type State struct {
 	stirred  int64   // while tripped: when a signal was last not calm
 	hold     int64   // of the present or last trip
 	last     Trigger
+
+	quorum quorum.Quorum // who was answered slowly
 }
 
 // Delta is what a worker has seen since it last merged.
 type Delta struct {
-	Requests int64
+	Requests int64     // below 0: so many were counted before that did not come after all
 	Answers  Histogram // how long they took
 	Memory   float64   // share of GPU memory in use; 0 or less: not known
+
+	quorum quorum.Quorum
 }
 
 // Empty says that there is nothing to merge but memory.
-func (d *Delta) Empty() bool { return d.Requests == 0 && d.Answers.total == 0 }
+func (d *Delta) Empty() bool { return d.Requests <= 0 && d.Answers.total == 0 }
+
+// Answer counts an answer to a subject, of which subject is a keyed hash. What is slower than what trips is left out unless package quorum
+// finds it credible: a client can make its own requests slow. known is the state as it was last merged.
+func (d *Delta) Answer(now int64, c *Settings, known *State, subject uint64, duration int64) {
+	slow := known.tail.slower(c, duration)
+	d.quorum.Record(now, c.remembers(), subject, slow)
+	if slow {
+		together := known.quorum
+		if together.Merge(now, c.remembers(), &d.quorum); !together.Credible(now, c.remembers(), subject) {
+			return
+		}
+	}
+	d.Answers.Add(duration)
+}
+
+// Reset begins anew, after a merge.
+func (d *Delta) Reset() {
+	d.Requests, d.Memory, d.quorum = min(d.Requests, 0), 0, quorum.Quorum{}
+	d.Answers.Reset()
+}
+
+// remembers is how far back it matters who was answered slowly, in nanoseconds.
+func (c *Settings) remembers() int64 { return longestPeriod * c.P99.Period }
 
 // Merge takes in what a worker has seen, and makes the transition that is due; it says whether there was one. With an empty
 // delta it only lets time pass. The delta is not changed.
 func (s *State) Merge(now int64, c *Settings, d *Delta) (changed bool) {
-	s.rate.Observe(now, c, d.Requests)
+	s.rate.Observe(now, c, max(d.Requests, 0))
 	s.tail.merge(now, c, &d.Answers)
+	s.quorum.Merge(now, c.remembers(), &d.quorum)
 	if d.Memory > 0 {
 		s.memory.Observe(now, c, d.Memory)
 	}

@@ -1,0 +1,137 @@
+package admit
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Clients make up names of models. What is kept by model is bounded, so it is kept first for those that the configuration names,
+// and then for those that the upstream has answered for.
+
+// namedModels are the models that the configuration names, exactly and not by a pattern.
+func namedModels(cfg *config.Config) (names []string) {
+	lists := [][]string{cfg.Models.Labels, slices.Collect(maps.Values(cfg.Models.Aliases))}
+	for i := range cfg.Upstreams {
+		lists = append(lists, cfg.Upstreams[i].Models)
+	}
+	for i := range cfg.Limits {
+		lists = append(lists, cfg.Limits[i].Match.Models)
+	}
+	for _, list := range lists {
+		for _, name := range list {
+			if name != "" && !strings.ContainsAny(name, "*?") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+const (
+	mostLabels   = 100 // of models that the configuration doesn't name, at one time
+	labelsEver   = 400 // in the life of a configuration: the host's metrics can't be taken back
+	labelIdle    = 600 * second
+	longestLabel = 64 // bytes
+)
+
+// labels are the metric labels of models. Only what models.labels matches has one of its own.
+type labels struct {
+	globs   []string
+	fixed   map[string]string   // of models that the configuration names
+	learned map[string]*learned // of others
+	given   int                 // labels to these, so far
+}
+
+type learned struct {
+	label string
+	used  int64 // when the upstream last answered for the model
+}
+
+func newLabels(cfg *config.Config) labels {
+	l := labels{globs: cfg.Models.Labels, fixed: map[string]string{}, learned: map[string]*learned{}}
+	for _, name := range namedModels(cfg) {
+		if l.matches(name) {
+			l.fixed[name] = safeLabel(name)
+		}
+	}
+	return l
+}
+
+func (l *labels) matches(model string) bool {
+	return len(l.globs) > 0 && model != "" && config.MatchAny(l.globs, model)
+}
+
+// of gives a model's label; known is false if it might get another one, should the upstream answer for it.
+func (l *labels) of(model string) (label string, known bool) {
+	if label, fixed := l.fixed[model]; fixed {
+		return label, true
+	}
+	if m := l.learned[model]; m != nil {
+		return m.label, true
+	}
+	return "other", l.given >= labelsEver || !l.matches(model)
+}
+
+// learn gives a model for which the upstream has answered a label, if there is a place for it: a free one, or that of the model
+// which hasn't been used for longest, and not for labelIdle.
+func (l *labels) learn(now int64, model string) {
+	if m := l.learned[model]; m != nil {
+		m.used = now
+		return
+	}
+	if _, known := l.of(model); known {
+		return
+	}
+	if len(l.learned) >= mostLabels {
+		least := ""
+		for name, m := range l.learned {
+			if least == "" || m.used < l.learned[least].used {
+				least = name
+			}
+		}
+		if now-l.learned[least].used < labelIdle {
+			return
+		}
+		delete(l.learned, least)
+	}
+	l.given++
+	l.learned[strings.Clone(model)] = &learned{label: safeLabel(model), used: now}
+}
+
+// label gives the metric label of a model.
+func (e *Engine) label(model string) string {
+	label, _ := e.labels.of(model)
+	return label
+}
+
+// unlabelled says that it is to be seen what the request's label is: whether the upstream answers for its model.
+func (e *Engine) unlabelled(s *Stream) bool {
+	_, known := e.labels.of(s.model)
+	return !known && s.phase == stAdmitted
+}
+
+// learnLabel takes note of an answer of the upstream.
+func (e *Engine) learnLabel(s *Stream, now int64) {
+	if !s.responding || s.local || s.status < 200 || s.status > 299 {
+		return
+	}
+	if s.readable && s.response.Response().Failure != 0 {
+		return
+	}
+	e.labels.learn(now, s.model)
+}
+
+// safeLabel replaces what would break the metric's name apart.
+func safeLabel(s string) string {
+	b := []byte(s[:min(len(s), longestLabel)])
+	for i, c := range b {
+		if c <= ' ' || c == ';' || c == '=' || c >= 0x7f {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}

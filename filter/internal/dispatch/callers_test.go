@@ -1,0 +1,265 @@
+package dispatch
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// from is a request of a caller, with a key of its own or without.
+func from(caller uint64, keyed bool) *Ticket {
+	return &Ticket{Priority: config.Normal, Subject: caller, Tokens: 1, Caller: caller, Keyed: keyed}
+}
+
+// told lets a request go and be answered.
+func told(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
+	t.Helper()
+	arrive(t, g, now, x, Passed, "")
+	a.Judged = true
+	finish(t, g, now, x, a)
+}
+
+var silent = Answer{Requests: -1, Tokens: -1}
+
+func shut(seconds int64) Answer { return Answer{Closed: seconds * second, Requests: -1, Tokens: -1} }
+
+// What an upstream tells one caller holds for that one at once, in all workers, and for nobody else.
+func TestAClosureIsTheCallersOwn(t *testing.T) {
+	for _, keyed := range []bool{false, true} {
+		a, b, _ := pair(Settings{Requests: perMinute(600), QueueMax: 10})
+		told(t, a, noon, from(1, keyed), shut(60))
+		own := from(1, keyed)
+		arrive(t, b, noon+second, own, Waits, "")
+		for _, g := range []*Gate{a, b} { // behind the one that waits, too
+			told(t, g, noon+second, from(2, keyed), silent)
+			arrive(t, g, noon+second, from(3, !keyed), Passed, "")
+		}
+		if passed, _ := serve(t, b, noon+59*second); len(passed) != 0 {
+			t.Error("it went before its time")
+		}
+		a.Leave(own) // the other worker's: nothing of it
+		if passed, refused := serve(t, b, noon+60*second+1); len(passed)+len(refused) != 1 {
+			t.Errorf("%d passed, %d refused when it may come back", len(passed), len(refused))
+		}
+	}
+}
+
+// Callers without keys share what stands behind the filter: two of them are believed, as far as both agree. A key is told of its own limit.
+func TestClosuresOfSeveral(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		keyed        bool
+		first, later int64 // seconds
+		want         int64 // for how long a stranger waits
+	}{
+		{"two without keys", false, 30, 60, 30},
+		{"in another order", false, 60, 30, 30},
+		{"two with keys", true, 60, 60, 0},
+	} {
+		a, b, _ := pair(Settings{Requests: perMinute(600), QueueMax: 10})
+		told(t, a, noon, from(1, test.keyed), shut(test.first))
+		told(t, b, noon, from(2, test.keyed), shut(test.later))
+		stranger := from(3, test.keyed)
+		if test.want == 0 {
+			arrive(t, a, noon, stranger, Passed, "")
+			continue
+		}
+		arrive(t, a, noon, stranger, Waits, "")
+		if passed, _ := serve(t, a, noon+test.want*second-1); len(passed) != 0 {
+			t.Errorf("%s: it went too early", test.name)
+		}
+		if passed, _ := serve(t, a, noon+test.want*second); len(passed) != 1 {
+			t.Errorf("%s: it didn't go", test.name)
+		}
+	}
+}
+
+// A closure that comes while requests of its caller wait in front of others keeps nobody up.
+func TestAClosedCallerMakesWay(t *testing.T) {
+	a, _, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 10})
+	first, behind, other := from(1, true), from(1, true), from(2, true)
+	arrive(t, a, noon, first, Passed, "")
+	arrive(t, a, noon, behind, Waits, "")
+	arrive(t, a, noon, other, Waits, "")
+	finish(t, a, noon, first, Answer{Judged: true, Closed: 20 * second, Requests: -1, Tokens: -1})
+	if passed, _ := serve(t, a, noon); len(passed) != 1 || passed[0] != other {
+		t.Fatalf("%v passed", passed)
+	}
+	finish(t, a, noon, other, silent)
+	for now := int64(noon); now < noon+20*second; now += second {
+		if passed, _ := serve(t, a, now); len(passed) != 0 {
+			t.Fatal("it went before its time")
+		}
+		told(t, a, now, from(3, true), silent)
+	}
+	if passed, _ := serve(t, a, noon+20*second); len(passed) != 1 || passed[0] != behind {
+		t.Errorf("%v passed", passed)
+	}
+}
+
+// Those that wait beside a full queue make room for who may go; they still wait no longer than their priority may.
+func TestClosedCallersDontFillTheQueue(t *testing.T) {
+	a, _, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 3})
+	told(t, a, noon, from(1, true), shut(60))
+	busy := from(2, true)
+	arrive(t, a, noon, busy, Passed, "")
+	var mine []*Ticket
+	for range 3 {
+		mine = append(mine, from(1, true))
+		arrive(t, a, noon, mine[len(mine)-1], Waits, "")
+	}
+	arrive(t, a, noon, from(1, true), Refused, Full)
+	if v := arrive(t, a, noon, from(3, true), Waits, ""); v.Dropped != mine[2] || v.Advice < 59*second {
+		t.Errorf("%+v", v)
+	}
+	low := from(1, true)
+	low.Priority = config.Low
+	a.Leave(mine[1])
+	arrive(t, a, noon+second, low, Waits, "")
+	if _, refused := serve(t, a, noon+4*second); len(refused) != 1 || refused[0] != low {
+		t.Errorf("%v", refused)
+	}
+	if a.queue.parked != 1 || a.Waiting() != 2 {
+		t.Errorf("%d of %d wait beside the queue", a.queue.parked, a.Waiting())
+	}
+}
+
+// What is left of a limit: one that is alone speaks for all until another comes; two without keys do; one of several, or a key, doesn't.
+func TestBalancesOfSeveral(t *testing.T) {
+	left := func(n int64) Answer { return Answer{Requests: n, Tokens: -1} }
+	passes := func(t *testing.T, g *Gate, now int64, caller uint64, keyed bool) (n int) {
+		for ; n < 100; n++ {
+			x := from(caller, keyed)
+			if v := g.Arrive(now, x); v.Outcome != Passed {
+				g.Leave(x)
+				return n
+			}
+		}
+		return n
+	}
+	for _, keyed := range []bool{false, true} {
+		a, b, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
+		told(t, a, noon, from(1, keyed), left(5))
+		if got := passes(t, b, noon, 1, keyed); got != 5 {
+			t.Errorf("keyed %v: alone, %d pass, want 5", keyed, got)
+		}
+		if got := passes(t, b, noon, 2, keyed); got != 60-1-5 {
+			t.Errorf("keyed %v: of a stranger %d pass, want what the budget has", keyed, got)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		keyed bool
+		want  int
+	}{{"two without keys", false, 7}, {"two with keys", true, 57}} {
+		a, b, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
+		told(t, a, noon, from(1, test.keyed), left(60))
+		told(t, a, noon, from(2, test.keyed), left(7))
+		told(t, b, noon, from(1, test.keyed), left(3))
+		if got := passes(t, b, noon, 3, test.keyed); got != test.want {
+			t.Errorf("%s: %d pass, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// An answer that never came says nothing, least of all that nothing is left.
+func TestNoAnswerIsNoHint(t *testing.T) {
+	a, _, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
+	x := from(1, true)
+	arrive(t, a, noon, x, Passed, "")
+	finish(t, a, noon, x, Answer{})
+	arrive(t, a, noon, from(1, true), Passed, "")
+}
+
+// Whoever is told what, and whoever leaves: no request is lost or let go in its caller's closure, and those beside the queue are counted.
+func TestCallersCantHarmTheQueue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := Settings{Requests: perMinute(6000), Slots: rapid.IntRange(0, 3).Draw(t, "slots"), QueueMax: rapid.IntRange(0, 8).Draw(t, "queue"),
+			WhenFull: WhenFull(rapid.IntRange(0, 2).Draw(t, "when full"))}
+		a, b, _ := pair(s)
+		gates := []*Gate{a, b}
+		now := int64(noon)
+		open := map[*Ticket]*Gate{}
+		ended := func(x *Ticket, v Verdict) {
+			if v.Outcome == Refused {
+				delete(open, x)
+			} else if now < gates[0].known.shutFor(x) && now < gates[1].known.shutFor(x) {
+				t.Fatal("it went before its time")
+			}
+		}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			now += rapid.SampledFrom([]int64{0, 10 * millisecond, second, 20 * second}).Draw(t, "pause")
+			g := gates[rapid.IntRange(0, 1).Draw(t, "worker")]
+			var some *Ticket
+			for x, at := range open {
+				if at == g && (some == nil || x.order < some.order) {
+					some = x
+				}
+			}
+			switch what := rapid.IntRange(0, 4).Draw(t, "what"); {
+			case what < 2 || some == nil:
+				x := from(rapid.Uint64Range(1, 12).Draw(t, "caller"), rapid.Bool().Draw(t, "keyed"))
+				x.Priority = config.Priority(rapid.IntRange(0, Priorities-1).Draw(t, "priority"))
+				v := g.Arrive(now, x)
+				if v.Err != nil {
+					t.Fatal(v.Err)
+				}
+				delete(open, v.Dropped)
+				if v.Outcome != Refused {
+					open[x] = g
+				}
+			case what == 2 && some.InFlight():
+				delete(open, some)
+				answer := Answer{Judged: rapid.Bool().Draw(t, "judged"), Requests: rapid.Int64Range(-1, 3).Draw(t, "left"), Tokens: -1,
+					Closed: rapid.SampledFrom([]int64{0, 5 * second, 3600 * second}).Draw(t, "closed")}
+				if err := g.Finish(now, some, answer); err != nil {
+					t.Fatal(err)
+				}
+			case what == 3 && some.Waiting():
+				delete(open, some)
+				g.Leave(some)
+			default:
+				if err := g.Serve(now, ended); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, g := range gates {
+				waiting, parked := 0, 0
+				for p := range g.queue.lanes {
+					for x := g.queue.lanes[p].first; x != nil; x = x.next {
+						if waiting++; x.line == nil {
+							parked++
+						}
+					}
+				}
+				if waiting != g.queue.waiting || parked != g.queue.parked {
+					t.Fatalf("%d wait, %d beside the queue; counted are %d and %d", waiting, parked, g.queue.waiting, g.queue.parked)
+				}
+				if len(g.known.callers) > mostCallers {
+					t.Fatalf("%d callers", len(g.known.callers))
+				}
+			}
+		}
+		for range 200 { // in the end all are served, or refused
+			now += second
+			for x, g := range open {
+				if x.InFlight() {
+					delete(open, x)
+					if err := g.Finish(now, x, quiet); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, g := range gates {
+				if err := g.Serve(now, ended); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if len(open) > 0 {
+			t.Fatalf("%d requests are stuck", len(open))
+		}
+	})
+}
