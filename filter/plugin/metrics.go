@@ -25,6 +25,7 @@ var definitions = [...]definition{
 	admit.QueueDepth:       {"spillway_queue_depth", []string{"priority"}},
 	admit.InFlight:         {"spillway_inflight", nil},
 	admit.RetreatState:     {"spillway_retreat_state", []string{"upstream"}},
+	admit.RetreatAlarm:     {"spillway_retreat_alarm", []string{"upstream"}},
 	admit.EffectiveRPM:     {"spillway_effective_rpm", []string{"upstream"}},
 	admit.LimitedShare:     {"spillway_upstream_429_ratio", []string{"upstream"}},
 	admit.Pressure:         {"spillway_pressure", []string{"kind"}},

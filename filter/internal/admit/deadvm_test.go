@@ -115,8 +115,8 @@ func TestWhatAnOriginSaysOfTheUpstream(t *testing.T) {
 	for origin, want := range map[Origin]adaptive.Result{
 		FromUpstream: adaptive.Failed, TimedOut: adaptive.Failed, Broken: adaptive.Failed, Unreachable: adaptive.Failed, Elsewhere: adaptive.Neither,
 	} {
-		s := Stream{course: course{origin: origin, status: 504}}
-		if got := s.result(true); got != want {
+		s := Stream{course: course{origin: origin, status: 504, pace: pace{uploaded: 1}}}
+		if got := s.result(second, true); got != want {
 			t.Errorf("origin %d: %v, want %v", origin, got, want)
 		}
 	}

@@ -54,6 +54,7 @@ const (
 	QueueDepth       // priority
 	InFlight         // no label
 	RetreatState     // upstream; 0 normal, 1 retreating, 2 recovering
+	RetreatAlarm     // upstream; 1 while its budget is at the floor because it answers so much with 429, else 0
 	EffectiveRPM     // upstream; requests a minute of its budget, as the retreat leaves it
 	LimitedShare     // upstream; of 429 in its answers, in thousandths
 	Pressure         // kind; shares in thousandths

@@ -182,7 +182,7 @@ func (e *Engine) measure(s *Stream, now int64, complete bool) {
 		return
 	}
 	s.measured = false
-	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(complete)}
+	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, complete)}
 	if n := s.pace.outputs; n > 1 {
 		o.ITL = (s.pace.last - s.first) / (n - 1)
 	}
@@ -192,13 +192,15 @@ func (e *Engine) measure(s *Stream, now int64, complete bool) {
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
-func (s *Stream) result(complete bool) adaptive.Result {
+func (s *Stream) result(now int64, complete bool) adaptive.Result {
 	status := s.status
 	if s.failure != 0 {
 		status = s.failure
 	}
 	switch {
 	case s.foreign():
+		return adaptive.Neither
+	case s.origin == TimedOut && s.uploads(now):
 		return adaptive.Neither
 	case s.torn || status >= 500:
 		return adaptive.Failed

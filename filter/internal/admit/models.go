@@ -116,7 +116,7 @@ func (e *Engine) unlabelled(s *Stream) bool {
 
 // learnLabel takes note of an answer of the upstream.
 func (e *Engine) learnLabel(s *Stream, now int64) {
-	if !s.responding || s.local || s.status < 200 || s.status > 299 {
+	if !s.responding || s.origin != FromUpstream || s.status < 200 || s.status > 299 {
 		return
 	}
 	if s.readable && s.response.Response().Failure != 0 {

@@ -40,6 +40,11 @@ func (s *Stream) took(at int64) int64 {
 // Received takes note of a piece of the response's body that isn't read.
 func (s *Stream) Received(now int64, size int) { s.pace.received(now, size) }
 
+// uploads says that a time-out may be the client's doing: the request isn't complete, or it took longer to come than the upstream had for it.
+func (s *Stream) uploads(now int64) bool {
+	return s.pace.uploaded == 0 || s.pace.uploaded-s.since > s.took(now)
+}
+
 func (p *pace) received(now int64, size int) {
 	if size <= 0 {
 		return

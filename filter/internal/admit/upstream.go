@@ -211,6 +211,13 @@ func (e *Engine) serve(u *upstream, now int64) {
 		e.aside.count(Errors, 1, "store")
 		e.aside.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}
+	switch began, ended := u.gate.Rang(); {
+	case began:
+		e.aside.warn("upstream " + u.name + " answers so many requests with 429 that its budget is at the floor, retreat.minRequests: the alarm" +
+			" lasts until it has not for retreat.recoverWindow")
+	case ended:
+		e.aside.warn("upstream " + u.name + " takes requests again: the alarm is over, and its budget recovers")
+	}
 }
 
 // release frees the request's place at its upstream, and lets the next one have it.
@@ -271,7 +278,12 @@ func (e *Engine) gauge(now int64) {
 		for p, n := range v.Waiting {
 			waiting[p] += n
 		}
+		alarm := int64(0)
+		if v.Alarm {
+			alarm = 1
+		}
 		e.aside.gauge(RetreatState, int64(v.Phase), u.name)
+		e.aside.gauge(RetreatAlarm, alarm, u.name)
 		e.aside.gauge(EffectiveRPM, u.base*v.Scale/dispatch.Whole, u.name)
 		e.aside.gauge(LimitedShare, int64(v.Share*1000+0.5), u.name)
 	}

@@ -29,6 +29,8 @@ type Gate struct {
 	unsaid   bool  // there is something that no write has told the other workers
 	said     int64 // when the last write was
 	known    shared
+	alarmed  bool   // the retreat's alarm, as it was last read
+	rang     bool   // it has begun or ended by a write of this worker
 	told     worker // what the record said of this worker when it was last read
 	buffer   []byte
 }
@@ -99,6 +101,16 @@ func (g *Gate) Look(now int64) Snapshot {
 	return v
 }
 
+// Rang says, once and in one worker only, that the retreat's alarm has begun, or that it has ended.
+func (g *Gate) Rang() (began, ended bool) {
+	if !g.rang {
+		return false, false
+	}
+	g.rang = false
+	alarm := g.known.retreat.Alarm()
+	return alarm, !alarm
+}
+
 // Period is how often Serve wants to be called, in nanoseconds; 0: not at all.
 func (g *Gate) Period() int64 {
 	switch {
@@ -129,6 +141,7 @@ func (g *Gate) read(now int64) (version uint32, err error) {
 		g.known.requests.At, g.known.tokens.At, g.known.paced, g.known.pacing = now, now, now, now
 	}
 	s := &g.known
+	g.alarmed = s.retreat.Alarm()
 	s.bury(now, g.id)
 	if g.settings.Retreats {
 		s.retreat.Evaluate(now, &g.settings.Retreat)
@@ -188,6 +201,7 @@ func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error
 		}
 		if written {
 			g.unsaid, g.said = false, now
+			g.rang = g.rang || g.known.retreat.Alarm() != g.alarmed
 			return nil
 		}
 	}
