@@ -11,7 +11,7 @@ import (
 
 // slotsOf is a configuration of an upstream that takes so many requests at once.
 func slotsOf(slots int, more string) string {
-	return fmt.Sprintf(`{"namespace":"test","requestHold":"stopIteration","models":{"labels":["llama-*"]},`+
+	return fmt.Sprintf(`{"namespace":"test","requestHold":"stopIteration","models":{"labels":["llama-3-8b"]},`+
 		`"upstreams":[{"name":"llm","concurrency":{"max":%d}%s}]}`, slots, more)
 }
 
