@@ -205,6 +205,8 @@ type Upstream struct {
 	Throttle    Throttle
 	Breaker     Breaker
 	Pressure    Pressure
+
+	EnsureStreamUsage *bool // nil: as Usage says
 }
 
 // Budget is what the upstream allows us per Window; 0 is no limit, Burst 0 one window's worth.

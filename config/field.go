@@ -76,6 +76,11 @@ func priority(name string, to *Priority, standard Priority, doc string) field {
 	return single[Priority](name, to, standard, priorityKind{}, doc)
 }
 
+// maybe is true, false, or nil where it is left out.
+func maybe(name string, to **bool, doc string) field {
+	return field{name: name, doc: doc, value: pointer[bool]{to, boolKind{}}}
+}
+
 // maybePriority is a priority that stays nil where it is left out.
 func maybePriority(name string, to **Priority, doc string) field {
 	return field{name: name, doc: doc, value: pointer[Priority]{to, priorityKind{}}}

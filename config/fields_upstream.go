@@ -15,6 +15,8 @@ func (u *Upstream) fields() []field {
 		object("throttle", &u.Throttle, "Sheds by priority when arrival rate, tail latency or GPU memory leave their normal range."),
 		object("breaker", &u.Breaker, "Stops sending to an upstream that fails, then tries it again."),
 		object("pressure", &u.Pressure, "Refuses while every instance is busy, low priorities first."),
+		maybe("ensureStreamUsage", &u.EnsureStreamUsage,
+			"Make streams of this upstream report usage; false is for one that refuses stream_options. Default: usage.ensureStreamUsage."),
 	}
 }
 

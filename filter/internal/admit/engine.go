@@ -85,6 +85,8 @@ type Engine struct {
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	warned     map[usage.Unread]bool
 	labels     labels
+	asksSome   bool // some streams are made to report their usage
+	lessons    lessons
 
 	holding     map[*Stream]struct{} // held at the headers, no body yet
 	reserving   map[*Stream]struct{} // admitted with charges
@@ -118,6 +120,8 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
 		warned:     map[usage.Unread]bool{},
 		labels:     newLabels(&cfg),
+		asksSome:   asksSome(&cfg),
+		lessons:    lessons{},
 		holding:    map[*Stream]struct{}{},
 		reserving:  map[*Stream]struct{}{},
 	}

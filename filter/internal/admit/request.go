@@ -50,7 +50,11 @@ type course struct {
 	unread     bool  // it was decided as one that may be for any model
 	editing    bool  // it is kept to its end, since it may have to be changed
 	hiding     bool  // it was changed: the stream brings an event that the client didn't ask for
-	unmeasured bool  // the headers went on without the body's length
+	edited     bool  // it was changed
+	blaming    bool  // the answer is an error, which may be about the change
+	blamed     []byte
+	lesson     uint64 // of the upstream and model
+	unmeasured bool   // the headers went on without the body's length
 	asked      usage.Request
 	model      string // canonical
 	estimate   limit.Estimate
@@ -133,7 +137,7 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	s.reading = s.dialect != nil && !end && e.cfg.Usage.MaxRequestBytes > 0
 	if s.dialect != nil {
 		s.asked = usage.FromPath(s.dialect, path)
-		e.prepare(s)
+		e.prepare(s, headers)
 	}
 	if s.reading {
 		s.request.Reset(s.dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
@@ -143,17 +147,16 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 }
 
 // prepare makes the response readable, and finds out whether the body may have to be changed.
-func (e *Engine) prepare(s *Stream) {
+func (e *Engine) prepare(s *Stream, headers [][2]string) {
 	if e.cfg.Mode == config.Off {
 		return
 	}
 	readable := identityCoding(s.headers.Get(e.slots.accept)) && !s.headers.Repeated(e.slots.accept)
-	if !readable && e.cfg.Usage.IdentityEncoding {
+	if !readable && e.cfg.Usage.IdentityEncoding && !signsEncoding(headers) {
 		e.askIdentity(s)
 		readable = true
 	}
-	s.editing = s.reading && readable && e.cfg.Usage.EnsureStreamUsage && usage.AsksForUsage(s.dialect) &&
-		s.length <= int64(e.cfg.Usage.MaxRequestBytes) && identityCoding(s.headers.Get(e.slots.encoding))
+	s.editing = readable && e.asks(s, headers)
 }
 
 // askIdentity asks the upstream for an answer that is not compressed.
@@ -221,7 +224,7 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 	switch {
 	case s.reading && end:
 		e.bodyEnded(s, now)
-		e.edit(s)
+		e.edit(s, now)
 	case s.phase == stHolding && !s.reading:
 		e.decide(s, now)
 	case s.phase == stHolding || s.editing:
@@ -233,17 +236,6 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 	}
 	e.proceed(s, now)
 	return &s.step
-}
-
-// edit makes the stream report its usage, if nobody asked for that.
-func (e *Engine) edit(s *Stream) {
-	if !s.editing || s.phase == stRefused {
-		return
-	}
-	s.editing = false
-	s.step.Edit = s.request.Ask()
-	s.hiding = !s.step.Edit.None()
-	s.step.Measure = s.hiding && s.length >= 0 && !s.unmeasured
 }
 
 // delivered takes note of how the host brings the body of a held request.

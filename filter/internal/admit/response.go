@@ -29,6 +29,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.hiding = s.hiding && s.readable && (events || s.headers.Get(e.slots.length) == ""); s.hiding && s.headers.Get(e.slots.length) != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
+	e.judged(s)
 	if s.ticket.InFlight() && !s.foreign() {
 		s.answer = e.hints.read(&s.headers, s.status)
 	}
@@ -56,6 +57,9 @@ func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Ste
 			e.progress(s, now, end)
 		}
 	}
+	if s.blaming {
+		e.blame(s, now, piece, end)
+	}
 	if end {
 		e.finish(s, now, true)
 	}
@@ -64,7 +68,7 @@ func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Ste
 
 // ReadingResponse says whether the response's body is of interest.
 func (s *Stream) ReadingResponse() bool {
-	return s.readable && s.phase == stAdmitted && s.response.Wanting()
+	return s.readable && s.phase == stAdmitted && (s.response.Wanting() || s.blaming)
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.

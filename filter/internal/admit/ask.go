@@ -1,0 +1,221 @@
+package admit
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// Which streams are made to report their usage (package usage has the edit itself): not those of an upstream whose
+// configuration says no, not those whose sender has signed them, and, for a while, not those of an upstream and model that
+// have refused the question.
+
+// asks says whether a request may be changed so that its stream reports what it used. Which upstream it is for may not be known
+// yet.
+func (e *Engine) asks(s *Stream, headers [][2]string) bool {
+	return s.reading && usage.AsksForUsage(s.dialect) && e.asksSome && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
+		identityCoding(s.headers.Get(e.slots.encoding)) && !signed(headers)
+}
+
+// asksSome says that there is an upstream whose streams are to report their usage.
+func asksSome(cfg *config.Config) bool {
+	for i := range cfg.Upstreams {
+		if own := cfg.Upstreams[i].EnsureStreamUsage; own != nil && *own {
+			return true
+		}
+	}
+	return cfg.Usage.EnsureStreamUsage
+}
+
+// asksUpstream says the same of the request's own upstream, and gives its name.
+func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
+	yes = e.cfg.Usage.EnsureStreamUsage
+	for i := range e.cfg.Upstreams {
+		if u := &e.cfg.Upstreams[i]; config.MatchAny(u.Models, s.model) {
+			if u.EnsureStreamUsage != nil {
+				yes = *u.EnsureStreamUsage
+			}
+			return u.Name, yes
+		}
+	}
+	return "", yes
+}
+
+// edit makes the stream report its usage, if nobody asked for that.
+func (e *Engine) edit(s *Stream, now int64) {
+	if !s.editing || s.phase == stRefused {
+		return
+	}
+	s.editing = false
+	upstream, yes := e.asksUpstream(s)
+	s.lesson = e.lessonKey(upstream, s.model)
+	if !yes || e.lessons.refuses(s.lesson, now) {
+		return
+	}
+	s.step.Edit = s.request.Ask()
+	s.hiding = !s.step.Edit.None()
+	s.edited = s.hiding
+	s.step.Measure = s.hiding && s.length >= 0 && !s.unmeasured
+}
+
+// signed says that a request's sender has signed its body, or may have: whoever checks that would refuse a body that was
+// changed. It goes by the names of headers, of which every scheme has its own: content-digest, digest, content-md5,
+// x-amz-content-sha256, x-amz-checksum-…, signature-input, x-signature, x-hub-signature-256; and by what stands in authorization
+// (AWS4-HMAC-SHA256 …, Signature …, TC3-HMAC-SHA256 …) or in the query (X-Amz-Signature=…, Signature=…).
+func signed(headers [][2]string) bool {
+	for i := range headers {
+		name, value := headers[i][0], headers[i][1]
+		switch name {
+		case "authorization", "proxy-authorization":
+			if mentions(value, "signature") || mentions(value, "hmac") || mentions(value, "aws") {
+				return true
+			}
+		case ":path":
+			if _, query, _ := strings.Cut(value, "?"); mentions(query, "signature") {
+				return true
+			}
+		default:
+			for _, part := range [...]string{"signature", "digest", "sha256", "md5", "checksum"} {
+				if strings.Contains(name, part) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// bearer says that what is sent is a token, in whose letters nothing is to be found.
+func bearer(value string) bool {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(value), " ")
+	return strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "basic")
+}
+
+// mentions says that a header that is no token has a word in it, in any case.
+func mentions(value, word string) bool {
+	return !bearer(value) && strings.Contains(strings.ToLower(value), word)
+}
+
+// signsEncoding says that the sender has signed the header accept-encoding: it can't be changed.
+func signsEncoding(headers [][2]string) bool {
+	for i := range headers {
+		switch headers[i][0] {
+		case "authorization", "signature-input", ":path":
+			if mentions(headers[i][1], "accept-encoding") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// judged takes the status of an answer to a request that was changed: it shows that the upstream takes the question, or its body
+// has to be looked at.
+func (e *Engine) judged(s *Stream) {
+	if !s.edited || s.foreign() {
+		return
+	}
+	switch {
+	case s.status < 300:
+		e.lessons.took(s.lesson)
+	case s.status == 400 || s.status == 422:
+		s.blaming = s.readable
+	}
+}
+
+// mostBlamed bounds what is kept of an error's text, in bytes.
+const mostBlamed = 8 << 10
+
+// blame takes a piece of an error's body, and draws the lesson when it is complete.
+func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
+	s.blamed = append(s.blamed, piece[:min(len(piece), mostBlamed-len(s.blamed))]...)
+	if !end && len(s.blamed) < mostBlamed {
+		return
+	}
+	s.blaming = false
+	if names(s.blamed) && e.lessons.refused(s.lesson, now) {
+		s.step.count(Errors, 1, "stream_options_refused")
+		s.step.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.model) +
+			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
+	}
+	s.blamed = nil
+}
+
+// names says that an error is about what was added. Errors also repeat the request as it came, with what was added in it: there
+// it is followed by its value.
+func names(text []byte) bool {
+	const member = "stream_options"
+	for {
+		at := bytes.Index(text, []byte(member))
+		if at < 0 {
+			return false
+		}
+		text = bytes.TrimLeft(text[at+len(member):], "\\\"'` ")
+		after := text
+		for len(after) > 0 && (after[0] == ':' || after[0] == '=' || after[0] == ' ') {
+			after = after[1:]
+		}
+		repeated := len(after) < len(text) && (len(after) == 0 || after[0] == '{' || text[0] == '=')
+		if !repeated {
+			return true
+		}
+	}
+}
+
+// lessons are what is known of upstreams and models that refuse the question, at most mostLessons of them, in one worker.
+//
+// A client must not be able to have it left out for everybody, by provoking errors of its own. So an error has to name what was
+// added; where the question was taken before, three have to in a row, with none taken in between; and the lesson is
+// forgotten after lessonTime, when the next stream asks again.
+type lessons map[uint64]*lesson
+
+type lesson struct {
+	taken   bool
+	refused int
+	until   int64
+}
+
+const (
+	mostLessons = 256
+	lessonTime  = 600 * second
+	inARow      = 3
+)
+
+func (e *Engine) lessonKey(upstream, model string) uint64 {
+	e.scratch = append(append(append(append(e.scratch[:0], "ask\x00"...), upstream...), 0), model...)
+	return uint64(e.table.Hash(e.scratch))
+}
+
+func (l lessons) refuses(key uint64, now int64) bool {
+	known := l[key]
+	return known != nil && now < known.until
+}
+
+func (l lessons) took(key uint64) { *l.of(key) = lesson{taken: true} }
+
+// refused takes a refusal, and says whether the question is left out from here on.
+func (l lessons) refused(key uint64, now int64) bool {
+	known := l.of(key)
+	if known.refused++; known.taken && known.refused < inARow {
+		return false
+	}
+	*known = lesson{until: now + lessonTime}
+	return true
+}
+
+// of gives what is known, at the cost of any other.
+func (l lessons) of(key uint64) *lesson {
+	if known := l[key]; known != nil {
+		return known
+	}
+	if len(l) >= mostLessons {
+		for other := range l {
+			delete(l, other)
+			break
+		}
+	}
+	l[key] = &lesson{}
+	return l[key]
+}
