@@ -12,8 +12,7 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/llmsim"
 )
 
-// A worker that has seen no body yet lets a request go whose body doesn't come. That must not be a way around a limit
-// that needs the body, nor make the worker stop holding.
+// A body that doesn't come must not be a way around a limit that needs it, nor make a worker that has seen none yet stop holding.
 func TestASlowUploadIsNoWayAroundALimit(t *testing.T) {
 	t.Parallel()
 	const longerThanTheGuard = 3 * time.Second

@@ -84,6 +84,13 @@ func (s *Stream) attribute(path string) (string, bool) {
 		if name, ok := strings.CutPrefix(path, "request.headers."); ok {
 			return headers.get(name)
 		}
+		if path == "request.total_size" {
+			size := s.received
+			for _, pair := range headers.pairs {
+				size += len(pair[0]) + len(pair[1])
+			}
+			return string(binary.LittleEndian.AppendUint64(nil, uint64(size))), true
+		}
 		if path == "request.url_path" {
 			value, ok := headers.get(":path")
 			value, _, _ = strings.Cut(value, "?")

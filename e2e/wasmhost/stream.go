@@ -50,6 +50,7 @@ type Stream struct {
 
 	vm       *VM
 	ctx      *wasmContext
+	received int // bytes of the request's body, shown to the filter or not
 	request  *leg
 	response *leg
 	// replied says that a local reply was begun, failed that it was because of the
@@ -103,6 +104,7 @@ func (s *Stream) RequestHeaders(headers [][2]string, end bool) Action {
 
 // RequestBody delivers a piece of the request's body.
 func (s *Stream) RequestBody(chunk []byte, end bool) Action {
+	s.received += len(chunk)
 	return s.deliver(s.request, chunk, end)
 }
 

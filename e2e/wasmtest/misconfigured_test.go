@@ -69,7 +69,7 @@ func TestTheTickRefusesAStuckRequestThatItsHeadersCondemn(t *testing.T) {
 	check(t, "the upstream saw it", second.ForwardedHeaders, false)
 	check(t, "the one that was gone saw the upstream", gone.ForwardedHeaders, false)
 	check(t, "the free one", free.UpstreamEnd, true)
-	check(t, "bodies that were kept back", p.Counter(notDelivered), 2)
+	check(t, "bodies that were kept back", p.Counter(notDelivered), 3)
 	check(t, "requests counted", p.requests(), 4)
 }
 
@@ -86,15 +86,16 @@ func TestManyStuckRequestsAreAllLetGoByOneTick(t *testing.T) {
 	}
 }
 
-func TestASlowClientIsWaitedForOnceTheHostIsKnownToDeliver(t *testing.T) {
+func TestASlowClientIsWaitedForWhateverIsKnownOfTheHost(t *testing.T) {
 	p, vm := start(t, stopIteration, limitOf("completionTokens", 300, `"match":{"models":["llama-*"]}`))
-	request{user: "ann"}.ask(vm)
-	slow := request{user: "ann"}.open(vm)
-	p.Advance(time.Minute)
-	vm.Tick()
-	check(t, "held", slow.Paused(), true)
-	slow.RequestBody([]byte(question), true)
-	answer(slow, completion(76))
-	check(t, "status", slow.ClientStatus, "200")
+	for range 5 {
+		slow := request{user: "ann"}.open(vm)
+		p.Advance(time.Minute)
+		vm.Tick()
+		check(t, "held", slow.Paused(), true)
+		slow.RequestBody([]byte(question), true)
+		answer(slow, completion(6))
+		check(t, "status", slow.ClientStatus, "200")
+	}
 	check(t, "errors", p.Counter(notDelivered), 0)
 }

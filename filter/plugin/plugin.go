@@ -121,7 +121,7 @@ func (p *plugin) OnTick() {
 		delete(p.owed, s)
 		p.aside(s, step)
 	}
-	p.engine.Tick(monotonic(), p.aside)
+	p.engine.Tick(monotonic(), bodyCame, p.aside)
 	p.engine.After(p.aside)
 	p.setTick(p.engine.TickPeriod())
 }

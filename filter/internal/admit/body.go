@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -86,7 +85,7 @@ func (e *Engine) changed(s *Stream, now int64) bool {
 	}
 	e.giveBack(s, now)
 	e.unsent(s, now)
-	e.release(s, now, dispatch.Answer{})
+	e.release(s, now, unanswered)
 	e.refuseModel(s, changedModel)
 	return true
 }

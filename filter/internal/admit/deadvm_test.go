@@ -27,7 +27,7 @@ func TestADeadWorkerKeepsNoRequests(t *testing.T) {
 		{"kept, then waiting", "stopIteration", andOneSlot, func(h *host) { h.say("bob", chatBody); h.start("ann", false).body(chatBody, true) }, 0},
 		{"sent", "stopIteration", "", func(h *host) { h.say("ann", chatBody) }, 1},
 		{"sent through its upstream's gate", "stopIteration", andOneSlot, func(h *host) { h.say("ann", chatBody) }, 1},
-		{"sent, nothing held", "none", "", func(h *host) { h.start("ann", false) }, 1},
+		{"sent, nothing held", "none", "", func(h *host) { h.say("ann", chatBody) }, 1},
 		{"sent when its turn came", "stopIteration", andOneSlot, func(h *host) {
 			first := h.say("bob", chatBody)
 			h.say("ann", chatBody)

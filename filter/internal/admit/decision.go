@@ -94,13 +94,12 @@ func (e *Engine) record(s *Stream) {
 			s.step.set("spillway.retry.ms", strconv.FormatInt((d.Wait-1)/millisecond+1, 10))
 		}
 	}
-	if (!s.reading || s.phase == stRefused) && !e.unlabelled(s) {
+	if !e.unlabelled(s) {
 		e.count(s)
 	}
 }
 
-// count counts the request, once: when it is decided, or when the rest of its body has told the model, or the upstream that there is
-// such a model.
+// count counts the request, once: when it is decided and complete, or when the upstream has told that there is such a model.
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true

@@ -158,9 +158,10 @@ func TestOnlyAStreamOfEventsIsChanged(t *testing.T) {
 // A request that is let go without its body, because the host keeps it back, can't be changed any more.
 func TestWhatWasLetGoIsNotChanged(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+	h.keeps = true
 	x := h.start("alice", false, length(streamBody))
 	expect(t, "at the headers", x.last.Action, Hold)
-	h.now += guard
+	h.now += guardTime
 	if action, found := h.tick()[&x.Stream]; !found || action != Continue {
 		t.Fatal("it was not let go")
 	}

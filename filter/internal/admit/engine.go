@@ -6,8 +6,8 @@
 //	                └→ refused                                 └→ refused
 //
 // A request is decided at its headers if they tell all that its limits need (or if no limit applies), else when its body
-// is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). An admitted request
-// owns its charges until it is finished: at the last byte of the response, before the client can send its next request,
+// is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). It comes to its upstream's gate when
+// its body is complete, whenever it was decided (upload.go). An admitted request owns its charges until it is finished: at the last byte of the response, before the client can send its next request,
 // or when the stream ends, whichever comes first; exactly once.
 //
 // # What is charged
@@ -27,8 +27,8 @@
 // # The worst moments
 //
 // The stream dies: Done settles. The worker dies: its reservations, and the requests that it had not sent, are forgotten after two
-// lease periods (package bucket). The host never delivers the body of a held request: Tick lets it go on after guard, as if nothing could be held;
-// it is counted and logged, and after giveUp of them nothing is held any more. The body is garbage or too large:
+// lease periods (package bucket). The host never shows the body of a held request: Tick lets it go on, as if nothing could be held
+// (guard.go). The body is garbage or too large:
 // estimates apply. The store fails: the request passes, counted as
 // an error. Time is monotonic and comes in with every event.
 package admit
@@ -53,13 +53,6 @@ const (
 	// LeasePeriod is how long a reservation is sure to count without being renewed, in nanoseconds; it is forgotten
 	// after two.
 	LeasePeriod = 10 * second
-
-	// guard is how long a request is held for a body that does not come, until the host is known to deliver bodies.
-	guard = 2 * second
-	// giveUp is how many bodies the host has to keep back before holding is given up.
-	giveUp = 3
-	// atOnce is how soon after a hold is let go a body comes that was kept back by the host.
-	atOnce = 50 * millisecond
 )
 
 // Engine is one configuration at work in one worker.
@@ -71,6 +64,7 @@ type Engine struct {
 	upstreams  []*upstream
 	governs    bool            // at least one of them has a gate
 	selects    bool            // it matters which one a request is for
+	adapts     bool            // at least one of them has gates that learn: what they let through, they count as under way
 	board      *pressure.Board // nil: pressure is not asked for
 	silent     bool            // the exporter has not answered the last time
 	hints      hints
@@ -88,11 +82,9 @@ type Engine struct {
 	asksSome   bool // some streams are made to report their usage
 	lessons    lessons
 
-	holding     map[*Stream]struct{} // held at the headers, no body yet
-	reserving   map[*Stream]struct{} // admitted with charges
-	delivers    bool                 // the host has delivered a body while headers were held
-	undelivered int                  // bodies the host has kept back
-	doubted     bool                 // an upstream's report was found implausible
+	guard     guard
+	reserving map[*Stream]struct{} // admitted with charges
+	doubted   bool                 // an upstream's report was found implausible
 
 	woken  []*Stream // others that the event has let go on, or refused
 	aside  Step      // what belongs to no stream
@@ -101,8 +93,7 @@ type Engine struct {
 
 // slots are the headers that the engine itself reads.
 type slots struct {
-	method, path, length, encoding, accept, status, contentType, priority ident.Slot
-	upgrade, connection                                                   ident.Slot
+	method, path, length, encoding, accept, expect, status, contentType, priority ident.Slot
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
@@ -122,7 +113,7 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 		labels:     newLabels(&cfg),
 		asksSome:   asksSome(&cfg),
 		lessons:    lessons{},
-		holding:    map[*Stream]struct{}{},
+		guard:      guard{holding: map[*Stream]struct{}{}},
 		reserving:  map[*Stream]struct{}{},
 	}
 	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
@@ -133,7 +124,7 @@ func New(cfg config.Config, store table.Store, learned *estimate.Learned, random
 	e.identity = ident.New(cfg, p, func(b []byte) uint64 { return uint64(t.Hash(b)) }, e.limits.Needs())
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
-		encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
 	}
 	e.methods = newMethodSlots(p)
 	if cfg.Priority.Header != "" {
@@ -153,8 +144,8 @@ func (e *Engine) TickPeriod() uint32 {
 			period = ms
 		}
 	}
-	if len(e.holding) > 0 && !e.delivers {
-		want(guard / 8)
+	if len(e.guard.holding) > 0 {
+		want(guardTime / 8)
 	}
 	if len(e.reserving) > 0 {
 		want(LeasePeriod / 2)
@@ -162,9 +153,9 @@ func (e *Engine) TickPeriod() uint32 {
 	return period
 }
 
-// Tick renews reservations, lets the streams go that waited in vain for their body, and serves the queues. do carries out
-// a stream's step.
-func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
+// Tick renews reservations, lets the streams go that wait in vain for their body, and serves the queues. do carries out
+// a stream's step; came asks the host whether it has received anything of a held stream's body.
+func (e *Engine) Tick(now int64, came func(*Stream) bool, do func(*Stream, *Step)) {
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
 			s.step.reset()
@@ -172,48 +163,8 @@ func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
 			do(s, &s.step)
 		}
 	}
-	if !e.delivers {
-		for s := range e.holding {
-			if now-s.since >= guard {
-				s.step.reset()
-				e.letGo(s, now)
-				do(s, &s.step)
-			}
-		}
-	}
+	e.watch(now, came, do)
 	e.tickGates(now) // last: what it decides stands in the streams' steps until After
-}
-
-// letGo ends a hold whose body has not come: the host may not deliver it, or the client is slow. It is decided on its
-// headers if its limits allow that, else when the body is complete, as where nothing can be held. Which of the two it is
-// shows at once (deliveredLate).
-func (e *Engine) letGo(s *Stream, now int64) {
-	delete(e.holding, s)
-	s.released = now
-	s.step.Resume = true
-	s.editing, s.routed = false, true
-	if s.phase == stHolding && !s.matters {
-		e.decide(s, now)
-	}
-	e.proceed(s, now)
-}
-
-// deliveredLate takes the first piece of a body whose hold was let go. A host that keeps bodies back from held requests
-// has it at hand, and gives it in the moment of letting go; a slow client's comes at some other time.
-func (e *Engine) deliveredLate(s *Stream, now int64) {
-	if now-s.released < atOnce {
-		e.undelivered++
-		s.step.count(Errors, 1, "body_not_delivered")
-		s.step.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
-			" filter's configuration, or requestHold to bufferFilter or none")
-	}
-	s.released = 0
-}
-
-// holdsHeaders says whether undecided requests are held at their headers. A host that has shown that it keeps
-// bodies back is taken for one that can't hold.
-func (e *Engine) holdsHeaders() bool {
-	return e.cfg.RequestHold == config.HoldStopIteration && (e.delivers || e.undelivered < giveUp)
 }
 
 // format is the shape of error bodies that the request's client understands.

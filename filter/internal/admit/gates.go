@@ -31,7 +31,7 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 	settings.Models = namedModels(&e.cfg)
 	u.adaptive = adaptive.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
-	e.selects = true
+	e.selects, e.adapts = true, true
 	none := e.picker.Want("") // no header has this name
 	u.slots.ttft, u.slots.itl = none, none
 	if settings.Latency != nil {

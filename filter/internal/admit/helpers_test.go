@@ -34,6 +34,7 @@ type host struct {
 	counts map[string]int64 // "counter label label": sum
 	gauges map[string]int64
 	notes  []string
+	keeps  bool               // the host keeps bodies back that it has received
 	woken  map[*Stream]string // other streams that an event has let go on, "", or answered, its reason
 }
 
@@ -179,7 +180,7 @@ func used(prompt, completion int) string {
 // tick lets the engine's timer run.
 func (h *host) tick() map[*Stream]Action {
 	resumed := map[*Stream]Action{}
-	h.Tick(h.now, func(s *Stream, step *Step) {
+	h.Tick(h.now, func(*Stream) bool { return h.keeps }, func(s *Stream, step *Step) {
 		h.noted(step)
 		if step.Resume || step.Action == Answer {
 			resumed[s] = step.Action
@@ -229,8 +230,8 @@ func (h *host) requests() (n int64) {
 // idle checks that nothing is held any more.
 func (h *host) idle() {
 	h.Helper()
-	if len(h.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != 0 {
-		h.Errorf("%d held, %d reserving, tick period %d", len(h.holding), len(h.reserving), h.TickPeriod())
+	if len(h.guard.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != 0 {
+		h.Errorf("%d held, %d reserving, tick period %d", len(h.guard.holding), len(h.reserving), h.TickPeriod())
 	}
 }
 

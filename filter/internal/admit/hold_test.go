@@ -9,11 +9,12 @@ import (
 // nothing is held any more.
 func TestABodyThatIsNotDelivered(t *testing.T) {
 	h := newSeed(t, "stopIteration")
+	h.keeps = true
 	for i := range 3 {
 		x := h.start("alice", false)
 		expect(t, "at the headers", x.last.Action, Hold)
 		expect(t, "tick period", h.TickPeriod(), 250)
-		h.now += guard - 1
+		h.now += guardTime - 1
 		expect(t, "let go too early", len(h.tick()), 0)
 		h.now++
 		resumed := h.tick()
@@ -41,9 +42,10 @@ func TestABodyThatIsNotDelivered(t *testing.T) {
 func TestTheTimerRefusesWhatHasNoRoom(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	h.ask("alice").answer(used(26, 400))
-	h.delivers = false // as in a worker that has seen nothing yet
+	h.now++
+	h.keeps = true
 	x := h.start("alice", false)
-	h.now += guard
+	h.now += guardTime
 	if action := h.tick()[&x.Stream]; action != Answer {
 		t.Errorf("action %d", action)
 	}
@@ -53,52 +55,77 @@ func TestTheTimerRefusesWhatHasNoRoom(t *testing.T) {
 	h.idle()
 }
 
-// A host that has delivered one body delivers all: a slow client is waited for as long as it takes.
-func TestASlowClientIsWaitedFor(t *testing.T) {
-	h := newSeed(t, "stopIteration")
-	h.ask("alice").answer(used(26, 10))
-	x := h.start("alice", false)
-	h.now += 100 * guard
-	expect(t, "let go", len(h.tick()), 0)
-	expect(t, "held", x.body(chatBody[:5], false).Action, Hold)
-	h.now += 100 * guard
-	expect(t, "let go", len(h.tick()), 0)
-	expect(t, "at the end", x.body(chatBody[5:], true).Action, Continue)
-	x.answer(used(26, 10))
-	h.idle()
-}
-
-// Before a host has delivered anything, a slow client looks like a host that delivers nothing, until its body comes. It
-// is let go, but its limits hold all the same, and holding is not given up for it.
-func TestASlowClientIsNoReasonToStopHolding(t *testing.T) {
+// A client is waited for as long as it takes, however many are slow, whatever the host has shown before.
+func TestSlowClientsAreWaitedFor(t *testing.T) {
 	h := newHostOf(t, "stopIteration", `"limits":[{"name":"few","per":["user"],"match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"24h"}]`)
-	for i := range 2 * giveUp {
-		x := h.start("alice", false)
-		expect(t, "at the headers", x.last.Action, Hold)
-		h.now += guard
-		if action, found := h.tick()[&x.Stream]; !found || action != Continue {
-			t.Fatalf("not let go: %d, %v", action, found)
-		}
-		expect(t, "decided", x.Decided(), false)
-		h.now += atOnce
-		if i == 0 {
-			expect(t, "the first", x.body(chatBody, true).Action, Continue)
-			x.answer(used(26, 76))
+	var slow []*exchange
+	for range 60 {
+		slow = append(slow, h.start("alice", false))
+	}
+	h.now += 100 * guardTime
+	expect(t, "let go", len(h.tick()), 0)
+	for i, x := range slow {
+		expect(t, "held", x.body(chatBody[:5], false).Action, Hold)
+		h.now += 100 * guardTime
+		expect(t, "let go", len(h.tick()), 0)
+		if x.body(chatBody[5:], true); i > 0 {
+			expect(t, "at the end", x.last.Action, Answer)
+			x.done()
 			continue
 		}
-		expect(t, "the others", x.body(chatBody, true).Action, Answer)
-		x.done()
+		x.answer(used(26, 10))
 	}
 	expect(t, "errors", h.counts["errors body_not_delivered"], 0)
-	expect(t, "counted", h.requests(), 2*giveUp)
-	h.idle()
+	expect(t, "still held", h.start("alice", false).last.Action, Hold)
+}
+
+// A host that was set right is noticed: one request in a while is held all the same.
+func TestHoldingBeginsAgain(t *testing.T) {
+	h := newSeed(t, "stopIteration")
+	h.keeps = true
+	spoil := func() {
+		t.Helper()
+		x := h.start("bob", false)
+		expect(t, "at the headers", x.last.Action, Hold)
+		h.now += guardTime
+		expect(t, "let go", len(h.tick()), 1)
+		x.body(chatBody, true)
+		x.answer(used(26, 1))
+	}
+	for range giveUp {
+		spoil()
+	}
+	h.now += retryTime - guardTime - 1
+	expect(t, "before its time", h.start("bob", false).last.Action, Continue)
+	h.now++
+	spoil()
+	expect(t, "one at a time", h.start("bob", false).last.Action, Continue)
+	h.now += retryTime
+	h.keeps = false
+	probe := h.start("bob", false)
+	expect(t, "held again", probe.last.Action, Hold)
+	expect(t, "the others are not", h.start("bob", false).last.Action, Continue)
+	probe.body(chatBody, true)
+	expect(t, "all are", h.start("bob", false).last.Action, Hold)
+}
+
+// A body on its way through other filters is no sign against the host, once those of later requests have come through.
+func TestAHostThatHasShownALaterBodyIsNotBlamed(t *testing.T) {
+	h := newSeed(t, "stopIteration")
+	h.keeps = true
+	x := h.start("alice", false)
+	h.now++
+	h.ask("bob").answer(used(26, 10))
+	h.now += 100 * guardTime
+	expect(t, "let go", len(h.tick()), 0)
+	expect(t, "held", x.body(chatBody[:5], false).Action, Hold)
 }
 
 func TestAHeldRequestThatIsLeftIsCancelled(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	x := h.start("alice", false)
 	x.done()
-	h.now += guard
+	h.now += guardTime
 	expect(t, "let go", len(h.tick()), 0)
 	expect(t, "cancelled", h.counts["requests CANCELLED none NORMAL other"], 1)
 	expect(t, "balance", h.balance("alice"), 300)

@@ -53,6 +53,7 @@ func (e *events) step() {
 	}
 	if pick == 3 {
 		e.now += rapid.Int64Range(-second, 2*LeasePeriod).Draw(e.t, "time")
+		e.keeps = rapid.Bool().Draw(e.t, "the host keeps bodies back")
 		e.tick()
 		return
 	}

@@ -36,7 +36,8 @@ type course struct {
 	phase    phase
 	since    int64 // when the request's headers came
 	at       int64 // when the event came that is being decided or settled
-	released int64 // when it was let go without its body; 0: it was not
+	holdable bool  // its headers can be held
+	look     int64 // when it will be looked at whether the host keeps its body back
 
 	dialect    usage.Dialect // nil: bodies are not read
 	operation  string
@@ -45,6 +46,8 @@ type course struct {
 	preflight  bool  // it is let pass, whoever asks
 	length     int64 // content-length; -1: not given
 	reading    bool  // the request's body is being read
+	uploading  bool  // it is not complete: the request has no place at its upstream yet
+	received   int64 // bytes of it so far
 	watching   bool  // what it was decided by is known; the rest is only looked through for another model
 	matters    bool  // which model it is for makes a difference
 	unread     bool  // it was decided as one that may be for any model
@@ -75,7 +78,7 @@ type course struct {
 	upstream *upstream // whose gates the request stands at, or went through; nil: none
 	asks     adaptive.Request
 	measured bool  // the upstream's adaptive gates want to know how it ends
-	routed   bool  // the headers have gone on: the route can't be changed any more
+	routed   bool  // the headers have gone on: the route can't be changed any more, and the upstream may answer
 	sent     int64 // when it was let go to the upstream
 	pace     pace
 	torn     bool // the upstream broke the response off
@@ -134,7 +137,8 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
 		s.step.ask(name, "")
 	}
-	s.reading = s.dialect != nil && !end && e.cfg.Usage.MaxRequestBytes > 0
+	s.uploading = s.dialect != nil && !end
+	s.reading = s.uploading && e.cfg.Usage.MaxRequestBytes > 0
 	if s.dialect != nil {
 		s.asked = usage.FromPath(s.dialect, path)
 		e.prepare(s, headers)
@@ -169,102 +173,6 @@ func (e *Engine) askIdentity(s *Stream) {
 	s.step.ask(name, "identity")
 }
 
-// choose decides now, or holds until the body is there.
-func (e *Engine) choose(s *Stream, now int64) {
-	var timing limit.Timing
-	if s.dialect != nil {
-		e.name(s)
-		timing = e.limits.Timing(s.facts(s.asked.Route != ""))
-		s.matters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
-	}
-	if !s.reading {
-		e.decide(s, now)
-		e.proceed(s, now)
-		return
-	}
-	canHold := e.holdsHeaders() || e.cfg.RequestHold == config.HoldBufferFilter
-	if s.matters || timing == limit.Estimated && canHold {
-		s.phase = stHolding
-	} else {
-		s.leased = s.editing && canHold // it goes on when its body is complete
-		e.decide(s, now)
-	}
-	if s.phase != stRefused && (s.phase == stHolding || s.editing) {
-		e.hold(s)
-	}
-	s.routed = s.step.Action == Continue // the host takes no change of the headers from here on, even if another filter keeps them
-	// What the buffer filter keeps can wait for its body before it goes to the gate.
-	if s.step.Action == Continue && !(s.editing && e.cfg.RequestHold == config.HoldBufferFilter) {
-		e.proceed(s, now)
-	}
-}
-
-// hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
-// not be announced.
-func (e *Engine) hold(s *Stream) {
-	switch {
-	case e.holdsHeaders():
-		s.step.Action = Hold
-		e.holding[s] = struct{}{}
-	case s.editing && s.length >= 0:
-		s.step.ask("content-length", "")
-		s.unmeasured = true
-	}
-}
-
-// RequestBody takes the next piece of a request's body. size is its size; the piece itself may be left out when Reading
-// says that it is of no interest.
-func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
-	s.step.reset()
-	if end {
-		s.Uploaded(now)
-	}
-	e.delivered(s, now)
-	e.take(s, piece, size)
-	switch {
-	case s.reading && end:
-		e.bodyEnded(s, now)
-		e.edit(s, now)
-	case s.phase == stHolding && !s.reading:
-		e.decide(s, now)
-	case s.phase == stHolding || s.editing:
-		s.step.Action = Hold
-		return &s.step
-	}
-	if s.watching && e.watched(s, now, end) {
-		return &s.step
-	}
-	e.proceed(s, now)
-	return &s.step
-}
-
-// delivered takes note of how the host brings the body of a held request.
-func (e *Engine) delivered(s *Stream, now int64) {
-	if _, held := e.holding[s]; held {
-		delete(e.holding, s)
-		e.delivers = true
-	}
-	if s.released != 0 {
-		e.deliveredLate(s, now)
-	}
-}
-
-// RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
-func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
-	s.step.reset()
-	s.Uploaded(now)
-	e.delivered(s, now)
-	if s.reading {
-		s.editing = false
-		e.bodyEnded(s, now)
-	}
-	if s.watching && e.watched(s, now, true) {
-		return &s.step
-	}
-	e.proceed(s, now)
-	return &s.step
-}
-
 // Fault says that the binding failed on the stream and lets it pass from here on.
 func (s *Stream) Fault() { s.fault = true }
 
@@ -278,7 +186,9 @@ func (s *Stream) Torn() { s.torn = true }
 func (s *Stream) Refused() bool { return s.phase == stRefused }
 
 // Measuring says that the request's body is of interest, if only for its size.
-func (s *Stream) Measuring() bool { return s.Reading() || s.dialect != nil && s.length < 0 }
+func (s *Stream) Measuring() bool {
+	return s.Reading() || s.uploading || s.dialect != nil && s.length < 0
+}
 
 // Waiting says that the request waits for its turn at its upstream.
 func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
@@ -291,19 +201,6 @@ func (s *Stream) Ended() bool { return s.counted && (s.phase == stFinished || s.
 
 // Reading says whether the request's body is of interest.
 func (s *Stream) Reading() bool { return s.reading || s.watching }
-
-func (e *Engine) bodyEnded(s *Stream, now int64) {
-	s.reading = false
-	s.asked = s.request.Close()
-	if s.phase == stHolding {
-		e.decide(s, now)
-		return
-	}
-	e.identify(s)
-	if s.recorded && !e.unlabelled(s) {
-		e.count(s)
-	}
-}
 
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {
@@ -342,7 +239,7 @@ func (e *Engine) hash(s *Stream) [2]uint64 {
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now int64) {
 	s.at = now
-	delete(e.holding, s)
+	delete(e.guard.holding, s)
 	e.identify(s)
 	s.step.set("gen_ai.operation.name", s.operation)
 	if s.dialect != nil {

@@ -202,6 +202,7 @@ func TestIdentityRefusals(t *testing.T) {
 			x := h.startWith(test.headers, false)
 			if test.status == 0 {
 				expect(t, "action", x.last.Action, Continue)
+				x.body(chatBody, true)
 				x.done()
 				expect(t, "counted", h.requests(), 1)
 				var shadowed int64

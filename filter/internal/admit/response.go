@@ -13,12 +13,14 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.phase == stFinished {
 		return &s.step
 	}
-	if s.phase != stAdmitted || !s.recorded {
-		e.undecided(s, now)
-	}
 	e.picker.Pick(headers, &s.headers)
 	s.responding = true
 	s.status, _ = strconv.Atoi(s.headers.Get(e.slots.status))
+	if s.phase != stAdmitted || !s.recorded {
+		if e.answeredEarly(s, now); s.phase == stRefused {
+			return &s.step
+		}
+	}
 	events := strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
 	s.stream = events || s.asked.Stream // Gemini's can be one growing document
 	s.readable = s.dialect != nil && !end && identityCoding(s.headers.Get(e.slots.encoding))
@@ -81,7 +83,7 @@ func (e *Engine) ResponseTrailers(s *Stream, now int64) *Step {
 // Done takes the end of the stream, however it came.
 func (e *Engine) Done(s *Stream, now int64) *Step {
 	s.step.reset()
-	delete(e.holding, s)
+	delete(e.guard.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
 		s.phase, s.decision = stFinished, because(cancelled, "", "")
 		if s.fault {
@@ -91,14 +93,6 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	e.finish(s, now, false)
 	e.count(s)
 	return &s.step
-}
-
-// undecided takes note of a response to a request that was not let go yet: the upstream, or the proxy itself, answered
-// before the body was complete.
-func (e *Engine) undecided(s *Stream, now int64) {
-	delete(e.holding, s)
-	s.step.count(Uncharged, 1, "answered_early")
-	e.forsake(s, now, allowed)
 }
 
 // publishTimes tells how fast the answer came, as the client sees it: waiting for a turn is part of it. What does not stream

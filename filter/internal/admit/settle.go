@@ -54,12 +54,9 @@ func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 	return used
 }
 
-// spared says that the upstream never had the request, or never the whole of it.
+// spared says that the upstream never had the request.
 func (s *Stream) spared() bool {
-	if !s.responding {
-		return s.Reading() // its upload broke off
-	}
-	return s.origin == Unreachable || s.origin == Elsewhere
+	return s.responding && (s.origin == Unreachable || s.origin == Elsewhere)
 }
 
 // wasted is what a request has used of which nothing came back: its client left before a stream's first output, or the proxy's

@@ -11,9 +11,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
-// An admitted request goes to the gate of its model's upstream when it would otherwise be let go: when its body is complete,
-// where that is waited for, else at its headers. Only what has a dialect is governed. What waits there is held; it goes
-// on, or is answered, from another stream's event or from Tick.
+// An admitted request goes to the gate of its model's upstream when it is complete (upload.go). Only what has a dialect is
+// governed. What waits there is held; it goes on, or is answered, from another stream's event or from Tick.
 
 // upstream is one of the configuration, with its gate.
 type upstream struct {
@@ -86,7 +85,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case s.ticket.Waiting():
 		s.step.Action = Hold
 		return
-	case s.recorded || s.phase != stAdmitted && s.phase != stFinished:
+	case s.uploading || s.recorded || s.phase != stAdmitted && s.phase != stFinished:
 		return
 	}
 	if s.upstream == nil || s.upstream.gate == nil {
@@ -95,6 +94,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	}
 	s.at = now
 	expected := e.estimate(s)
+	s.answer = unanswered
 	s.ticket = dispatch.Ticket{
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
 	}

@@ -124,6 +124,17 @@ func TestAClientThatLeavesInFlightFreesItsSlot(t *testing.T) {
 }
 
 // Something else than the upstream can answer while a request waits: a time limit of the proxy's.
+// Nor does it say that nothing is left of the budget: that's for the upstream to say.
+func TestAClientThatLeavesInFlightLeavesTheBudget(t *testing.T) {
+	h := newHostOf(t, "stopIteration", `"upstreams":[{"name":"llm","budget":{"requests":60,"tokens":100000,"window":"1m"},"queue":{"max":0}}]`)
+	h.chatOf("alice", "urgent").done()
+	another := h.chatOf("bob", "urgent")
+	expect(t, "there is room", another.Refused(), false)
+	another.status("503", "text/plain", true)
+	another.done()
+	expect(t, "there is still room", h.chatOf("bob", "urgent").Refused(), false)
+}
+
 func TestAnAnswerToAWaitingRequestEndsItsWait(t *testing.T) {
 	h := newHostOf(t, "stopIteration", seedLimits+","+oneSlot)
 	first, second := h.chatOf("alice", "normal"), h.chatOf("bob", "normal")
@@ -154,23 +165,6 @@ func TestTheUpstreamIsThatOfTheModel(t *testing.T) {
 		x := h.startWith([][2]string{{":method", "GET"}, {":path", "/v1/models"}}, true)
 		expect(t, hold+": no model at all", x.last.Action, Continue)
 	}
-}
-
-// Where the host can't hold headers, a request waits at them, before the server sees anything.
-func TestWithoutAHoldARequestWaitsAtItsHeaders(t *testing.T) {
-	h := newHostOf(t, "none", oneSlot)
-	first := h.start("alice", false)
-	expect(t, "the first goes", first.last.Action, Continue)
-	second := h.start("bob", false)
-	expect(t, "the second waits", second.last.Action, Hold)
-	first.body(chatBody, true)
-	first.answer(used(9, 40))
-	expect(t, "until the first has ended", second.Waiting(), false)
-	expect(t, "its body is read all the same", second.body(chatBody, true).Action, Continue)
-	second.answer(used(9, 40))
-	h.tick()
-	expect(t, "decided and named", h.counts["requests QUEUED queue NORMAL other"], 1)
-	h.idle()
 }
 
 func TestShadowHoldsNobodyBack(t *testing.T) {

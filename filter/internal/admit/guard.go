@@ -1,0 +1,77 @@
+package admit
+
+import "github.com/spillway-proxy/spillway/config"
+
+// A host shows a request's body while its headers are held only if it is set up for that (config.HoldStopIteration), and can't be
+// asked whether it is. If it isn't, a held request would hang. So what is held for guardTime without its body is looked at: a
+// host that has received some of it, and not shown it, keeps it back; one that has received nothing has a slow client, who is
+// waited for. After giveUp bodies in a row that were kept back nothing is held any more, but for one request in a while, by which
+// a host shows that it was set right. One body that is shown ends all suspicion.
+const (
+	// guardTime is how long a request is held before the host is suspected, and how often it is suspected again.
+	guardTime = 2 * second
+	// giveUp is how many bodies the host has to keep back before holding is given up.
+	giveUp = 3
+	// retryTime is how often a request is held all the same.
+	retryTime = 60 * second
+)
+
+// guard is what is known of the host.
+type guard struct {
+	holding map[*Stream]struct{} // held at the headers, no body yet
+	shown   int64                // when the headers came of the latest request whose body was shown while it was held
+	kept    int                  // bodies in a row that were kept back
+	tried   int64                // when a request was held last
+}
+
+// holds says whether a request can be held at its headers.
+func (e *Engine) holds(now int64) bool {
+	g := &e.guard
+	return e.cfg.RequestHold == config.HoldStopIteration && (g.kept < giveUp || now-g.tried >= retryTime)
+}
+
+// hold keeps the headers of a request back.
+func (g *guard) hold(s *Stream, now int64) {
+	g.holding[s] = struct{}{}
+	g.tried, s.look = now, now+guardTime
+}
+
+// delivered takes note of a body that is shown.
+func (g *guard) delivered(s *Stream) {
+	if _, held := g.holding[s]; held {
+		delete(g.holding, s)
+		g.shown, g.kept = max(g.shown, s.since), 0
+	}
+}
+
+// watch lets those go whose bodies the host keeps back. A body that was received a moment ago may still be on its way through other
+// filters; but if that of a later request has come through, the host is not to blame.
+func (e *Engine) watch(now int64, came func(*Stream) bool, do func(*Stream, *Step)) {
+	for s := range e.guard.holding {
+		if now < s.look || s.since < e.guard.shown {
+			continue
+		}
+		s.look = now + guardTime
+		if !came(s) {
+			continue
+		}
+		s.step.reset()
+		e.guard.kept++
+		s.step.count(Errors, 1, "body_not_delivered")
+		s.step.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
+			" filter's configuration, or requestHold to bufferFilter or none")
+		e.letGo(s, now)
+		do(s, &s.step)
+	}
+}
+
+// letGo ends a hold whose body has not come: the request goes on as where nothing can be held.
+func (e *Engine) letGo(s *Stream, now int64) {
+	delete(e.guard.holding, s)
+	s.step.Resume = true
+	s.holdable, s.editing, s.routed = false, false, true
+	if s.phase == stHolding && !s.matters && !e.adapts {
+		e.decide(s, now)
+	}
+	e.proceed(s, now)
+}

@@ -1,0 +1,206 @@
+package admit
+
+import (
+	"math"
+	"strings"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+// A client decides how long its request takes to arrive, so what others wait for isn't taken before a request is complete: a slot,
+// a share of an upstream's budget, a place in its queue, a breaker's probe. Until then it has the memory of what is kept
+// back of it, at most usage.maxRequestBytes where that is up to us. A longer body flows, but for its end: the last piece, if its
+// length was announced, else the end alone. An upstream that answers without having seen the end gets the request counted then (answeredEarly).
+
+// choose decides now, or when the body is there, and says what becomes of the headers.
+func (e *Engine) choose(s *Stream, now int64) {
+	var timing limit.Timing
+	if s.dialect != nil {
+		e.name(s)
+		timing = e.limits.Timing(s.facts(s.asked.Route != ""))
+		s.matters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
+	}
+	if !s.uploading {
+		e.decide(s, now)
+		e.proceed(s, now)
+		return
+	}
+	waits, plain := e.expects(s)
+	if waits && (!plain || e.cfg.RequestHold == config.HoldBufferFilter) && e.cfg.Mode == config.Enforce {
+		e.refuseExpectation(s)
+		return
+	}
+	s.holdable = e.holds(now) && !waits && !e.upgrades(s)
+	if e.needsBody(s, timing) {
+		s.phase = stHolding
+	} else {
+		s.leased = e.governs || s.editing && e.canHold(s) // it goes on when its body is complete
+		e.decide(s, now)
+	}
+	if s.phase == stRefused {
+		return
+	}
+	if e.keeps(s) {
+		e.hold(s, now)
+	}
+	s.routed = s.step.Action == Continue // the host takes no change of the headers from here on, even if another filter keeps them
+}
+
+// expects says that the client sends no body before it has been told to go on, and whether it says so in the usual way. Envoy tells it,
+// and takes the header out, unless proxy_100_continue is set; then the headers have to go on. The same holds for a change of protocol.
+func (e *Engine) expects(s *Stream) (waits, plain bool) {
+	const word = "100-continue"
+	value, repeated := s.headers.Get(e.slots.expect), s.headers.Repeated(e.slots.expect)
+	for each := range strings.SplitSeq(value, ",") {
+		waits = waits || strings.EqualFold(strings.TrimSpace(each), word)
+	}
+	return waits || repeated, strings.EqualFold(value, word) && !repeated
+}
+
+// refuseExpectation answers a client that would wait for ever: Envoy's buffer filter waits for the body, and Envoy doesn't know the word in a
+// list. To such an answer a client sends the request again without it (RFC 9110, section 10.1.1).
+func (e *Engine) refuseExpectation(s *Stream) {
+	const gate, reason = "request", "expectation_failed"
+	s.phase, s.uploading, s.decision = stRefused, false, because(rejected, gate, reason)
+	s.decision.Wait = math.MaxInt64
+	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), reply.Refusal{
+		Status: 417, Reason: gate + "/" + reason, Kind: "invalid_request_error", Code: reason,
+		Message: "The header expect can't be met here. Send the request without it.",
+	})
+	e.record(s)
+}
+
+// needsBody says that a request is decided by its body: by as much of it as is read, or, for the gates that learn, when it is complete.
+func (e *Engine) needsBody(s *Stream, timing limit.Timing) bool {
+	return e.adapts || s.reading && (s.matters || timing == limit.Estimated && e.canHold(s))
+}
+
+// canHold says that nothing of the request comes to the upstream before it is decided.
+func (e *Engine) canHold(s *Stream) bool {
+	return s.holdable || e.cfg.RequestHold == config.HoldBufferFilter
+}
+
+// keeps says that the pieces of the body that come are kept back: until enough of it is read (take), or until it is complete.
+func (e *Engine) keeps(s *Stream) bool {
+	if s.reading && (s.phase == stHolding || s.editing) {
+		return true
+	}
+	return (s.phase == stHolding && e.adapts || s.upstream != nil && s.upstream.gate != nil) && e.fits(s)
+}
+
+// fits says that the body is not known to be longer than what can be kept back: the proxy would refuse what doesn't fit its buffer.
+// Envoy's buffer filter keeps all that we don't, in the same buffer, and measures it a second time if the end alone is kept back.
+func (e *Engine) fits(s *Stream) bool {
+	return e.cfg.RequestHold == config.HoldBufferFilter || max(s.length, s.received) <= int64(e.cfg.Usage.MaxRequestBytes)
+}
+
+// hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
+// not be announced.
+func (e *Engine) hold(s *Stream, now int64) {
+	switch {
+	case s.holdable:
+		s.step.Action = Hold
+		e.guard.hold(s, now)
+	case s.editing && s.length >= 0:
+		s.step.ask("content-length", "")
+		s.unmeasured = true
+	}
+}
+
+// RequestBody takes the next piece of a request's body. size is its size; the piece itself may be left out when Reading
+// says that it is of no interest.
+func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
+	s.step.reset()
+	if end {
+		s.Uploaded(now)
+	}
+	e.guard.delivered(s)
+	s.received += int64(size)
+	e.take(s, piece, size)
+	switch {
+	case !s.uploading:
+	case end, s.length >= 0 && s.received >= s.length && !e.keeps(s): // some servers don't wait for the end of what they have
+		e.bodyEnded(s, now)
+		e.edit(s, now)
+	case s.phase == stHolding && !s.reading && !e.adapts:
+		e.decide(s, now)
+	}
+	if s.uploading && s.step.Action == Continue && e.keeps(s) {
+		s.step.Action = Hold
+	}
+	e.goOn(s, now)
+	return &s.step
+}
+
+// RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
+func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
+	s.step.reset()
+	s.Uploaded(now)
+	e.guard.delivered(s)
+	if s.uploading {
+		s.editing = false
+		e.bodyEnded(s, now)
+	}
+	e.goOn(s, now)
+	return &s.step
+}
+
+// goOn lets what has come of the request go on, if nothing is against it.
+func (e *Engine) goOn(s *Stream, now int64) {
+	if s.watching && s.phase != stHolding && e.watched(s, now, !s.uploading) {
+		return
+	}
+	if s.step.Action == Continue {
+		e.proceed(s, now)
+		s.routed = s.routed || s.step.Action == Continue
+	}
+}
+
+// bodyEnded takes note that the body is complete.
+func (e *Engine) bodyEnded(s *Stream, now int64) {
+	s.uploading = false
+	s.Uploaded(now)
+	if s.reading || s.watching && s.phase == stHolding {
+		s.reading, s.watching = false, false
+		s.asked = s.request.Close()
+	}
+	if s.phase == stHolding {
+		e.decide(s, now)
+	} else if !s.watching {
+		e.identify(s)
+	}
+}
+
+// answeredEarly takes note of a response to a request that is not complete, or was not let go: the proxy's own, or that of an
+// upstream which didn't wait for the end. The latter works: it needs a place like any other, or is stopped.
+func (e *Engine) answeredEarly(s *Stream, now int64) {
+	delete(e.guard.holding, s)
+	refused := s.status >= 400
+	if !s.routed || s.phase != stAdmitted && (refused || s.phase != stHolding) || s.ticket.Waiting() {
+		s.step.count(Uncharged, 1, "answered_early")
+		e.forsake(s, now, allowed)
+		return
+	}
+	if s.reading {
+		s.asked = s.request.Cut()
+	}
+	s.uploading, s.reading, s.watching = false, false, false
+	switch {
+	case refused:
+		e.send(s, now)
+		return
+	case s.phase == stHolding:
+		e.decide(s, now)
+	}
+	if s.phase != stRefused {
+		e.proceed(s, now)
+	}
+	if s.ticket.Waiting() {
+		waited := s.ticket.Waited(now)
+		s.upstream.gate.Leave(&s.ticket)
+		e.turnAway(s, now, dispatch.Verdict{Outcome: dispatch.Refused, Reason: dispatch.Shed, Waited: waited, Advice: second})
+	}
+}
