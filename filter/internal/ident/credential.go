@@ -12,6 +12,13 @@ var credentials = map[string]bool{
 // white space around it. "" is no key. one says that there is one key at most: of several words, or of a list that a proxy has made
 // of repeated headers, the upstream may take any.
 func credential(name, value string) (key string, one bool) {
+	const bearer = "bearer " // as nearly all come, without an allocation
+	if len(value) > len(bearer) && strings.EqualFold(value[:len(bearer)], bearer) && word(value[len(bearer):]) {
+		return value[len(bearer):], true
+	}
+	if word(value) {
+		return value, true
+	}
 	words := strings.FieldsFunc(value, blank)
 	if len(words) == 0 {
 		return "", true
@@ -37,13 +44,24 @@ func credential(name, value string) (key string, one bool) {
 	return words[0], true
 }
 
+// word says that a text is a key and nothing else: visible characters without a comma, and no scheme.
+func word(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == ',' {
+			return false
+		}
+	}
+	return text != "" && !scheme(text)
+}
+
 // blank is white space, and what Python's strings take for it in a header.
 func blank(r rune) bool { return r <= ' ' || r == 0x7f || r == 0x85 || r == 0xa0 || r == 0xfffd }
 
 func scheme(word string) bool {
-	switch strings.ToLower(word) {
-	case "bearer", "basic", "token", "apikey", "api-key", "key":
-		return true
+	for _, known := range [...]string{"bearer", "basic", "token", "apikey", "api-key", "key"} {
+		if strings.EqualFold(word, known) {
+			return true
+		}
 	}
 	return false
 }

@@ -178,6 +178,12 @@ func TestJunkAroundAKeyIsNoNewSubject(t *testing.T) {
 	})
 }
 
+func TestAnOrdinaryKeyCostsNothing(t *testing.T) {
+	if n := testing.AllocsPerRun(10, func() { credential("authorization", "Bearer sk-ABC"); credential("x-api-key", "sk-ABC") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func FuzzCredential(f *testing.F) {
 	f.Add("authorization", "Bearer k")
 	f.Add("authorization", "AWS4-HMAC-SHA256 Credential=a/b, Signature=c")
