@@ -156,12 +156,13 @@ func TestLargeBodiesPassInBoundedMemory(t *testing.T) {
 	wantUnharmed(t, g)
 }
 
-// wantUnharmed: nothing went wrong in the filter, and it was charged for everything.
+// wantUnharmed: nothing went wrong in the filter, and it was charged for everything. Answers that are nested too deep for anybody
+// are counted as unread.
 func wantUnharmed(t *testing.T, g *gateway) {
 	t.Helper()
 	for _, name := range []string{"wasmcustom.spillway_errors_total", "wasmcustom.spillway_uncharged_total", "wasm.spillway.vm_reload"} {
 		for stat, value := range g.Stats(name) {
-			if value != 0 {
+			if unread := strings.HasSuffix(stat, ";reason=response_unread"); value != 0 && !unread {
 				t.Errorf("%s is %d, want 0", stat, value)
 			}
 		}
