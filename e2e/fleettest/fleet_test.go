@@ -147,7 +147,10 @@ func startFleet(t *testing.T) *fleet {
 		started.Go(func() {
 			f.envoys[i] = harness.Start(t, harness.Options{
 				Bootstrap: envoyproc.FleetYAML, Config: f.config, Upstream: server.URL, Concurrency: 2,
-				Edit: func(b *envoyproc.Bootstrap) { b.SetRatelimit(local(f.port)) },
+				Edit: func(b *envoyproc.Bootstrap) {
+					b.SetRatelimit(local(f.port))
+					b.Edit(patientWithRatelimit)
+				},
 			})
 		})
 	}
@@ -159,6 +162,20 @@ func startFleet(t *testing.T) *fleet {
 	}
 	f.awaitHealth(true) // the first check may time out while Envoy compiles
 	return f
+}
+
+// patientWithRatelimit gives ratelimit more time than envoy/fleet.yaml does, for a request and for saying that it is well: a busy
+// machine is no outage.
+func patientWithRatelimit(root map[string]any) {
+	const patient = "8s"
+	harness.Visit(root, func(object map[string]any) {
+		if _, ok := object["failure_mode_deny"]; ok {
+			object["timeout"] = patient
+		}
+		if _, ok := object["grpc_health_check"]; ok {
+			object["timeout"] = patient
+		}
+	})
 }
 
 // in gives the same fleet to a subtest, with an hour ahead of it that is long enough: the limit's windows begin on the hour.
