@@ -3,6 +3,7 @@ package pressure
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,28 @@ func TestSeconds(t *testing.T) {
 	for age, want := range map[time.Duration]string{-time.Second: "0", 400 * time.Millisecond: "0.4", 1234567 * time.Microsecond: "1.235"} {
 		if got := fmt.Sprint(Seconds(age)); got != want {
 			t.Errorf("Seconds(%v) = %s, want %s", age, got, want)
+		}
+	}
+}
+
+func TestShareAndCountOfWhatWasMeasured(t *testing.T) {
+	text := func(v any) string {
+		written, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(written)
+	}
+	for _, test := range []struct {
+		value        float64
+		share, count string
+	}{
+		{0, "0", "0"}, {0.00004, "0", "0"}, {0.00005, "0.0001", "0"}, {0.5, "0.5", "1"}, {0.123456, "0.1235", "0"}, {1, "1", "1"},
+		{1.2, "1", "1"}, {7.4, "1", "7"}, {maxCount, "1", "9007199254740992"}, {2 * maxCount, "1", "null"},
+		{-0.1, "null", "null"}, {math.NaN(), "null", "null"}, {math.Inf(1), "null", "null"}, {math.Inf(-1), "null", "null"},
+	} {
+		if share, count := text(Share(test.value)), text(Count(test.value)); share != test.share || count != test.count {
+			t.Errorf("%v: share %s and count %s, want %s and %s", test.value, share, count, test.share, test.count)
 		}
 	}
 }
