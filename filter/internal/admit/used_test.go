@@ -261,7 +261,7 @@ func TestNoRecordedReportIsCut(t *testing.T) {
 			t.Errorf("%s, four times over: %+v became %+v", c.ID, tokens, times)
 		}
 	}
-	if seen < 50 {
+	if seen < 40 { // as many are in the sample that a checkout has by itself
 		t.Errorf("only %d reports", seen)
 	}
 }
