@@ -171,7 +171,7 @@ func givenBack(t *testing.T, f *fleet) {
 	for range 10 {
 		wantRefusedByFleet(t, f.send(0, ask{user: name}))
 	}
-	f.must("FLUSHALL") // else the fleet would refuse what comes now
+	f.must("FLUSHALL")                          // else the fleet would refuse what comes now
 	for i, want := range []int{200, 200, 429} { // two of four are spent at this proxy
 		r := f.send(0, ask{user: name})
 		if r.status != want || want == 429 && r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
