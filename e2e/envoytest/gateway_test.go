@@ -124,14 +124,20 @@ func (g *gateway) chat(t *testing.T, h headers) answer {
 	return g.post(t, chatPath, chatBody, h)
 }
 
-// remaining is what a limit of completion tokens leaves a user. It asks for an embedding, which uses none of them.
+// remaining is what a limit of completion tokens leaves a user.
 func (g *gateway) remaining(t *testing.T, name string) int {
 	t.Helper()
-	a := g.post(t, embeddingsPath, probeBody, user(name))
-	if a.status != http.StatusOK {
+	return g.look(t, name).number(t, "x-ratelimit-remaining-tokens") + 1
+}
+
+// look asks for one token, which is reserved, and is given back since the server fails. It counts as a request.
+func (g *gateway) look(t *testing.T, name string) answer {
+	t.Helper()
+	a := g.post(t, chatPath, strings.Replace(chatBody, "{", `{"max_tokens":1,`, 1), user(name, "x-sim-status", "500"))
+	if a.status != http.StatusInternalServerError {
 		t.Fatalf("asking what is left of %s's quota: %v", name, a)
 	}
-	return a.number(t, "x-ratelimit-remaining-tokens")
+	return a
 }
 
 // received are the simulator's records of a user's requests.

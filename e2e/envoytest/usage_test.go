@@ -75,7 +75,7 @@ func wantCharges(t *testing.T, g *gateway, h headers, status string, tokens, req
 	t.Helper()
 	const times = 5
 	look := func() (tokens, requests int) {
-		a := g.post(t, embeddingsPath, probeBody, user(h[1]))
+		a := g.look(t, h[1])
 		return a.number(t, "x-ratelimit-remaining-tokens"), a.number(t, "x-ratelimit-remaining-requests")
 	}
 	tokensBefore, requestsBefore := look()
