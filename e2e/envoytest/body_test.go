@@ -96,7 +96,7 @@ func passLarge(t *testing.T, g *gateway, name string, reader func(string) io.Rea
 	}
 	wantSameBytes(t, []byte(received[0].Body), []byte(body))
 	wantRecord(t, g.logged(t, name), map[string]string{
-		"decision": "ALLOWED", "request_model": "", "response_model": "mock-llm",
+		"decision": "ALLOWED", "request_model": "mock-llm", "response_model": "mock-llm", // it stands in the first bytes
 		"prompt_tokens": "1310720", "completion_tokens": "256", "usage_source": "estimated",
 	})
 	if left := g.remaining(t, name); left != 10000-256 {
