@@ -85,7 +85,7 @@ func passUnread(t *testing.T, g *gateway) {
 // a quarter of a token for each byte of the request, and what an output starts with.
 func passLarge(t *testing.T, g *gateway, name string, reader func(string) io.Reader) {
 	const size = 5 * megabyte
-	body := `{"model":"mock-llm","messages":[{"role":"user","content":"`
+	body := `{"model":"` + name + `","messages":[{"role":"user","content":"`
 	body += strings.Repeat("a", size-len(body)-4) + `"}]}`
 	h := user(name, "x-sim-usage", "never", "traceparent", name)
 	wantStatus(t, g.do(t, newRequest(t, http.MethodPost, g.URL+chatPath, h, reader(body))), http.StatusOK)
@@ -96,7 +96,7 @@ func passLarge(t *testing.T, g *gateway, name string, reader func(string) io.Rea
 	}
 	wantSameBytes(t, []byte(received[0].Body), []byte(body))
 	wantRecord(t, g.logged(t, name), map[string]string{
-		"decision": "ALLOWED", "request_model": "mock-llm", "response_model": "mock-llm", // it stands in the first bytes
+		"decision": "ALLOWED", "request_model": name, "response_model": name, // it stands in the first bytes
 		"prompt_tokens": "1310720", "completion_tokens": "256", "usage_source": "estimated",
 	})
 	if left := g.remaining(t, name); left != 10000-256 {

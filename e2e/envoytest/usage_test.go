@@ -20,9 +20,9 @@ const usageConfig = `{"limits": [
 func chargeUse(t *testing.T, g *gateway) {
 	reconfigure(t, g, usageConfig)
 	t.Run("a client that leaves a stream is charged what it had received", func(t *testing.T) { leave(t, g) })
-	t.Run("a server's 500, 503 and 429 are refunded", func(t *testing.T) {
+	t.Run("a server's 500, 503 and 429 are charged as requests without tokens", func(t *testing.T) {
 		for _, status := range []string{"500", "503", "429"} {
-			wantCharges(t, g, user("failing-"+status, "x-sim-status", status), status, 0, 0)
+			wantCharges(t, g, user("failing-"+status, "x-sim-status", status), status, 0, 1)
 		}
 	})
 	t.Run("a server that can't be reached is refunded", func(t *testing.T) {

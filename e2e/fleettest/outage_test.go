@@ -34,10 +34,10 @@ func edge(t *testing.T, f *fleet) {
 	t.Run("with them", func(t *testing.T) {
 		f := f.in(t)
 		f.inTurn(1, ask{user: "teacher-of-two"})
-		const inFlight = 2 * ((limit + answer - 1) / answer) // each proxy lets its own limit pass
+		const least, most = 2 * (limit / answer), 2 * ((limit + answer - 1) / answer) // each proxy lets its own limit pass
 		passed := f.crowd(4*parallel, ask{user: "edge-in-front"})
-		if passed != inFlight {
-			t.Errorf("%d passed, want %d", passed, inFlight)
+		if passed < least || passed > most {
+			t.Errorf("%d passed, want %d to %d", passed, least, most)
 		}
 		f.awaitCharged("edge-in-front", passed*answer)
 		if r := f.send(0, ask{user: "edge-in-front"}); r.status != http.StatusTooManyRequests {
