@@ -210,8 +210,9 @@ func burst(t *testing.T, f *fleet) {
 		}
 	}
 	f.awaitCharged("burst", passed*answer)
-	if want := (limit + answer - 1) / answer; passed != want {
-		t.Errorf("%d passed, want %d", passed, want)
+	// What is in flight may turn out longer than answers were so far, so the last one that would fit may not be let go.
+	if least, most := limit/answer, (limit+answer-1)/answer; passed < least || passed > most {
+		t.Errorf("%d passed, want %d to %d", passed, least, most)
 	}
 	if got := f.counted(); got != 2*passed {
 		t.Errorf("Redis was asked %d times, want twice for each of the %d that passed", got, passed)
