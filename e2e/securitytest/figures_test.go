@@ -21,6 +21,7 @@ type play struct {
 	hangs       bool     // it does not go on before its client has left
 
 	prompt, completion, total, source string
+	cacheWrite, audio                 string
 }
 
 // playCase is the header that names the play; the access log has it.
@@ -100,6 +101,7 @@ func (p *play) check(t *testing.T, r harness.Record) {
 	t.Helper()
 	for key, want := range map[string]string{
 		"prompt_tokens": p.prompt, "completion_tokens": p.completion, "total_tokens": p.total, "usage_source": p.source,
+		"cache_write_tokens": p.cacheWrite, "audio_tokens": p.audio,
 	} {
 		if got := r.Text(key); want != "" && got != want {
 			t.Errorf("%s: %s is %q, want %q", p.name, key, got, want)
@@ -146,6 +148,9 @@ func figures() (all []*play) {
 	add("compaction-streams", "/v1/messages", anthropic, "text/event-stream", compacted,
 		chunk(`{"type":"message_start","message":{"model":"claude","usage":{"input_tokens":23000,"output_tokens":1}}}`),
 		chunk(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":`+iterations+`}`))
+	add("parts", "/v1/chat/completions", hello, "application/json", [3]string{"20", "10", "30"}, `{"usage":{"prompt_tokens":20,"completion_tokens":10,`+
+		`"prompt_tokens_details":{"cache_write_tokens":4,"audio_tokens":2},"completion_tokens_details":{"audio_tokens":3}}}`)
+	all[len(all)-1].cacheWrite, all[len(all)-1].audio = "4", "5"
 	// The content type is wrong, or there is none.
 	plain := [3]string{"24", "76", "100"}
 	last := `{"model":"llama","choices":[],"usage":{"prompt_tokens":24,"completion_tokens":76,"total_tokens":100}}`

@@ -16,8 +16,8 @@
 // when it is sent; until then it is a lease (package limit). One that the upstream never had costs nothing: it was refused, its
 // client left or broke its upload off before, no upstream was to be had, another filter answered (Origin).
 //
-// Tokens are those that the response reports. Without a report, the output events that passed (source "counted"); without
-// those, the estimate ("estimated"). Nothing was generated where the upstream answers an error, before or in place of
+// Tokens are those that the response reports, up to what is plausible. Without a report, the output events that passed (source
+// "counted"), those of unknown form among them; without those, the estimate ("estimated"). Nothing was generated where the upstream answers an error, before or in place of
 // a stream's output. What was begun and given up, by its client or by a timeout of the proxy's, was work: a stream costs what
 // passed, and before its first output its prompt and what may have been generated in the time it had; what doesn't stream costs
 // the estimate.

@@ -80,7 +80,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	if r.Model != "" {
 		s.step.set("gen_ai.response.model", r.Model)
 	}
-	if r.Failure != 0 && r.Outputs == 0 && (s.stream || !r.Reported) && s.status < 400 {
+	if r.Failure != 0 && r.Outputs == 0 && r.Unknown == 0 && (s.stream || !r.Reported) && s.status < 400 {
 		s.status = r.Failure
 		return limit.Usage{}, counted
 	}

@@ -142,6 +142,8 @@ func TestOutputOfUnknownFormIsCharged(t *testing.T) {
 		{"a function's arguments", strings.Repeat(`data: {"choices":[{"delta":{"function_call":{"arguments":"{"}}}]}`+"\n\n", 50), false, "23 50 73 counted"},
 		{"parts", strings.Repeat(`data: {"choices":[{"delta":{"content":[{"type":"text","text":"Hi"}]}}]}`+"\n\n", 50), false, "23 50 73 counted"},
 		{"long pieces are more than a token each", strings.Repeat(`data: {"choices":[{"delta":{"content":"`+strings.Repeat("word ", 80)+`"}}]}`+"\n\n", 10), false, "23 500 523 counted"},
+		{"broken off by an error", opening + strings.Repeat(hologram, 50) + `data: {"error":{"code":503}}` + "\n\n", true, "23 100 123 estimated"},
+		{"an error in place of all output", opening + `data: {"error":{"code":503}}` + "\n\n", true, "   "},
 		{"a report is believed", opening + strings.Repeat(hologram, 50) + usageEvent(), true, "26 76 102 reported"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
