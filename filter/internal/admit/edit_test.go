@@ -155,6 +155,29 @@ func TestOnlyAStreamOfEventsIsChanged(t *testing.T) {
 	}
 }
 
+// The usage that was asked for is hidden, too, where the server calls its events something else.
+func TestEventsOfAnotherNameAreChanged(t *testing.T) {
+	for _, kind := range []string{"text/event-stream", "application/json", ""} {
+		h := newHost(t, `{}`, table.NewMemory())
+		x := h.start("alice", false)
+		x.body(streamBody, true)
+		x.status("200", kind, false)
+		x.response(textEvent+aloneEvent+doneEvent, false)
+		expect(t, kind, string(x.last.Body), textEvent+doneEvent)
+		x.response("", true)
+		expect(t, kind+": tokens", x.properties["gen_ai.usage.source"], "reported")
+		x.done()
+
+		x = h.start("alice", false)
+		x.body(streamBody, true)
+		x.status("200", kind, false)
+		x.response(used(26, 76), true)
+		expect(t, kind+": a document is changed", x.last.Replace, false)
+		x.done()
+		h.idle()
+	}
+}
+
 // A request that is let go without its body, because the host keeps it back, can't be changed any more.
 func TestWhatWasLetGoIsNotChanged(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())

@@ -160,6 +160,21 @@ func TestOutputOfUnknownFormIsCharged(t *testing.T) {
 	}
 }
 
+// A piece without a text is a token at least, also where it is known what texts take.
+func TestPiecesWithoutTextAreCharged(t *testing.T) {
+	const call = `data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]}}]}` + "\n\n"
+	h := newTotal(t)
+	for range 2 { // before and after a whole stream
+		x := h.stream(talks["Gemini"], 0)
+		x.response(strings.Repeat(call, 9), false)
+		x.done()
+		expect(t, "completion", x.properties["gen_ai.completion.tokens"], "9")
+		x = h.stream(talks["Gemini"], 10)
+		x.response(talks["Gemini"].closing(20, 10), true)
+		x.done()
+	}
+}
+
 // An upstream's figures are believed within what is plausible.
 func TestImplausibleReportsAreCut(t *testing.T) {
 	const most = "1000000000000000"

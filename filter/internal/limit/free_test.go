@@ -31,6 +31,7 @@ func TestWhatNeedsNothingOfAUnitPasses(t *testing.T) {
 		{"a chat whose output costs nothing", "cost", input, estimated, false},
 		{"a chat that costs nothing", "cost", free, estimated, true},
 		{"a chat of a model that is not known", "cost", free, unread, false},
+		{"a chat of a model that is not known, where some have a price", "cost", `{"models":["m"],"prompt":1},{"models":["*"],"prompt":0,"cached":0,"completion":0,"reasoning":0}`, unread, false},
 		{"an embedding of a model that is not known", "cost", output, unknown, false},
 		{"a chat that is expected to say nothing", "completionTokens", "", estimated, false},
 		{"a prompt that could not be measured", "promptTokens", "", estimated, false},
@@ -68,11 +69,17 @@ func use(t *testing.T, w *world, unit string, amount int64) {
 		}
 		return
 	}
-	v := w.Admit(start, with(chat, func(r *Request) { r.Model = "other"; r.Estimate = Estimate{Prompt: 1, Output: 1} }), nil)
-	if v.Denied != nil {
-		t.Fatalf("%+v", v.Denied)
+	var all []Verdict
+	for _, model := range []string{"m", "other"} { // one of them may cost nothing
+		v := w.Admit(start, with(chat, func(r *Request) { r.Model = model; r.Estimate = Estimate{Prompt: 1, Output: 1} }), nil)
+		if v.Denied != nil {
+			t.Fatalf("%+v", v.Denied)
+		}
+		all = append(all, v)
 	}
-	w.Settle(start, v.Charges, "other", Usage{Prompt: amount, Completion: amount, Total: 2 * amount}, 200)
+	for i, model := range []string{"m", "other"} {
+		w.Settle(start, all[i].Charges, model, Usage{Prompt: amount, Completion: amount, Total: 2 * amount}, 200)
+	}
 }
 
 // An operation that says it has no output, and reports some, is charged for it.

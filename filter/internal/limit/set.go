@@ -301,7 +301,7 @@ func (s *Set) free(l *limit, r *Request) bool {
 		if r.NoOutput {
 			use.Completion, use.Reasoning = 0, 0
 		}
-		return (r.ModelKnown && r.Model != "" || len(s.cost) == 1) && s.price(r.Model, use) == 0
+		return s.price(r.Model, use) == 0 // of all models, where it is not known
 	default:
 		return false
 	}

@@ -84,6 +84,7 @@ func TestCountsAsTexts(t *testing.T) {
 		{"null", chat, `{"usage":{"prompt_tokens":12,"completion_tokens":null,"total_tokens":14}}`, Response{Tokens: tokens(12, Absent, 14), Reported: reported}},
 		{"no number", chat, `{"usage":{"prompt_tokens":"many","completion_tokens":"","total_tokens":true}}`, Response{}},
 		{"a long text", chat, `{"usage":{"prompt_tokens":"1` + fmt.Sprintf("%030d", 0) + `"}}`, Response{}},
+		{"a long text that is little as far as it is kept", chat, `{"usage":{"prompt_tokens":"` + fmt.Sprintf("%024d", 0) + `12"}}`, Response{}},
 		{"Anthropic's", messages, `{"usage":{"input_tokens":"12","output_tokens":"2"}}`, Response{Tokens: tokens(12, 2, Absent), Reported: reported}},
 		{"Gemini's", gemini, `{"usageMetadata":{"promptTokenCount":"12","candidatesTokenCount":"2","totalTokenCount":"14"}}`, Response{Tokens: tokens(12, 2, 14), Reported: reported}},
 		{"Responses'", responses, `{"usage":{"input_tokens":"12","output_tokens":"2"}}`, Response{Tokens: tokens(12, 2, Absent), Reported: reported}},
@@ -133,7 +134,7 @@ func TestAnthropicsIterations(t *testing.T) {
 	} {
 		usage := `"usage":{"input_tokens":23000,"cache_creation_input_tokens":10,"cache_read_input_tokens":5,"output_tokens":1000,"iterations":` + test.iterations + `}`
 		stream := anthropicStream(`{"type":"message_start","message":{"usage":{"input_tokens":9,"cache_creation_input_tokens":1,"cache_read_input_tokens":1,"output_tokens":1}}}`,
-			anHello, `{"type":"message_delta","delta":{},`+usage+`}`, anStop)
+			anHello, `{"type":"message_delta","delta":{},`+usage+`}`, anPing, `{"type":"message_delta","delta":{},`+usage+`}`, anStop)
 		for how, lengths := range cuts {
 			if got := readResponse(messages, false, []byte("{"+usage+"}"), lengths).Tokens; got != test.want {
 				t.Errorf("%s, %s: got %+v, want %+v", test.name, how, got, test.want)

@@ -72,6 +72,7 @@ func TestEventsOfUnknownFormCount(t *testing.T) {
 		{"Gemini's new part", gemini, data(`{"candidates":[{"content":{"parts":[{"hologram":"x"}]}}],"usageMetadata":{"promptTokenCount":8}}`), 1},
 		{"Gemini's known stream", gemini, data(`{"usageMetadata":{"promptTokenCount":8}}`, geHello, geLast), 0},
 		{"a transcript's known stream", audio, anthropicStream(heard, `{"type":"transcript.text.done","text":"Hello"}`), 0},
+		{"the usage of vLLM's transcripts", audio, data(vllmHeard, `{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}`), 0},
 		{"a long one", chat, delta(`{"hologram":"` + long + `"}`), 1},
 	} {
 		for how, lengths := range cuts {
