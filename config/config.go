@@ -70,6 +70,7 @@ type Config struct {
 	Mode           Mode
 	RequestHold    Hold
 	StatusCode     StatusCode
+	Retry          Retry
 	ErrorFormat    string // "dialect" or "dynamo"
 	Operations     []Operation
 	Models         Models
@@ -85,6 +86,11 @@ type Config struct {
 // StatusCode is the HTTP status of each gate's refusal.
 type StatusCode struct {
 	Limits, Latency, Throttle, QueueTimeout, QueueFull, Breaker, Pressure int
+}
+
+// Retry is what refusals say about trying again.
+type Retry struct {
+	Longest time.Duration // of the waits that a client is to sit out by itself
 }
 
 // Operation maps a path suffix to a dialect, ahead of the built-in list.

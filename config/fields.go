@@ -50,6 +50,7 @@ func (c *Config) fields() []field {
 				"allow_on_headers_stop_iteration: true. bufferFilter: Envoy's buffer filter follows this filter. none: neither, "+
 				"so decide at the headers what headers allow and the rest at the body."),
 		object("statusCode", &c.StatusCode, "HTTP status of each gate's refusal."),
+		object("retry", &c.Retry, "What refusals say about trying again."),
 		enum("errorFormat", &c.ErrorFormat, "dialect", []string{"dialect", "dynamo"},
 			"Format of error bodies: that of the request's dialect, or Dynamo's {message, type, code}."),
 		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },
@@ -64,6 +65,14 @@ func (c *Config) fields() []field {
 			"What is protected, chosen by model; the first match counts. Without a match a request passes ungoverned."),
 		object("pressureSource", &c.PressureSource, "Where the pressure gates' measurements are fetched from."),
 		object("admin", &c.Admin, "Status and dashboard. A listener whose plugin has only this and mode off is an admin listener."),
+	}
+}
+
+func (r *Retry) fields() []field {
+	return []field{
+		duration("longest", &r.Longest, time.Minute, time.Second, longest,
+			"A refusal that says a longer wait carries x-should-retry: false beside its retry-after, since OpenAI's and Anthropic's clients "+
+				"would else sleep for as long."),
 	}
 }
 

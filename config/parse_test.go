@@ -16,6 +16,7 @@ func defaults() Config {
 		StatusCode: StatusCode{
 			Limits: 429, Latency: 429, Throttle: 429, QueueTimeout: 429, QueueFull: 503, Breaker: 503, Pressure: 503,
 		},
+		Retry:       Retry{Longest: time.Minute},
 		ErrorFormat: "dialect",
 		Identity: Identity{
 			User:    Source{Headers: []string{"x-user-id"}},

@@ -178,10 +178,19 @@ func (s *stream) OnHttpStreamDone() {
 	}
 	if !s.state.Ended() {
 		s.event("stream_done", func(now int64) *admit.Step {
+			if s.state.Unanswered() && beginsAnew() {
+				return s.plugin.engine.Left(&s.state, now)
+			}
 			return s.plugin.engine.Done(&s.state, now)
 		})
 	}
 	s.plugin.vm.recycle(s)
+}
+
+// beginsAnew says that the host has ended a stream to run the filters again for its request.
+func beginsAnew() bool {
+	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
+	return err == nil && string(details) == "internal_redirect"
 }
 
 // turnedDown says that a response is one of those that could count against the upstream.

@@ -55,9 +55,9 @@ func (e *Engine) edit(s *Stream, now int64) {
 		return
 	}
 	s.step.Edit = s.request.Ask()
-	s.hiding = !s.step.Edit.None()
-	s.edited = s.hiding
-	s.step.Measure = s.hiding && s.length >= 0 && !s.unmeasured
+	s.edited = !s.step.Edit.None()
+	s.hiding = s.edited || s.leg != nil && s.leg.hiding
+	s.step.Measure = s.edited && s.length >= 0 && !s.unmeasured
 }
 
 // signed says that a request's sender has signed its body, or may have: whoever checks that would refuse a body that was

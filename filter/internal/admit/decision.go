@@ -79,6 +79,9 @@ func (e *Engine) send(s *Stream, now int64) {
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
 	s.recorded = true
+	if s.step.Reply != nil {
+		s.step.Reply.Finish(e.cfg.Retry.Longest.Nanoseconds())
+	}
 	d := &s.decision
 	s.step.set("spillway.decision", d.Outcome)
 	if d.Gate != "" {

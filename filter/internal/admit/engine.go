@@ -86,6 +86,7 @@ type Engine struct {
 	reserving map[*Stream]struct{} // admitted with charges
 	doubted   bool                 // an upstream's report was found implausible
 
+	left   *leg      // the leg of a request that has just ended, and whose next one begins now
 	woken  []*Stream // others that the event has let go on, or refused
 	aside  Step      // what belongs to no stream
 	gauged int64     // when gauges were set
@@ -156,6 +157,7 @@ func (e *Engine) TickPeriod() uint32 {
 // Tick renews reservations, lets the streams go that wait in vain for their body, and serves the queues. do carries out
 // a stream's step; came asks the host whether it has received anything of a held stream's body.
 func (e *Engine) Tick(now int64, came func(*Stream) bool, do func(*Stream, *Step)) {
+	e.left = nil // nothing came
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
 			s.step.reset()

@@ -55,6 +55,10 @@ func (e *Engine) gated(s *Stream, now int64) bool {
 	if u == nil {
 		return false
 	}
+	if s.leg != nil && s.leg.fellBack {
+		s.decision.Outcome, s.upstream = fellBack, nil
+		return false
+	}
 	if u.adaptive == nil {
 		return e.pressed(s, now)
 	}

@@ -42,6 +42,7 @@ type course struct {
 	dialect    usage.Dialect // nil: bodies are not read
 	operation  string
 	caller     ident.Caller
+	leg        *leg // what an earlier leg of the request has left
 	method     string
 	preflight  bool  // it is let pass, whoever asks
 	length     int64 // content-length; -1: not given
@@ -133,6 +134,9 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 		if e.refuseIdentity(s, refusal) {
 			return &s.step
 		}
+	}
+	if e.left != nil {
+		e.resume(s, headers)
 	}
 	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
 		s.step.ask(name, "")

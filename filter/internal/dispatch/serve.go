@@ -166,6 +166,7 @@ type Answer struct {
 	Judged           bool  // the upstream answered, well or not: it counts for the retreat
 	Limited          bool  // it answered that it is asked too much (429)
 	Closed           int64 // it said not to come back before so many nanoseconds; 0: nothing
+	Void             bool  // the request doesn't count: its share of the budget of requests is given back
 	Requests, Tokens int64 // what it said is left of our share; below 0: nothing was said
 }
 
@@ -183,6 +184,9 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 	return g.change(now, func(s *shared, _ *worker) bool {
 		if g.settings.Tokens.Quantity > 0 {
 			s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
+		}
+		if a.Void && g.settings.Requests.Quantity > 0 {
+			s.requests.Use(-bucket.Micro)
 		}
 		if t.paid {
 			s.correct(t, a.Used)

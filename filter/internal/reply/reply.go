@@ -75,6 +75,28 @@ func New(format Format, r Refusal) *Reply {
 	return reply
 }
 
+// Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest (nanoseconds), and a proxy
+// in front, whose route retries what fails. Envoy's doesn't retry what says that it is a limit's doing
+// (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-ratelimited).
+func (r *Reply) Finish(longest int64) {
+	said := false
+	for _, header := range r.Headers {
+		switch header[0] {
+		case "retry-after-ms":
+			ms, err := strconv.ParseInt(header[1], 10, 64)
+			said = said || err == nil && ms > longest/int64(time.Millisecond)
+		case "x-should-retry":
+			longest = math.MaxInt64
+		}
+	}
+	if said && longest != math.MaxInt64 {
+		r.add("x-should-retry", "false")
+	}
+	if r.Status >= 400 {
+		r.add("x-envoy-ratelimited", "true")
+	}
+}
+
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
 
 func openAI(r Refusal) []byte {

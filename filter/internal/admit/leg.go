@@ -1,0 +1,52 @@
+package admit
+
+import "github.com/spillway-proxy/spillway/filter/internal/ident"
+
+// Envoy can run its filters again for one request: after a redirect that it follows itself, or a route that was found late. Each run is
+// a stream of ours, a leg of the request. All but the last end without a response, and at once, in the same event of the host's, the
+// next one begins. What a leg has charged and taken is given back whole, and the next one is told what the first had changed.
+
+// leg is what a leg leaves to the next.
+type leg struct {
+	caller   ident.Caller // whose request it was; by that the next one is known
+	priority string       // the client's header, which has been taken out
+	fellBack bool         // it was sent to the fallback route
+	hiding   bool         // its body was changed
+	counted  bool         // in the requests metric
+}
+
+// Unanswered says that it matters whether the stream, which has ended, was one leg of several.
+func (s *Stream) Unanswered() bool {
+	return !s.responding && (s.phase == stHolding || s.phase == stAdmitted)
+}
+
+// Left takes the end of a leg, in place of Done: the request begins anew.
+func (e *Engine) Left(s *Stream, now int64) *Step {
+	s.step.reset()
+	delete(e.guard.holding, s)
+	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == fellBack, s.hiding, s.counted}
+	if s.ticket.Waiting() {
+		s.upstream.gate.Leave(&s.ticket)
+	}
+	e.giveBack(s, now)
+	e.unsent(s, now)
+	s.phase, s.reading, s.watching, s.counted = stFinished, false, false, true
+	a := unanswered
+	a.Void = true
+	e.release(s, now, a)
+	return &s.step
+}
+
+// resume finds out whether the request that begins is the next leg of one that has just ended, and takes over what that left.
+func (e *Engine) resume(s *Stream, headers [][2]string) {
+	l := e.left
+	e.left = nil
+	if l == nil || l.caller.User != s.caller.User || l.caller.Tenant != s.caller.Tenant || l.caller.Key != s.caller.Key {
+		return
+	}
+	s.leg, s.counted = l, l.counted
+	if name := e.cfg.Priority.Header; name != "" && l.priority != "" && s.headers.Get(e.slots.priority) == "" {
+		e.picker.Pick(append(headers[:len(headers):len(headers)], [2]string{name, l.priority}), &s.headers)
+		s.caller, _ = e.identity.Read(&s.headers)
+	}
+}
