@@ -143,7 +143,7 @@ func TestTheLowestOfSeveralPrioritiesCounts(t *testing.T) {
 func TestAQueryIsReadForWhoConfiguresIt(t *testing.T) {
 	const configuration = `{"identity":{"user":{"headers":["x-user-id"],"query":["user","u"]}}}`
 	for path, want := range map[string]string{
-		"/x?user=ann": "ann", "/x?u=bob": "bob", "/x?u=bob&user=ann": "ann", "/x?user=&u=b+o%62": "b ob", "/x?User=ann": "anonymous",
+		"/x?user=ann": "ann", "/x?u=bob": "bob", "/x?u=bob&user=ann": "ann", "/x?user=&u=b+o%62": "b ob", "/x?user=+%20ann%09": "ann", "/x?User=ann": "anonymous",
 		"/x?user%": "anonymous", "/x?user=%zz": "%zz", "/x": "anonymous", "/user=ann": "anonymous", "": "anonymous",
 	} {
 		if got, refusal := read(t, configuration, nil, [2]string{":path", path}); refusal != nil || got.User != want {

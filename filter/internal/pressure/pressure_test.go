@@ -59,6 +59,8 @@ func TestParse(t *testing.T) {
 		{"cut off", head + `{"activeDecodeBlocks":0.5`, Snapshot{}, "not JSON"},
 		{"not JSON", `<html>`, Snapshot{}, "not JSON"},
 		{"empty", ``, Snapshot{}, "not JSON"},
+		{"as large as may be", head + strings.Repeat(" ", MostBytes-len(head)-2) + `]}`, Snapshot{}, ""},
+		{"a byte larger", head + strings.Repeat(" ", MostBytes-len(head)-1) + `]}`, Snapshot{}, "larger than"},
 		{"too large", head + strings.Repeat(" ", MostBytes) + `]}`, Snapshot{}, "larger than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -15,6 +15,7 @@ func TestSince(t *testing.T) {
 		{math.MaxInt64, math.MinInt64, math.MinInt64},
 		{-1, math.MaxInt64, math.MaxInt64},
 		{1, math.MinInt64, math.MinInt64},
+		{0, 0, 0}, {7, 7, 0}, {-7, -7, 0}, {math.MinInt64, 0, math.MaxInt64}, {0, math.MinInt64, math.MinInt64}, {-1, 0, 1}, {0, -1, -1},
 	} {
 		if got := Since(test.from, test.to); got != test.want {
 			t.Errorf("from %d to %d it is %d, want %d", test.from, test.to, got, test.want)

@@ -180,6 +180,14 @@ func TestGPUsAreToldApartByUUIDWhateverTheirPlace(t *testing.T) {
 	}
 }
 
+func TestAGPUThatIsMetTwiceIsCounted(t *testing.T) {
+	g := &fakeGPU{uuid: "a"}
+	sample, err := New(&fake{gpus: []*fakeGPU{g, g, g}}).Sample(t.Context())
+	if err != nil || len(sample.GPUs) != 1 || sample.Notes["gpu_repeated"] != 2 || sample.Notes["gpu_read_errors"] != 0 {
+		t.Errorf("%d GPUs, %v, %v", len(sample.GPUs), sample.Notes, err)
+	}
+}
+
 func TestADriverThatMakesUpGPUsIsBounded(t *testing.T) {
 	f := &fake{gpus: []*fakeGPU{{}}}
 	s := New(f)
