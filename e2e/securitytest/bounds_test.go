@@ -12,7 +12,7 @@ func TestAStrictLimitSeesBoundsInEverySpelling(t *testing.T) {
 	server := &worker{}
 	g := start(t, harness.Options{Concurrency: 2}, server)
 	for _, hold := range []harness.Hold{harness.HoldStopIteration, harness.HoldBufferFilter} {
-		g.configureHold(t, hold, `{"limits":[
+		configure(t, g.Envoy, hold, `{"limits":[
 			{"name":"c`+string(hold)+`","per":["user"],"unit":"completionTokens","quantity":1000,"window":"8760h","admission":"strict"}]}`)
 		for i, test := range []struct{ path, body string }{
 			{chatPath, `{"model":"m","max_tokens":"5000"}`},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,6 @@ import (
 	"unicode/utf16"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
 )
 
 // hiding are ways to hide a model from the filter that a server sees all the same, or has a default for. In all of them it is, or may
@@ -89,44 +87,13 @@ func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	completes(1).ServeHTTP(rw, r)
 }
 
-var holds = []harness.Hold{harness.HoldStopIteration, harness.HoldBufferFilter, harness.HoldNone}
-
-// configureHold puts a configuration into force, and sets Envoy up to hold requests in a way.
-func (g *gateway) configureHold(t *testing.T, hold harness.Hold, config string) {
-	t.Helper()
-	rest := strings.TrimPrefix(strings.TrimSpace(config), "{")
-	if rest != "}" {
-		rest = "," + rest
-	}
-	config = fmt.Sprintf(`{"requestHold":%q%s`, hold, rest)
-	buffer := harness.BufferFilter()
-	err := g.ReplaceListeners(func(listeners []map[string]any) {
-		harness.Visit(listeners, func(object map[string]any) {
-			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
-				plugin["value"] = config
-				object["allow_on_headers_stop_iteration"] = hold == harness.HoldStopIteration
-			}
-			filters, ok := object["http_filters"].([]any)
-			if !ok {
-				return
-			}
-			filters = slices.DeleteFunc(filters, func(f any) bool { return f.(map[string]any)["name"] == buffer["name"] })
-			if hold == harness.HoldBufferFilter {
-				filters = slices.Insert(filters, len(filters)-1, any(buffer))
-			}
-			object["http_filters"] = filters
-		})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var everyHold = []harness.Hold{harness.HoldStopIteration, harness.HoldBufferFilter, harness.HoldNone}
 
 // Whoever hides the model is held to the limits of every model.
 func TestHidingTheModelPassesNoLimit(t *testing.T) {
 	g := start(t, harness.Options{Concurrency: 2}, &worker{})
-	for _, hold := range holds {
-		g.configureHold(t, hold, `{"limits":[
+	for _, hold := range everyHold {
+		configure(t, g.Envoy, hold, `{"limits":[
 			{"name":"`+string(hold)+`","per":["user"],"match":{"models":["mock*"]},"unit":"requests","quantity":2,"window":"8760h"}]}`)
 		for i, test := range hiding {
 			got := statuses(3, func(int) answer {
@@ -145,7 +112,7 @@ func TestHidingTheModelPassesNoLimit(t *testing.T) {
 		t.Error("it isn't counted")
 	}
 	// For each reason once, in each worker, and each configuration.
-	if lines := strings.Count(g.Logs(), "a request's model can't be told"); lines == 0 || lines > 6*2*len(holds) {
+	if lines := strings.Count(g.Logs(), "a request's model can't be told"); lines == 0 || lines > 6*2*len(everyHold) {
 		t.Errorf("%d lines in the log", lines)
 	}
 }
@@ -154,8 +121,8 @@ func TestHidingTheModelPassesNoLimit(t *testing.T) {
 func TestHidingTheModelTakesNoSlot(t *testing.T) {
 	server := &worker{takes: 30 * time.Millisecond}
 	g := start(t, harness.Options{Concurrency: 2}, server)
-	for _, hold := range holds {
-		g.configureHold(t, hold, `{"upstreams":[{"name":"mock","models":["mock*"],"concurrency":{"max":1}}]}`)
+	for _, hold := range everyHold {
+		configure(t, g.Envoy, hold, `{"upstreams":[{"name":"mock","models":["mock*"],"concurrency":{"max":1}}]}`)
 		for _, test := range hiding {
 			server.most.Store(0)
 			var wait sync.WaitGroup
@@ -180,7 +147,7 @@ func TestASecondModelBehindALargeBodyIsRefused(t *testing.T) {
 	g := start(t, harness.Options{Concurrency: 2}, server)
 	filler := `"image":"` + strings.Repeat("A", 3<<20) + `"`
 	for _, hold := range []harness.Hold{harness.HoldStopIteration, harness.HoldNone} {
-		g.configureHold(t, hold, `{"limits":[{"name":"m","match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"8760h"}],
+		configure(t, g.Envoy, hold, `{"limits":[{"name":"m","match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"8760h"}],
 			"upstreams":[{"name":"free","models":["free"],"concurrency":{"max":1},"queue":{"max":0}}]}`)
 		for name, end := range map[string]string{
 			"another": `,"model":"mock"}`, "another case": `,"Model":"mock"}`, "null": `,"model":null}`, "no JSON": `,/**/"model":"mock"}`,
@@ -236,7 +203,7 @@ func TestARequestWithoutAModelIsRejectedWhereThatIsWanted(t *testing.T) {
 		"a comment": "malformed", "what is not brotli": "encoded", "what may be zstd": "encoded",
 	}
 	for _, hold := range []harness.Hold{harness.HoldStopIteration, harness.HoldBufferFilter} {
-		g.configureHold(t, hold, `{"models":{"unread":"reject"}}`)
+		configure(t, g.Envoy, hold, `{"models":{"unread":"reject"}}`)
 		for _, test := range hiding {
 			want := 200
 			if reasons[test.name] != "" {
@@ -252,7 +219,7 @@ func TestARequestWithoutAModelIsRejectedWhereThatIsWanted(t *testing.T) {
 			}
 		}
 	}
-	g.configureHold(t, harness.HoldStopIteration, `{"models":{"unread":"mock"},"limits":[
+	configure(t, g.Envoy, harness.HoldStopIteration, `{"models":{"unread":"mock"},"limits":[
 		{"name":"named","match":{"models":["mock"]},"unit":"requests","quantity":1,"window":"8760h"},
 		{"name":"others","match":{"models":["other"]},"unit":"requests","quantity":1,"window":"8760h"}]}`)
 	got := statuses(2, func(int) answer { return g.send(t, "POST", chatPath, `{}`) })

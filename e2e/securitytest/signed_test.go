@@ -42,8 +42,8 @@ func verifier(w http.ResponseWriter, r *http.Request) {
 func TestASignedStreamReachesItsServerUnchanged(t *testing.T) {
 	g := start(t, harness.Options{}, http.HandlerFunc(verifier))
 	sum := sha256.Sum256([]byte(streaming))
-	for _, hold := range holds {
-		g.configureHold(t, hold, `{}`)
+	for _, hold := range everyHold {
+		configure(t, g.Envoy, hold, `{"mode":"enforce"}`)
 		for _, header := range []string{
 			"content-digest: sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":",
 			"x-amz-content-sha256: e3b0", "content-md5: a", "digest: SHA-256=a", `signature-input: sig1=("content-digest")`,
