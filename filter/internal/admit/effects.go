@@ -51,18 +51,19 @@ const (
 	Warnings                 // gate, upstream
 
 	// The gauges.
-	QueueDepth       // priority
-	InFlight         // no label
-	RetreatState     // upstream; 0 normal, 1 retreating, 2 recovering
-	RetreatAlarm     // upstream; 1 while its budget is at the floor because it answers so much with 429, else 0
-	EffectiveRPM     // upstream; requests a minute of its budget, as the retreat leaves it
-	LimitedShare     // upstream; of 429 in its answers, in thousandths
-	Pressure         // kind; shares in thousandths
-	PressureAge      // no label; milliseconds since the last fetch that succeeded
-	BreakerState     // upstream, model; 0 closed, 1 half open, 2 open
-	GateState        // gate, upstream, model; 0 passing, 1 warning, 2 refusing
-	LatencyAverage   // kind, upstream, model; milliseconds
-	ThrottleSeverity // upstream; in thousandths
+	QueueDepth        // priority
+	InFlight          // no label
+	RetreatState      // upstream; 0 normal, 1 retreating, 2 recovering
+	RetreatAlarm      // upstream; 1 while its budget is at the floor because it answers so much with 429, else 0
+	EffectiveRPM      // upstream; requests a minute of its budget, as the retreat leaves it
+	LimitedShare      // upstream; of 429 in its answers, in thousandths
+	Pressure          // kind; shares in thousandths; 0 also where nobody tells it any more
+	PressureInstances // kind; how many instances tell it
+	PressureAge       // no label; milliseconds since the last fetch that succeeded
+	BreakerState      // upstream, model; 0 closed, 1 half open, 2 open
+	GateState         // gate, upstream, model; 0 passing, 1 warning, 2 refusing
+	LatencyAverage    // kind, upstream, model; milliseconds
+	ThrottleSeverity  // upstream; in thousandths
 
 	// The histograms.
 	QueueWait // priority

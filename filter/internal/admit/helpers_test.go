@@ -40,6 +40,7 @@ type host struct {
 
 var counters = map[Counter]string{
 	Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors",
+	Pressure: "pressure", PressureInstances: "pressure of",
 	QueueDepth: "depth", InFlight: "inflight", RetreatState: "retreat", RetreatAlarm: "alarm", EffectiveRPM: "rpm", LimitedShare: "share", QueueWait: "wait",
 	Warnings: "warnings", BreakerState: "breaker", GateState: "gate", LatencyAverage: "average", ThrottleSeverity: "severity",
 	TTFT: "ttft", ITL: "itl",

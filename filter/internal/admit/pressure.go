@@ -103,21 +103,21 @@ func (e *Engine) unpressed(what string) {
 	e.silent = true
 }
 
-// gaugePressure publishes what is known of the pressure, shares in thousandths.
+// gaugePressure publishes what is known of the pressure, shares in thousandths. A gauge can't be taken back: what is not measured
+// any more becomes 0, and how many instances tell it says that this is no measurement.
 func (e *Engine) gaugePressure(now int64) {
 	g := e.board.Look(now)
-	share := func(kind string, n float64) {
-		if n != pressure.Absent {
-			e.aside.gauge(Pressure, int64(n*1000+0.5), kind)
-		}
+	if g.Age == pressure.Absent {
+		return
 	}
-	share("active_decode_blocks", g.Decode)
-	share("gpu_memory", g.Memory)
-	if g.Prefill != pressure.Absent {
-		e.aside.gauge(Pressure, g.Prefill, "active_prefill_tokens")
+	show := func(kind string, n int64, of int) {
+		e.aside.gauge(Pressure, max(n, 0), kind)
+		e.aside.gauge(PressureInstances, int64(of), kind)
 	}
+	share := func(n float64) int64 { return int64(n*1000 + 0.5) }
+	show("active_decode_blocks", share(g.Decode), g.DecodeOf)
+	show("gpu_memory", share(g.Memory), g.MemoryOf)
+	show("active_prefill_tokens", g.Prefill, g.PrefillOf)
 	e.aside.gauge(Pressure, int64(g.Instances), "instances")
-	if g.Age != pressure.Absent {
-		e.aside.gauge(PressureAge, g.Age/millisecond)
-	}
+	e.aside.gauge(PressureAge, g.Age/millisecond)
 }

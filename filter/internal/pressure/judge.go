@@ -111,6 +111,8 @@ type Gauge struct {
 	Prefill        int64
 	Age            int64 // of the fetch, in nanoseconds; Absent: nothing was fetched yet
 	Instances      int
+	// How many of the instances tell it.
+	DecodeOf, MemoryOf, PrefillOf int
 }
 
 // Look gives what this worker last read.
@@ -121,15 +123,19 @@ func (b *Board) Look(now int64) Gauge {
 	}
 	for i := range b.instances {
 		x := &b.instances[i]
-		least(&g.Decode, x.Decode)
-		least(&g.Memory, x.Memory)
-		least(&g.Prefill, x.Prefill)
+		least(&g.Decode, &g.DecodeOf, x.Decode)
+		least(&g.Memory, &g.MemoryOf, x.Memory)
+		least(&g.Prefill, &g.PrefillOf, x.Prefill)
 	}
 	return g
 }
 
-func least[T int64 | float64](to *T, n T) {
-	if n != Absent && (*to == Absent || n < *to) {
+func least[T int64 | float64](to *T, of *int, n T) {
+	if n == Absent {
+		return
+	}
+	*of++
+	if *to == Absent || n < *to {
 		*to = n
 	}
 }
