@@ -265,7 +265,7 @@ func (s *Set) accept(v *Verdict) {
 			continue
 		}
 		v.Charges = append(v.Charges, c.Charge)
-		if c.limit.Mode != config.Enforce || c.free {
+		if c.limit.Mode != config.Enforce {
 			continue
 		}
 		state := c.page.Get(c.id())
