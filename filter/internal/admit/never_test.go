@@ -27,7 +27,7 @@ func (h *host) say(user, body string) *exchange {
 
 // final says that a request was told never to come back.
 func (x *exchange) final() bool {
-	return x.Refused() && header(x.last.Reply.Headers, "x-should-retry") == "false" && header(x.last.Reply.Headers, "retry-after") == ""
+	return x.Refused() && x.decision.Wait == math.MaxInt64
 }
 
 // One subject's long answers, or its prompts that take more tokens than they have bytes, refuse nobody else.
