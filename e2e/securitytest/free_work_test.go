@@ -33,8 +33,8 @@ func (g *limited) freeWork(t *testing.T) {
 		"400":            func(user string) { g.act(t, user, "status=400") },
 		"reset":          func(user string) { g.act(t, user, "reset") },
 		"left":           func(user string) { g.leave(t, user, "hang", unbounded) },
-		"left a stream":  func(user string) { g.leave(t, user, "stream", streaming) },
-		"never streamed": func(user string) { g.leave(t, user, "hang", streaming) },
+		"left a stream":  func(user string) { g.leave(t, user, "stream", unboundedStream) },
+		"never streamed": func(user string) { g.leave(t, user, "hang", unboundedStream) },
 	} {
 		tries(name, send)
 	}
@@ -95,7 +95,7 @@ func TestWhatNeverReachesTheUpstreamCostsNothing(t *testing.T) {
 	}
 }
 
-const streaming = `{"model":"llama","stream":true,"messages":[{"role":"user","content":"hello"}]}`
+const unboundedStream = `{"model":"llama","stream":true,"messages":[{"role":"user","content":"hello"}]}`
 
 // leave sends a request and hangs up when it is at the server, and has begun to answer if it streams. It returns when the server knows; a request
 // that is refused is not waited for.
