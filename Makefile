@@ -123,7 +123,7 @@ run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share l
 .PHONY: test
 test: wasm wasm-trap gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
-	@go test -timeout 20m $(GO_TEST_ARGS) $(PACKAGES)
+	@go test -timeout 60m $(GO_TEST_ARGS) $(PACKAGES)
 	$(if $(filter ./...,$(PACKAGES)),go -C tools/image test -timeout 5m $(GO_TEST_ARGS) ./...)
 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.

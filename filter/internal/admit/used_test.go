@@ -52,7 +52,7 @@ func TestReportsThatLackSomething(t *testing.T) {
 			x.done()
 			expect(t, "figures", x.figures(), test.want)
 			var total int64
-			fmt.Sscan(strings.Fields(test.want)[2], &total)
+			_, _ = fmt.Sscan(strings.Fields(test.want)[2], &total)
 			expect(t, "balance", h.balance("alice"), 100000000-total)
 			h.idle()
 		})
