@@ -231,7 +231,7 @@ type Concurrency struct {
 // Queue is where requests wait for budget or a slot.
 type Queue struct {
 	Max      int
-	WhenFull string                     // "passthrough", "reject" or "dropLowest"
+	WhenFull string                     // "reject", "dropLowest", "passthrough" or "bypass"
 	MaxWait  map[Priority]time.Duration // all four priorities are present
 	Fairness string                     // "user", "tenant", "key" or "none"
 }

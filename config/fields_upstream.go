@@ -42,9 +42,11 @@ func (c *Concurrency) fields() []field {
 func (q *Queue) fields() []field {
 	return []field{
 		integer("max", &q.Max, 500, 0, maxCount, "Requests that can wait; 0 lets none wait."),
-		enum("whenFull", &q.WhenFull, "reject", []string{"passthrough", "reject", "dropLowest"},
-			"What happens to a request that finds the queue full: passthrough lets it go to the upstream, reject refuses it, "+
-				"dropLowest refuses the newest request of the lowest priority below its own instead, or else it."),
+		enum("whenFull", &q.WhenFull, "reject", []string{"passthrough", "reject", "dropLowest", "bypass"},
+			"What happens to a request that finds the queue full: reject refuses it; dropLowest refuses the newest request of the lowest "+
+				"priority below its own instead, or else it; passthrough lets it wait for budget and slots all the same, as long as its "+
+				"priority may, and as many more as the queue holds (at least 100); bypass sends it to the upstream at once, whatever that "+
+				"can take: budget and slots don't hold then."),
 		object("maxWait", &waits{to: &q.MaxWait}, "Longest wait, by priority."),
 		enum("fairness", &q.Fairness, "user", []string{"user", "tenant", "key", "none"},
 			"Between whom turns are shared within a priority; none is first come, first served."),

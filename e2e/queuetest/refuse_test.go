@@ -12,6 +12,7 @@ func refuse(t *testing.T, g *gateway) {
 	t.Run("timeout", func(t *testing.T) { refuseLate(t, g) })
 	t.Run("dropped", func(t *testing.T) { dropLowest(t, g) })
 	t.Run("passthrough", func(t *testing.T) { passFull(t, g) })
+	t.Run("bypass", func(t *testing.T) { bypassFull(t, g) })
 	t.Run("shed", func(t *testing.T) { shed(t, g) })
 }
 
@@ -101,18 +102,42 @@ func dropLowest(t *testing.T, g *gateway) {
 	g.awaitIdle(t)
 }
 
+// Past a full queue a request waits like any other, for slots and budget, as long as its priority may.
 func passFull(t *testing.T, g *gateway) {
-	g.configure(t, "stopIteration", `{"upstreams": [{"name": "pass", "concurrency": {"max": 1}, "queue": {"max": 1, "whenFull": "passthrough"}}]}`)
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "pass", "concurrency": {"max": 1},
+		"queue": {"max": 1, "whenFull": "passthrough", "maxWait": {"low": "300ms"}}}]}`)
+	past := g.metric("spillway_passthrough_total", "upstream", "pass", "reason", "queue_full")
+	busy := g.occupy(t, ask{})
+	waiting := g.enqueue(t, ask{})
+	other := g.enqueue(t, ask{})
+	low := g.send(t, ask{priority: "low"})
+	wantRefused(t, low, http.StatusTooManyRequests, "queue/timeout", "upstream pass, as long as a request of priority LOW may.")
+	if waiting.over() || other.over() {
+		t.Errorf("a request went on whose slot is taken: %v, %v", waiting.answer, other.answer)
+	}
+	busy.cancel()
+	wantServed(t, waiting, other)
+	wantRecord(t, g.logs(t, other)[0], map[string]string{"decision": "QUEUED", "gate": "queue", "reason": "queue_full"})
+	g.wantUnseen(t, low)
+	g.awaitMetric(t, past+2, "spillway_passthrough_total", "upstream", "pass", "reason", "queue_full")
+	g.awaitIdle(t)
+}
+
+// A bypass is what it says, and counted.
+func bypassFull(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "bypass", "concurrency": {"max": 1}, "queue": {"max": 1, "whenFull": "bypass"}}]}`)
+	past := g.metric("spillway_passthrough_total", "upstream", "bypass", "reason", "bypassed")
 	busy := g.occupy(t, ask{})
 	waiting := g.enqueue(t, ask{})
 	for range 3 {
 		c := g.do(t, ask{priority: "low"})
 		wantServed(t, c)
-		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": "queue", "reason": "queue_full"})
+		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": "queue", "reason": "bypassed"})
 	}
 	if waiting.over() {
 		t.Errorf("a request went on whose slot is taken: %v", waiting.answer)
 	}
+	g.awaitMetric(t, past+3, "spillway_passthrough_total", "upstream", "bypass", "reason", "bypassed")
 	busy.cancel()
 	wantServed(t, waiting)
 	g.awaitIdle(t)

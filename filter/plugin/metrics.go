@@ -22,6 +22,8 @@ var definitions = [...]definition{
 	admit.Errors:    {"spillway_errors_total", []string{"reason"}},
 	admit.Warnings:  {"spillway_warnings_total", []string{"gate", "upstream"}},
 
+	admit.Passthrough: {"spillway_passthrough_total", []string{"upstream", "reason"}},
+
 	admit.QueueDepth:        {"spillway_queue_depth", []string{"priority"}},
 	admit.InFlight:          {"spillway_inflight", nil},
 	admit.RetreatState:      {"spillway_retreat_state", []string{"upstream"}},

@@ -43,12 +43,13 @@ type Counter uint8
 
 // The metrics, with the labels of each in order. First the counters.
 const (
-	Requests  Counter = iota // decision, gate, priority, model
-	Tokens                   // type, source, model
-	Uncharged                // reason
-	Evictions                // reason
-	Errors                   // reason
-	Warnings                 // gate, upstream
+	Requests    Counter = iota // decision, gate, priority, model
+	Tokens                     // type, source, model
+	Uncharged                  // reason
+	Evictions                  // reason
+	Errors                     // reason
+	Warnings                   // gate, upstream
+	Passthrough                // upstream, reason
 
 	// The gauges.
 	QueueDepth        // priority

@@ -42,7 +42,7 @@ var counters = map[Counter]string{
 	Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors",
 	Pressure: "pressure", PressureInstances: "pressure of",
 	QueueDepth: "depth", InFlight: "inflight", RetreatState: "retreat", RetreatAlarm: "alarm", EffectiveRPM: "rpm", LimitedShare: "share", QueueWait: "wait",
-	Warnings: "warnings", BreakerState: "breaker", GateState: "gate", LatencyAverage: "average", ThrottleSeverity: "severity",
+	Warnings: "warnings", Passthrough: "passthrough", BreakerState: "breaker", GateState: "gate", LatencyAverage: "average", ThrottleSeverity: "severity",
 	TTFT: "ttft", ITL: "itl",
 }
 

@@ -84,6 +84,7 @@ type course struct {
 	pace     pace
 	torn     bool // the upstream broke the response off
 	ticket   dispatch.Ticket
+	full     string // why it waits past the queue; "": it does not
 	answer   dispatch.Answer
 	failure  int // the HTTP status of an error inside a stream
 

@@ -114,12 +114,18 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	switch v.Outcome {
 	case dispatch.Waits:
 		s.step.Action = Hold
+		if s.full = v.Reason; s.full != "" {
+			s.step.count(Passthrough, 1, s.upstream.name, s.full)
+		}
 		e.lease(s, now)
 	case dispatch.Refused:
 		e.turnAway(s, now, v)
 	case dispatch.Passed:
-		if v.Reason == dispatch.PassedFull && s.decision.Outcome == allowed {
-			s.decision = because(allowed, queueGate, v.Reason)
+		if v.Reason == dispatch.Bypassed {
+			s.step.count(Passthrough, 1, s.upstream.name, v.Reason)
+			if s.decision.Outcome == allowed {
+				s.decision = because(allowed, queueGate, v.Reason)
+			}
 		} else if v.Reason != "" {
 			s.note(because(shadowed, queueGate, v.Reason))
 		}
@@ -196,7 +202,7 @@ func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
 	} else {
 		s.step.Resume = true
 		if s.decision.Outcome == allowed {
-			s.decision = because(queued, queueGate, "")
+			s.decision = because(queued, queueGate, s.full)
 		}
 		e.waited(s, v.Waited)
 		e.send(s, now)

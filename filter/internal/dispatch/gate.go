@@ -54,7 +54,7 @@ const (
 // Verdict is what was decided about a request.
 type Verdict struct {
 	Outcome Outcome
-	Reason  string  // of a refusal; with Passed, of what shadow mode let pass or a full queue did
+	Reason  string  // of a refusal; else of what shadow mode let pass, or a full queue did
 	Waited  int64   // nanoseconds at the gate
 	Advice  int64   // with Refused or Dropped: nanoseconds after which it is worth trying again
 	Dropped *Ticket // a waiting request that made room: it is refused
@@ -69,7 +69,8 @@ const (
 	Timeout    = "timeout"    // it has waited as long as its priority may
 	Drop       = "dropped"    // it made room for a higher priority, or for a subject with fewer waiting
 	Shed       = "shed"       // nothing can wait here, and its priority's share is used up
-	PassedFull = "queue_full" // it went past the full queue
+	PassedFull = "queue_full" // it waits, or has waited, past the full queue
+	Bypassed   = "bypassed"   // it started in spite of all, because the queue is full
 	WouldWait  = "would_wait" // shadow mode
 )
 

@@ -206,6 +206,45 @@ func TestTurnsAreOfTokens(t *testing.T) {
 	}
 }
 
+// What finds the queue full goes on in the order of all, when slots and budget allow; and not without end.
+func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: Passthrough})
+	busy := request(config.Normal, 9, 1)
+	arrive(t, a, noon, busy, Passed, "")
+	var all []*Ticket
+	for i := range 2 + leastPast {
+		x := request(config.Normal, uint64(i), 1)
+		reason := ""
+		if i >= 2 {
+			reason = PassedFull
+		}
+		arrive(t, []*Gate{a, b}[i%2], noon+int64(i), x, Waits, reason)
+		all = append(all, x)
+	}
+	arrive(t, a, noon, request(config.Urgent, 9, 1), Refused, Full)
+	arrive(t, b, noon, request(config.Low, 9, 1), Refused, Full)
+	finish(t, a, noon+200, busy, Answer{Used: 1, Requests: -1, Tokens: -1})
+	passed, _ := serve(t, a, noon+200)
+	if len(passed) != 1 || passed[0] != all[0] {
+		t.Errorf("%d passed for one slot", len(passed))
+	}
+	a, _, _ = pair(Settings{Slots: 1, QueueMax: 1000, WhenFull: Passthrough})
+	if room := a.settings.Room(); room != 2000 {
+		t.Errorf("room for %d", room)
+	}
+}
+
+func TestABypassHoldsNobodyBack(t *testing.T) {
+	a, _, _ := pair(Settings{Slots: 1, Requests: perMinute(1), QueueMax: 0, WhenFull: Bypass})
+	arrive(t, a, noon, request(config.Urgent, 1, 1), Passed, "")
+	for range 5 {
+		arrive(t, a, noon, request(config.Low, 1, 1), Passed, Bypassed)
+	}
+	if n := a.Look(noon).InFlight; n != 6 {
+		t.Errorf("%d are in flight, want all 6", n)
+	}
+}
+
 func TestAWorkerDiesWithEverything(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Tokens: perMinute(100)})
 	arrive(t, a, noon, request(config.Normal, 1, 100), Passed, "")

@@ -24,7 +24,7 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 		return v.Outcome != Refused
 	})
 	switch {
-	case err == ErrContended && g.queue.waiting < g.settings.QueueMax && !g.settings.Shadow:
+	case err == ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
 		v = Verdict{Outcome: Waits} // the next Serve finds it a turn
 		t.tag, g.unsaid = g.known.virtual[t.Priority], true
 	case err != nil:
@@ -116,10 +116,12 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 		idle := g.queue.idlest()
 		self.waiting[idle.Priority]--
 		return Verdict{Outcome: Waits, Dropped: idle}
-	case c.WhenFull == Passthrough:
+	case waiting < c.Room():
+		return Verdict{Outcome: Waits, Reason: PassedFull}
+	case c.WhenFull == Bypass:
 		g.start(now, s, self, t)
-		return Verdict{Reason: PassedFull}
-	case c.QueueMax == 0:
+		return Verdict{Reason: Bypassed}
+	case c.Room() == 0:
 		return refused(Shed)
 	case c.WhenFull == DropLowest:
 		for p := config.Low; p < t.Priority; p++ {

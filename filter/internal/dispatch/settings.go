@@ -25,12 +25,24 @@ type Settings struct {
 // WhenFull is what happens to a request that finds the queue full.
 type WhenFull uint8
 
-// What happens then: it is refused, it passes, or the newest of the lowest priority below its own is refused in its place.
+// What happens then.
 const (
-	Reject WhenFull = iota
-	Passthrough
-	DropLowest
+	Reject      WhenFull = iota // it is refused
+	DropLowest                  // the newest of the lowest priority below its own is refused in its place
+	Passthrough                 // it waits all the same, past the queue, as if that had no end (Room)
+	Bypass                      // it starts at once: neither budget nor slots hold for it
 )
+
+// leastPast is how many can wait past a queue, however short that is.
+const leastPast = 100
+
+// Room is how many can wait in all workers together. Past a queue as many can wait as in it: what waits takes memory.
+func (s *Settings) Room() int {
+	if s.WhenFull == Passthrough {
+		return s.QueueMax + max(s.QueueMax, leastPast)
+	}
+	return s.QueueMax
+}
 
 // NewSettings translates the configuration.
 func NewSettings(u *config.Upstream, mode config.Mode) Settings {
@@ -47,6 +59,8 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	switch u.Queue.WhenFull {
 	case "passthrough":
 		s.WhenFull = Passthrough
+	case "bypass":
+		s.WhenFull = Bypass
 	case "dropLowest":
 		s.WhenFull = DropLowest
 	}
@@ -77,7 +91,7 @@ var ceilings = [Priorities]int64{config.Low: 800, config.Normal: 900, config.Hig
 
 // ceiling is a priority's part of an amount: at least one unit.
 func (s *Settings) ceiling(p config.Priority, amount, unit int64) int64 {
-	if s.QueueMax > 0 {
+	if s.Room() > 0 {
 		return amount
 	}
 	return max(amount/1000*ceilings[p]+amount%1000*ceilings[p]/1000, min(unit, amount))

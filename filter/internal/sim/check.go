@@ -172,11 +172,11 @@ func (c *checks) waits(k *worker, r *request) {
 		}
 	}
 	w.MostWaiting = max(w.MostWaiting, all)
-	over := all - w.Settings.QueueMax
+	over := all - w.Settings.Room()
 	if over <= 0 {
 		c.extra = 0
 	} else if over > c.excused()+c.extra {
-		w.wrong("%d wait, in a queue of %d", all, w.Settings.QueueMax)
+		w.wrong("%d wait, in a queue of %d", all, w.Settings.Room())
 	}
 	c.turns.waits(r)
 }

@@ -61,7 +61,7 @@ func TestSeedQueueOf500(t *testing.T) {
 func TestSeedPassthrough(t *testing.T) {
 	all := gates(t, 2, dispatch.Settings{QueueMax: 500, WhenFull: dispatch.Passthrough})
 	fill(t, all, config.Normal)
-	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)), dispatch.Passed, dispatch.PassedFull)
+	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)), dispatch.Waits, dispatch.PassedFull)
 }
 
 func TestSeedDropLowest(t *testing.T) {
