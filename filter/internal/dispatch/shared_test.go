@@ -179,3 +179,53 @@ func TestMoreWorkersThanFit(t *testing.T) {
 	arrive(t, a, noon, request(config.Normal, 1, 1), Refused, Full)
 	arrive(t, a, noon+alive+1, request(config.Normal, 1, 1), Passed, "")
 }
+
+// A worker lets another one's best waiting request go first by priority, then by turn, then by how long it has waited.
+func TestWhoGoesFirstOfTwoWorkers(t *testing.T) {
+	const self, other = 1, 2
+	now := int64(noon)
+	mine := func(change func(*Ticket)) *Ticket {
+		t := &Ticket{Priority: config.Normal, Tokens: 10, tag: 100, since: now - second}
+		change(t)
+		return t
+	}
+	theirs := worker{id: other, heard: now, waits: true, head: config.Normal, tag: 100, since: now - second}
+	for _, test := range []struct {
+		name   string
+		change func(t *Ticket, w *worker)
+		yields bool
+	}{
+		{"the same turn", func(*Ticket, *worker) {}, false},
+		{"a higher priority, though its turn is later", func(_ *Ticket, w *worker) { w.head, w.tag = config.High, 1000 }, true},
+		{"a lower priority, though its turn is earlier, and it waits long", func(_ *Ticket, w *worker) { w.head, w.tag, w.since = config.Low, 0, now-60*second }, false},
+		{"an earlier turn, by no more than mine costs", func(_ *Ticket, w *worker) { w.tag = 90 }, false},
+		{"an earlier turn, by more", func(_ *Ticket, w *worker) { w.tag = 89 }, true},
+		{"a later turn", func(_ *Ticket, w *worker) { w.tag = 1000 }, false},
+		{"a later turn, though it waits long", func(_ *Ticket, w *worker) { w.tag, w.since = 101, now-60*second }, false},
+		{"the same turn, and it has waited for longer by patience", func(_ *Ticket, w *worker) { w.since = now - second - patience }, false},
+		{"by more than patience", func(_ *Ticket, w *worker) { w.since = now - second - patience - 1 }, true},
+		{"it is not heard of any more", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-fresh-1 }, false},
+		{"it was heard of just in time", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-fresh }, true},
+		{"nothing of its waits", func(_ *Ticket, w *worker) { w.head, w.waits = config.High, false }, false},
+		{"it is myself", func(_ *Ticket, w *worker) { w.head, w.id = config.High, self }, false},
+	} {
+		w := theirs
+		ticket := mine(func(t *Ticket) { test.change(t, &w) })
+		s := shared{workers: []worker{w}}
+		if got := s.yields(now, self, ticket); got != test.yields {
+			t.Errorf("%s: yields is %v", test.name, got)
+		}
+	}
+}
+
+// What was taken on one caller's word comes back first, and no more of it than comes back.
+func TestWhatWasLentComesBackFirst(t *testing.T) {
+	rate := bucket.Rate{Quantity: 100 * bucket.Micro, Window: 10 * second, Burst: 100 * bucket.Micro}
+	meter, lent := bucket.State{Used: 80 * bucket.Micro, At: noon}, int64(50*bucket.Micro)
+	for i, want := range []int64{50, 40, 30, 20, 10, 0, 0} {
+		leak(&meter, noon+int64(i)*second, rate, &lent)
+		if lent != want*bucket.Micro {
+			t.Errorf("after %d s %d are lent, want %d", i, lent/bucket.Micro, want)
+		}
+	}
+}

@@ -235,6 +235,30 @@ func TestWhoIsRefused(t *testing.T) {
 	}
 }
 
+// The refusal tells of the least busy one, wherever in the list it is.
+func TestTheLeastBusyInstanceIsTold(t *testing.T) {
+	absent := Instance{Decode: Absent, Prefill: 5000, Memory: Absent}
+	busy := func(decode float64) Instance { return Instance{Decode: decode, Prefill: 5000, Memory: Absent} }
+	for _, c := range []struct {
+		instances []Instance
+		want      float64
+	}{
+		{[]Instance{busy(0.9), busy(0.85), busy(1)}, 0.85},
+		{[]Instance{busy(0.85), busy(0.9)}, 0.85},
+		{[]Instance{absent, busy(0.9), busy(1)}, 0.9},
+		{[]Instance{busy(0.9), absent}, 0.9},
+		{[]Instance{absent, absent}, Absent},
+	} {
+		b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, "ignore")
+		if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
+			t.Fatal(err)
+		}
+		if v := b.Judge(start, &r, config.Urgent); v.Reason != Busy || v.Measured != c.want || v.Threshold != 0.8 {
+			t.Errorf("%v: %+v, want %v", c.instances, v, c.want)
+		}
+	}
+}
+
 func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 	for onStale, want := range map[string][3]string{ // never fetched, just fresh enough, too old
 		"ignore": {",,,", "busy,busy,busy,busy", ",,,"},
