@@ -16,8 +16,8 @@ import (
 // it was decided is refused there, before its server has the whole of it. Else the cheaper of two names could be put where the
 // filter still looks, and the one that counts behind it.
 
-// announcedHead is how much is read before a decision of a body that is announced to be too large to be read: it isn't worth
-// holding for longer, and the proxy may not be able to.
+// announcedHead is how much is read at most before a decision of a body that is announced to be too large to be read: it isn't
+// worth holding for longer than its model takes, and the proxy may not be able to.
 const announcedHead = 64 << 10
 
 // form is how the request's body is packed. Of a header that comes twice, servers may take either.
@@ -48,11 +48,11 @@ func (e *Engine) enough(s *Stream) bool {
 	switch {
 	case !s.request.Wanting() || read > most:
 		return true
-	case s.request.Upload():
+	case s.request.Upload() || s.length > most:
 		name, _ := s.request.Model()
-		return name != "" || !s.matters
+		return name != "" || !s.matters || s.length > most && read >= announcedHead
 	default:
-		return s.length > most && read >= announcedHead
+		return false
 	}
 }
 
