@@ -167,6 +167,27 @@ func TestASecondModelBehindALargeBodyIsRefused(t *testing.T) {
 	}
 }
 
+// A body that is announced to be larger than what Envoy can hold is not held for what it won't tell.
+func TestALargeBodyIsNotHeldBeyondWhatEnvoyCanHold(t *testing.T) {
+	g := start(t, harness.Options{Concurrency: 2}, &worker{})
+	for _, hold := range []harness.Hold{harness.HoldStopIteration, harness.HoldNone} {
+		configure(t, g.Envoy, hold, `{"limits":[{"name":"m","match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"8760h"}],
+			"upstreams":[{"name":"free","models":["free"],"concurrency":{"max":1},"queue":{"max":0}}]}`)
+		err := g.ReplaceListeners(func(listeners []map[string]any) {
+			for _, listener := range listeners {
+				listener["per_connection_buffer_limit_bytes"] = 40_000
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := `{"model":"free","image":"` + strings.Repeat("A", 3<<20) + `"}`
+		if got := g.send(t, "POST", chatPath, body); got.status != 200 {
+			t.Errorf("%s: %d %s", hold, got.status, got.body)
+		}
+	}
+}
+
 // sendSlowly sends a body's end when the server has got something of its beginning.
 func (g *gateway) sendSlowly(t *testing.T, server *worker, begin, end string) answer {
 	t.Helper()
