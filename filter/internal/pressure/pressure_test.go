@@ -277,6 +277,27 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 	}
 }
 
+// What is held is held for ever, in workers that came later, too.
+func TestHoldHasNoEnd(t *testing.T) {
+	store := table.NewMemory()
+	b, r := NewBoard(store, "n", 2*second), rule(t, "hold")
+	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "busy,busy,busy,busy"
+	for _, after := range []int64{11 * second, 61 * second, 3601 * second, 25 * 3600 * second, 10 * 365 * 24 * 3600 * second} {
+		later := NewBoard(store, "n", 2*second)
+		for _, board := range []*Board{b, later} {
+			if _, err := board.Due(start + after); err != nil {
+				t.Fatal(err)
+			}
+			if got := reasons(board, start+after, r); got != want {
+				t.Errorf("after %d s: %s, want %s", after/second, got, want)
+			}
+		}
+	}
+}
+
 // An engine that died when it was empty must not look free for ever: old numbers count only where there are no others.
 func TestHoldPrefersWhatIsRecent(t *testing.T) {
 	b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, "hold")
