@@ -1,0 +1,226 @@
+package securitytest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/harness"
+	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+)
+
+// speaks answers as x-make says: "late N" begins its stream after so many milliseconds, "large" has a large answer of each kind; else it
+// answers at once.
+func speaks() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		how := r.Header.Get("x-make")
+		if late, is := strings.CutPrefix(how, "late "); is {
+			ms, _ := strconv.Atoi(late)
+			time.Sleep(time.Duration(ms) * time.Millisecond)
+		}
+		const event = `data: {"choices":[{"delta":{"content":"%s"}}]}` + "\n\n"
+		if !bytes.Contains(body, []byte(`"stream":true`)) {
+			w.Header().Set("content-type", "application/json")
+			if how == "large" {
+				_, _ = fmt.Fprintf(w, `{"choices":[{"message":{"content":"%s"}}]}`, strings.Repeat("a", 16<<20))
+				return
+			}
+			_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`)
+			return
+		}
+		w.Header().Set("content-type", "text/event-stream")
+		pieces, size := 3, 1
+		if how == "large" {
+			pieces, size = 16<<10, 1<<10
+		}
+		text := fmt.Sprintf(event, strings.Repeat("a", size))
+		for range pieces {
+			if _, err := io.WriteString(w, text); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, "data: [DONE]\n\n")
+	})
+}
+
+const streamed = `{"model":"llama","stream":true,"messages":[{"role":"user","content":"hello"}]}`
+
+// What clients do with their own requests closes no gate for others.
+func TestClientsCloseNoGates(t *testing.T) {
+	t.Parallel()
+	for _, workers := range []int{1, 2} {
+		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			t.Parallel()
+			g := start(t, harness.Options{Concurrency: workers}, speaks())
+			for _, hold := range []string{"stopIteration", "none"} {
+				t.Run("slow uploads, "+hold, func(t *testing.T) { uploadSlowly(t, g, hold) })
+			}
+			t.Run("slow readers", func(t *testing.T) { readSlowly(t, g) })
+			t.Run("huge prompts", func(t *testing.T) { sendHugePrompts(t, g) })
+			t.Run("clients that leave", func(t *testing.T) { leave(t, g) })
+		})
+	}
+}
+
+// held puts a configuration into force, and sets Envoy up to hold requests as hold says.
+func (g *gateway) held(t *testing.T, hold, config string) {
+	t.Helper()
+	err := g.ReplaceListeners(func(listeners []map[string]any) {
+		harness.Visit(listeners, func(object map[string]any) {
+			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
+				plugin["value"] = fmt.Sprintf(`{"requestHold":%q,%s`, hold, config[1:])
+				object["allow_on_headers_stop_iteration"] = hold == "stopIteration"
+			}
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// begin sends a request's headers and the first half of its body.
+func (g *gateway) begin(t *testing.T, body string, headers ...string) (connection net.Conn, rest string) {
+	t.Helper()
+	connection, err := net.DialTimeout("tcp", strings.TrimPrefix(g.URL, "http://"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	_ = connection.SetDeadline(time.Now().Add(2 * patience))
+	_, err = fmt.Fprintf(connection, "POST %s HTTP/1.1\r\nhost: llm\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%s\r\n\r\n%s",
+		chatPath, len(body), strings.Join(headers, "\r\n"), body[:len(body)/2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connection, body[len(body)/2:]
+}
+
+// fine wants a stream of a stranger's to be served, and one of low priority's.
+func (g *gateway) fine(t *testing.T, after string) {
+	t.Helper()
+	for _, who := range []string{"x-user-id: stranger", "x-user-id: slow", "x-priority: low"} {
+		if a := g.send(t, "POST", chatPath, streamed, who); a.status != 200 {
+			t.Errorf("after %s one with %s got %d %q", after, who, a.status, a.reason())
+		}
+	}
+}
+
+// The bounds are far above what an answer takes on a busy machine, and the waits far above the bounds.
+const gatesOf = `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"2s"},
+	"breaker":{"mode":"enforce","slowCall":"2s","minRequests":2,"window":"10m"},
+	"throttle":{"mode":"enforce","p99":{"max":"2s","periods":1,"period":"1s"}}`
+
+func uploadSlowly(t *testing.T, g *gateway, hold string) {
+	g.held(t, hold, fresh("uploads", gatesOf))
+	large := strings.Replace(streamed, "hello", strings.Repeat("x", 2<<20), 1)
+	var slow []net.Conn
+	var rests []string
+	for i := range 12 {
+		body := streamed
+		if i%3 == 0 {
+			body = large
+		}
+		connection, rest := g.begin(t, body, "x-user-id: slow", "connection: close")
+		slow, rests = append(slow, connection), append(rests, rest)
+	}
+	time.Sleep(3 * time.Second) // what is slow: the client
+	for i, connection := range slow {
+		go func() { _, _ = io.WriteString(connection, rests[i]) }()
+	}
+	for i, connection := range slow {
+		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		if err != nil {
+			t.Fatalf("upload %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != 200 {
+			t.Errorf("upload %d got %d, %v", i, response.StatusCode, err)
+		}
+	}
+	g.fine(t, "slow uploads")
+}
+
+func readSlowly(t *testing.T, g *gateway) {
+	g.held(t, "stopIteration", fresh("readers", gatesOf))
+	buffer := func(bytes int) {
+		err := g.ReplaceListeners(func(listeners []map[string]any) {
+			for _, listener := range listeners {
+				listener["per_connection_buffer_limit_bytes"] = bytes
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	buffer(64 << 10)
+	defer buffer(32 << 20)
+	var slow []net.Conn
+	for i := range 6 {
+		body := streamed
+		if i%2 == 0 {
+			body = hello
+		}
+		connection, rest := g.begin(t, body, "x-user-id: slow", "x-make: large", "connection: close")
+		if _, err := io.WriteString(connection, rest); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, connection)
+	}
+	time.Sleep(3 * time.Second) // Envoy's buffers are full, and it reads no more
+	for i, connection := range slow {
+		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		if n, err := io.Copy(io.Discard, response.Body); err != nil || n < 16<<20 {
+			t.Errorf("answer %d: %d bytes, %v", i, n, err)
+		}
+	}
+	g.fine(t, "slow readers")
+}
+
+func sendHugePrompts(t *testing.T, g *gateway) {
+	g.held(t, "stopIteration", fresh("huge", `"latency":{"mode":"enforce","per":"global","ttft":"300ms","itl":"10s","timeConstant":"2m"}`))
+	refused := func(a answer) bool { return strings.HasPrefix(a.reason(), "latency/") }
+	stranger := func(i int) answer {
+		return g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: stranger", i%3))
+	}
+	// Alone the slow one closes the gate for itself, as a server that is slow should be left alone.
+	harness.Await(t, patience, "it is closed for the one that is slow", func() bool {
+		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: slow", "x-make: late 600"))
+	})
+	for i := range 3 {
+		if a := stranger(i); refused(a) {
+			t.Errorf("a stranger got %d %q", a.status, a.reason())
+		}
+	}
+	// If all are slow it is closed for all.
+	g.held(t, "stopIteration", fresh("slow", `"latency":{"mode":"enforce","per":"global","ttft":"300ms","itl":"10s","timeConstant":"2m"}`))
+	harness.Await(t, patience, "it is closed for all when several are slow", func() bool {
+		for i := range 2 {
+			g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: slow", i), "x-make: late 600")
+		}
+		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: somebody"))
+	})
+}
+
+func leave(t *testing.T, g *gateway) {
+	g.held(t, "stopIteration", fresh("left", gatesOf))
+	for range 10 {
+		connection, rest := g.begin(t, streamed, "x-user-id: slow", "x-make: late 300")
+		if _, err := io.WriteString(connection, rest); err != nil {
+			t.Fatal(err)
+		}
+		_ = connection.Close()
+		half, _ := g.begin(t, streamed, "x-user-id: slow")
+		_ = half.Close()
+	}
+	g.fine(t, "clients that left")
+}
