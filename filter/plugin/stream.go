@@ -123,6 +123,8 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		}
 		if turnedDown(headers) {
 			s.state.Origin(origin())
+		} else if ofLimits(headers) && origin() == admit.Elsewhere {
+			s.state.Hearsay()
 		}
 		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
 	})
@@ -191,6 +193,16 @@ func (s *stream) OnHttpStreamDone() {
 func beginsAnew() bool {
 	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
 	return err == nil && string(details) == "internal_redirect"
+}
+
+// ofLimits says that a response tells of limits, whosever they are.
+func ofLimits(headers [][2]string) bool {
+	for _, header := range headers {
+		if name := header[0]; len(name) > 12 && (name[0] == 'x' || name[0] == 'a') && strings.Contains(name, "ratelimit-") {
+			return true
+		}
+	}
+	return false
 }
 
 // turnedDown says that a response is one of those that could count against the upstream.

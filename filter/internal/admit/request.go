@@ -89,6 +89,7 @@ type course struct {
 	failure  int // the HTTP status of an error inside a stream
 
 	responding bool // response headers came
+	hearsay    bool // and what they tell of limits is another filter's
 	origin     Origin
 	status     int
 	stream     bool  // the response is server-sent events

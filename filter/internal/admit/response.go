@@ -32,7 +32,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
 	e.judged(s)
-	if s.ticket.InFlight() && !s.foreign() {
+	if s.ticket.InFlight() && !s.foreign() && !s.hearsay {
 		s.answer = e.hints.read(&s.headers, s.status)
 	}
 	if !s.failed() {
