@@ -45,3 +45,26 @@ func TestWhatUpstreamsSayOfTheirLimits(t *testing.T) {
 		}
 	}
 }
+
+// What another filter tells of limits, in whichever answer, and what never came, is no word of the upstream's.
+func TestHintsAreTheUpstreamsOwn(t *testing.T) {
+	t.Parallel()
+	nothingLeft := [][2]string{{"x-ratelimit-remaining-requests", "0"}, {"x-ratelimit-reset-requests", "60s"}, {"retry-after", "60"}}
+	for name, test := range map[string]struct {
+		answer func(x *exchange)
+		waits  bool
+	}{
+		"the upstream's":         {func(x *exchange) { x.status("200", "text/plain", true, nothingLeft...) }, true},
+		"another filter's error": {func(x *exchange) { x.Origin(Elsewhere); x.status("429", "text/plain", true, nothingLeft...) }, false},
+		"another filter's word":  {func(x *exchange) { x.Hearsay(); x.status("403", "text/plain", true, nothingLeft...) }, false},
+		"no answer":              {func(*exchange) {}, false},
+	} {
+		h := timed(t, "stopIteration", `"budget":{"requests":100,"window":"60s"}`)
+		x := h.ask("ann")
+		test.answer(x)
+		x.done()
+		if again := h.ask("ann"); again.Waiting() != test.waits {
+			t.Errorf("%s: the next one waits: %v", name, again.Waiting())
+		}
+	}
+}
