@@ -99,7 +99,6 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
-	s.answer = dispatch.Answer{Requests: -1, Tokens: -1} // until something is said
 	v := s.upstream.gate.Arrive(now, &s.ticket)
 	if v.Err != nil {
 		s.step.count(Uncharged, 1, "store")
