@@ -108,6 +108,39 @@ func TestETagsStandForMeasurements(t *testing.T) {
 	})
 }
 
+// A document is written once for those who ask at the same time, and never given out when there is a newer measurement.
+func TestADocumentIsReusedUntilSomethingWasMeasured(t *testing.T) {
+	measured := 0
+	bubble(t, func(context.Context) (source.Sample, error) {
+		measured++
+		s := one()
+		s.Instances[0].Running = pressure.Count(float64(measured))
+		return s, nil
+	}, func(h *Handler) {
+		time.Sleep(999 * time.Millisecond)
+		first := get(h, "/v1/pressure").Body.String()
+		h.writing.Lock()
+		written := h.written.at
+		h.writing.Unlock()
+		time.Sleep(time.Millisecond / 2)
+		if again := get(h, "/v1/pressure").Body.String(); again != first || !strings.Contains(first, `"running":1,`) {
+			t.Errorf("%s and half a millisecond later %s", first, again)
+		}
+		if h.written.at != written {
+			t.Error("it was written twice")
+		}
+		time.Sleep(time.Millisecond) // the next measurement
+		synctest.Wait()
+		if next := get(h, "/v1/pressure").Body.String(); !strings.Contains(next, `"running":2,`) {
+			t.Errorf("after a measurement: %s", next)
+		}
+		time.Sleep(reuse)
+		if later := get(h, "/v1/pressure").Body.String(); strings.Contains(later, `"ageSeconds":0}`) {
+			t.Errorf("after the time of reuse: %s", later)
+		}
+	})
+}
+
 func TestAgesGrowAndInstancesGoWhenASourceHangs(t *testing.T) {
 	var release chan struct{}
 	bubble(t, func(context.Context) (source.Sample, error) {
