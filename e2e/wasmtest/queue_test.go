@@ -31,7 +31,7 @@ func TestAFreedSlotIsTakenAtOnceInTheSameWorker(t *testing.T) {
 			check(t, "body", string(second.UpstreamBody), question)
 			p.Advance(time.Second)
 			vm.Tick()
-			check(t, "in flight", p.Gauge("spillway_inflight"), 0)
+			check(t, "in flight", p.Gauge("spillway_inflight;upstream=llm"), 0)
 			check(t, "ticks", vm.TickPeriod(), 0)
 		})
 	}

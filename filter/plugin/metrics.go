@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"slices"
+
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
@@ -24,8 +26,8 @@ var definitions = [...]definition{
 
 	admit.Passthrough: {"spillway_passthrough_total", []string{"upstream", "reason"}},
 
-	admit.QueueDepth:        {"spillway_queue_depth", []string{"priority"}},
-	admit.InFlight:          {"spillway_inflight", nil},
+	admit.QueueDepth:        {"spillway_queue_depth", []string{"upstream", "priority"}},
+	admit.InFlight:          {"spillway_inflight", []string{"upstream"}},
 	admit.RetreatState:      {"spillway_retreat_state", []string{"upstream"}},
 	admit.RetreatAlarm:      {"spillway_retreat_alarm", []string{"upstream"}},
 	admit.EffectiveRPM:      {"spillway_effective_rpm", []string{"upstream"}},
@@ -71,6 +73,21 @@ func (m *metrics) set(c admit.Count) {
 // record takes a sample into a histogram.
 func (m *metrics) record(c admit.Count) {
 	proxywasm.MetricHistogram(m.id(&c, defineHistogram)).Record(uint64(c.N))
+}
+
+// retire sets the gauges of upstreams to 0 that are not kept: a gauge can't be taken back, and nobody sets these any more.
+func (m *metrics) retire(kept func(upstream string) bool) {
+	for i, d := range definitions {
+		at := slices.Index(d.labels, "upstream")
+		if at < 0 || !admit.Counter(i).Gauge() {
+			continue
+		}
+		for _, gauge := range m.ids[i] {
+			if !kept(gauge.labels[at]) {
+				proxywasm.MetricHistogram(gauge.id).Record(0)
+			}
+		}
+	}
 }
 
 func defineCounter(name string) uint32   { return uint32(proxywasm.DefineCounterMetric(name)) }

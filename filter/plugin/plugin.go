@@ -33,6 +33,7 @@ type vm struct {
 	learned estimate.Learned
 	free    []*stream // ended streams whose memory is used again: garbage costs CPU
 	path    [1]string // of the property being set
+	latest  *plugin   // the configuration in force
 }
 
 // New gives the VM's context.
@@ -107,8 +108,19 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 			proxywasm.LogInfo("spillway: " + notice.Text)
 		}
 	}
+	p.vm.latest = p
+	p.vm.metrics.retire(p.engine.HasUpstream)
 	p.setTick(p.engine.TickPeriod())
 	return types.OnPluginStartStatusOK
+}
+
+// OnPluginDone implements types.PluginContext: the last of its streams has ended. It may have set gauges until now.
+func (p *plugin) OnPluginDone() bool {
+	defer p.recovered("plugin_done", nil)
+	if p.vm.latest != nil && p.vm.latest != p {
+		p.vm.metrics.retire(p.vm.latest.engine.HasUpstream)
+	}
+	return true
 }
 
 // NewHttpContext implements types.PluginContext.

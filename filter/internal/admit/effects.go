@@ -52,8 +52,8 @@ const (
 	Passthrough                // upstream, reason
 
 	// The gauges.
-	QueueDepth        // priority
-	InFlight          // no label
+	QueueDepth        // upstream, priority
+	InFlight          // upstream
 	RetreatState      // upstream; 0 normal, 1 retreating, 2 recovering
 	RetreatAlarm      // upstream; 1 while its budget is at the floor because it answers so much with 429, else 0
 	EffectiveRPM      // upstream; requests a minute of its budget, as the retreat leaves it
@@ -71,6 +71,9 @@ const (
 	TTFT      // streaming, priority; of what does not stream, the time to the whole answer
 	ITL       // streaming, priority
 )
+
+// Gauge says that the metric is one.
+func (c Counter) Gauge() bool { return c >= QueueDepth && c < QueueWait }
 
 // Count adds to a counter, or is the value of a gauge or of one sample of a histogram.
 type Count struct {

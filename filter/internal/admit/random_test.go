@@ -94,8 +94,10 @@ func TestAnyOrderOfEvents(t *testing.T) {
 					}
 					e.tick() // what has changed is told
 					e.idle()
-					if n := e.gauges["inflight"]; n != 0 {
-						t.Fatalf("%d requests are in flight for ever", n)
+					for _, upstream := range []string{"big", "rest"} {
+						if n := e.gauges["inflight "+upstream]; n != 0 {
+							t.Fatalf("%d requests are in flight for ever", n)
+						}
 					}
 					if got := e.requests(); got != e.sent {
 						t.Fatalf("%d requests counted, %d sent: %v", got, e.sent, e.counts)

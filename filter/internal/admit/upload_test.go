@@ -186,6 +186,7 @@ func TestNoMoreIsKeptBackThanIsRead(t *testing.T) {
 			}
 			x.done()
 		}
+		h.tick()
 		h.idle()
 	}
 }

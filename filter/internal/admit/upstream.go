@@ -2,6 +2,7 @@ package admit
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -48,6 +49,11 @@ func (e *Engine) newUpstreams(random []byte) {
 		e.newGates(u, binary.LittleEndian.Uint64(random)+uint64(i))
 		e.upstreams = append(e.upstreams, u)
 	}
+}
+
+// HasUpstream says that there is an upstream of that name.
+func (e *Engine) HasUpstream(name string) bool {
+	return slices.ContainsFunc(e.upstreams, func(u *upstream) bool { return u.name == name })
 }
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
@@ -270,8 +276,6 @@ const gaugePeriod = second
 
 // gauge publishes what the workers look like together.
 func (e *Engine) gauge(now int64) {
-	var waiting [dispatch.Priorities]int
-	inFlight := 0
 	for _, u := range e.upstreams {
 		if u.adaptive != nil {
 			e.gaugeAdaptive(u, now)
@@ -280,9 +284,9 @@ func (e *Engine) gauge(now int64) {
 			continue
 		}
 		v := u.gate.Look(now)
-		inFlight += v.InFlight
+		e.aside.gauge(InFlight, int64(v.InFlight), u.name)
 		for p, n := range v.Waiting {
-			waiting[p] += n
+			e.aside.gauge(QueueDepth, int64(n), u.name, config.Priority(p).String())
 		}
 		alarm := int64(0)
 		if v.Alarm {
@@ -292,12 +296,6 @@ func (e *Engine) gauge(now int64) {
 		e.aside.gauge(RetreatAlarm, alarm, u.name)
 		e.aside.gauge(EffectiveRPM, u.base*v.Scale/dispatch.Whole, u.name)
 		e.aside.gauge(LimitedShare, int64(v.Share*1000+0.5), u.name)
-	}
-	if e.governs {
-		for p, n := range waiting {
-			e.aside.gauge(QueueDepth, int64(n), config.Priority(p).String())
-		}
-		e.aside.gauge(InFlight, int64(inFlight))
 	}
 	if e.board != nil {
 		e.gaugePressure(now)

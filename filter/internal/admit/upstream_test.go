@@ -46,9 +46,9 @@ func TestWhatFindsNoSlotWaitsForOne(t *testing.T) {
 				expect(t, decision, h.counts["requests "+decision+" other"], 1)
 			}
 			for _, rank := range []string{"LOW", "NORMAL", "HIGH", "URGENT"} {
-				expect(t, "depth", h.gauges["depth "+rank], 0)
+				expect(t, "depth", h.gauges["depth llm "+rank], 0)
 			}
-			expect(t, "in flight", h.gauges["inflight"], 0)
+			expect(t, "in flight", h.gauges["inflight llm"], 0)
 			h.idle()
 		})
 	}

@@ -28,6 +28,8 @@ type Gate struct {
 	reserved int64 // tokens that these are expected to use
 	unsaid   bool  // there is something that no write has told the other workers
 	said     int64 // when the last write was
+	looked   int64 // when the record was last read; 0: never
+	others   bool  // it had entries of other workers then: somebody has to see them end
 	known    shared
 	alarmed  bool   // the retreat's alarm, as it was last read
 	rang     bool   // it has begun or ended by a write of this worker
@@ -117,7 +119,7 @@ func (g *Gate) Period() int64 {
 	switch {
 	case g.queue.waiting > 0 || g.unsaid:
 		return 10 * millisecond
-	case g.moving():
+	case g.moving() || g.others || g.looked == 0:
 		return Beat
 	default:
 		return 0
@@ -144,6 +146,7 @@ func (g *Gate) read(now int64) (version uint32, err error) {
 	s := &g.known
 	g.alarmed = s.retreat.Alarm()
 	s.bury(now, g.id)
+	g.looked, g.others = now, s.hasOthers(g.id)
 	if g.settings.Retreats {
 		s.retreat.Evaluate(now, &g.settings.Retreat)
 	}

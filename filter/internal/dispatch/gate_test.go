@@ -265,10 +265,29 @@ func TestABeatKeepsAWorkerAlive(t *testing.T) {
 		now += a.Period()
 		serve(t, a, now)
 	}
-	arrive(t, b, now, request(config.Normal, 2, 1), Waits, "")
 	finish(t, a, now, x, quiet)
 	if a.Period() != 0 {
 		t.Errorf("period %d with nothing to do", a.Period())
+	}
+	arrive(t, b, now, request(config.Normal, 2, 1), Passed, "")
+}
+
+// Somebody has to see what a dead worker had in flight end, or the gauges would show it for ever: who has just begun, and who knows of it.
+func TestWhatADeadWorkerHadIsSeenToEnd(t *testing.T) {
+	a, b, store := pair(Settings{Slots: 5, QueueMax: 1})
+	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
+	x := request(config.Normal, 1, 1)
+	arrive(t, b, noon, x, Passed, "")
+	finish(t, b, noon, x, quiet) // a is never heard of again
+	late := New(b.settings, store, "x", 3)
+	for _, g := range []*Gate{b, late} {
+		now := noon
+		for ; g.Period() > 0 && now < noon+minute; now += g.Period() {
+			serve(t, g, now)
+		}
+		if v := g.Look(now); v.InFlight != 0 || now <= noon+alive || now > noon+alive+3*Beat {
+			t.Errorf("after %d ns of ticks %d are in flight", now-noon, v.InFlight)
+		}
 	}
 }
 

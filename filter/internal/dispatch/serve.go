@@ -206,6 +206,11 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 // waiting request that is decided.
 func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 	g.expire(now, do)
+	if (g.others || g.looked == 0) && now-g.looked >= Beat {
+		if _, err := g.read(now); err != nil {
+			return err
+		}
+	}
 	g.wake(now)
 	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Beat {
 		next, drop, err := g.step(now)

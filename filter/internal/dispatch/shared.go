@@ -99,6 +99,16 @@ func (s *shared) bury(now int64, self uint64) {
 	s.workers = kept
 }
 
+// hasOthers says that there are entries of other workers.
+func (s *shared) hasOthers(self uint64) bool {
+	for i := range s.workers {
+		if s.workers[i].id != self {
+			return true
+		}
+	}
+	return false
+}
+
 // inFlight counts the requests in flight of all workers, by priority.
 func (s *shared) inFlight() (by [Priorities]int, all int) {
 	for i := range s.workers {
