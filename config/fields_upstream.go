@@ -88,7 +88,7 @@ func (t *Retreat) fields() []field {
 func (l *Latency) fields() []field {
 	return []field{
 		enum("mode", &l.Mode, Off, modes, modeDoc),
-		duration("ttft", &l.TTFT, time.Second, time.Millisecond, time.Hour, "Highest time to first token."),
+		duration("ttft", &l.TTFT, time.Second, time.Millisecond, time.Hour, "Highest time to first token, from the end of the request."),
 		duration("itl", &l.ITL, 100*time.Millisecond, time.Millisecond, time.Hour, "Highest inter-token latency."),
 		duration("timeConstant", &l.TimeConstant, 30*time.Second, time.Second, time.Hour,
 			"Time constant of the moving averages: an older sample weighs e times less. They decay while idle, too."),
@@ -105,7 +105,7 @@ func (t *Throttle) fields() []field {
 	return []field{
 		enum("mode", &t.Mode, Off, modes, modeDoc),
 		object("qps", &t.QPS, "Arrival rate: trips above factor times the baseline, mean and sigmas standard deviations."),
-		object("p99", &t.P99, "Tail latency: trips above factor times its mean, or above max for some periods."),
+		object("p99", &t.P99, "Tail of the times to the first token of streams, and to the end of other answers: trips above factor times its mean, or above max for some periods."),
 		float("gpuMemory", &t.GPUMemory, 0.75, someShare, "Share of GPU memory in use above which it trips."),
 		boolean("fusion", &t.Fusion, false, "Weigh the signals by their recent contribution, in place of any one tripping."),
 	}
@@ -134,7 +134,7 @@ func (b *Breaker) fields() []field {
 		enum("mode", &b.Mode, Off, modes, modeDoc),
 		float("errorRate", &b.ErrorRate, 0.5, someShare, "Share of failed requests at which it opens."),
 		single[time.Duration]("slowCall", &b.SlowCall, 0, slowCall,
-			"Duration from which a request counts as failed; 0s counts none."),
+			"Time to the first token of a stream, or to the end of another answer, from which a request counts as failed; 0s counts none."),
 		duration("window", &b.Window, 30*time.Second, time.Second, time.Hour, "Time over which the share is measured."),
 		integer("minRequests", &b.MinRequests, 20, 1, maxCount, "Requests in the window below which the share isn't judged."),
 		duration("openFor", &b.OpenFor, time.Minute, 100*time.Millisecond, day, "Time from opening to the first probe."),

@@ -90,3 +90,19 @@ func TestOnlyAnswersTeachLabels(t *testing.T) {
 	expect(t, "counted at once from then on", h.counts["requests ALLOWED none NORMAL mock"], 2)
 	x.done()
 }
+
+// A model that the configuration names is measured, however many others were answered before it was first asked for.
+func TestConfiguredModelsAreMeasuredFirst(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, `{"upstreams":[{"name":"up","models":["named","m-*"],"breaker":{"mode":"enforce","minRequests":4}}]}`, table.NewMemory())
+	for i := range 100 {
+		h.try(fmt.Sprint("m-", i)).serve(1, "200")
+	}
+	for _, model := range []string{"m-new", "named"} {
+		for range 4 {
+			h.try(model).serve(1, "500")
+		}
+	}
+	wantPassed(t, h.try("m-new")) // there is no place for it
+	wantRefused(t, h.try("named"), 503, "breaker/open")
+}

@@ -158,7 +158,7 @@ func TestBalancesOfSeveral(t *testing.T) {
 		told(t, a, noon, from(1, test.keyed), left(60))
 		told(t, a, noon, from(2, test.keyed), left(7))
 		told(t, b, noon, from(1, test.keyed), left(3))
-		if got := passes(t, b, noon, 3, test.keyed); got != test.want {
+		if got := passes(t, b, noon, 3, test.keyed); got != test.want { // of 60, less three
 			t.Errorf("%s: %d pass, want %d", test.name, got, test.want)
 		}
 	}

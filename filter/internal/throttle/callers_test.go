@@ -10,18 +10,20 @@ func TestOneCallersLongAnswersAreItsOwn(t *testing.T) {
 		trips bool
 	}{{"one of several", []uint64{7}, false}, {"several", []uint64{7, 8, 9}, true}} {
 		var s State
-		var d Delta
+		var quick, slow Delta // of two workers
 		now := int64(noon)
 		tripped := false
 		for i := range uint64(600) { // two minutes
 			now += second / 5
-			d.Answer(now, &standard, &s, 100+i%3, second/10)
-			for _, slow := range test.slow {
-				d.Answer(now, &standard, &s, slow, 20*second)
+			quick.Answer(now, &standard, &s, 100+i%3, second/10)
+			quick.Requests++
+			s.Merge(now, &standard, &quick)
+			quick.Reset()
+			for _, subject := range test.slow {
+				slow.Answer(now, &standard, &s, subject, 20*second)
 			}
-			d.Requests++
-			s.Merge(now, &standard, &d)
-			d.Reset()
+			s.Merge(now, &standard, &slow)
+			slow.Reset()
 			tripped = tripped || s.Read(now).Tripped
 		}
 		if tripped != test.trips {

@@ -1,0 +1,121 @@
+package adaptive
+
+import "testing"
+
+func by(subject uint64) *Request {
+	r := chat("m")
+	r.Subject = subject
+	return r
+}
+
+// Each gate tells callers apart: what one of them meets refuses none of the others, in any worker.
+func TestOneCallerClosesNoGateForOthers(t *testing.T) {
+	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
+	slowITL := Outcome{Result: Succeeded, Stream: true, Duration: second / 10, ITL: second}
+	for name, bad := range map[string]Outcome{BreakerGate: {Result: Failed}, LatencyGate: slow, "itl": slowITL, ThrottleGate: slow} {
+		gate := name
+		if name == "itl" {
+			gate = LatencyGate
+		}
+		for _, global := range []string{"model", "global"} {
+			u := only(gate)
+			u.Latency.Per = global
+			gates := workers(u, newStore(), 2)
+			now := int64(noon)
+			serve(t, gates[1], now, by(8), quick)
+			now += second
+			for _, g := range gates { // until each worker has heard of the other's
+				if err := g.Tick(now); err != nil {
+					t.Fatal(err)
+				}
+				serve(t, g, now, by(9), quick)
+			}
+			for i := range 600 {
+				now += second / 5
+				if v := judge(t, gates[0], now, by(7)); !v.Refused {
+					if err := gates[0].Finish(now, by7(gates[0], now), bad); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if i%3 == 0 {
+					r := by(uint64(8 + i%2))
+					r.Priority = 0 // low, which is refused first
+					if v := serve(t, gates[1], now, r, quick); v.Refused {
+						t.Fatalf("%s, per %s: after %d: %+v", name, global, i, v.Reason)
+					}
+				}
+			}
+		}
+	}
+}
+
+// by7 is a request of caller 7 that was admitted.
+func by7(g *Gates, now int64) *Request {
+	r := by(7)
+	g.Breaker(now, r)
+	return r
+}
+
+// Alone a caller closes a gate for itself; a stranger passes, and is asked nothing by its own bounds either.
+func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
+	u := only(LatencyGate)
+	g := workers(u, newStore(), 1)[0]
+	slow := by(7)
+	if err := g.Finish(noon, slow, Outcome{Result: Succeeded, Stream: true, TTFT: 20 * second}); err != nil {
+		t.Fatal(err)
+	}
+	if v := g.Latency(noon, by(7)); !v.Refused {
+		t.Errorf("it passes itself: %+v", v)
+	}
+	stranger := by(8)
+	stranger.TTFT = second
+	if v := g.Latency(noon, stranger); v.Refused || v.Warning {
+		t.Errorf("a stranger: %+v", v)
+	}
+	b := workers(only(BreakerGate), newStore(), 1)[0]
+	for range 25 {
+		serve(t, b, noon, by(7), Outcome{Result: Failed})
+	}
+	if v := b.Breaker(noon, by(7)); !v.Refused {
+		t.Errorf("it passes itself: %+v", v)
+	}
+	if v := serve(t, b, noon, by(8), quick); v.Refused {
+		t.Errorf("a stranger: %+v", v)
+	}
+}
+
+// What several meet refuses all, also those who come later.
+func TestSeveralCallersCloseGatesForAll(t *testing.T) {
+	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
+	for gate, bad := range map[string]Outcome{BreakerGate: {Result: Failed}, LatencyGate: slow, ThrottleGate: slow} {
+		for _, per := range []string{"model", "global"} {
+			u := only(gate)
+			u.Latency.Per = per
+			gates := workers(u, newStore(), 2)
+			now := int64(noon)
+			refused := false
+			for i := range 600 {
+				now += second / 5
+				if v := judge(t, gates[i%2], now, by(uint64(7+i%3))); !v.Refused {
+					r := by(uint64(7 + i%3))
+					gates[i%2].Breaker(now, r)
+					if err := gates[i%2].Finish(now, r, bad); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r := by(100)
+				r.Priority = 0
+				v := judge(t, gates[0], now, r)
+				refused = refused || v.Refused
+				if !v.Refused {
+					if err := gates[0].Cancel(now, r); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if !refused {
+				t.Errorf("%s, per %s: a stranger passes", gate, per)
+			}
+		}
+	}
+}
