@@ -25,6 +25,7 @@ func TestADeadWorkerKeepsNoRequests(t *testing.T) {
 		{"kept until its body is complete", "stopIteration", "", func(h *host) { h.start("ann", false).body(chatBody[:9], false) }, 0},
 		{"kept by the buffer filter", "bufferFilter", "", func(h *host) { h.start("ann", false).body(chatBody[:9], false) }, 0},
 		{"kept, then waiting", "stopIteration", andOneSlot, func(h *host) { h.say("bob", chatBody); h.start("ann", false).body(chatBody, true) }, 0},
+		{"its body is on its way, nothing held", "none", "", func(h *host) { h.start("ann", false).body(chatBody[:9], false) }, 0},
 		{"sent", "stopIteration", "", func(h *host) { h.say("ann", chatBody) }, 1},
 		{"sent through its upstream's gate", "stopIteration", andOneSlot, func(h *host) { h.say("ann", chatBody) }, 1},
 		{"sent, nothing held", "none", "", func(h *host) { h.say("ann", chatBody) }, 1},
@@ -95,7 +96,7 @@ func TestWhatIsSentAtOnceIsNotLeased(t *testing.T) {
 		want       int
 	}{
 		"a request without a body": {"stopIteration", "", 1},
-		"nothing is held":          {"none", chatBody, 1},
+		"nothing is held":          {"none", chatBody, 2},
 		"kept for its body":        {"stopIteration", chatBody, 2},
 	} {
 		store := &writes{Memory: table.NewMemory()}

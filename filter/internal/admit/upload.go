@@ -37,7 +37,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if e.needsBody(s, timing) {
 		s.phase = stHolding
 	} else {
-		s.leased = e.governs || s.editing && e.canHold(s) // it goes on when its body is complete
+		s.leased = true // it goes on when its body is complete
 		e.decide(s, now)
 	}
 	if s.phase == stRefused {
