@@ -10,12 +10,13 @@
 // own answers count for itself at once: its level is an average that rises faster than it falls, and at most doubles what
 // it believes of one answer. For strangers a model's answers count once Voices subjects have been heard, with one voice each, the
 // eight that were heard last: of the lengths the second longest (a high quantile that one voice can't move), of the ratios the
-// middle one. What is older than memory is forgotten.
+// middle one. Whoever makes subjects up is many voices. So what they say of lengths has bounds (below), and for a subject that has
+// answers of its own it counts only where it is shorter than the start. What is older than memory is forgotten.
 //
 // # Bounds
 //
 // A length without a bound of the request's own is at least Start.OutputTokens until the model's length is known, and an eighth
-// of that then, whatever was learned. A prompt is at least half of Start.PromptTokensPerByte and at most a token a byte (or
+// of that then, whatever was learned; of a stranger it is four times that at most. A prompt is at least half of Start.PromptTokensPerByte and at most a token a byte (or
 // what Start says, if that is more): no tokenizer makes more tokens than bytes.
 //
 // What is learned is a worker's own and lives in its memory, in two tables of fixed size (4-way, the least recently
@@ -45,6 +46,7 @@ const (
 	memory = 15 * 60 // seconds for which what was learned counts
 
 	leastShare = 8  // of Start.OutputTokens, the least length that is expected where no bound is stated
+	heardTimes = 4  // Start.OutputTokens, the most that is expected of a stranger
 	mostTimes  = 16 // Start.OutputTokens, the longest answer that is reckoned with where no bound is stated
 	overLevel  = 4  // times the expected length, the same where that is more
 
@@ -114,10 +116,10 @@ func (l *Learned) Prompt(now int64, model, subject uint64, bytes int64, start St
 func (l *Learned) Output(now int64, model, subject uint64, bound int64, start Start) Length {
 	tokens := float64(start.OutputTokens)
 	if level, known := l.heard(now, model, outputLength); known {
-		tokens = max(level, tokens/leastShare)
+		tokens = min(max(level, tokens/leastShare), tokens*heardTimes)
 	}
 	if own, known := l.own(now, subject, outputLength); known {
-		tokens = max(tokens, own)
+		tokens = max(own, min(tokens, float64(start.OutputTokens))) // what others make long is no news of it
 	}
 	length := Length{Likely: whole(max(tokens, 1))}
 	length.Most = max(mostTimes*min(start.OutputTokens, most), overLevel*length.Likely)

@@ -88,13 +88,27 @@ func TestALevelDoublesAtMost(t *testing.T) {
 	expect(t, "it falls slowly", l.likely(1, 2), 1351)
 }
 
+// A crowd of made-up subjects can say what it likes: a stranger is expected to take four times the start at most, and one that has
+// answers of its own no more than these, or the start.
+func TestACrowdTeachesWithinBounds(t *testing.T) {
+	l := new(Learned)
+	l.LearnOutput(now, 1, 2, 100)
+	for range 20 {
+		l.teach(1, 0, 100, 1e9)
+	}
+	expect(t, "a stranger", l.likely(1, 99), 1024)
+	expect(t, "one that is known", l.likely(1, 2), 256)
+	l.LearnOutput(now, 1, 3, 5000)
+	expect(t, "one that is known for more", l.likely(1, 3), 5000)
+}
+
 func TestWhatIsOldIsForgotten(t *testing.T) {
 	const later = now + (memory+1)*int64(1e9)
 	l := new(Learned)
-	l.teach(1, 0, Voices, 2000)
+	l.teach(1, 0, Voices, 1000)
 	l.LearnPrompt(now, 1, 2, 100, 50)
 	l.LearnText(now, 1, 2, 100, 50)
-	expect(t, "a stranger", l.Output(now, 1, 99, 0, start).Likely, 2000)
+	expect(t, "a stranger", l.Output(now, 1, 99, 0, start).Likely, 1000)
 	expect(t, "a stranger, later", l.Output(later, 1, 99, 0, start).Likely, 256)
 	expect(t, "the subject, later", l.Output(later, 1, subjectOf(1, 0), 0, start).Likely, 256)
 	expect(t, "prompt", l.Prompt(now, 1, 2, 100, start), 50)
