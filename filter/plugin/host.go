@@ -10,10 +10,10 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 )
 
-// sharedData is the host's shared data as the core's table.Store.
+// sharedData is the host's shared data as the core's record.Store.
 type sharedData struct{}
 
-// Get implements table.Store.
+// Get implements record.Store.
 func (sharedData) Get(key string) ([]byte, uint32, bool, error) {
 	value, version, err := proxywasm.GetSharedData(key)
 	if errors.Is(err, types.ErrorStatusNotFound) {
@@ -22,7 +22,7 @@ func (sharedData) Get(key string) ([]byte, uint32, bool, error) {
 	return value, version, err == nil, err
 }
 
-// Put implements table.Store. Version 0 would overwrite blindly; the core never asks for it.
+// Put implements record.Store. Version 0 would overwrite blindly; the core never asks for it.
 func (sharedData) Put(key string, value []byte, version uint32) (bool, error) {
 	err := proxywasm.SetSharedData(key, value, version)
 	if errors.Is(err, types.ErrorStatusCasMismatch) {

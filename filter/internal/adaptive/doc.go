@@ -28,8 +28,7 @@
 //   - all: the latency of all models together, if it is measured so.
 //   - throttle: that of the upstream, 3 KB.
 //
-// States are changed by compare-and-swap: read, changed, written if nobody else has written, else read again, at most
-// attempts times; then ErrContended, and the sample is lost. A reload of the plugin finds the same records.
+// States are changed by compare-and-swap (package record); where the workers are too many, the sample is lost. A reload of the plugin finds the same records.
 //
 // # What it costs
 //

@@ -1,25 +1,19 @@
 package adaptive
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/throttle"
 )
-
-// ErrContended says that a record could not be written for the crowd of workers.
-var ErrContended = errors.New("an upstream's adaptive record is written by too many workers at once")
 
 const (
 	second = int64(1e9)
 
-	// attempts is how many lost races for a record are suffered.
-	attempts = 50
 	// mergeEvery is how often, at most, a worker merges what it has counted for the throttle.
 	mergeEvery = second / 4
 	// leastWait is the shortest advice.
@@ -32,7 +26,7 @@ const Keys = keys + 2
 // Gates are the adaptive gates of one upstream in one worker.
 type Gates struct {
 	settings Settings
-	store    table.Store
+	store    record.Store
 	id       uint64
 
 	keys                  [keys]string
@@ -43,11 +37,7 @@ type Gates struct {
 	namesAt    int64
 	namesRead  bool
 
-	record   record // as last read, or written
-	at       place  // where that is
-	version  uint32
-	recorded int64    // when it was read
-	reader   *Request // for whom; nil: what is held is void
+	opened opened // the record that was opened last
 
 	probes  [keys]uint16 // in flight, by place
 	probing int
@@ -66,7 +56,7 @@ type Gates struct {
 
 // New gives the gates of the upstream whose records have the key, nil if none is on. id tells the worker from all others, of
 // this process and of all that it lives through.
-func New(settings Settings, store table.Store, key string, id uint64) *Gates {
+func New(settings Settings, store record.Store, key string, id uint64) *Gates {
 	if !settings.Any() {
 		return nil
 	}
@@ -140,36 +130,29 @@ func (g *Gates) Breaker(now int64, r *Request) Verdict {
 	if r.pass, _, _ = unknown.Admit(now, g.settings.Breaker, g.id, r.Subject); err != nil || at == nowhere {
 		return Verdict{Err: err}
 	}
-	for range attempts {
-		if r.at, err = g.read(now, at, r, unasked); err != nil || r.at == nowhere {
-			r.judged = err == nil
-			return Verdict{Err: err}
+	o := g.open(now, at, r, unasked)
+	for g.read(o) {
+		pass, b, changed := o.breaker.Admit(now, g.settings.Breaker, g.id, r.Subject)
+		if changed && !g.save(o) {
+			continue
 		}
-		pass, b, changed := g.record.breaker.Admit(now, g.settings.Breaker, g.id, r.Subject)
-		if changed {
-			written, err := g.write()
-			if err != nil {
-				r.judged = false
-				return Verdict{Err: err}
-			}
-			if !written {
-				continue
-			}
-		}
-		r.pass = pass
+		r.at, r.pass = o.at, pass
 		if pass.Probe {
 			g.probes[r.at]++
 			g.probing++
 		}
-		v := g.broken(&b, g.record.breaker.Last())
+		v := g.broken(&b, o.breaker.Last())
 		if b.Refused {
 			v.Err = g.touch(now, r.at, r.hash)
 		}
 		return v
 	}
-	r.judged = false
-	v := g.broken(&breaker.Verdict{Refused: true, Phase: breaker.HalfOpen}, breaker.Trigger{})
-	v.Err = ErrContended
+	r.at, r.judged = o.at, o.err == nil
+	var v Verdict
+	if o.update.Err() == record.ErrContended { // it may be one probe too many
+		v = g.broken(&breaker.Verdict{Refused: true, Phase: breaker.HalfOpen}, breaker.Trigger{})
+	}
+	v.Err = o.err
 	return v
 }
 
@@ -183,10 +166,11 @@ func (g *Gates) Latency(now int64, r *Request) Verdict {
 	if err != nil || at == nowhere {
 		return Verdict{Err: err}
 	}
-	if at, err = g.read(now, at, r, unasked); err != nil || at == nowhere {
-		return Verdict{Err: err}
+	o := g.open(now, at, r, unasked)
+	if !g.read(o) {
+		return Verdict{Err: o.err}
 	}
-	c, state := g.settings.Latency, &g.record.latency
+	c, state := g.settings.Latency, &o.latency
 	if !state.Concerns(r.Subject) {
 		return Verdict{}
 	}
@@ -249,10 +233,12 @@ func (g *Gates) Observe(now int64, r *Request, s latency.Sample) error {
 		return err
 	}
 	s.Subject = r.Subject
-	return g.change(now, at, r, rank, func(known *record) bool {
-		known.latency.Record(now, g.settings.Latency, s)
-		return true
-	})
+	o := g.open(now, at, r, rank)
+	for g.read(o) {
+		o.latency.Record(now, g.settings.Latency, s)
+		g.save(o)
+	}
+	return o.err
 }
 
 // Finish takes the end of a request that was sent, once.
@@ -308,21 +294,25 @@ func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sampl
 	}
 	timed := sample != (latency.Sample{})
 	sample.Subject = r.Subject
-	err = g.change(now, at, r, rank, func(known *record) bool {
+	known := g.open(now, at, r, rank)
+	for g.read(known) {
 		changed := timed
-		if changed {
+		if timed {
 			known.latency.Record(now, g.settings.Latency, sample)
 		}
 		// A model that has another record by now has another breaker.
-		if counts && (r.at == nowhere || r.at == g.at) {
+		if counts && (r.at == nowhere || r.at == known.at) {
 			changed = known.breaker.Finish(now, g.settings.Breaker, g.id, r.pass, o.Result, o.Duration) || changed
 		}
-		return changed
-	})
-	if err != nil {
-		return err
+		if !changed {
+			break
+		}
+		g.save(known)
 	}
-	return g.touch(now, g.at, r.hash)
+	if known.err != nil {
+		return known.err
+	}
+	return g.touch(now, known.at, r.hash)
 }
 
 // timed gives the place of the latency that counts for a request.

@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 func TestNewSettings(t *testing.T) {
@@ -419,7 +420,7 @@ func TestContention(t *testing.T) {
 	store.conflict = crowd
 	now := noon + 60*second
 	r := chat("a")
-	if v := gates[1].Breaker(now, r); !v.Refused || v.Reason != Probing || !errors.Is(v.Err, ErrContended) {
+	if v := gates[1].Breaker(now, r); !v.Refused || v.Reason != Probing || !errors.Is(v.Err, record.ErrContended) {
 		t.Errorf("%+v", v)
 	}
 	if err := gates[1].Cancel(now, r); err != nil || gates[1].probing != 0 {
@@ -430,7 +431,7 @@ func TestContention(t *testing.T) {
 	}
 	x := chat("b")
 	gates[1].Breaker(now, x)
-	if err := gates[1].Finish(now, x, Outcome{Result: Succeeded}); !errors.Is(err, ErrContended) {
+	if err := gates[1].Finish(now, x, Outcome{Result: Succeeded}); !errors.Is(err, record.ErrContended) {
 		t.Error(err)
 	}
 	store.conflict = nil

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 const (
@@ -85,7 +85,7 @@ func (s *counting) counted() (gets, puts int) {
 }
 
 // workers are gates of one upstream in several workers.
-func workers(u *config.Upstream, store table.Store, n int) []*Gates {
+func workers(u *config.Upstream, store record.Store, n int) []*Gates {
 	gates := make([]*Gates, n)
 	for i := range gates {
 		gates[i] = New(NewSettings(u, config.Enforce), store, "x/a1/up", uint64(i+1))

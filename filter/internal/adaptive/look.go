@@ -3,6 +3,7 @@ package adaptive
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/throttle"
 )
 
@@ -45,18 +46,19 @@ func (g *Gates) Look(now int64) (s Snapshot, err error) {
 		return s, nil
 	}
 	if g.settings.Breaker != nil || g.settings.Latency != nil {
-		if _, err = g.readNames(now); err != nil {
+		if err = g.readNames(now); err != nil {
 			return s, err
 		}
 		for at := range place(keys) {
 			if at < places && g.names[at].hash == 0 || at == all && !g.settings.Global {
 				continue
 			}
-			if err = g.load(now, at, nil); err != nil {
-				return s, err
+			o := g.open(now, at, nil, unasked)
+			if !g.load(o) {
+				return s, o.err
 			}
-			if at < places && g.record.hash == g.names[at].hash || at >= places && g.record != (record{}) {
-				s.Models = append(s.Models, g.view(now, at))
+			if at < places && o.hash == g.names[at].hash || at >= places && o.modelRecord != (modelRecord{}) {
+				s.Models = append(s.Models, g.view(now, o))
 			}
 		}
 	}
@@ -66,13 +68,13 @@ func (g *Gates) Look(now int64) (s Snapshot, err error) {
 	return s, err
 }
 
-func (g *Gates) view(now int64, at place) Model {
-	m := Model{Name: string(g.record.name[:g.record.length])}
-	if at == all {
+func (g *Gates) view(now int64, o *opened) Model {
+	m := Model{Name: string(o.name[:o.length])}
+	if o.at == all {
 		m.Name = "all"
 	}
-	if c := g.settings.Breaker; c != nil && at != all {
-		b := &g.record.breaker
+	if c := g.settings.Breaker; c != nil && o.at != all {
+		b := &o.breaker
 		failed, slow, _ := b.Shares(now, c)
 		m.Breaker = View{State: b.Phase().String(), Value: failed + slow, Threshold: c.ErrorRate, RecoversIn: b.RecoversIn(now, c)}
 		m.Breaker.LastAt, m.Breaker.LastReason = b.Last().At, b.Last().String()
@@ -80,15 +82,16 @@ func (g *Gates) view(now int64, at place) Model {
 			m.Breaker.Value = b.Last().Share
 		}
 	}
-	if c := g.settings.Latency; c != nil && (at == all) == g.settings.Global {
-		ttft, itl, unary := g.record.latency.Look(now, c)
-		m.TTFT, m.ITL, m.Unary = g.timing(now, latency.TTFT, ttft), g.timing(now, latency.ITL, itl), unary/1e6
+	if c := g.settings.Latency; c != nil && (o.at == all) == g.settings.Global {
+		ttft, itl, unary := o.latency.Look(now, c)
+		m.TTFT, m.ITL = g.timing(now, &o.latency, latency.TTFT, ttft), g.timing(now, &o.latency, latency.ITL, itl)
+		m.Unary = unary / 1e6
 	}
 	return m
 }
 
 // timing is the view of one of the latency gate's signals.
-func (g *Gates) timing(now int64, signal latency.Signal, average float64) View {
+func (g *Gates) timing(now int64, state *latency.State, signal latency.Signal, average float64) View {
 	c := g.settings.Latency
 	bounds := [...]int64{c.TTFT, 0}
 	threshold := c.TTFT
@@ -96,26 +99,26 @@ func (g *Gates) timing(now int64, signal latency.Signal, average float64) View {
 		bounds, threshold = [...]int64{0, c.ITL}, c.ITL
 	}
 	v := View{State: Passing, Value: average / 1e6, Threshold: float64(threshold) / 1e6}
-	r := g.record.latency.Misses(now, c, bounds[0], bounds[1])
+	r := state.Misses(now, c, bounds[0], bounds[1])
 	switch {
 	case r.Over:
 		v.State, v.RecoversIn = Refusing, r.RecoversIn
 	case average >= c.WarnAt*float64(threshold):
 		v.State = Warning
 	}
-	if last := g.record.latency.Last(); last.Signal == signal {
+	if last := state.Last(); last.Signal == signal {
 		v.LastAt, v.LastReason = last.At, last.String()
 	}
 	return v
 }
 
 func (g *Gates) lookThrottle(now int64, s *Snapshot) error {
-	value, _, err := g.get(g.throttleKey)
-	if err != nil {
-		return err
+	u := record.Open(g.store, g.throttleKey)
+	if !u.Read() {
+		return u.Err()
 	}
 	var state throttle.State
-	if len(value) > throttleHead && value[0] == layout {
+	if value := u.Value; len(value) > throttleHead && value[0] == layout {
 		state.Decode(value[throttleHead:])
 	}
 	levels, r := state.Look(now, g.settings.Throttle)

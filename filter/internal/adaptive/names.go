@@ -1,5 +1,7 @@
 package adaptive
 
+import "github.com/spillway-proxy/spillway/filter/internal/record"
+
 // place is where a model's record is: one of the places, or that of all models together.
 type place int8
 
@@ -121,7 +123,7 @@ func (g *Gates) locate(now int64, hash uint64, rank rank) (place, error) {
 		return at, nil
 	}
 	if age := now - g.namesAt; !g.namesRead || age < 0 || age >= mergeEvery {
-		if _, err := g.readNames(now); err != nil {
+		if err := g.readNames(now); err != nil {
 			return nowhere, err
 		}
 		if at = g.names.find(hash); at != nowhere && rank <= g.names[at].rank {
@@ -136,11 +138,9 @@ func (g *Gates) locate(now int64, hash uint64, rank rank) (place, error) {
 
 // settle gives a model a place, or the rank that it has by now.
 func (g *Gates) settle(now int64, hash uint64, rank rank) (place, error) {
-	for range attempts {
-		version, err := g.readNames(now)
-		if err != nil {
-			return nowhere, err
-		}
+	u := record.Open(g.store, g.namesKey)
+	for u.Read() {
+		g.takeNames(now, u.Value)
 		at := g.names.find(hash)
 		switch {
 		case at != nowhere && rank <= g.names[at].rank:
@@ -151,15 +151,11 @@ func (g *Gates) settle(now int64, hash uint64, rank rank) (place, error) {
 			}
 		}
 		g.names[at] = entry{hash: hash, touched: now, rank: rank}
-		written, err := g.writeNames(version)
-		if err != nil {
-			return nowhere, err
-		}
-		if written {
+		if g.writeNames(&u) {
 			return at, nil
 		}
 	}
-	return nowhere, ErrContended
+	return nowhere, u.Err()
 }
 
 // touch notes that a model has been heard of, now and then. If that fails, the next one does it.
@@ -170,32 +166,39 @@ func (g *Gates) touch(now int64, at place, hash uint64) error {
 	if quiet := now - g.names[at].touched; g.names[at].hash == hash && quiet > -idle/4 && quiet < idle/4 {
 		return nil
 	}
-	version, err := g.readNames(now)
-	if err != nil || g.names[at].hash != hash {
-		return err
+	u := record.Open(g.store, g.namesKey)
+	if !u.Read() {
+		return u.Err()
 	}
-	g.names[at].touched = now
-	_, err = g.writeNames(version)
-	return err
+	if g.takeNames(now, u.Value); g.names[at].hash == hash {
+		g.names[at].touched = now
+		g.writeNames(&u)
+	}
+	return u.Err()
 }
 
-func (g *Gates) readNames(now int64) (version uint32, err error) {
-	value, version, err := g.get(g.namesKey)
-	if err != nil {
-		return 0, err
+// readNames reads the names, to change nothing in them.
+func (g *Gates) readNames(now int64) error {
+	u := record.Open(g.store, g.namesKey)
+	if u.Read() {
+		g.takeNames(now, u.Value)
 	}
+	return u.Err()
+}
+
+// takeNames takes in the names as they were read.
+func (g *Gates) takeNames(now int64, value []byte) {
 	if !g.names.decode(value) && len(value) > 0 {
 		g.damaged++
 	}
 	g.namesAt, g.namesRead = now, true
-	return version, nil
 }
 
-func (g *Gates) writeNames(version uint32) (written bool, err error) {
+func (g *Gates) writeNames(u *record.Update) bool {
 	g.buffer = g.names.append(g.buffer[:0])
-	written, err = g.store.Put(g.namesKey, g.buffer, version)
-	if !written {
+	if !u.Write(g.buffer) {
 		g.namesRead = false
+		return false
 	}
-	return written, err
+	return true
 }

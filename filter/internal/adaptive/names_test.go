@@ -218,16 +218,16 @@ func TestLongAndEmptyNames(t *testing.T) {
 
 func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var r record
+		var r modelRecord
 		r.own(rapid.Uint64().Draw(t, "hash"), rapid.StringN(0, 100, 200).Draw(t, "model"))
 		r.latency.Record(rapid.Int64().Draw(t, "now"), &latency.Settings{TimeConstant: second}, latency.Sample{TTFT: rapid.Int64().Draw(t, "ttft")})
 		b := r.append(nil)
-		var got record
+		var got modelRecord
 		if len(b) != recordSize || !got.decode(b) || got != r {
 			t.Fatalf("%+v became %+v", r, got)
 		}
 		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
-		if got.decode(b[:cut]) || got != (record{}) {
+		if got.decode(b[:cut]) || got != (modelRecord{}) {
 			t.Fatalf("%d bytes of %d are read: %+v", cut, len(b), got)
 		}
 	})
@@ -235,7 +235,7 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 
 // Whatever lies in the store: it is refused, or works.
 func FuzzDecode(f *testing.F) {
-	var r record
+	var r modelRecord
 	r.own(hashOf("a"), "a")
 	store := newStore()
 	g := New(NewSettings(upstream(), config.Enforce), store, "x", 1)
@@ -249,7 +249,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(bytes.Clone(*store.values["x/names"]), bytes.Clone(*store.values["x/0"]), bytes.Clone(*store.values["x/throttle"]), int64(noon+60*second))
 	f.Add([]byte{}, []byte{2}, []byte("x"), int64(-1))
 	f.Fuzz(func(t *testing.T, names, model, throttle []byte, now int64) {
-		var r record
+		var r modelRecord
 		if r.decode(model) {
 			if again := r.append(nil); !bytes.Equal(again, model) {
 				t.Fatalf("%x became %x", model, again)

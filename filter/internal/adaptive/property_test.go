@@ -70,7 +70,7 @@ func (c *crowd) check(probes uint32) {
 		if value == nil {
 			continue
 		}
-		var known record
+		var known modelRecord
 		if !known.decode(*value) {
 			c.t.Fatalf("%x can't be read", *value)
 		}

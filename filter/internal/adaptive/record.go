@@ -17,8 +17,8 @@ const (
 
 var order = binary.LittleEndian
 
-// record is what is known of one model. The zero value is of none.
-type record struct {
+// modelRecord is what is known of one model. The zero value is of none.
+type modelRecord struct {
 	hash    uint64 // of the model; 0 in a record that several share
 	length  uint8
 	name    [longName]byte
@@ -30,17 +30,17 @@ type record struct {
 func shortened(model string) string { return model[:min(len(model), longName)] }
 
 // own makes the record a new one of a model.
-func (r *record) own(hash uint64, model string) {
-	*r = record{hash: hash}
+func (r *modelRecord) own(hash uint64, model string) {
+	*r = modelRecord{hash: hash}
 	r.length = uint8(copy(r.name[:], model))
 }
 
 // belongs says that the record is the model's.
-func (r *record) belongs(hash uint64, model string) bool {
+func (r *modelRecord) belongs(hash uint64, model string) bool {
 	return r.hash == hash && string(r.name[:r.length]) == shortened(model)
 }
 
-func (r *record) append(b []byte) []byte {
+func (r *modelRecord) append(b []byte) []byte {
 	b = append(b, layout)
 	b = order.AppendUint64(b, r.hash)
 	b = append(b, r.length)
@@ -49,8 +49,8 @@ func (r *record) append(b []byte) []byte {
 }
 
 // decode reads what append wrote. It says false if that isn't what it was given: then r is the zero value.
-func (r *record) decode(b []byte) (sound bool) {
-	*r = record{}
+func (r *modelRecord) decode(b []byte) (sound bool) {
+	*r = modelRecord{}
 	if len(b) != recordSize || b[0] != layout || b[9] > longName {
 		return false
 	}
@@ -62,14 +62,14 @@ func (r *record) decode(b []byte) (sound bool) {
 		sound = sound || c != 0
 	}
 	if sound { // something stands behind the name
-		*r = record{}
+		*r = modelRecord{}
 		return false
 	}
 	var latencySound, breakerSound bool
 	r.latency, latencySound = latency.Decode(b[:latency.Size])
 	r.breaker, breakerSound = breaker.Decode(b[latency.Size:])
 	if !latencySound || !breakerSound {
-		*r = record{}
+		*r = modelRecord{}
 		return false
 	}
 	return true

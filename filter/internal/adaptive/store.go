@@ -2,97 +2,104 @@ package adaptive
 
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
-func (g *Gates) get(key string) (value []byte, version uint32, err error) {
-	value, version, found, err := g.store.Get(key)
-	if err != nil {
-		return nil, 0, err
-	}
-	if !found {
-		return nil, table.Create, nil
-	}
-	return value, version, nil
+// opened is a record as it was read for a request, and where: it is opened, read until it is written or needs no write, and saved.
+//
+//	o := g.open(now, at, r, rank)
+//	for g.read(o) {
+//		// change o.modelRecord; with nothing to change, break
+//		g.save(o)
+//	}
+//	return o.err
+type opened struct {
+	modelRecord
+	at  place // nowhere: the model has none
+	err error // why it could not be read or saved
+
+	update record.Update
+	now    int64
+	reader *Request
+	rank   rank
+	valid  bool // it is what was read, and was not saved since
+	kept   bool // the next read finds it as it is
 }
 
-// read takes in the record of a place, for a request. What was read for it in the same event is not read again: if it has
-// changed since, the write will say so. It gives the place where the record is: another one if the place isn't the model's any more.
-// With a rank, one that was never written begins as the model's.
-func (g *Gates) read(now int64, at place, r *Request, rank rank) (place, error) {
+// open opens the record of a place for a request. What was read for it in the same event is not read again: if it has changed since, the
+// write will say so. With a rank, one that was never written begins as the model's. There is one open record at a time.
+func (g *Gates) open(now int64, at place, r *Request, rank rank) *opened {
+	o := &g.opened
+	o.rank, o.err = rank, nil
+	if o.kept = o.valid && r != nil && o.reader == r && o.at == at && o.now == now; o.kept {
+		return o
+	}
+	o.at, o.now, o.reader, o.valid = at, now, r, false
+	if at != nowhere {
+		o.update = record.Open(g.store, g.keys[at])
+	}
+	return o
+}
+
+// read reads the record for its request. It says false if it was saved, or can't be read, or if the model has none. It may be found at
+// another place, if the one that was opened isn't the model's any more.
+func (g *Gates) read(o *opened) bool {
+	r := o.reader
 	for range 3 {
-		if err := g.load(now, at, r); err != nil {
-			return nowhere, err
+		if !g.load(o) {
+			return false
 		}
-		if at >= places || g.record.belongs(r.hash, r.Model) {
-			return at, nil
+		if o.at >= places || o.belongs(r.hash, r.Model) {
+			return true
 		}
-		if g.record.hash == r.hash { // another model's name has the same hash
-			return nowhere, nil
+		if o.hash == r.hash { // another model's name has the same hash
+			o.at = nowhere
+			return false
 		}
 		// The place was another model's, or is another's by now: what was read of the names may be old.
-		if g.namesAt != now || !g.namesRead {
-			if _, err := g.readNames(now); err != nil {
-				return nowhere, err
+		if g.namesAt != o.now || !g.namesRead {
+			if o.err = g.readNames(o.now); o.err != nil {
+				return false
 			}
 		}
-		if g.names.find(r.hash) == at {
-			g.record.own(r.hash, r.Model)
-			return at, nil
+		if g.names.find(r.hash) == o.at {
+			o.own(r.hash, r.Model)
+			return true
 		}
-		found, err := g.locate(now, r.hash, rank)
-		if err != nil || found == nowhere {
-			return nowhere, err
+		if o.at, o.err = g.locate(o.now, r.hash, o.rank); o.err != nil || o.at == nowhere {
+			return false
 		}
-		at = found
+		o.update.Move(g.keys[o.at])
 	}
-	return nowhere, ErrContended
+	o.err = record.ErrContended
+	return false
 }
 
-func (g *Gates) load(now int64, at place, r *Request) error {
-	if g.reader != nil && g.reader == r && g.at == at && g.recorded == now {
-		return nil
+// load reads the record, whosever it is.
+func (g *Gates) load(o *opened) bool {
+	if o.kept {
+		o.kept = false
+		return true
 	}
-	g.reader = nil
-	value, version, err := g.get(g.keys[at])
-	if err != nil {
-		return err
+	if o.at == nowhere {
+		return false
 	}
-	if !g.record.decode(value) && len(value) > 0 {
+	if o.valid = o.update.Read(); !o.valid {
+		o.err = o.update.Err()
+		return false
+	}
+	if !o.decode(o.update.Value) && len(o.update.Value) > 0 {
 		g.damaged++
 	}
-	g.at, g.version, g.recorded, g.reader = at, version, now, r
-	return nil
+	return true
 }
 
-// write writes the record that was read. What is held is void afterwards: its version is another one.
-func (g *Gates) write() (written bool, err error) {
-	g.reader = nil
-	g.buffer = g.record.append(g.buffer[:0])
-	return g.store.Put(g.keys[g.at], g.buffer, g.version)
-}
-
-// change lets apply change the record of a place and writes it, until no other worker has written in between. apply may be
-// called several times; it says whether there is anything to write. g.at is then where the record is. A model without a place has nothing
-// that could change.
-func (g *Gates) change(now int64, at place, r *Request, rank rank, apply func(*record) bool) error {
-	if at == nowhere {
-		return nil
-	}
-	for range attempts {
-		found, err := g.read(now, at, r, rank)
-		if err != nil || found == nowhere {
-			return err
-		}
-		at = found
-		if !apply(&g.record) {
-			return nil
-		}
-		if written, err := g.write(); err != nil || written {
-			return err
-		}
-	}
-	return ErrContended
+// save writes the record if nobody else has meanwhile, and says whether it did. What is held is void afterwards: its version is another
+// one.
+func (g *Gates) save(o *opened) bool {
+	o.valid = false
+	g.buffer = o.append(g.buffer[:0])
+	return o.update.Write(g.buffer)
 }
 
 // due says that it is time to merge what was counted for the throttle.
@@ -104,11 +111,9 @@ func (g *Gates) due(now int64) bool {
 // merge adds what this worker has counted to the throttle. If that fails it is kept for the next time.
 func (g *Gates) merge(now int64) error {
 	g.merged, g.merges = now, true
-	for range attempts {
-		value, version, err := g.get(g.throttleKey)
-		if err != nil {
-			return err
-		}
+	u := record.Open(g.store, g.throttleKey)
+	for u.Read() {
+		value := u.Value
 		if len(value) < throttleHead || value[0] != layout || !g.throttle.Decode(value[throttleHead:]) {
 			if len(value) > 0 {
 				g.damaged++
@@ -117,16 +122,11 @@ func (g *Gates) merge(now int64) error {
 		}
 		g.throttle.Merge(now, g.settings.Throttle, &g.delta)
 		g.buffer = g.throttle.Append(append(g.buffer[:0], layout))
-		written, err := g.store.Put(g.throttleKey, g.buffer, version)
-		if err != nil {
-			return err
-		}
-		if written {
+		if u.Write(g.buffer) {
 			g.delta.Reset()
-			return nil
 		}
 	}
-	return ErrContended
+	return u.Err()
 }
 
 // Period is how often Tick wants to be called, in nanoseconds; 0: not at all.
@@ -168,16 +168,9 @@ func (g *Gates) Tick(now int64) error {
 
 // renew renews the probes at a place, whosever it is by now.
 func (g *Gates) renew(now int64, at place) error {
-	for range attempts {
-		if err := g.load(now, at, nil); err != nil {
-			return err
-		}
-		if !g.record.breaker.Renew(now, g.id) {
-			return nil
-		}
-		if written, err := g.write(); err != nil || written {
-			return err
-		}
+	o := g.open(now, at, nil, unasked)
+	for g.load(o) && o.breaker.Renew(now, g.id) {
+		g.save(o)
 	}
-	return ErrContended
+	return o.err
 }

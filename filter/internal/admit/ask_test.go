@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const plainStream = `{"model":"mock","stream":true,"messages":[]}`
@@ -45,7 +45,7 @@ func TestASignedBodyIsLeftAlone(t *testing.T) {
 		{"one of one's own", [2]string{"x-signature", "a"}, true},
 	} {
 		for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
-			h := newHost(t, `{"requestHold":"`+hold+`"}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"`+hold+`"}`, recordtest.NewMemory())
 			x, edited := h.asked(plainStream, test.header, [2]string{"content-length", strconv.Itoa(len(plainStream))})
 			expect(t, test.name+" "+hold, edited, !test.signed)
 			for _, step := range x.last.Asked {
@@ -55,7 +55,7 @@ func TestASignedBodyIsLeftAlone(t *testing.T) {
 			}
 		}
 	}
-	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 	x := h.startWith([][2]string{{":method", "POST"}, {":path", "/v1/chat/completions?X-Amz-Signature=a"}}, false)
 	x.body(plainStream, true)
 	expect(t, "signed in the query", x.last.Edit.None(), true)
@@ -67,7 +67,7 @@ func TestASignedEncodingIsLeftAlone(t *testing.T) {
 		"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=accept-encoding;host, Signature=a": true,
 		"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=a":                 false,
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 		x := h.start("ada", false, [2]string{"accept-encoding", "gzip"}, [2]string{"authorization", value})
 		expect(t, value, header(x.last.Asked, "accept-encoding") == "", left)
 	}
@@ -81,7 +81,7 @@ func TestAnUpstreamSaysWhetherItIsAsked(t *testing.T) {
 		{"true", "", true}, {"true", `,"ensureStreamUsage":false`, false}, {"false", `,"ensureStreamUsage":true`, true}, {"false", "", false},
 	} {
 		h := newHost(t, `{"requestHold":"stopIteration","usage":{"ensureStreamUsage":`+test.global+`},
-			"upstreams":[{"name":"a","models":["other*"],"ensureStreamUsage":`+test.global+`},{"name":"b","models":["mock*"]`+test.own+`}]}`, table.NewMemory())
+			"upstreams":[{"name":"a","models":["other*"],"ensureStreamUsage":`+test.global+`},{"name":"b","models":["mock*"]`+test.own+`}]}`, recordtest.NewMemory())
 		_, edited := h.asked(plainStream)
 		expect(t, test.global+test.own, edited, test.want)
 	}
@@ -113,7 +113,7 @@ func (x *exchange) succeed() {
 // An upstream that refuses the question is not asked for a while, and then again.
 func TestARefusalOfTheQuestionIsALesson(t *testing.T) {
 	for _, refusal := range []string{refusesAsking, extraField, unknownField} {
-		h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 		x, edited := h.asked(plainStream)
 		expect(t, "asked at first", edited, true)
 		x.fail("400", refusal)
@@ -136,7 +136,7 @@ func TestAClientsOwnErrorsTeachNothing(t *testing.T) {
 	for _, test := range []struct{ status, body string }{
 		{"400", echoes}, {"422", echoes}, {"400", echoesQuoted}, {"400", otherError}, {"404", refusesAsking}, {"500", refusesAsking}, {"200", refusesAsking},
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 		for range 5 {
 			x, _ := h.asked(plainStream)
 			x.fail(test.status, test.body)
@@ -145,7 +145,7 @@ func TestAClientsOwnErrorsTeachNothing(t *testing.T) {
 			t.Errorf("%s %s is a lesson", test.status, test.body)
 		}
 	}
-	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 	for range 10 { // an upstream that takes the question, and a client that makes it name it
 		x, _ := h.asked(plainStream)
 		x.succeed()
@@ -166,7 +166,7 @@ func TestAClientsOwnErrorsTeachNothing(t *testing.T) {
 }
 
 func TestLessonsAreBounded(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 	for i := range 3 * mostLessons {
 		x, _ := h.asked(strings.Replace(plainStream, "mock", "m"+strconv.Itoa(i), 1))
 		x.fail("400", refusesAsking)

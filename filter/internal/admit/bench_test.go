@@ -6,7 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // BenchmarkRequest leads one request through the engine, the host's part left out.
@@ -34,7 +34,7 @@ func BenchmarkRequest(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				e, err := New(cfg, table.NewMemory(), new(estimate.Learned), make([]byte, 16))
+				e, err := New(cfg, recordtest.NewMemory(), new(estimate.Learned), make([]byte, 16))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // BenchmarkBody leads long bodies through the engine in pieces, as the host would: what a megabyte and an event cost.
@@ -37,7 +37,7 @@ func BenchmarkBody(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e, err := New(cfg, table.NewMemory(), new(estimate.Learned), make([]byte, 16))
+			e, err := New(cfg, recordtest.NewMemory(), new(estimate.Learned), make([]byte, 16))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // A caller is its key, whatever else it says of itself; without one its tenant and user.
 func TestWhoACallerIs(t *testing.T) {
 	t.Parallel()
 	for _, configuration := range []string{`{}`, `{"identity":{"missing":"reject"}}`, `{"identity":{"missing":"nobody"}}`} {
-		h := newHost(t, configuration, table.NewMemory())
+		h := newHost(t, configuration, recordtest.NewMemory())
 		who := func(headers ...[2]string) (uint64, bool) {
 			return h.subject(&h.startWith(append(headers, [2]string{":method", "POST"}), true).Stream)
 		}
@@ -97,7 +97,7 @@ func TestGatesTellCallersApart(t *testing.T) {
 func TestWhatALimitRefusesIsNoArrival(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, `{"limits":[{"name":"l","unit":"requests","quantity":10,"window":"1h","per":["user"]}],
-		"upstreams":[{"name":"up","throttle":{"mode":"enforce"}}]}`, table.NewMemory())
+		"upstreams":[{"name":"up","throttle":{"mode":"enforce"}}]}`, recordtest.NewMemory())
 	low := [2]string{"x-priority", "low"}
 	for i := range 130 {
 		for j := range 10 { // the load, over many users

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -36,7 +36,7 @@ func TestADeadWorkerKeepsNoRequests(t *testing.T) {
 		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"`+test.hold+`",`+tenRequests+test.more+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"`+test.hold+`",`+tenRequests+test.more+`}`, recordtest.NewMemory())
 			test.begin(h)
 			expect(t, "while it lives", h.balance("ann"), 9)
 			for range 10 { // it may wait for long
@@ -65,7 +65,7 @@ func TestALeasedRequestIsCountedOnce(t *testing.T) {
 			second.status("503", "", true)
 		}, 10},
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration",`+tenRequests+andOneSlot+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration",`+tenRequests+andOneSlot+`}`, recordtest.NewMemory())
 		first, second := h.say("bob", chatBody), h.say("ann", chatBody)
 		expect(t, name+": waits", second.Waiting(), true)
 		test.end(first, second)
@@ -79,7 +79,7 @@ func TestALeasedRequestIsCountedOnce(t *testing.T) {
 
 // writes counts what is written.
 type writes struct {
-	*table.Memory
+	*recordtest.Memory
 	n int
 }
 
@@ -99,7 +99,7 @@ func TestWhatIsSentAtOnceIsNotLeased(t *testing.T) {
 		"nothing is held":          {"none", chatBody, 2},
 		"kept for its body":        {"stopIteration", chatBody, 2},
 	} {
-		store := &writes{Memory: table.NewMemory()}
+		store := &writes{Memory: recordtest.NewMemory()}
 		h := newHost(t, `{"requestHold":"`+test.hold+`",`+limits+`}`, store)
 		store.n = 0
 		x := h.start("ann", test.body == "")

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // decided is the part of the filter state that tells of the decision.
@@ -66,7 +66,7 @@ func TestTheRecordOfADecision(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHost(t, test.configuration, table.NewMemory())
+			h := newHost(t, test.configuration, recordtest.NewMemory())
 			for range test.before {
 				ask(h).answer(used(5, 76))
 			}

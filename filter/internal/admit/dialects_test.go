@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // talk is how a dialect asks for a stream, and how it streams.
@@ -97,7 +97,7 @@ const completionLimit = `"limits":[{"name":"u","per":["user"],"unit":"completion
 func TestAFailureInsideAStream(t *testing.T) {
 	for name, d := range talks {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, recordtest.NewMemory())
 			x := h.stream(d, 0)
 			x.response(d.failure, true)
 			x.done()
@@ -124,7 +124,7 @@ func TestAFailureInsideAStream(t *testing.T) {
 
 // A client's own fault inside a stream is charged as one that the status tells of.
 func TestAFaultOfTheClientInsideAStream(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, recordtest.NewMemory())
 	x := h.stream(talks["OpenAI"], 0)
 	x.response(`data: {"error":{"type":"BadRequestError","code":400}}`+"\n\n"+doneEvent, true)
 	x.done()
@@ -137,7 +137,7 @@ func TestAFaultOfTheClientInsideAStream(t *testing.T) {
 func TestAStreamThatIsLeftIsChargedWhatPassed(t *testing.T) {
 	for name, d := range talks {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, recordtest.NewMemory())
 			left := func(pieces int) int64 {
 				before := h.balance("alice")
 				x := h.stream(d, pieces)
@@ -174,7 +174,7 @@ func TestAStreamThatIsLeftIsChargedWhatPassed(t *testing.T) {
 
 // A client that leaves behind the report is charged what it says.
 func TestAReportThatRunsAlong(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, recordtest.NewMemory())
 	d := talks["Gemini"]
 	d.piece = strings.Replace(d.piece, `"totalTokenCount":20`, `"candidatesTokenCount":50,"totalTokenCount":70`, 1)
 	x := h.stream(d, 3)
@@ -228,7 +228,7 @@ func TestTheModelOfAPathIsLimited(t *testing.T) {
 		} {
 			for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
 				t.Run(name+" "+test.name+" "+hold, func(t *testing.T) {
-					h := newHost(t, `{"requestHold":"`+hold+`","usage":{"maxRequestBytes":100},`+limits+`}`, table.NewMemory())
+					h := newHost(t, `{"requestHold":"`+hold+`","usage":{"maxRequestBytes":100},`+limits+`}`, recordtest.NewMemory())
 					h.request(path, test.body, test.more...).done()
 					x := h.request(path, test.body, test.more...)
 					expect(t, "the second", x.Refused(), true)
@@ -262,7 +262,7 @@ func TestRefusalsSpeakTheRequestsDialect(t *testing.T) {
 					configuration = `{"errorFormat":"dynamo",` + configuration[1:]
 					start, end = `{"message":"`, `"type":"rate_limit_exceeded","code":429}`
 				}
-				h := newHost(t, configuration, table.NewMemory())
+				h := newHost(t, configuration, recordtest.NewMemory())
 				d := talks[name]
 				h.request(d.path, d.body).done()
 				x := h.request(d.path, d.body)

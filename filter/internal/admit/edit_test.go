@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // What the filter changes so that streams tell what they used: the request's body, its length and the coding it accepts;
@@ -45,7 +45,7 @@ func TestAStreamIsMadeToReportItsUsage(t *testing.T) {
 			if c.limits != "" {
 				configuration += "," + c.limits
 			}
-			h := newHost(t, configuration+"}", table.NewMemory())
+			h := newHost(t, configuration+"}", recordtest.NewMemory())
 			x := h.start("alice", false, length(streamBody))
 			expect(t, "at the headers", x.last.Action, c.atHeaders)
 			expect(t, "header changes", fmt.Sprint(x.last.Asked), c.asked)
@@ -89,7 +89,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 		{"a body with trailers", `{}`, "", nil, "[]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHost(t, c.configuration, table.NewMemory())
+			h := newHost(t, c.configuration, recordtest.NewMemory())
 			x := h.start("alice", false, c.headers...)
 			expect(t, "header changes", fmt.Sprint(x.last.Asked), c.asked)
 			if c.body == "" {
@@ -112,7 +112,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 }
 
 func TestTheUpstreamIsAskedForIdentity(t *testing.T) {
-	h := newHost(t, `{}`, table.NewMemory())
+	h := newHost(t, `{}`, recordtest.NewMemory())
 	for _, c := range []struct {
 		name    string
 		headers [][2]string
@@ -138,7 +138,7 @@ func TestOnlyAStreamOfEventsIsChanged(t *testing.T) {
 		"JSON":       {"content-type", "application/json"},
 		"compressed": {"content-encoding", "gzip"},
 	} {
-		h := newHost(t, `{}`, table.NewMemory())
+		h := newHost(t, `{}`, recordtest.NewMemory())
 		x := h.start("alice", false)
 		x.body(streamBody, true)
 		expect(t, name+": is asked", x.last.Edit.None(), false)
@@ -158,7 +158,7 @@ func TestOnlyAStreamOfEventsIsChanged(t *testing.T) {
 // The usage that was asked for is hidden, too, where the server calls its events something else.
 func TestEventsOfAnotherNameAreChanged(t *testing.T) {
 	for _, kind := range []string{"text/event-stream", "application/json", ""} {
-		h := newHost(t, `{}`, table.NewMemory())
+		h := newHost(t, `{}`, recordtest.NewMemory())
 		x := h.start("alice", false)
 		x.body(streamBody, true)
 		x.status("200", kind, false)
@@ -180,7 +180,7 @@ func TestEventsOfAnotherNameAreChanged(t *testing.T) {
 
 // A request that is let go without its body, because the host keeps it back, can't be changed any more.
 func TestWhatWasLetGoIsNotChanged(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration"}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 	h.keeps = true
 	x := h.start("alice", false, length(streamBody))
 	expect(t, "at the headers", x.last.Action, Hold)
@@ -198,7 +198,7 @@ func TestWhatWasLetGoIsNotChanged(t *testing.T) {
 
 // A client that leaves while its body is kept has used nothing.
 func TestLeavingWhileTheBodyIsKept(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"r","per":["user"],"unit":"requests","quantity":5,"window":"1h"}]}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"r","per":["user"],"unit":"requests","quantity":5,"window":"1h"}]}`, recordtest.NewMemory())
 	x := h.start("alice", false)
 	expect(t, "decided", x.Decided(), true)
 	expect(t, "at the headers", x.last.Action, Hold)

@@ -41,6 +41,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -59,7 +60,7 @@ const (
 type Engine struct {
 	cfg        config.Config
 	operations *usage.Operations
-	store      table.Store
+	store      record.Store
 	table      *table.Table
 	upstreams  []*upstream
 	governs    bool            // at least one of them has a gate
@@ -98,7 +99,7 @@ type slots struct {
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
-func New(cfg config.Config, store table.Store, learned *estimate.Learned, random []byte) (*Engine, error) {
+func New(cfg config.Config, store record.Store, learned *estimate.Learned, random []byte) (*Engine, error) {
 	t, err := table.New(store, cfg.Namespace, LeasePeriod, random)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // threeRequests is a limit of three requests, and one of tokens beside it.
@@ -30,7 +30,7 @@ func TestWhatWentUpstreamCountsWhateverCameOfIt(t *testing.T) {
 	} {
 		for _, mode := range []string{"enforce", "shadow"} {
 			for _, body := range []string{chatBody, `{"model":"mock","stream":true}`} {
-				h := newHost(t, `{"mode":"`+mode+`","requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, table.NewMemory())
+				h := newHost(t, `{"mode":"`+mode+`","requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, recordtest.NewMemory())
 				reached := 0
 				for range 40 {
 					x := h.say("mallory", body)
@@ -56,7 +56,7 @@ func TestWhatNeverWentUpstreamCostsNothing(t *testing.T) {
 		"a filter":    func(x *exchange) { x.Origin(Elsewhere); x.status("429", "text/plain", true) },
 		"no filter's": func(x *exchange) { x.Origin(Elsewhere); x.status("500", "text/plain", true) },
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, recordtest.NewMemory())
 		for range 10 {
 			x := h.say("ann", chatBody)
 			expect(t, name, x.last.Action, Continue)
@@ -83,7 +83,7 @@ func TestARefundIsOfOneLimit(t *testing.T) {
 		{`["503"]`, "500", 1, 0, FromUpstream},
 		{`[503]`, "503", 0, 0, FromUpstream},
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, `,"refund":`+test.refund, "")+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, `,"refund":`+test.refund, "")+`}`, recordtest.NewMemory())
 		x := h.say("alice", chatBody)
 		x.Origin(test.origin)
 		x.status(test.status, "application/json", true)
@@ -96,7 +96,7 @@ func TestARefundIsOfOneLimit(t *testing.T) {
 		expect(t, name+": requests", 3-got.requests.Remaining-1, test.requests)
 		expect(t, name+": tokens", 100000-h.balance("alice"), test.tokens)
 	}
-	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", `,"refund":[504]`)+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", `,"refund":[504]`)+`}`, recordtest.NewMemory())
 	x := h.say("alice", chatBody)
 	x.Origin(TimedOut)
 	x.status("504", "text/plain", true)

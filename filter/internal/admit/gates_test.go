@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // gatedHost is a host whose upstream has the gates.
 func gatedHost(t fataler, gates string) *host {
 	t.Helper()
-	return newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"up",`+gates+`}]}`, table.NewMemory())
+	return newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"up",`+gates+`}]}`, recordtest.NewMemory())
 }
 
 // try sends a request of a user for a model; more headers may follow.
@@ -123,7 +123,7 @@ func TestAProbeIsGivenBack(t *testing.T) {
 	t.Run("a limit refuses", func(t *testing.T) {
 		t.Parallel()
 		h := newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"up",`+fastBreaker+`}],`+
-			`"limits":[{"name":"l","per":["user"],"unit":"requests","quantity":4,"window":"1h","match":{"headers":{"x-limited":"yes"}}}]}`, table.NewMemory())
+			`"limits":[{"name":"l","per":["user"],"unit":"requests","quantity":4,"window":"1h","match":{"headers":{"x-limited":"yes"}}}]}`, recordtest.NewMemory())
 		limited := [2]string{"x-limited", "yes"}
 		for range 4 {
 			h.try("m", limited).serve(second, "200")
@@ -249,7 +249,7 @@ func TestFallbacks(t *testing.T) {
 	})
 	t.Run("the headers have gone", func(t *testing.T) {
 		t.Parallel()
-		h := newHost(t, `{"upstreams":[{"name":"up","models":["m"],"breaker":{"mode":"enforce","minRequests":4,"fallback":`+route+`}}]}`, table.NewMemory())
+		h := newHost(t, `{"upstreams":[{"name":"up","models":["m"],"breaker":{"mode":"enforce","minRequests":4,"fallback":`+route+`}}]}`, recordtest.NewMemory())
 		for range 4 {
 			h.try("m").serve(second, "500")
 		}
@@ -326,7 +326,7 @@ func TestTheThrottleShedsByPriority(t *testing.T) {
 // In shadow mode each gate says what it would have done, and nothing else changes.
 func TestGatesInShadow(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration","upstreams":[{"name":"up",`+fastBreaker+`,"latency":{"mode":"enforce"}}]}`, table.NewMemory())
+	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration","upstreams":[{"name":"up",`+fastBreaker+`,"latency":{"mode":"enforce"}}]}`, recordtest.NewMemory())
 	for range 4 {
 		x := h.try("m")
 		wantPassed(t, x)
@@ -340,7 +340,7 @@ func TestGatesInShadow(t *testing.T) {
 // The gauges say how the gates stand, and go on to while nothing comes.
 func TestTheGatesGauges(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, `{"models":{"labels":["m"]},"requestHold":"stopIteration","upstreams":[{"name":"up",`+fastBreaker+`,"latency":{"mode":"enforce","timeConstant":"10s"}}]}`, table.NewMemory())
+	h := newHost(t, `{"models":{"labels":["m"]},"requestHold":"stopIteration","upstreams":[{"name":"up",`+fastBreaker+`,"latency":{"mode":"enforce","timeConstant":"10s"}}]}`, recordtest.NewMemory())
 	h.try("m").stream(2*second, 10*millisecond)
 	h.tick()
 	expect(t, "the breaker", h.gauges["breaker up m"], 0)

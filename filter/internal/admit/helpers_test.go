@@ -9,6 +9,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -29,7 +31,7 @@ type host struct {
 	fataler
 	*Engine
 	cfg    config.Config
-	store  table.Store
+	store  record.Store
 	now    int64
 	counts map[string]int64 // "counter label label": sum
 	gauges map[string]int64
@@ -46,7 +48,7 @@ var counters = map[Counter]string{
 	TTFT: "ttft", ITL: "itl",
 }
 
-func newHost(t fataler, configuration string, store table.Store) *host {
+func newHost(t fataler, configuration string, store record.Store) *host {
 	t.Helper()
 	cfg, err := config.Parse([]byte(configuration))
 	if err != nil {
@@ -65,7 +67,7 @@ const seedLimits = `"limits":[{"name":"u","per":["user"],"unit":"completionToken
 
 func newSeed(t fataler, hold string) *host {
 	t.Helper()
-	return newHost(t, `{"requestHold":"`+hold+`",`+seedLimits+`}`, table.NewMemory())
+	return newHost(t, `{"requestHold":"`+hold+`",`+seedLimits+`}`, recordtest.NewMemory())
 }
 
 // exchange is one request and its response.
@@ -256,5 +258,5 @@ func header(headers [][2]string, name string) string {
 // newHostOf is a host with the limits.
 func newHostOf(t fataler, hold, limits string) *host {
 	t.Helper()
-	return newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, table.NewMemory())
+	return newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, recordtest.NewMemory())
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // upload is the start of a form with a file. Its whole is 40 KiB.
@@ -42,7 +42,7 @@ func TestUploadsAreNotHeld(t *testing.T) {
 		for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
 			for _, length := range []string{"", "40960"} {
 				t.Run(test.name+" "+hold+" "+length, func(t *testing.T) {
-					h := newHost(t, `{"requestHold":"`+hold+`",`+totals+`}`, table.NewMemory())
+					h := newHost(t, `{"requestHold":"`+hold+`",`+totals+`}`, recordtest.NewMemory())
 					x := h.startUpload("/v1/audio/transcriptions", length)
 					step := x.body(upload, false)
 					expect(t, "passed at its first piece", step.Action, Continue)
@@ -64,7 +64,7 @@ func TestUploadsAreNotHeld(t *testing.T) {
 
 // What is not JSON costs its first bytes to look at, and the estimate.
 func TestSoundPassesUnread(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, recordtest.NewMemory())
 	x := h.request("/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"Hello","voice":"alloy"}`)
 	x.status("200", "audio/mpeg", false)
 	expect(t, "read at first", x.ReadingResponse(), true)
@@ -81,7 +81,7 @@ func TestSoundPassesUnread(t *testing.T) {
 // A stream of sound that is left is charged by what a whole one took.
 func TestASpeechThatIsLeft(t *testing.T) {
 	piece := `data: {"type":"speech.audio.delta","audio":"` + strings.Repeat("QUJD", 1600) + `"}` + "\n\n"
-	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, recordtest.NewMemory())
 	begin := func() *exchange {
 		x := h.request("/v1/audio/speech", `{"model":"gpt-4o-mini-tts","input":"Hello","stream_format":"sse"}`)
 		x.status("200", sseType, false)

@@ -3,7 +3,7 @@ package admit
 import (
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // A body at an operation's path is governed, whatever the method is called; what has none, or opens another protocol, is not read.
@@ -70,7 +70,7 @@ func TestAPreflightIsNotLimited(t *testing.T) {
 		{"a GET with a preflight's headers", bare("GET", "origin", "x", "access-control-request-method", "POST"), true, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, configuration, table.NewMemory())
+			h := newHost(t, configuration, recordtest.NewMemory())
 			passed := true
 			for range 3 {
 				x := h.startWith(test.headers, test.end)
@@ -90,7 +90,7 @@ func TestAPreflightIsNotLimited(t *testing.T) {
 // count all the same.
 func TestProbesNeedNoIdentity(t *testing.T) {
 	probe := func(configuration, path string, end bool, headers ...[2]string) Action {
-		h := newHost(t, configuration, table.NewMemory())
+		h := newHost(t, configuration, recordtest.NewMemory())
 		return h.startWith(append(headers, [2]string{":path", path}), end).last.Action
 	}
 	const (
@@ -122,7 +122,7 @@ func TestProbesNeedNoIdentity(t *testing.T) {
 			t.Errorf("GET %s: %v", path, got)
 		}
 	}
-	h := newHost(t, `{"identity":{"missing":"reject"},"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"1h"}]}`, table.NewMemory())
+	h := newHost(t, `{"identity":{"missing":"reject"},"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"1h"}]}`, recordtest.NewMemory())
 	for _, want := range []Action{Continue, Answer} {
 		if got := h.startWith([][2]string{get, {":path", "/health"}}, true).last.Action; got != want {
 			t.Errorf("within the limit of requests: %v, want %v", got, want)

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const labelled = `{"models":{"labels":["m-*","exact"],"aliases":{"nick":"m-alias"}},"upstreams":[{"name":"a","models":["m-up","x-up"]},
@@ -66,7 +66,7 @@ func TestLabels(t *testing.T) {
 // A label is learned from an answer: the request is counted once it is known, once, and under it.
 func TestOnlyAnswersTeachLabels(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, `{"models":{"labels":["*"]}}`, table.NewMemory())
+	h := newHost(t, `{"models":{"labels":["*"]}}`, recordtest.NewMemory())
 	ask := func(end func(x *exchange)) {
 		x := h.ask("ann")
 		expect(t, "counted before it is known", h.counts["requests ALLOWED none NORMAL mock"]+h.counts["requests ALLOWED none NORMAL other"], h.requests())
@@ -94,7 +94,7 @@ func TestOnlyAnswersTeachLabels(t *testing.T) {
 // A model that the configuration names is measured, however many others were answered before it was first asked for.
 func TestConfiguredModelsAreMeasuredFirst(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, `{"upstreams":[{"name":"up","models":["named","m-*"],"breaker":{"mode":"enforce","minRequests":4}}]}`, table.NewMemory())
+	h := newHost(t, `{"upstreams":[{"name":"up","models":["named","m-*"],"breaker":{"mode":"enforce","minRequests":4}}]}`, recordtest.NewMemory())
 	for i := range 100 {
 		h.try(fmt.Sprint("m-", i)).serve(1, "200")
 	}

@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -95,7 +95,7 @@ func TestAGuessNeverMeansNever(t *testing.T) {
 		unit := rapid.SampledFrom([]string{"completionTokens", "totalTokens", "promptTokens", "cost"}).Draw(t, "unit")
 		admission := rapid.SampledFrom([]string{"strict", "lenient"}).Draw(t, "admission")
 		limits := strings.Replace(fmt.Sprintf(strictOf, `"user"`, unit, 1000), "strict", admission, 1)
-		h := newHost(t, `{"requestHold":"stopIteration",`+limits+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration",`+limits+`}`, recordtest.NewMemory())
 		for range rapid.IntRange(1, 30).Draw(t, "requests") {
 			bound := rapid.SampledFrom([]int{0, 0, 1, 100, 1000, 1001, 4000}).Draw(t, "bound")
 			padding := rapid.SampledFrom([]int{0, 100, 10_000, 100_000}).Draw(t, "padding")
@@ -119,7 +119,7 @@ func TestAGuessNeverMeansNever(t *testing.T) {
 
 // A token budget of an upstream: one subject's long answers do not make strangers wait for as much room.
 func TestWhatOneTeachesHoldsNoStrangerUp(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"u","budget":{"tokens":6000,"window":"1m"}}]}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"u","budget":{"tokens":6000,"window":"1m"}}]}`, recordtest.NewMemory())
 	h.say("mallory", unbounded).answer(used(9, 5500))
 	mallory := h.say("mallory", unbounded) // is expected to use it all
 	expect(t, "the teacher", mallory.Waiting(), true)

@@ -4,14 +4,14 @@ import (
 	"slices"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 // Notices is what an operator should know of a configuration that is valid, and may not be what he means. Each is given once, to
 // the first worker that asks, and not again before the proxy is restarted.
 func (e *Engine) Notices() (notices []Note) {
 	once := func(name string, n Note) {
-		written, err := e.store.Put(e.cfg.Namespace+"/notice/"+name, []byte{1}, table.Create)
+		written, err := e.store.Put(e.cfg.Namespace+"/notice/"+name, []byte{1}, record.Create)
 		if written || err != nil {
 			notices = append(notices, n)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // Whose word the priority is, is said once where it is everybody's, whatever the number of workers.
@@ -16,7 +16,7 @@ func TestThatEverybodyIsBelievedIsSaidOnce(t *testing.T) {
 		limits + `"per":["priority"]}]}`: {true}, limits + `"match":{"priorities":["low"]}}]}`: {true}, `{"upstreams":[{"name":"v"}]}`: {true},
 		`{"priority":{"header":""}}`: nil, `{"priority":{"trust":[]},"upstreams":[{"name":"v"}]}`: nil, `{"priority":{"trust":[{}]}}`: nil,
 	} {
-		store := table.NewMemory()
+		store := recordtest.NewMemory()
 		var said []bool
 		for range 3 {
 			for _, notice := range newHost(t, configuration, store).Notices() {
@@ -37,7 +37,7 @@ func TestAPriorityThatIsNotBelievedGoesNoFurther(t *testing.T) {
 	for configuration, want := range map[string]bool{
 		`{"priority":{"forward":true}}`: false, `{"priority":{"forward":true,"trust":[]}}`: true, `{"priority":{"trust":[{}]}}`: true,
 	} {
-		x := newHost(t, configuration, table.NewMemory()).start("ann", true, [2]string{"x-priority", "urgent"})
+		x := newHost(t, configuration, recordtest.NewMemory()).start("ann", true, [2]string{"x-priority", "urgent"})
 		taken := false
 		for _, header := range x.last.Asked {
 			taken = taken || header == [2]string{"x-priority", ""}

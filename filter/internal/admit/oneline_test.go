@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 func TestNoTextMakesALineOfItsOwn(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTheFilterStateHasNoControlCharacters(t *testing.T) {
 		"an unknown path":        {"/v1/\n", `{}`, `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"u","per":["user","tenant","model"],"unit":"requests","quantity":1,"window":"1h"}]}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"u","per":["user","tenant","model"],"unit":"requests","quantity":1,"window":"1h"}]}`, recordtest.NewMemory())
 			for range 2 { // the second one is refused
 				x := h.startWith([][2]string{
 					{":method", "POST"}, {":path", test.path}, {"x-user-id", "ann\n\xff"}, {"x-tenant-id", "t\u2028"}, {"x-priority", "urgent\n\nFORGED"},

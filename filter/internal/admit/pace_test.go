@@ -5,12 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // timed is a host whose upstream has a gate, and whose requests are decided at their headers.
 func timed(t *testing.T, hold, gate string) *host {
-	return newHost(t, `{"requestHold":"`+hold+`","limits":[],"upstreams":[{"name":"up","models":["*"],`+gate+`}]}`, table.NewMemory())
+	return newHost(t, `{"requestHold":"`+hold+`","limits":[],"upstreams":[{"name":"up","models":["*"],`+gate+`}]}`, recordtest.NewMemory())
 }
 
 const globalTTFT = `"latency":{"mode":"enforce","per":"global","ttft":"1s","itl":"100ms"}`

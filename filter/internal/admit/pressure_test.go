@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // A gauge shows no measurement that nobody makes any more, and says that it is none. What was never heard of isn't shown.
 func TestThePressuresGauges(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, `{"upstreams":[{"name":"up","pressure":{"mode":"enforce"}}]}`, table.NewMemory())
+	h := newHost(t, `{"upstreams":[{"name":"up","pressure":{"mode":"enforce"}}]}`, recordtest.NewMemory())
 	h.tick()
 	if _, shown := h.gauges["pressure gpu_memory"]; shown {
 		t.Error("a pressure is shown before anything was heard")

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const strictTotal = `"limits":[{"name":"t","per":["user"],"unit":"totalTokens","quantity":100000,"window":"8760h","admission":"strict"}]`
@@ -19,12 +19,12 @@ func TestAPromptElsewhereTeachesNothing(t *testing.T) {
 		{"a picture inline", "/v1/chat/completions", `{"model":"m","messages":[{"content":[{"image_url":{"url":"data:image/png;base64,` + picture + `"}}]}]}`, used(100, 1)},
 		{"cached content", "/v1beta/models/m:generateContent", `{"cachedContent":"c"}`, `{"usageMetadata":{"promptTokenCount":60000,"candidatesTokenCount":1,"totalTokenCount":60001}}`},
 	} {
-		h := newHost(t, `{"requestHold":"stopIteration",`+strictTotal+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"stopIteration",`+strictTotal+`}`, recordtest.NewMemory())
 		for range 3 {
 			x := h.request(test.path, test.body)
 			x.answer(test.answer)
 		}
-		h = &host{fataler: t, Engine: h.Engine, cfg: h.cfg, store: table.NewMemory(), now: h.now, counts: map[string]int64{},
+		h = &host{fataler: t, Engine: h.Engine, cfg: h.cfg, store: recordtest.NewMemory(), now: h.now, counts: map[string]int64{},
 			gauges: map[string]int64{}, woken: map[*Stream]string{}}
 		x := h.request(test.path, `{"model":"m","max_tokens":1,"messages":"`+strings.Repeat("word ", 1600)+`"}`)
 		if got := x.estimate.Prompt; got < 1900 || got > 2100 {
@@ -35,7 +35,7 @@ func TestAPromptElsewhereTeachesNothing(t *testing.T) {
 
 // A picture is as large as its kind, not as its bytes.
 func TestAPictureIsEstimatedAsOne(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+strictTotal+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+strictTotal+`}`, recordtest.NewMemory())
 	x := h.request("/v1/chat/completions", `{"model":"m","max_tokens":1,"messages":[{"content":[{"type":"text","text":"what is it?"},
 		{"image_url":{"url":"data:image/png;base64,`+strings.Repeat("iVBORw0K", 100_000)+`"}}]}]}`)
 	expect(t, "refused", refusedFor(x), "")
@@ -60,7 +60,7 @@ func TestAStrictLimitSeesEveryBound(t *testing.T) {
 		{"/v1beta/models/m:generateContent", `{"generation_config":{"maxOutputTokens":"5000"}}`},
 	} {
 		for _, hold := range []string{"stopIteration", "bufferFilter"} {
-			h := newHost(t, `{"requestHold":"`+hold+`",`+limit+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"`+hold+`",`+limit+`}`, recordtest.NewMemory())
 			if x := h.request(test.path, test.body); x.last.Action != Answer {
 				t.Errorf("%s %s passes, %s", test.path, test.body, hold)
 			}

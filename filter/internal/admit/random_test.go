@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -107,7 +108,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 		for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
 			t.Run(mode+", "+hold, func(t *testing.T) {
 				rapid.Check(t, func(t *rapid.T) {
-					store := &watched{Memory: table.NewMemory(), keys: map[string]bool{}}
+					store := &watched{Memory: recordtest.NewMemory(), keys: map[string]bool{}}
 					e := &events{t: t, with: map[*exchange][][2]string{}, host: newHost(t, `{"mode":"`+mode+`","requestHold":"`+hold+`",`+wildLimits+`}`, store)}
 					for range rapid.IntRange(1, 80).Draw(t, "events") {
 						e.step()
@@ -137,7 +138,7 @@ func TestAnyOrderOfEvents(t *testing.T) {
 
 // watched is a store that knows its keys.
 type watched struct {
-	*table.Memory
+	*recordtest.Memory
 	keys map[string]bool
 }
 

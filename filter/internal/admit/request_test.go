@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -35,7 +35,7 @@ func TestABodyThatCanNotBeReadIsEstimated(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration","usage":{"maxRequestBytes":100},`+both+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration","usage":{"maxRequestBytes":100},`+both+`}`, recordtest.NewMemory())
 			x := h.start("alice", false, test.headers...)
 			expect(t, "decided at the headers", x.last.Action == Continue, false)
 			for i, piece := range test.pieces {
@@ -70,7 +70,7 @@ func TestRequestsAreLimitedWhateverTheyAre(t *testing.T) {
 		{"no body", [][2]string{{":method", "POST"}, {":path", "/v1/chat/completions"}}, true, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration",`+few+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration",`+few+`}`, recordtest.NewMemory())
 			for i := range 3 {
 				x := h.startWith(append([][2]string{{"x-user-id", "alice"}}, test.headers...), test.end)
 				if i == 2 {
@@ -97,7 +97,7 @@ func TestRequestsAreLimitedWhateverTheyAre(t *testing.T) {
 
 // A request that is decided at its headers is still read: its model and bound are wanted.
 func TestARequestDecidedAtItsHeadersIsReadOn(t *testing.T) {
-	h := newHost(t, `{"requestHold":"none","models":{"labels":["*"]},`+both+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"none","models":{"labels":["*"]},`+both+`}`, recordtest.NewMemory())
 	x := h.start("alice", false)
 	expect(t, "reserved", h.balance("alice"), 10000-256)
 	expect(t, "reading", x.Reading(), true)
@@ -142,7 +142,7 @@ func TestLimitsOfModelsAreDecidedAtTheBody(t *testing.T) {
 	const limits = `"limits":[{"name":"big","per":["model"],"match":{"models":["big-*"]},"unit":"requests","quantity":1,"window":"1h"}]`
 	for hold, atHeaders := range map[string]Action{"stopIteration": Hold, "bufferFilter": Continue, "none": Continue} {
 		t.Run(hold, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, recordtest.NewMemory())
 			for i, test := range []struct {
 				model string
 				want  Action
@@ -163,7 +163,7 @@ func TestLimitsOfModelsAreDecidedAtTheBody(t *testing.T) {
 
 func TestARequestThatCanNeverFit(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration","errorFormat":"dynamo","statusCode":{"limits":529},
-		"limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":99,"window":"1h","admission":"strict"}]}`, table.NewMemory())
+		"limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":99,"window":"1h","admission":"strict"}]}`, recordtest.NewMemory())
 	x := h.ask("alice")
 	if x.last.Action != Answer {
 		t.Fatalf("action %d", x.last.Action)
@@ -198,7 +198,7 @@ func TestIdentityRefusals(t *testing.T) {
 		{"repeated, switched off", `{"mode":"off",` + seedLimits + `}`, repeated, 0, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, test.configuration, table.NewMemory())
+			h := newHost(t, test.configuration, recordtest.NewMemory())
 			x := h.startWith(test.headers, false)
 			if test.status == 0 {
 				expect(t, "action", x.last.Action, Continue)
@@ -233,7 +233,7 @@ func TestIdentityRefusals(t *testing.T) {
 }
 
 func TestShadowModeLetsAllPass(t *testing.T) {
-	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration",`+seedLimits+`}`, table.NewMemory())
+	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration",`+seedLimits+`}`, recordtest.NewMemory())
 	for i := range 6 {
 		x := h.ask("alice")
 		want := "ALLOWED"
@@ -253,7 +253,7 @@ func TestShadowModeLetsAllPass(t *testing.T) {
 }
 
 func TestModeOffOnlyReads(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	h := newHost(t, `{"mode":"off","requestHold":"stopIteration",`+seedLimits+`}`, store)
 	for range 6 {
 		x := h.ask("alice")

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -89,7 +90,7 @@ func TestWhatIsCharged(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, recordtest.NewMemory())
 			x := h.ask("alice")
 			test.end(x)
 			x.done()
@@ -106,7 +107,7 @@ func TestWhatIsCharged(t *testing.T) {
 
 // A client that streams and leaves before the response comes is charged what passed: nothing but its prompt.
 func TestAStreamThatIsLeftBeforeTheResponse(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+both+`}`, recordtest.NewMemory())
 	x := h.start("alice", false)
 	x.body(`{"stream":true,"model":"mock"}`, true)
 	x.done()
@@ -117,7 +118,7 @@ func TestAStreamThatIsLeftBeforeTheResponse(t *testing.T) {
 // An upload that is broken off never reached the upstream.
 func TestAnUploadThatIsBrokenOffCostsNothing(t *testing.T) {
 	for _, hold := range []string{"none", "bufferFilter", "stopIteration"} {
-		h := newHost(t, `{"requestHold":"`+hold+`",`+both+`}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"`+hold+`",`+both+`}`, recordtest.NewMemory())
 		x := h.start("alice", false)
 		x.body(chatBody[:20], false)
 		x.done()
@@ -209,7 +210,7 @@ var errFailure = errors.New("failure")
 
 // failing is a store that can be told to fail.
 type failing struct {
-	table.Store
+	record.Store
 	now bool
 }
 
@@ -221,7 +222,7 @@ func (f *failing) Get(key string) ([]byte, uint32, bool, error) {
 }
 
 func TestAFailingStoreLetsRequestsPass(t *testing.T) {
-	store := &failing{Store: table.NewMemory()}
+	store := &failing{Store: recordtest.NewMemory()}
 	h := newHost(t, `{"requestHold":"stopIteration",`+seedLimits+`}`, store)
 	store.now = true
 	x := h.ask("alice")

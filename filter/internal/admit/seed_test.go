@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // The seed: 300 tokens an hour, answers of 76. Four pass, the fifth does not, another user is not concerned.
@@ -86,7 +86,7 @@ func TestTheNextRequestPassesWhenTheWaitIsOver(t *testing.T) {
 }
 
 func TestWhatIsPublished(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration","models":{"labels":["mock*"],"aliases":{"vendor":"mock"}},"priority":{"forward":false},`+seedLimits+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration","models":{"labels":["mock*"],"aliases":{"vendor":"mock"}},"priority":{"forward":false},`+seedLimits+`}`, recordtest.NewMemory())
 	x := h.start("alice", false, [2]string{"x-priority", "high"})
 	expect(t, "the header to remove", fmt.Sprint(x.last.Asked), "[[x-priority ]]")
 	x.body(strings.Replace(chatBody, `"mock"`, `"vendor/7b"`, 1), true)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // hidden are requests whose model a server may see, and the filter not.
@@ -75,7 +75,7 @@ func TestAModelThatCanNotBeToldMatchesEveryLimitOfModels(t *testing.T) {
 				h := newHost(t, `{"requestHold":"`+hold+`",`+unreadUsage+`"limits":[
 					{"name":"mock","match":{"models":["mock*"]},"unit":"requests","quantity":3,"window":"1h"},
 					{"name":"dear","match":{"models":["dear"]},"unit":"requests","quantity":2,"window":"1h"},
-					{"name":"each","per":["model"],"match":{"models":["free*"]},"unit":"requests","quantity":5,"window":"1h"}]}`, table.NewMemory())
+					{"name":"each","per":["model"],"match":{"models":["free*"]},"unit":"requests","quantity":5,"window":"1h"}]}`, recordtest.NewMemory())
 				for n := range 2 {
 					if x := h.hide(i); refusedFor(x) != "" {
 						t.Fatalf("%d is refused: %s", n, refusedFor(x))
@@ -99,7 +99,7 @@ func TestAModelThatCanNotBeToldMatchesEveryLimitOfModels(t *testing.T) {
 func TestAModelThatIsToldMatchesItsOwnLimitsOnly(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration",`+unreadUsage+`"limits":[
 		{"name":"mock","match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"1h"}],
-		"upstreams":[{"name":"mock","models":["mock*"],"concurrency":{"max":1},"queue":{"max":0}}]}`, table.NewMemory())
+		"upstreams":[{"name":"mock","models":["mock*"],"concurrency":{"max":1},"queue":{"max":0}}]}`, recordtest.NewMemory())
 	for _, body := range []string{
 		`{"model":"free"}`, `{"model":"free","x":NaN}`, "\ufeff{\"model\":\"free\"}", `{"model":"free","model":"free"}`,
 		`{"model":"free","x":"` + strings.Repeat("y", 3000) + `"}`,
@@ -119,7 +119,7 @@ func TestAModelThatCanNotBeToldGoesToTheFirstUpstream(t *testing.T) {
 			t.Run(test.name+" "+hold, func(t *testing.T) {
 				h := newHost(t, `{"requestHold":"`+hold+`",`+unreadUsage+`"upstreams":[
 					{"name":"mock","models":["mock*"],"concurrency":{"max":1}},
-					{"name":"dear","models":["dear*"],"concurrency":{"max":1}}]}`, table.NewMemory())
+					{"name":"dear","models":["dear*"],"concurrency":{"max":1}}]}`, recordtest.NewMemory())
 				var passed int
 				for range 6 {
 					if x := h.hide(i); x.last.Action == Continue {
@@ -136,7 +136,7 @@ func TestAModelThatCanNotBeToldGoesToTheFirstUpstream(t *testing.T) {
 func TestAFoundNameChoosesTheUpstream(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration","upstreams":[
 		{"name":"mock","models":["mock*"],"concurrency":{"max":1},"queue":{"max":0}},
-		{"name":"dear","models":["dear*"],"concurrency":{"max":1},"queue":{"max":0}}]}`, table.NewMemory())
+		{"name":"dear","models":["dear*"],"concurrency":{"max":1},"queue":{"max":0}}]}`, recordtest.NewMemory())
 	x := h.start("ada", false)
 	x.body(`{"model":"dear",}`, true)
 	expect(t, "the first", refusedFor(x), "")
@@ -151,7 +151,7 @@ func TestAFoundNameChoosesTheUpstream(t *testing.T) {
 func TestAModelThatCanNotBeToldIsRejected(t *testing.T) {
 	for i, test := range hidden {
 		for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
-			h := newHost(t, `{"requestHold":"`+hold+`","models":{"unread":"reject"},`+unreadUsage+seedLimits+`}`, table.NewMemory())
+			h := newHost(t, `{"requestHold":"`+hold+`","models":{"unread":"reject"},`+unreadUsage+seedLimits+`}`, recordtest.NewMemory())
 			x := h.hide(i)
 			if x.last.Reply == nil || x.last.Reply.Status != 400 || refusedFor(x) != "model/"+test.why {
 				t.Errorf("%s, %s: %+v", test.name, hold, x.last.Reply)
@@ -164,7 +164,7 @@ func TestAModelThatCanNotBeToldIsRejected(t *testing.T) {
 			if test.body == "" {
 				continue
 			}
-			shadow := newHost(t, `{"mode":"shadow","requestHold":"`+hold+`","models":{"unread":"reject"},`+unreadUsage+seedLimits+`}`, table.NewMemory())
+			shadow := newHost(t, `{"mode":"shadow","requestHold":"`+hold+`","models":{"unread":"reject"},`+unreadUsage+seedLimits+`}`, recordtest.NewMemory())
 			y := shadow.hide(i)
 			expect(t, test.name+" in shadow mode", refusedFor(y), "")
 			expect(t, "decision", y.properties["spillway.decision"]+" "+y.properties["spillway.reason"], "SHADOW "+test.why)
@@ -176,7 +176,7 @@ func TestAModelThatCanNotBeToldIsTakenForAnother(t *testing.T) {
 	for i, test := range hidden {
 		h := newHost(t, `{"requestHold":"stopIteration","models":{"unread":"mock-default"},`+unreadUsage+`"limits":[
 			{"name":"mock","per":["model"],"match":{"models":["mock*"]},"unit":"requests","quantity":1,"window":"1h"},
-			{"name":"dear","match":{"models":["dear"]},"unit":"requests","quantity":1,"window":"1h"}]}`, table.NewMemory())
+			{"name":"dear","match":{"models":["dear"]},"unit":"requests","quantity":1,"window":"1h"}]}`, recordtest.NewMemory())
 		expect(t, test.name+", the first", refusedFor(h.hide(i)), "")
 		x := h.hide(i)
 		expect(t, test.name+", the second", refusedFor(x), "limits/requests_exceeded")
@@ -188,7 +188,7 @@ func TestAModelThatCanNotBeToldIsTakenForAnother(t *testing.T) {
 // A cost that depends on the model is the highest of all where the model can't be told.
 func TestAHiddenModelIsAsDearAsTheDearest(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration","usage":{"cost":[{"models":["free"],"prompt":1,"completion":1},{"models":["dear"],"prompt":7,"completion":7}]},
-		"limits":[{"name":"c","per":["user"],"unit":"cost","quantity":1000,"window":"8760h"}]}`, table.NewMemory())
+		"limits":[{"name":"c","per":["user"],"unit":"cost","quantity":1000,"window":"8760h"}]}`, recordtest.NewMemory())
 	x := h.start("ada", false)
 	x.body(`{"max_tokens":10}`, true)
 	x.answer(used(10, 10))
@@ -217,7 +217,7 @@ func TestAModelBehindTheFirstPartOfALargeBody(t *testing.T) {
 				t.Run(test.name+" "+hold, func(t *testing.T) {
 					h := newHost(t, `{"requestHold":"`+hold+`",`+unreadUsage+`"limits":[
 						{"name":"mock","per":["user"],"match":{"models":["mock","free"]},"unit":"completionTokens","quantity":300,"window":"8760h"}],
-						"upstreams":[{"name":"free","models":["free"],"concurrency":{"max":1},"queue":{"max":0}}]}`, table.NewMemory())
+						"upstreams":[{"name":"free","models":["free"],"concurrency":{"max":1},"queue":{"max":0}}]}`, recordtest.NewMemory())
 					var length [][2]string
 					if announced {
 						length = [][2]string{{"content-length", strconv.Itoa(len(test.body))}}
@@ -245,7 +245,7 @@ func TestAModelBehindTheFirstPartOfALargeBody(t *testing.T) {
 // A shadow decides nothing.
 func TestAModelBehindTheFirstPartInShadowMode(t *testing.T) {
 	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration",`+unreadUsage+`"limits":[
-		{"name":"mock","match":{"models":["mock"]},"unit":"requests","quantity":3,"window":"1h"}]}`, table.NewMemory())
+		{"name":"mock","match":{"models":["mock"]},"unit":"requests","quantity":3,"window":"1h"}]}`, recordtest.NewMemory())
 	x := h.start("ada", false)
 	x.body(`{"model":"free","x":"`+strings.Repeat("y", 2000)+`"`, false)
 	x.body(`,"model":"mock"}`, true)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 var holds = []string{"stopIteration", "bufferFilter", "none"}
@@ -172,7 +172,7 @@ func TestTheLastPieceOfAnAnnouncedBodyIsKeptBack(t *testing.T) {
 // An upload that has begun is not an unbounded reason to keep memory. What the buffer filter keeps is its own business.
 func TestNoMoreIsKeptBackThanIsRead(t *testing.T) {
 	for _, hold := range []string{"stopIteration", "none"} {
-		h := newHost(t, `{"requestHold":"`+hold+`",`+smallBodies+`"upstreams":[{"name":"llm","models":["m*"],"concurrency":{"max":1}}]}`, table.NewMemory())
+		h := newHost(t, `{"requestHold":"`+hold+`",`+smallBodies+`"upstreams":[{"name":"llm","models":["m*"],"concurrency":{"max":1}}]}`, recordtest.NewMemory())
 		for _, headers := range [][][2]string{nil, {{"content-encoding", "gzip"}}, {{"content-length", strconv.Itoa(1 << 30)}}} {
 			x := h.start("alice", false, headers...)
 			kept := 0
@@ -222,7 +222,7 @@ func TestAClientThatExpectsAWord(t *testing.T) {
 		busy.done()
 		h = newHostOf(t, "bufferFilter", oneSlot)
 		expect(t, "bufferFilter, "+strings.Join(test.values, "; "), h.start("alice", false, headers...).last.Action, test.bufferKept)
-		h = newHost(t, `{"mode":"shadow","requestHold":"bufferFilter",`+oneSlot+`}`, table.NewMemory())
+		h = newHost(t, `{"mode":"shadow","requestHold":"bufferFilter",`+oneSlot+`}`, recordtest.NewMemory())
 		expect(t, "shadow", h.start("alice", false, headers...).last.Action, Continue)
 	}
 	h := newHostOf(t, "stopIteration", oneSlot)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // oneSlot is an upstream that takes one request at a time, and lets two wait.
@@ -168,7 +168,7 @@ func TestTheUpstreamIsThatOfTheModel(t *testing.T) {
 }
 
 func TestShadowHoldsNobodyBack(t *testing.T) {
-	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration",`+oneSlot+`}`, table.NewMemory())
+	h := newHost(t, `{"mode":"shadow","requestHold":"stopIteration",`+oneSlot+`}`, recordtest.NewMemory())
 	var all []*exchange
 	for range 5 {
 		all = append(all, h.chatOf("alice", "normal"))

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/e2e/captures"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -23,7 +23,7 @@ func (h *host) sent(body, contentType string) *exchange {
 
 func newTotal(t fataler) *host {
 	t.Helper()
-	return newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"t","per":["user"],"unit":"totalTokens","quantity":100000000,"window":"1h"}]}`, table.NewMemory())
+	return newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"t","per":["user"],"unit":"totalTokens","quantity":100000000,"window":"1h"}]}`, recordtest.NewMemory())
 }
 
 // figures are what is published of the counts: the prompt, the completion, the total and their source.

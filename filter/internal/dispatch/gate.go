@@ -1,24 +1,16 @@
 package dispatch
 
 import (
-	"errors"
-
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
-
-// ErrContended says that a record could not be written for the crowd of workers.
-var ErrContended = errors.New("an upstream's record is written by too many workers at once")
-
-// attempts is how many lost races for the record are suffered.
-const attempts = 200
 
 // Gate is one upstream in one worker.
 type Gate struct {
 	settings Settings
-	store    table.Store
+	store    record.Store
 	key      string
 	id       uint64
 
@@ -39,7 +31,7 @@ type Gate struct {
 
 // New gives the gate of the upstream whose record has the key. id tells the worker from all others, of this process and
 // of all that it lives through.
-func New(settings Settings, store table.Store, key string, id uint64) *Gate {
+func New(settings Settings, store record.Store, key string, id uint64) *Gate {
 	return &Gate{settings: settings, store: store, key: key, id: id}
 }
 
@@ -94,7 +86,7 @@ type Snapshot struct {
 
 // Look gives the state that all workers share.
 func (g *Gate) Look(now int64) Snapshot {
-	_, _ = g.read(now) // what was last known will do where the store fails
+	_ = g.read(now) // what was last known will do where the store fails
 	s := &g.known
 	var v Snapshot
 	v.Waiting, _ = s.waiting(now)
@@ -129,15 +121,17 @@ func (g *Gate) Period() int64 {
 // moving says that time alone changes something: the word that requests in flight need, or a retreat that ends.
 func (g *Gate) moving() bool { return g.flying > 0 || g.known.retreat.Phase() != retreat.Normal }
 
-// read takes in the record and says what this worker has to say in it.
-func (g *Gate) read(now int64) (version uint32, err error) {
-	value, version, found, err := g.store.Get(g.key)
-	if err != nil {
-		return 0, err
+// read reads the record, to change nothing in it.
+func (g *Gate) read(now int64) error {
+	u := record.Open(g.store, g.key)
+	if u.Read() {
+		g.take(now, u.Value)
 	}
-	if !found {
-		version = table.Create
-	}
+	return u.Err()
+}
+
+// take takes in the record as it was read.
+func (g *Gate) take(now int64, value []byte) {
 	virtual := g.known.virtual
 	if !g.known.decode(value) {
 		g.known.virtual = virtual // what waits has its turn by it
@@ -152,7 +146,6 @@ func (g *Gate) read(now int64) (version uint32, err error) {
 	}
 	leak(&s.requests, now, g.requests(), &s.lent[0])
 	leak(&s.tokens, now, g.tokens(), &s.lent[1])
-	return version, nil
 }
 
 func (g *Gate) requests() bucket.Rate {
@@ -185,11 +178,9 @@ func (w *worker) expect(head *Ticket, tag uint64) {
 // several times and must change nothing else; it says whether there is anything to write. self is nil if the record has
 // no place for this worker.
 func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error {
-	for range attempts {
-		version, err := g.read(now)
-		if err != nil {
-			return err
-		}
+	u := record.Open(g.store, g.key)
+	for u.Read() {
+		g.take(now, u.Value)
 		self := g.known.self(g.id)
 		if self != nil {
 			g.told = *self
@@ -199,17 +190,12 @@ func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error
 			return nil
 		}
 		g.buffer = g.known.encode(g.buffer[:0])
-		written, err := g.store.Put(g.key, g.buffer, version)
-		if err != nil {
-			return err
-		}
-		if written {
+		if u.Write(g.buffer) {
 			g.unsaid, g.said = false, now
 			g.rang = g.rang || g.known.retreat.Alarm() != g.alarmed
-			return nil
 		}
 	}
-	return ErrContended
+	return u.Err()
 }
 
 // allows says that the upstream takes a request of the priority now.

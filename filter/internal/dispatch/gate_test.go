@@ -7,8 +7,9 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
 const (
@@ -23,8 +24,8 @@ func perMinute(n int64) bucket.Rate {
 }
 
 // pair is two workers on one store.
-func pair(s Settings) (a, b *Gate, store *table.Memory) {
-	store = table.NewMemory()
+func pair(s Settings) (a, b *Gate, store *recordtest.Memory) {
+	store = recordtest.NewMemory()
 	s.MaxWait = longWaits
 	return New(s, store, "x", 1), New(s, store, "x", 2), store
 }
@@ -374,7 +375,7 @@ func TestADropWishIsNotGrantedTwice(t *testing.T) {
 }
 
 func TestTheStoreFails(t *testing.T) {
-	failing := &failingStore{Memory: table.NewMemory()}
+	failing := &failingStore{Memory: recordtest.NewMemory()}
 	g := New(Settings{Slots: 1, QueueMax: 5, MaxWait: longWaits}, failing, "x", 1)
 	failing.err = errors.New("out of order")
 	x := request(config.Normal, 1, 1)
@@ -401,7 +402,7 @@ func TestTheStoreFails(t *testing.T) {
 
 // failingStore is a store that fails when it is told to.
 type failingStore struct {
-	*table.Memory
+	*recordtest.Memory
 	err error
 }
 
@@ -421,7 +422,7 @@ func TestTooManyWriters(t *testing.T) {
 		store.Conflict = func(key string) {
 			value, version, found, _ := store.Get(key)
 			if !found {
-				version = table.Create
+				version = record.Create
 			}
 			if _, err := store.Put(key, value, version); err != nil {
 				t.Error(err)
@@ -431,7 +432,7 @@ func TestTooManyWriters(t *testing.T) {
 		if v := a.Arrive(noon, x); v.Outcome != c.want {
 			t.Errorf("shadow %v: %+v", c.shadow, v)
 		}
-		if err := a.Serve(noon, nil); err != ErrContended {
+		if err := a.Serve(noon, nil); err != record.ErrContended {
 			t.Errorf("Serve: %v", err)
 		}
 	}

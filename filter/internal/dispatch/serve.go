@@ -3,6 +3,7 @@ package dispatch
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 // Arrive decides about a request that has come.
@@ -24,7 +25,7 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 		return v.Outcome != Refused
 	})
 	switch {
-	case err == ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
+	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
 		v = Verdict{Outcome: Waits} // the next Serve finds it a turn
 		t.tag, g.unsaid = g.known.virtual[t.Priority], true
 	case err != nil:
@@ -207,7 +208,7 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 	g.expire(now, do)
 	if (g.others || g.looked == 0) && now-g.looked >= Beat {
-		if _, err := g.read(now); err != nil {
+		if err := g.read(now); err != nil {
 			return err
 		}
 	}

@@ -10,8 +10,9 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
 var (
@@ -98,8 +99,8 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal("what was read can't be written")
 			}
 		}
-		store := table.NewMemory()
-		if _, err := store.Put("x", b, table.Create); err != nil {
+		store := recordtest.NewMemory()
+		if _, err := store.Put("x", b, record.Create); err != nil {
 			t.Fatal(err)
 		}
 		g := New(Settings{Slots: 2, Requests: perMinute(5), Tokens: perMinute(100), QueueMax: 3, MaxWait: longWaits}, store, "x", 1)
@@ -160,7 +161,7 @@ func TestLostRaces(t *testing.T) {
 }
 
 // between lets something happen between the next read and its write.
-func between(store *table.Memory, something func()) {
+func between(store *recordtest.Memory, something func()) {
 	store.Conflict = func(string) {
 		if something != nil {
 			happens := something

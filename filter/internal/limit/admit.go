@@ -5,12 +5,9 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
-
-// attempts bounds how often a lost race is run again. A worker holds a page for microseconds, so even with dozens of
-// workers on one page this is not reached; if it is, the request is refused (Contended) rather than passed uncounted.
-const attempts = 200
 
 // Verdict is the outcome of an admission.
 type Verdict struct {
@@ -171,31 +168,34 @@ func worse(a, b *Denial) *Denial {
 // any more, what was written before is taken back.
 func (s *Set) commit(now int64, r *Request, v *Verdict) {
 	for done, page := range s.pages {
-		for try := 0; ; try++ {
-			if try == attempts {
-				v.Denied = s.contended(page)
-			}
-			if v.Denied != nil {
-				s.rollback(now, s.pages[:done], v)
-				return
-			}
-			written, err := s.write(page, now, r, v)
-			if err != nil {
-				v.Err = err
-				s.rollback(now, s.pages[:done], v)
-				return
-			}
-			if written {
-				break
-			}
-			if v.Err = s.table.Reload(page, now); v.Err != nil {
-				s.rollback(now, s.pages[:done], v)
-				return
-			}
-			for i := range s.candidates {
-				if s.candidates[i].page == page {
-					s.judge(&s.candidates[i], now, r, v)
-				}
+		if s.commitPage(page, now, r, v); v.Denied != nil || v.Err != nil {
+			s.rollback(now, s.pages[:done], v)
+			return
+		}
+	}
+}
+
+// commitPage writes a page that was judged. If it can't be written for the crowd of workers the request is refused, rather than passed
+// uncounted.
+func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Verdict) {
+	for v.Denied == nil {
+		written, err := s.write(page, now, r, v)
+		if err == nil && !written {
+			err = s.table.Reload(page, now)
+		}
+		switch {
+		case err == record.ErrContended:
+			v.Denied = s.contended(page)
+			return
+		case err != nil:
+			v.Err = err
+			return
+		case written:
+			return
+		}
+		for i := range s.candidates {
+			if s.candidates[i].page == page {
+				s.judge(&s.candidates[i], now, r, v)
 			}
 		}
 	}

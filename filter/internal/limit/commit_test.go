@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -138,7 +140,7 @@ func (w *world) contest(t *testing.T, r *Request) *bool {
 
 // failing is a store that fails from its n-th operation on.
 type failing struct {
-	table.Store
+	record.Store
 	left int
 }
 
@@ -167,7 +169,7 @@ func (f *failing) Put(key string, value []byte, version uint32) (bool, error) {
 
 // Whichever operation fails: the request is not denied, the error is told, and nothing counts as charged.
 func TestAFailingStoreLetsRequestsPassUncharged(t *testing.T) {
-	store := &failing{Store: table.NewMemory(), left: 1 << 30}
+	store := &failing{Store: recordtest.NewMemory(), left: 1 << 30}
 	set, _ := worker(t, `{"limits":`+apart+`}`, store)
 	const operations = 4 // two pages are read and written
 	for n := range operations {
@@ -193,7 +195,7 @@ func TestAFailingStoreLetsRequestsPassUncharged(t *testing.T) {
 // A renewal that failed has renewed nothing: the reservation is where it was, and is taken back there, and not from what
 // others have reserved since.
 func TestAFailedRenewalTakesNothingFromOthers(t *testing.T) {
-	memory := table.NewMemory()
+	memory := recordtest.NewMemory()
 	store := &failing{Store: memory, left: 1 << 30}
 	const limits = `{"limits":[{"name":"l","unit":"completionTokens","quantity":1000,"window":"1h"}]}`
 	set, _ := worker(t, limits, store)
@@ -332,7 +334,7 @@ func TestWhenARequestCanBeDecided(t *testing.T) {
 		{"limits of others don't count", `{"limits":[` + others + `,` + requests, true, AtHeaders},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			set, _ := worker(t, test.configuration+`]}`, table.NewMemory())
+			set, _ := worker(t, test.configuration+`]}`, recordtest.NewMemory())
 			r := with(request("alice"), func(r *Request) { r.Model, r.ModelKnown, r.Tokens = "", false, test.tokens })
 			expect(t, "timing", set.Timing(r), test.want)
 		})
@@ -343,7 +345,7 @@ func TestNeedsAreWhatLimitsDependOn(t *testing.T) {
 	set, _ := worker(t, `{"limits":[
 		{"name":"a","per":["user","model"],"unit":"requests","quantity":1,"window":"1h"},
 		{"name":"b","match":{"tenants":["x"]},"unit":"requests","quantity":1,"window":"1h"},
-		{"name":"c","per":["key"],"unit":"requests","quantity":1,"window":"1h","mode":"off"}]}`, table.NewMemory())
+		{"name":"c","per":["key"],"unit":"requests","quantity":1,"window":"1h","mode":"off"}]}`, recordtest.NewMemory())
 	needs := map[string]bool{}
 	for _, need := range set.Needs() {
 		needs[need] = true

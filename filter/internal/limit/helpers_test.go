@@ -7,6 +7,8 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -21,7 +23,7 @@ var random = []byte("0123456789abcdef")
 // world is one worker's limits, and what they are kept in.
 type world struct {
 	*Set
-	store  *table.Memory
+	store  *recordtest.Memory
 	picker *ident.Picker
 }
 
@@ -33,7 +35,7 @@ type fataler interface {
 }
 
 // worker gives the limits of a configuration over a store.
-func worker(t fataler, configuration string, store table.Store) (*Set, *ident.Picker) {
+func worker(t fataler, configuration string, store record.Store) (*Set, *ident.Picker) {
 	t.Helper()
 	cfg, err := config.Parse([]byte(configuration))
 	if err != nil {
@@ -50,7 +52,7 @@ func worker(t fataler, configuration string, store table.Store) (*Set, *ident.Pi
 // newWorld gives the limits, an array in JSON, over a store of their own.
 func newWorld(t fataler, limits string) *world {
 	t.Helper()
-	w := &world{store: table.NewMemory()}
+	w := &world{store: recordtest.NewMemory()}
 	w.Set, w.picker = worker(t, `{"limits":`+limits+`}`, w.store)
 	return w
 }

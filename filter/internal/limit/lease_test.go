@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // Each way of a request that waits, on limits in different pages: how many requests count afterwards, and after a death.
@@ -47,7 +47,7 @@ func TestRequestsThatWaitAreLeased(t *testing.T) {
 // A store that fails leaves a lease what it is: it is sent again, or counted in the end.
 func TestALeaseSurvivesAStoreThatFails(t *testing.T) {
 	const limits = `[{"name":"r","per":["user"],"unit":"requests","quantity":9,"window":"1h"}]`
-	store := &failing{Store: table.NewMemory(), left: 1 << 30}
+	store := &failing{Store: recordtest.NewMemory(), left: 1 << 30}
 	set, _ := worker(t, `{"limits":`+limits+`}`, store)
 	r := with(request("alice"), func(r *Request) { r.Waits = true })
 	charges := set.Admit(start, r, nil).Charges

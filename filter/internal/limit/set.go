@@ -22,7 +22,7 @@
 // reserves no more than that: for it, likely and most are the bound where that is less.
 //
 // Ownership: a Charge belongs to its request, and is settled exactly once. The buckets belong to everyone: each change
-// is a compare-and-swap of a page, repeated when another worker was first. Limits whose buckets lie in different pages
+// is a compare-and-swap of a page (package record), repeated when another worker was first. Limits whose buckets lie in different pages
 // can't be charged in one step: if a later page turns out to have no room, the earlier ones are given back.
 package limit
 

@@ -3,6 +3,7 @@ package limit
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -129,11 +130,7 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 	page, err := s.table.Load(charges[0].subject, now)
 	defer s.table.Release(page)
 	written := false
-	for try := 0; err == nil && !written; try++ {
-		if try == attempts {
-			outcome.Contended = true
-			break
-		}
+	for err == nil && !written {
 		var changed [8]uint64
 		ids := changed[:0]
 		for i := range charges {
@@ -154,7 +151,9 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 			err = s.table.Reload(page, now)
 		}
 	}
-	if err != nil {
+	if err == record.ErrContended {
+		outcome.Contended = true
+	} else if err != nil {
 		outcome.Err = err
 	}
 	for i := range charges {

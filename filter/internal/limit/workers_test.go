@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // The tests here run several workers over one store. Each worker is a coroutine that pauses before every operation of
@@ -20,7 +20,7 @@ type crash struct{}
 
 // pausing is a worker's store.
 type pausing struct {
-	*table.Memory
+	*recordtest.Memory
 	worker *simWorker
 }
 
@@ -100,7 +100,7 @@ type sim struct {
 	t        *rapid.T
 	limits   string
 	strict   bool
-	store    *table.Memory
+	store    *recordtest.Memory
 	clock    int64
 	workers  []*simWorker
 	observer *Set // of somebody who only looks
@@ -120,7 +120,7 @@ func newSim(t *rapid.T, admission, window string) *sim {
 	const all = `[{"name":"user","per":["user"],"unit":"completionTokens","quantity":60,"window":%q,"admission":%q},
 		{"name":"all","unit":"completionTokens","quantity":100,"window":%q,"admission":%q},
 		{"name":"requests","per":["priority"],"unit":"requests","quantity":12,"window":%q}]`
-	s := &sim{t: t, store: table.NewMemory(), clock: start, strict: admission == "strict"}
+	s := &sim{t: t, store: recordtest.NewMemory(), clock: start, strict: admission == "strict"}
 	s.limits = `{"limits":` + fmt.Sprintf(all, window, admission, window, admission, window) + `}`
 	s.observer, _ = worker(t, s.limits, s.store)
 	for range rapid.IntRange(2, 4).Draw(t, "workers") {

@@ -2,10 +2,9 @@ package pressure
 
 import (
 	"encoding/binary"
-	"errors"
 	"math"
 
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 const (
@@ -14,12 +13,11 @@ const (
 	layout     = 1
 	noticeSize = 28
 	entrySize  = 8 + 8 + 8 + 8
-	attempts   = 50
 )
 
 // Board is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
 type Board struct {
-	store     table.Store
+	store     record.Store
 	notice    string // the key of the small record
 	content   string // the key of what was fetched
 	interval  int64
@@ -37,17 +35,15 @@ type notice struct {
 }
 
 // NewBoard gives the board of a namespace. interval is the time between two fetches, in nanoseconds.
-func NewBoard(store table.Store, namespace string, interval int64) *Board {
+func NewBoard(store record.Store, namespace string, interval int64) *Board {
 	return &Board{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
 }
 
 // Due reads what is new, and says whether this worker is to fetch now. It says so to one worker in an interval.
 func (b *Board) Due(now int64) (bool, error) {
-	for range attempts {
-		n, version, err := b.read()
-		if err != nil {
-			return false, err
-		}
+	u := record.Open(b.store, b.notice)
+	for u.Read() {
+		n := decodeNotice(u.Value)
 		if n.sequence != b.known.sequence || b.instances == nil && n.received != 0 {
 			if err := b.load(n); err != nil {
 				return false, err
@@ -58,12 +54,15 @@ func (b *Board) Due(now int64) (bool, error) {
 			return false, nil
 		}
 		n.tried = now
-		written, err := b.store.Put(b.notice, n.encode(b.buffer[:0]), version)
-		if err != nil || written {
-			return written, err
+		b.buffer = n.encode(b.buffer[:0])
+		if u.Write(b.buffer) {
+			return true, nil
 		}
 	}
-	return false, nil // others are at it
+	if u.Err() == record.ErrContended {
+		return false, nil // others are at it
+	}
+	return false, u.Err()
 }
 
 // Publish puts up what was fetched.
@@ -72,54 +71,33 @@ func (b *Board) Publish(now int64, s Snapshot) error {
 	if err := b.overwrite(b.content, b.buffer); err != nil {
 		return err
 	}
-	for range attempts {
-		n, version, err := b.read()
-		if err != nil {
-			return err
-		}
+	u := record.Open(b.store, b.notice)
+	for u.Read() {
+		n := decodeNotice(u.Value)
 		n.sequence++
 		n.received, n.instances = now, uint32(len(s.Instances))
-		written, err := b.store.Put(b.notice, n.encode(nil), version)
-		if err != nil {
-			return err
-		}
-		if written {
+		b.buffer = n.encode(b.buffer[:0])
+		if u.Write(b.buffer) {
 			b.known, b.instances = n, append(b.instances[:0], s.Instances...)
-			return nil
 		}
 	}
-	return errors.New("the record of pressure is written by too many workers at once")
+	return u.Err()
 }
 
 // overwrite writes a value whatever was there.
 func (b *Board) overwrite(key string, value []byte) error {
-	for range attempts {
-		_, version, found, err := b.store.Get(key)
-		if err != nil {
-			return err
-		}
-		if !found {
-			version = table.Create
-		}
-		if written, err := b.store.Put(key, value, version); err != nil || written {
-			return err
-		}
+	u := record.Open(b.store, key)
+	for u.Read() {
+		u.Write(value)
 	}
-	return errors.New("what was fetched can't be written for the crowd of workers")
+	return u.Err()
 }
 
-func (b *Board) read() (n notice, version uint32, err error) {
-	value, version, found, err := b.store.Get(b.notice)
-	if err != nil {
-		return n, 0, err
+func decodeNotice(b []byte) (n notice) {
+	if len(b) == noticeSize && order.Uint32(b) == layout {
+		n = notice{order.Uint32(b[4:]), int64(order.Uint64(b[8:])), int64(order.Uint64(b[16:])), order.Uint32(b[24:])}
 	}
-	if !found {
-		return n, table.Create, nil
-	}
-	if len(value) == noticeSize && order.Uint32(value) == layout {
-		n = notice{order.Uint32(value[4:]), int64(order.Uint64(value[8:])), int64(order.Uint64(value[16:])), order.Uint32(value[24:])}
-	}
-	return n, version, nil
+	return n
 }
 
 // load reads the content. One that does not fit its notice is being written just now: the next look finds it.

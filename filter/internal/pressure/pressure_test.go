@@ -9,7 +9,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const start = 1000 * second
@@ -114,7 +115,7 @@ func TestWhateverAnExporterForgesIsBounded(t *testing.T) {
 				t.Fatalf("%+v", x)
 			}
 		}
-		b := NewBoard(table.NewMemory(), "n", 2*second)
+		b := NewBoard(recordtest.NewMemory(), "n", 2*second)
 		if err := b.Publish(start, s); err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +225,7 @@ func TestWhoIsRefused(t *testing.T) {
 		{"an old one is not asked", []Instance{engine(0.9, 0), {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 11 * second}}, "busy,busy,busy,busy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := NewBoard(table.NewMemory(), "n", 2*second)
+			b := NewBoard(recordtest.NewMemory(), "n", 2*second)
 			if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +250,7 @@ func TestTheLeastBusyInstanceIsTold(t *testing.T) {
 		{[]Instance{busy(0.9), absent}, 0.9},
 		{[]Instance{absent, absent}, Absent},
 	} {
-		b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, "ignore")
+		b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, "ignore")
 		if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
 			t.Fatal(err)
 		}
@@ -265,7 +266,7 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 		"hold":   {",,,", "busy,busy,busy,busy", "busy,busy,busy,busy"},
 		"full":   {"stale,stale,stale,stale", "busy,busy,busy,busy", "stale,stale,stale,stale"},
 	} {
-		b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, onStale)
+		b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, onStale)
 		got := [3]string{reasons(b, start, r)}
 		if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
 			t.Fatal(err)
@@ -279,7 +280,7 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 
 // What is held is held for ever, in workers that came later, too.
 func TestHoldHasNoEnd(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	b, r := NewBoard(store, "n", 2*second), rule(t, "hold")
 	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
 		t.Fatal(err)
@@ -300,7 +301,7 @@ func TestHoldHasNoEnd(t *testing.T) {
 
 // An engine that died when it was empty must not look free for ever: old numbers count only where there are no others.
 func TestHoldPrefersWhatIsRecent(t *testing.T) {
-	b, r := NewBoard(table.NewMemory(), "n", 2*second), rule(t, "hold")
+	b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, "hold")
 	if err := b.Publish(start, Snapshot{Instances: []Instance{
 		{Decode: 0.9, Prefill: 0, Memory: Absent}, {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 5 * second},
 	}}); err != nil {
@@ -314,7 +315,7 @@ func TestHoldPrefersWhatIsRecent(t *testing.T) {
 }
 
 func TestOneWorkerFetchesInAnInterval(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	var boards []*Board
 	for range 4 {
 		boards = append(boards, NewBoard(store, "n", 2*second))
@@ -342,7 +343,7 @@ func TestOneWorkerFetchesInAnInterval(t *testing.T) {
 }
 
 func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
 	if due, _ := one.Due(start); !due {
 		t.Fatal("nobody is to fetch")
@@ -364,7 +365,7 @@ func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
 }
 
 func TestALostRaceForTheFetchIsNoFetch(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
 	raced := false
 	store.Conflict = func(string) {
@@ -380,7 +381,7 @@ func TestALostRaceForTheFetchIsNoFetch(t *testing.T) {
 	}
 }
 
-type broken struct{ table.Store }
+type broken struct{ record.Store }
 
 func (broken) Get(string) ([]byte, uint32, bool, error) { return nil, 0, false, errors.New("no store") }
 
@@ -395,9 +396,9 @@ func TestAStoreThatFailsIsReported(t *testing.T) {
 }
 
 func TestDamagedRecordsAreBegunAnew(t *testing.T) {
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	for _, key := range []string{"n/p1/notice", "n/p1/content"} {
-		if _, err := store.Put(key, []byte("garbage"), table.Create); err != nil {
+		if _, err := store.Put(key, []byte("garbage"), record.Create); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // Proxy is whole engines, limits, estimates and gates together, in several workers over one store, with an adversary among the
@@ -34,7 +34,7 @@ type Proxy struct {
 	random  *rand.Rand
 	now     int64
 	agenda  happenings
-	memory  *table.Memory
+	memory  *recordtest.Memory
 	cfg     config.Config
 	workers []*engine
 	users   map[string]*account
@@ -114,7 +114,7 @@ func (h *happenings) Pop() any {
 // NewProxy gives a proxy at its beginning.
 func NewProxy(scene ProxyScene) (*Proxy, error) {
 	p := &Proxy{
-		ProxyScene: scene, random: rand.New(rand.NewPCG(scene.Seed, 2)), now: start, memory: table.NewMemory(),
+		ProxyScene: scene, random: rand.New(rand.NewPCG(scene.Seed, 2)), now: start, memory: recordtest.NewMemory(),
 		users: map[string]*account{}, Passed: map[string]int{}, Refused: map[string]int{}, Reasons: map[string]int{},
 	}
 	text := fmt.Sprintf(`{"requestHold":"stopIteration","limits":[

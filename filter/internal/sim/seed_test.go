@@ -5,13 +5,13 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 // gates gives workers' gates on one store, with one slot which is taken.
 func gates(t *testing.T, workers int, s dispatch.Settings) []*dispatch.Gate {
 	t.Helper()
-	store := table.NewMemory()
+	store := recordtest.NewMemory()
 	var all []*dispatch.Gate
 	s.Slots, s.MaxWait = 1, waits
 	for i := range workers {

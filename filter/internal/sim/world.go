@@ -7,7 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
-	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -76,7 +76,7 @@ type World struct {
 	offset  int64 // of the clocks
 	latest  int64 // that any clock has shown at a write
 	agenda  agenda
-	memory  *table.Memory
+	memory  *recordtest.Memory
 	workers []*worker
 	ids     uint64
 	served  upstream
@@ -116,7 +116,7 @@ const (
 // New gives a world at its beginning.
 func New(scene Scene) *World {
 	w := &World{
-		Scene: scene, random: rand.New(rand.NewPCG(scene.Seed, 1)), now: start, memory: table.NewMemory(),
+		Scene: scene, random: rand.New(rand.NewPCG(scene.Seed, 1)), now: start, memory: recordtest.NewMemory(),
 	}
 	w.checks.init(w)
 	w.memory.Conflict = w.interfere
@@ -342,11 +342,11 @@ var errStore = errors.New("the store fails")
 
 // store is the shared store as one worker has it.
 type store struct {
-	*table.Memory
+	*recordtest.Memory
 	worker *worker
 }
 
-// Put implements table.Store.
+// Put implements record.Store.
 func (s store) Put(key string, value []byte, version uint32) (bool, error) {
 	w := s.worker.world
 	if w.Faults.Store > 0 && !w.closing && w.random.Float64() < w.Faults.Store {

@@ -1,4 +1,4 @@
-// Package table keeps the buckets of all subjects in a Store whose keys can't be deleted: a set-associative table of
+// Package table keeps the buckets of all subjects in a record.Store whose keys can't be deleted: a set-associative table of
 // fixed-size records.
 //
 // A subject's hash picks one of Pages pages; a page is one key, and holds up to Ways records of RecordSize bytes. The
@@ -28,6 +28,7 @@ import (
 	"github.com/dchest/siphash"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 // The shape of the table.
@@ -37,7 +38,7 @@ const (
 	RecordSize = 36
 
 	headerSize = 8
-	cameAgain  = 1 << 31 // in a stored fullAt: record.again
+	cameAgain  = 1 << 31 // in a stored fullAt: entry.again
 	version    = 1
 
 	second = 1_000_000_000
@@ -51,7 +52,7 @@ func (h Hash) Page() uint32 { return uint32(h) % Pages }
 
 // Table finds pages. It belongs to one worker.
 type Table struct {
-	store  Store
+	store  record.Store
 	prefix string
 	lease  int64
 	key    [2]uint64
@@ -61,10 +62,10 @@ type Table struct {
 
 // New gives the table of a namespace. lease is the length of a lease period in nanoseconds. random is 16 random bytes,
 // used as the hash's key if no worker has chosen one yet.
-func New(store Store, namespace string, lease int64, random []byte) (*Table, error) {
+func New(store record.Store, namespace string, lease int64, random []byte) (*Table, error) {
 	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease}
 	name := namespace + "/hash-key"
-	if _, err := store.Put(name, random, Create); err != nil {
+	if _, err := store.Put(name, random, record.Create); err != nil {
 		return nil, err
 	}
 	chosen, _, _, err := store.Get(name)
@@ -88,13 +89,13 @@ func (t *Table) Period(now int64) uint32 { return uint32(now / t.lease) }
 // Page is a copy of one page. It belongs to the caller until Release.
 type Page struct {
 	index   uint32
-	name    string
-	version uint32
+	update  record.Update
 	period  uint32
-	records []record
+	buckets []entry
 }
 
-type record struct {
+// entry is one bucket.
+type entry struct {
 	id     uint64
 	fullAt uint32 // second at which the bucket is full again if its reservations are used, rounded up; below cameAgain
 	again  bool   // its subject came again while it was live
@@ -105,20 +106,17 @@ type record struct {
 func (t *Table) Load(subject Hash, now int64) (*Page, error) {
 	p := t.page()
 	p.index = subject.Page()
-	p.name = t.prefix + strconv.FormatUint(uint64(p.index), 36)
+	p.update = record.Open(t.store, t.prefix+strconv.FormatUint(uint64(p.index), 36))
 	return p, t.Reload(p, now)
 }
 
-// Reload reads the page again, after a lost race.
+// Reload reads the page again, after a lost race. After too many the error is record.ErrContended.
 func (t *Table) Reload(p *Page, now int64) error {
-	p.records, p.version, p.period = p.records[:0], Create, t.Period(now)
-	value, version, found, err := t.store.Get(p.name)
-	if err != nil || !found {
-		return err
+	p.buckets, p.period = p.buckets[:0], t.Period(now)
+	if p.update.Read() {
+		p.decode(p.update.Value)
 	}
-	p.version = version
-	p.decode(value)
-	return nil
+	return p.update.Err()
 }
 
 // Save writes the page if nobody else has meanwhile, without what is full and what doesn't fit. It says whether it did,
@@ -127,8 +125,8 @@ func (t *Table) Save(p *Page, now int64, changed ...uint64) (written bool, evict
 	p.forget(now)
 	evicted = p.evict(changed)
 	t.buffer = p.encode(t.buffer[:0])
-	written, err = t.store.Put(p.name, t.buffer, p.version)
-	return written, evicted, err
+	written = p.update.Write(t.buffer)
+	return written, evicted, p.update.Err()
 }
 
 // Release gives the page back.
@@ -152,7 +150,7 @@ func (p *Page) Period() uint32 { return p.period }
 // Get gives the bucket of an id; a full one if there is none.
 func (p *Page) Get(id uint64) bucket.State {
 	if i := p.find(id); i >= 0 {
-		return p.records[i].state
+		return p.buckets[i].state
 	}
 	return bucket.State{}
 }
@@ -160,7 +158,7 @@ func (p *Page) Get(id uint64) bucket.State {
 // Again notes that the subject of an id came again, if its bucket is live.
 func (p *Page) Again(id uint64) {
 	if i := p.find(id); i >= 0 {
-		p.records[i].again = true
+		p.buckets[i].again = true
 	}
 }
 
@@ -168,16 +166,16 @@ func (p *Page) Again(id uint64) {
 func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) {
 	i := p.find(id)
 	if i < 0 {
-		i = len(p.records)
-		p.records = append(p.records, record{id: id})
+		i = len(p.buckets)
+		p.buckets = append(p.buckets, entry{id: id})
 	}
-	p.records[i].state = state
-	p.records[i].fullAt = fullAt(state, rate)
+	p.buckets[i].state = state
+	p.buckets[i].fullAt = fullAt(state, rate)
 }
 
 func (p *Page) find(id uint64) int {
-	for i := range p.records {
-		if p.records[i].id == id {
+	for i := range p.buckets {
+		if p.buckets[i].id == id {
 			return i
 		}
 	}
@@ -193,49 +191,49 @@ func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 
 // forget drops the buckets that are full.
 func (p *Page) forget(now int64) {
-	kept := p.records[:0]
-	for _, r := range p.records {
-		idle := r.state.Reserved[0] == 0 && r.state.Reserved[1] == 0
-		if idle && (r.state.Full() || int64(r.fullAt) <= now/second) {
+	kept := p.buckets[:0]
+	for _, e := range p.buckets {
+		idle := e.state.Reserved[0] == 0 && e.state.Reserved[1] == 0
+		if idle && (e.state.Full() || int64(e.fullAt) <= now/second) {
 			continue
 		}
-		kept = append(kept, r)
+		kept = append(kept, e)
 	}
-	p.records = kept
+	p.buckets = kept
 }
 
 // evict drops the buckets with the least to lose until the page fits.
 func (p *Page) evict(changed []uint64) (evicted int) {
-	for len(p.records) > Ways {
+	for len(p.buckets) > Ways {
 		victim := -1
-		for i := range p.records {
-			if contains(changed, p.records[i].id) {
+		for i := range p.buckets {
+			if contains(changed, p.buckets[i].id) {
 				continue
 			}
-			if victim < 0 || p.records[i].less(&p.records[victim]) {
+			if victim < 0 || p.buckets[i].less(&p.buckets[victim]) {
 				victim = i
 			}
 		}
 		if victim < 0 {
 			victim = 0
 		}
-		last := len(p.records) - 1
-		p.records[victim] = p.records[last]
-		p.records = p.records[:last]
+		last := len(p.buckets) - 1
+		p.buckets[victim] = p.buckets[last]
+		p.buckets = p.buckets[:last]
 		evicted++
 	}
 	return evicted
 }
 
-// less says that there is less to lose with the record than with the other.
-func (r *record) less(other *record) bool {
+// less says that there is less to lose with the bucket than with the other.
+func (e *entry) less(other *entry) bool {
 	switch {
-	case r.again != other.again:
+	case e.again != other.again:
 		return other.again
-	case r.again || r.state.At == other.state.At:
-		return r.fullAt < other.fullAt
+	case e.again || e.state.At == other.state.At:
+		return e.fullAt < other.fullAt
 	default:
-		return r.state.At < other.state.At
+		return e.state.At < other.state.At
 	}
 }
 
@@ -251,15 +249,15 @@ func contains(ids []uint64, id uint64) bool {
 func (p *Page) encode(b []byte) []byte {
 	b = append(b, version, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, p.period)
-	for i := range p.records {
-		r := &p.records[i]
-		b = binary.LittleEndian.AppendUint64(b, r.id)
-		b = binary.LittleEndian.AppendUint64(b, uint64(r.state.Used))
-		b = binary.LittleEndian.AppendUint64(b, uint64(r.state.At))
-		b = binary.LittleEndian.AppendUint32(b, r.state.Reserved[0])
-		b = binary.LittleEndian.AppendUint32(b, r.state.Reserved[1])
-		full := r.fullAt
-		if r.again {
+	for i := range p.buckets {
+		e := &p.buckets[i]
+		b = binary.LittleEndian.AppendUint64(b, e.id)
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.state.Used))
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.state.At))
+		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[0])
+		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[1])
+		full := e.fullAt
+		if e.again {
 			full |= cameAgain
 		}
 		b = binary.LittleEndian.AppendUint32(b, full)
@@ -278,7 +276,7 @@ func (p *Page) decode(b []byte) {
 		p.period, periods = written, 0
 	}
 	for b = b[headerSize:]; len(b) > 0; b = b[RecordSize:] {
-		r := record{
+		e := entry{
 			id:     binary.LittleEndian.Uint64(b),
 			fullAt: binary.LittleEndian.Uint32(b[32:]) &^ cameAgain,
 			again:  binary.LittleEndian.Uint32(b[32:])&cameAgain != 0,
@@ -288,7 +286,7 @@ func (p *Page) decode(b []byte) {
 				Reserved: [2]uint32{binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])},
 			},
 		}
-		r.state.Rotate(periods)
-		p.records = append(p.records, r)
+		e.state.Rotate(periods)
+		p.buckets = append(p.buckets, e)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
@@ -24,7 +26,7 @@ var (
 	random = []byte("0123456789abcdef")
 )
 
-func newTable(t testing.TB, store Store) *Table {
+func newTable(t testing.TB, store record.Store) *Table {
 	t.Helper()
 	table, err := New(store, "test", lease, random)
 	if err != nil {
@@ -57,7 +59,7 @@ func live(now int64) bucket.State { return bucket.State{Used: 100 * micros, At: 
 
 func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		store := NewMemory()
+		store := recordtest.NewMemory()
 		table, err := New(store, "test", lease, random)
 		if err != nil {
 			t.Fatal(err)
@@ -79,8 +81,8 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 			t.Fatalf("written %v, evicted %d, error %v", written, evicted, err)
 		}
 		again, _ := table.Load(7+Pages, now)
-		if len(again.records) > len(want) {
-			t.Fatalf("%d records of %d", len(again.records), len(want))
+		if len(again.buckets) > len(want) {
+			t.Fatalf("%d records of %d", len(again.buckets), len(want))
 		}
 		for id, state := range want {
 			idle := state.Reserved == [2]uint32{}
@@ -95,7 +97,7 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 }
 
 func TestWorkersShareTheHashKey(t *testing.T) {
-	store := NewMemory()
+	store := recordtest.NewMemory()
 	first := newTable(t, store)
 	second, err := New(store, "test", lease, []byte("another's choice"))
 	if err != nil {
@@ -114,7 +116,7 @@ func TestWorkersShareTheHashKey(t *testing.T) {
 }
 
 func TestTheLoserOfARaceDoesNotWrite(t *testing.T) {
-	store := NewMemory()
+	store := recordtest.NewMemory()
 	one, two := newTable(t, store), newTable(t, store)
 	for _, name := range []string{"the page is new", "the page exists"} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +149,7 @@ func TestTheLoserOfARaceDoesNotWrite(t *testing.T) {
 }
 
 func TestAFullBucketIsForgotten(t *testing.T) {
-	table := newTable(t, NewMemory())
+	table := newTable(t, recordtest.NewMemory())
 	now := int64(10000 * second)
 	page := load(t, table, 5, now)
 	page.Set(1, live(now), rate)                                                        // full again after 20 minutes
@@ -161,7 +163,7 @@ func TestAFullBucketIsForgotten(t *testing.T) {
 		page := load(t, table, 5, now)
 		save(t, table, page, now)
 		var got []uint64
-		for _, r := range page.records {
+		for _, r := range page.buckets {
 			got = append(got, r.id)
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -178,7 +180,7 @@ func TestAFullBucketIsForgotten(t *testing.T) {
 }
 
 func TestTheBucketNearestToFullIsEvicted(t *testing.T) {
-	table := newTable(t, NewMemory())
+	table := newTable(t, recordtest.NewMemory())
 	now := int64(10000 * second)
 	page := load(t, table, 5, now)
 	for id := range uint64(Ways) {
@@ -242,7 +244,7 @@ func TestThoseWhoComeAgainStay(t *testing.T) {
 		{24, 2, regular, 0},
 		{30, 2, regular - 6, 0}, // who comes again can't be told from the others: those nearest to full go
 	} {
-		table := newTable(t, NewMemory())
+		table := newTable(t, recordtest.NewMemory())
 		page := load(t, table, 5, now)
 		for id := range uint64(honest) {
 			page.Again(id) // is not there yet
@@ -272,7 +274,7 @@ func TestThoseWhoComeAgainStay(t *testing.T) {
 }
 
 func TestAPageHoldsNoMoreThanItsWays(t *testing.T) {
-	store := NewMemory()
+	store := recordtest.NewMemory()
 	table := newTable(t, store)
 	page := load(t, table, 5, second)
 	var changed []uint64
@@ -291,7 +293,7 @@ func TestAPageHoldsNoMoreThanItsWays(t *testing.T) {
 
 func TestADamagedPageCountsAsEmptyAndIsWrittenAnew(t *testing.T) {
 	whole := func() []byte {
-		store := NewMemory()
+		store := recordtest.NewMemory()
 		table := newTable(t, store)
 		page := load(t, table, 5, second)
 		page.Set(1, live(second), rate)
@@ -307,19 +309,19 @@ func TestADamagedPageCountsAsEmptyAndIsWrittenAnew(t *testing.T) {
 		"another version's":  append([]byte{version + 1}, whole[1:]...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := NewMemory()
+			store := recordtest.NewMemory()
 			table := newTable(t, store)
-			if written, _ := store.Put("test/b1/5", value, Create); !written {
+			if written, _ := store.Put("test/b1/5", value, record.Create); !written {
 				t.Fatal("not written")
 			}
 			page := load(t, table, 5, second)
-			if len(page.records) != 0 {
-				t.Fatalf("%d records", len(page.records))
+			if len(page.buckets) != 0 {
+				t.Fatalf("%d records", len(page.buckets))
 			}
 			page.Set(2, live(second), rate)
 			save(t, table, page, second)
 			if got := load(t, table, 5, second); got.Get(2) != live(second) {
-				t.Errorf("got %+v", got.records)
+				t.Errorf("got %+v", got.buckets)
 			}
 		})
 	}
@@ -331,14 +333,14 @@ func FuzzDamagedPage(f *testing.F) {
 	f.Add(append([]byte{version, 0, 0, 0, 9, 0, 0, 0}, bytes.Repeat([]byte{255}, RecordSize)...), hour)
 	f.Fuzz(func(t *testing.T, value []byte, now int64) {
 		now = max(now, 0)
-		store := NewMemory()
+		store := recordtest.NewMemory()
 		table := newTable(t, store)
-		if _, err := store.Put("test/b1/5", value, Create); err != nil {
+		if _, err := store.Put("test/b1/5", value, record.Create); err != nil {
 			t.Fatal(err)
 		}
 		page := load(t, table, 5, now)
-		for i := range page.records {
-			state := page.records[i].state
+		for i := range page.buckets {
+			state := page.buckets[i].state
 			state.Leak(now, rate)
 			if state.Used < 0 || state.Used > bucket.Most || state.Balance(rate) > rate.Burst {
 				t.Fatalf("%+v", state)
@@ -349,7 +351,7 @@ func FuzzDamagedPage(f *testing.F) {
 }
 
 func TestReservationsMoveOnWithTheLeasePeriods(t *testing.T) {
-	table := newTable(t, NewMemory())
+	table := newTable(t, recordtest.NewMemory())
 	page := load(t, table, 5, 0)
 	page.Set(1, bucket.State{Used: micros, Reserved: [2]uint32{100, 50}}, rate)
 	save(t, table, page, 0)
@@ -369,7 +371,7 @@ func TestReservationsMoveOnWithTheLeasePeriods(t *testing.T) {
 // A worker whose clock is behind works in the period of the one that is ahead: it neither loses nor prolongs what that
 // one has reserved.
 func TestAPageOfAPeriodAheadKeepsItsPeriod(t *testing.T) {
-	store := NewMemory()
+	store := recordtest.NewMemory()
 	ahead, behind := newTable(t, store), newTable(t, store)
 	page := load(t, ahead, 5, lease)
 	page.Set(1, bucket.State{Used: micros, At: lease, Reserved: [2]uint32{100, 50}}, rate)
@@ -390,7 +392,7 @@ func TestAPageOfAPeriodAheadKeepsItsPeriod(t *testing.T) {
 
 // broken is a store that fails.
 type broken struct {
-	Store
+	record.Store
 	get, put error
 }
 
@@ -411,12 +413,12 @@ func (b *broken) Put(key string, value []byte, version uint32) (bool, error) {
 func TestAFailingStoreIsAnError(t *testing.T) {
 	failure := errors.New("failure")
 	for name, store := range map[string]*broken{"read": {get: failure}, "write": {put: failure}} {
-		store.Store = NewMemory()
+		store.Store = recordtest.NewMemory()
 		if _, err := New(store, "test", lease, random); !errors.Is(err, failure) {
 			t.Errorf("%s: New gives %v", name, err)
 		}
 	}
-	store := &broken{Store: NewMemory()}
+	store := &broken{Store: recordtest.NewMemory()}
 	table := newTable(t, store)
 	page := load(t, table, 5, second)
 	store.get, store.put = failure, failure
@@ -429,7 +431,7 @@ func TestAFailingStoreIsAnError(t *testing.T) {
 }
 
 func TestAPageThatWasGivenBackIsUsedAgainClean(t *testing.T) {
-	table := newTable(t, NewMemory())
+	table := newTable(t, recordtest.NewMemory())
 	page := load(t, table, 5, second)
 	page.Set(1, live(second), rate)
 	table.Release(page)
@@ -437,14 +439,14 @@ func TestAPageThatWasGivenBackIsUsedAgainClean(t *testing.T) {
 	if again != page {
 		t.Error("another page")
 	}
-	if len(again.records) != 0 || again.Index() != 6 {
-		t.Errorf("page %d with %d records", again.Index(), len(again.records))
+	if len(again.buckets) != 0 || again.Index() != 6 {
+		t.Errorf("page %d with %d records", again.Index(), len(again.buckets))
 	}
 }
 
 // Every byte of a subject counts, however long it is, and so does its length.
 func TestTheWholeSubjectIsHashed(t *testing.T) {
-	table, err := New(NewMemory(), "test", second, make([]byte, 16))
+	table, err := New(recordtest.NewMemory(), "test", second, make([]byte, 16))
 	if err != nil {
 		t.Fatal(err)
 	}
