@@ -176,6 +176,18 @@ func TestOneOddLineTakesNothingAlong(t *testing.T) {
 	}
 }
 
+// What is shown several times counts once, and what is a part of the server counts with the others.
+func TestCopiesAndParts(t *testing.T) {
+	for label, want := range map[string]int64{
+		"tp_rank": 5, "pp_rank": 5, "moe_ep_rank": 5, "pid": 5, "dp_rank": 7, "engine": 7, "model_name": 7,
+	} {
+		got, err := Parse([]byte(fmt.Sprintf("sglang:num_running_reqs{%s=\"0\"} 5\nsglang:num_running_reqs{%s=\"1\"} 2\n", label, label)))
+		if err != nil || *got.Instances[0].Running != want {
+			t.Errorf("%s: %s, %v, want %d running", label, asJSON(t, got.Instances), err, want)
+		}
+	}
+}
+
 func TestWhatOneAddressTellsIsBounded(t *testing.T) {
 	var text strings.Builder
 	for n := range maxInstances + 7 {

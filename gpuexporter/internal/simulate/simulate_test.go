@@ -77,6 +77,14 @@ instances:
 			t.Errorf("after %v: %v and %v, want %v and %v", test.after, *a.ActiveDecodeBlocks, *b.ActiveDecodeBlocks, test.first, test.second)
 		}
 	}
+	for at, silent := range map[time.Duration]bool{ // from and up to, in every round
+		90*time.Second - 1: false, 90 * time.Second: true, 95*time.Second - 1: true, 95 * time.Second: false, 290 * time.Second: true,
+	} {
+		now = time.Unix(0, 0).Add(at)
+		if _, err := s.Sample(t.Context()); errors.Is(err, errSilent) != silent {
+			t.Errorf("after %v: %v, want silent %v", at, err, silent)
+		}
+	}
 	now = time.Unix(192, 0)
 	if _, err := s.Sample(t.Context()); !errors.Is(err, errSilent) {
 		t.Errorf("error %v", err)
