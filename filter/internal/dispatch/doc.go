@@ -26,6 +26,13 @@
 // A full queue is shared too: a request whose subject has fewer waiting in this worker than another one of its priority, by two
 // at least, takes the place of that one's newest.
 //
+// # What the upstream says
+//
+// That it is asked too much, when to come back, and what is left of a limit: all of that it says to one caller, and it holds for that one
+// (callers.go; for 429, package retreat). The record has the last eight callers. A request whose own caller is not to come back
+// yet waits beside the queue: it has a place and a longest wait, but no turn, so nobody waits behind it, and when the queue is full
+// it is the first to make room.
+//
 // # Bounds
 //
 // Budget of requests and concurrency are exact: each start is one compare-and-swap of the record. A budget of tokens takes
