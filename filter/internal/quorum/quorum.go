@@ -175,7 +175,7 @@ func (q *Quorum) Weigh(now, length int64) Weight {
 	}
 	w := Weight{Factor: 1, Most: min(slack*c.bad/c.subjects, 1)}
 	if most := c.others(c.worst); float64(c.worst.bad) > most {
-		w.Factor = (float64(c.all.bad-c.worst.bad) + most) / float64(c.all.bad)
+		w.Factor = min((float64(c.all.bad-min(c.worst.bad, c.all.bad))+most)/float64(c.all.bad), 1)
 	}
 	return w
 }
@@ -310,10 +310,14 @@ func Decode(b []byte) (q Quorum, sound bool) {
 		p.all = read()
 		p.crowd, p.badly = order.Uint64(b), order.Uint64(b[8:])
 		b = b[16:]
+		var total, bad uint64
 		for s := range p.seated {
 			p.seated[s] = read()
+			total, bad = total+uint64(p.seated[s].total), bad+uint64(p.seated[s].bad)
 			sound = sound && (q.subjects[s] != 0 || p.seated[s] == tally{})
 		}
+		full := p.all.total == math.MaxUint32 || p.all.bad == math.MaxUint32
+		sound = sound && (full || total <= uint64(p.all.total) && bad <= uint64(p.all.bad))
 	}
 	if !sound {
 		return Quorum{}, false
