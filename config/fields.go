@@ -195,7 +195,7 @@ func (w *CostWeights) fields() []field {
 
 func (m *Match) fields() []field {
 	return []field{
-		strs("models", &m.Models, nil, globs, "Globs of canonical model names; empty matches all."),
+		strs("models", &m.Models, nil, globs, "Globs of canonical model names, in any case; empty matches all."),
 		stringSet("operations", &m.Operations, word(operationNames...), "Operations; empty matches all."),
 		prioritySet("priorities", &m.Priorities, "Priorities, in any case; empty matches all."),
 		strs("tenants", &m.Tenants, nil, globs, "Globs of tenants; empty matches all."),

@@ -5,7 +5,7 @@ import "time"
 func (u *Upstream) fields() []field {
 	return []field{
 		required(str("name", &u.Name, "", names, "The upstream's name in status, logs and metrics; unique.")),
-		someStrs("models", &u.Models, []string{"*"}, globs, "Globs of the canonical names of the models that it serves."),
+		someStrs("models", &u.Models, []string{"*"}, globs, "Globs of the canonical names of the models that it serves, in any case."),
 		object("budget", &u.Budget, "What the upstream allows in a window. Requests beyond it wait in the queue."),
 		object("concurrency", &u.Concurrency, "Requests in flight to the upstream. Requests beyond it wait in the queue."),
 		object("queue", &u.Queue, "Where requests wait for budget or a slot, by priority."),

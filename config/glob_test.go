@@ -23,6 +23,23 @@ func TestMatchGlob(t *testing.T) {
 	}
 }
 
+func TestTheCaseOfAModelIsNoDifference(t *testing.T) {
+	for _, c := range []struct {
+		pattern, model string
+		want           bool
+	}{
+		{"mock*", "MOCK-1", true}, {"Mock", "mOCK", true}, {"meta-llama/*", "Meta-Llama/Llama-3", true}, {"gpt-4?", "GPT-4O", true},
+		{"a[", "a{", false}, {"a@", "a`", false}, {"mock", "mocks", false},
+	} {
+		if MatchModel([]string{"none", c.pattern}, c.model) != c.want {
+			t.Errorf("%s, %s", c.pattern, c.model)
+		}
+	}
+	if !MatchModel(nil, "x") {
+		t.Error("no patterns match nothing")
+	}
+}
+
 func TestMatchAny(t *testing.T) {
 	if !MatchAny(nil, "x") || !MatchAny([]string{"a", "x*"}, "xy") || MatchAny([]string{"a", "b"}, "x") {
 		t.Error("want a match of any pattern, and of everything without patterns")

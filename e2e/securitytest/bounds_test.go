@@ -2,7 +2,10 @@ package securitytest
 
 import (
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
 )
@@ -44,5 +47,27 @@ func TestAStrictLimitSeesBoundsInEverySpelling(t *testing.T) {
 	}
 	if n := server.complete.Load(); n != 2 {
 		t.Errorf("%d requests reached the server", n)
+	}
+}
+
+// A small bound that the server doesn't heed is no way to have many long answers at once.
+func TestABoundThatTheServerIgnoresAdmitsNoCrowd(t *testing.T) {
+	server := &worker{takes: time.Second}
+	g := start(t, harness.Options{Concurrency: 2}, server)
+	g.configure(t, `{"limits":[
+		{"name":"c","per":["user"],"unit":"completionTokens","quantity":1000,"window":"8760h","admission":"strict"}]}`)
+	for i, body := range []string{
+		`{"model":"m","MAX_TOKENS":1}`, `{"model":"m","max_tokens":1,"max_tokens":null}`, `{"model":"m","n_predict":1}`, `{"model":"m","max_tokens":"1"}`,
+		`{"model":"m","max_tokens":1,"image":"` + strings.Repeat("A", 1100<<10) + `","max_tokens":100000}`,
+	} {
+		complete := server.complete.Load()
+		var wait sync.WaitGroup
+		for range 12 {
+			wait.Go(func() { g.send(t, "POST", chatPath, body, fmt.Sprintf("x-user-id: u%d", i)) })
+		}
+		wait.Wait()
+		if n := server.complete.Load() - complete; n > 2 {
+			t.Errorf("%.60s: %d answers at once", body, n)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func asksSome(cfg *config.Config) bool {
 func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
 	yes = e.cfg.Usage.EnsureStreamUsage
 	for i := range e.cfg.Upstreams {
-		if u := &e.cfg.Upstreams[i]; config.MatchAny(u.Models, s.model) {
+		if u := &e.cfg.Upstreams[i]; config.MatchModel(u.Models, s.model) {
 			if u.EnsureStreamUsage != nil {
 				yes = *u.EnsureStreamUsage
 			}

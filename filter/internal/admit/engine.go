@@ -34,8 +34,6 @@
 package admit
 
 import (
-	"strings"
-
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -77,6 +75,7 @@ type Engine struct {
 	slots      slots
 	methods    methodSlots
 	scratch    []byte
+	aliases    map[string]string
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	warned     map[usage.Unread]bool
 	labels     labels
@@ -121,6 +120,7 @@ func New(cfg config.Config, store record.Store, learned *estimate.Learned, rando
 	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
 		e.standIn = unread
 	}
+	e.aliases = aliases(&cfg)
 	p := &e.picker
 	e.limits = limit.New(cfg, p, t)
 	e.identity = ident.New(cfg, p, func(b []byte) uint64 { return uint64(t.Hash(b)) }, e.limits.Needs())
@@ -180,21 +180,6 @@ func (e *Engine) format(s *Stream) reply.Format {
 	default:
 		return reply.FormatOf(s.dialect.Provider())
 	}
-}
-
-// canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/".
-func (e *Engine) canonical(model string) string {
-	if len(e.cfg.Models.Aliases) == 0 {
-		return model
-	}
-	if to, found := e.cfg.Models.Aliases[model]; found {
-		return to
-	}
-	prefix, rest, cut := strings.Cut(model, "/")
-	if to, found := e.cfg.Models.Aliases[prefix]; found && cut {
-		return to + "/" + rest
-	}
-	return model
 }
 
 // report notes what became of a change to buckets.

@@ -31,6 +31,32 @@ func namedModels(cfg *config.Config) (names []string) {
 	return slices.Compact(names)
 }
 
+// aliases are those of the configuration, in lower case.
+func aliases(cfg *config.Config) map[string]string {
+	folded := map[string]string{}
+	for _, alias := range slices.Sorted(maps.Keys(cfg.Models.Aliases)) {
+		folded[strings.ToLower(alias)] = cfg.Models.Aliases[alias]
+	}
+	return folded
+}
+
+// canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/". White space around
+// it, and the collection that Google's names may have, are no part of it.
+func (e *Engine) canonical(model string) string {
+	model = strings.TrimPrefix(strings.TrimSpace(model), "models/")
+	if len(e.aliases) == 0 {
+		return model
+	}
+	if to, found := e.aliases[strings.ToLower(model)]; found {
+		return to
+	}
+	prefix, rest, cut := strings.Cut(model, "/")
+	if to, found := e.aliases[strings.ToLower(prefix)]; found && cut {
+		return to + "/" + rest
+	}
+	return model
+}
+
 const (
 	mostLabels   = 100 // of models that the configuration doesn't name, at one time
 	labelsEver   = 400 // in the life of a configuration: the host's metrics can't be taken back

@@ -338,13 +338,17 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 		return limit.Estimate{}
 	}
 	hashes := e.hash(s)
+	bound, floor := s.asked.OutputBound, s.asked.OutputFloor
+	if s.asked.OutputLoose { // it says what is wanted, not what is the most
+		bound, floor = 0, max(floor, bound)
+	}
 	s.estimate = limit.Estimate{
 		Prompt: e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start) +
 			usage.ImageTokens(s.asked),
-		OutputBound: s.asked.OutputBound, OutputFloor: s.asked.OutputFloor,
+		OutputBound: bound, OutputFloor: floor,
 	}
 	if s.dialect.Outputs() {
-		length := e.learned.Output(s.at, hashes[0], hashes[1], s.asked.OutputBound, e.start)
+		length := e.learned.Output(s.at, hashes[0], hashes[1], bound, e.start)
 		s.estimate.Output, s.estimate.OutputMost = max(length.Likely, s.asked.OutputFloor), max(length.Most, s.asked.OutputFloor)
 	}
 	return s.estimate

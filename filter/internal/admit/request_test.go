@@ -27,9 +27,9 @@ func TestABodyThatCanNotBeReadIsEstimated(t *testing.T) {
 		output  int64 // what was found of its bound is used
 	}{
 		{"not JSON", nil, []string{"model=mock&", "max_tokens=9"}, 0, 6, 256},
-		{"cut off", nil, []string{chatBody[:34]}, 0, 9, 100},
+		{"cut off", nil, []string{chatBody[:34]}, 0, 9, 256},
 		{"too large", nil, []string{strings.Repeat(" ", 60), strings.Repeat(" ", 60), "{}"}, 1, 31, 256},
-		{"too large, as its length says", [][2]string{{"content-length", "101"}}, []string{chatBody, strings.Repeat(" ", 24)}, 0, 26, 100},
+		{"too large, as its length says", [][2]string{{"content-length", "101"}}, []string{chatBody, strings.Repeat(" ", 24)}, 0, 26, 256},
 		{"compressed", [][2]string{{"content-encoding", "gzip"}}, []string{chatBody}, 0, 20, 100},
 		{"compressed, and it is", [][2]string{{"content-encoding", "br"}}, []string{"\x8b\x02\x80whatever"}, 0, 3, 256},
 	}

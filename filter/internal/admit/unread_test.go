@@ -255,3 +255,15 @@ func TestAModelBehindTheFirstPartInShadowMode(t *testing.T) {
 	expect(t, "the name at last", x.properties["gen_ai.request.model"], "mock")
 	h.idle()
 }
+
+// One model isn't several by how its name is written.
+func TestSpellingsOfAModelAreOneModel(t *testing.T) {
+	h := newHost(t, `{"requestHold":"stopIteration","models":{"aliases":{"Prod":"mock"}},"limits":[
+		{"name":"a","per":["model"],"match":{"models":["Mock*"]},"unit":"requests","quantity":6,"window":"8760h","admission":"strict"}]}`, recordtest.NewMemory())
+	names := []string{"mock", "MOCK", " mock ", "models/mock", "prod", "PROD"}
+	for i, name := range append(names, names...) {
+		x := h.start("ada", false)
+		x.body(`{"model":"`+name+`"}`, true)
+		expect(t, name+" is refused", x.last.Action == Answer, i >= len(names))
+	}
+}

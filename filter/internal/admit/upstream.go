@@ -75,7 +75,7 @@ func (e *Engine) find(s *Stream) *upstream {
 		model = e.canonical(s.asked.Model)
 	}
 	for _, u := range e.upstreams {
-		if config.MatchAny(u.models, model) {
+		if config.MatchModel(u.models, model) {
 			return u
 		}
 	}

@@ -24,8 +24,12 @@ func credential(name, value string) (key string, one bool) {
 		return "", true
 	}
 	first, schemed := strings.ToLower(words[0]), strings.HasSuffix(name, "authorization")
-	if schemed && strings.HasPrefix(first, "aws4-") {
-		return signer(value)
+	if schemed {
+		for _, p := range proofs {
+			if strings.HasPrefix(first, p.scheme) {
+				return p.signer(value)
+			}
+		}
 	}
 	if schemed && len(words) == 2 && !scheme(first) {
 		words = words[1:] // one that we don't know
@@ -88,15 +92,22 @@ func password(text string) string {
 	return strings.Trim(string(decoded), ":")
 }
 
-// signer gives the access key of a request that is signed for AWS, whose signature is another one each time.
-func signer(value string) (string, bool) {
-	const before = "Credential="
-	_, rest, found := strings.Cut(value, before)
-	if !found || strings.Contains(rest, before) {
+// proof is a scheme that proves to have a key, by what is another one each time, and names it in a parameter.
+type proof struct{ scheme, parameter, end string }
+
+var proofs = [...]proof{
+	{"aws4-", "Credential=", "/"}, // behind the key come date and region
+	{"digest", "username=", ","}, {"signature", "keyId=", ","}, {"oauth", "oauth_consumer_key=", ","}, {"hawk", "id=", ","},
+}
+
+// signer gives the name of the key.
+func (p proof) signer(value string) (string, bool) {
+	_, rest, found := strings.Cut(value, p.parameter)
+	if !found || strings.Contains(rest, p.parameter) {
 		return "", false
 	}
-	key, _, _ := strings.Cut(rest, "/")
-	return strings.TrimFunc(key, blank), true
+	key, _, _ := strings.Cut(rest, p.end)
+	return strings.Trim(strings.TrimFunc(key, blank), `"`), true
 }
 
 // list says that a value is a list of several: it has a comma that is not inside quotes. Proxies make that of a repeated header.

@@ -47,6 +47,7 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		hash:     hash,
 	}
 	i.key.all = keyDecides(&c)
+	i.key.lax = !i.key.all
 	for l := range c.Limits {
 		for _, per := range c.Limits[l].Per {
 			if name, header := strings.CutPrefix(per, "header:"); header && c.Limits[l].Mode == config.Enforce {

@@ -66,6 +66,34 @@ func TestCallersAreReadFromTheirHeaders(t *testing.T) {
 	}
 }
 
+// Where nothing depends on the key, credentials that can't be read as one key are none of our business.
+func TestCredentialsOfOtherSchemesPass(t *testing.T) {
+	const nothing, perKey = ``, `,"limits":[{"name":"k","per":["key"],"unit":"requests","quantity":1,"window":"1h"}]`
+	for _, test := range []struct {
+		headers       [][2]string
+		configuration string
+		key           string // "": refused
+	}{
+		{[][2]string{{"authorization", `Custom a="1", b="2"`}}, nothing, "anonymous"},
+		{[][2]string{{"authorization", `Custom a="1", b="2"`}}, perKey, ""},
+		{[][2]string{{"x-api-key", "two words"}}, nothing, "anonymous"},
+		{[][2]string{{"x-api-key", "two words"}}, perKey, ""},
+		{[][2]string{{":path", "/search?key=a&key=b"}}, nothing, "anonymous"},
+		{[][2]string{{":path", "/search?key=a&key=b"}}, perKey, ""},
+		{[][2]string{{"authorization", `Digest username="ann", realm="r", nonce="1", uri="/", response="2"`}}, perKey, "ann"},
+		{[][2]string{{"authorization", `Digest realm="r", username="ann", nonce="3"`}}, perKey, "ann"},
+		{[][2]string{{"authorization", `Digest username="ann", username="bob"`}}, perKey, ""},
+		{[][2]string{{"authorization", `OAuth oauth_consumer_key="k1", oauth_nonce="1"`}}, perKey, "k1"},
+		{[][2]string{{"authorization", `Signature keyId="k1",algorithm="hs2019",headers="host date",signature="x"`}}, perKey, "k1"},
+		{[][2]string{{"authorization", `Hawk id="k1", ts="1", mac="x"`}}, perKey, "k1"},
+	} {
+		got, refusal := read(t, `{"identity":{"key":{"hash":false}}`+test.configuration+`}`, nil, test.headers...)
+		if (refusal == nil) != (test.key != "") || refusal == nil && got.Key != test.key {
+			t.Errorf("%v, %s: %+v, %+v", test.headers, test.configuration, got, refusal)
+		}
+	}
+}
+
 func TestHeadersOfAnIdentityMustNotBeRepeated(t *testing.T) {
 	const two = `{"identity":{"user":{"headers":["x-a","x-b"]}}}`
 	tests := []struct {

@@ -14,6 +14,7 @@ type source struct {
 	query []string
 	hash  bool
 	all   bool // what is given must agree, or it isn't known who asks
+	lax   bool // what can't be read as one value is none: any traffic has credentials, of schemes that nobody knows here
 }
 
 func newSource(p *Picker, c config.Source) source {
@@ -36,6 +37,7 @@ func (s *source) read(h *Headers) (value string, fault *Refusal) {
 		}
 		v, one := only(s.names[i], h.Get(slot))
 		switch {
+		case !one && s.lax:
 		case !one:
 			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
 		case v == "" || v == value:
@@ -58,6 +60,7 @@ func (s *source) read(h *Headers) (value string, fault *Refusal) {
 		v, more := parameter(path, name)
 		v = strings.TrimFunc(v, blank)
 		switch {
+		case more && s.lax:
 		case more:
 			return "", &Refusal{Reason: "repeated_header", Header: "?" + name}
 		case v == "" || v == value:

@@ -216,7 +216,7 @@ func (l *limit) matches(r *Request) bool {
 	if l.Unit != config.Requests && !r.Tokens {
 		return false
 	}
-	if r.ModelKnown && !r.ModelUnread && !config.MatchAny(m.Models, r.Model) {
+	if r.ModelKnown && !r.ModelUnread && !config.MatchModel(m.Models, r.Model) {
 		return false
 	}
 	if len(m.Operations) > 0 && !slices.Contains(m.Operations, r.Operation) {
@@ -259,7 +259,7 @@ func (p part) value(r *Request) string {
 	case "key":
 		return r.Caller.Key
 	case "model":
-		return r.Model
+		return strings.ToLower(r.Model) // config.MatchModel says why
 	case "priority":
 		return r.Caller.Priority.String()
 	default:
@@ -329,7 +329,7 @@ func (s *Set) price(model string, u Usage) (price float64) {
 	cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	for i := range s.cost {
 		w := &s.cost[i]
-		if model != "" && !config.MatchAny(w.Models, model) {
+		if model != "" && !config.MatchModel(w.Models, model) {
 			continue
 		}
 		price = max(price, float64(u.Prompt-cached)*w.Prompt+float64(cached)*w.Cached+

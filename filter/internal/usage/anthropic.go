@@ -20,8 +20,9 @@ func (anthropic) TokenPerPiece() bool { return false }
 
 // fromPath knows Vertex AI's paths: …/models/<model>:streamRawPredict.
 func (anthropic) fromPath(path string, r *Request) {
-	model, verb := modelAndVerb(path)
-	r.Model, r.Route, r.Stream = model, model, verb == "streamRawPredict"
+	model, verb, sure := modelAndVerb(path)
+	r.routed(model, sure)
+	r.Stream = verb == "streamRawPredict"
 }
 
 const (

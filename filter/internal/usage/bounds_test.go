@@ -71,6 +71,45 @@ func TestABoundIsTheLargestThatALenientServerUnderstands(t *testing.T) {
 	}
 }
 
+// A bound that only some servers heed binds nobody.
+func TestABoundThatNotEveryServerHeedsIsLoose(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		dialect Dialect
+		body    string
+		loose   bool
+	}{
+		{"a number", chat, `{"max_tokens":5,"messages":[]}`, false},
+		{"both names", chat, `{"max_tokens":5,"max_completion_tokens":7}`, false},
+		{"null beside one", chat, `{"max_tokens":null,"max_completion_tokens":7}`, false},
+		{"Responses", responses, `{"max_output_tokens":5}`, false},
+		{"Anthropic", messages, `{"max_tokens":5}`, false},
+		{"Gemini", gemini, `{"generationConfig":{"maxOutputTokens":5}}`, false},
+		{"text, which llama.cpp ignores", chat, `{"max_tokens":"5"}`, true},
+		{"another case, which Python ignores", chat, `{"MAX_TOKENS":5}`, true},
+		{"another case of Gemini's object", gemini, `{"GenerationConfig":{"maxOutputTokens":5}}`, true},
+		{"llama.cpp's name, which others ignore", chat, `{"n_predict":5}`, true},
+		{"null behind one", chat, `{"max_tokens":5,"max_tokens":null}`, true},
+		{"null before one", chat, `{"max_tokens":null,"max_tokens":5}`, true},
+		{"text behind one", chat, `{"max_tokens":5,"max_tokens":"x"}`, true},
+		{"an object behind one", messages, `{"max_tokens":5,"max_tokens":{}}`, true},
+		{"an empty object behind Gemini's", gemini, `{"generationConfig":{"maxOutputTokens":5},"generationConfig":{}}`, true},
+		{"no JSON", chat, `{"max_tokens":5,/**/"max_tokens":null}`, true},
+	} {
+		for how, lengths := range cuts {
+			if got := readRequest(test.dialect, []byte(test.body), lengths); got.OutputLoose != test.loose || got.OutputBound == 0 {
+				t.Errorf("%s, %s: loose %v, bound %d", test.name, how, got.OutputLoose, got.OutputBound)
+			}
+		}
+	}
+	var r RequestReader
+	r.Reset(chat, "", Form{}, 1<<20)
+	r.Write([]byte(`{"max_tokens":5,`))
+	if got := r.Cut(); !got.OutputLoose {
+		t.Errorf("cut before its end: %+v", got)
+	}
+}
+
 func TestTheFewestTokensAreAFloor(t *testing.T) {
 	if got := readRequest(chat, []byte(`{"min_tokens":"700"}`), cuts["whole"]); got.OutputFloor != 700 || got.OutputBound != 0 {
 		t.Errorf("floor %d, bound %d", got.OutputFloor, got.OutputBound)

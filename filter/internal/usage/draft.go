@@ -29,6 +29,9 @@ type draft struct {
 	largest   int64 // of the bounds that were given; 0: none
 	raised    int64 // what the largest is at least, where there is one
 	unlimited bool  // a bound was given that some take for none
+	binds     bool  // one was given that no server takes for none
+	bounds    int64 // the members that were seen which bound it: a bit for each id
+	doubtful  bool  // one of them was seen twice, or in another case: servers differ in which they take
 	choices   int64 // the most of all that say how many answers there are
 	elements  int64 // of the list of prompts being read
 	prompts   int64 // the most that a list had
@@ -84,11 +87,25 @@ func (r *draft) streams(v value, yes bool) {
 	}
 }
 
-// bound takes a bound of the output. Null is none, and so is zero.
+// bound takes a bound of the output. Null is none, and so is zero. Text, and a name in another case, bind only some servers.
 func (r *draft) bound(v value) {
+	r.maybeBound(v)
+	r.binds = r.binds || v.atMost() > 0 && v.kind == jsonscan.Number && !v.folded
+	r.once(v)
+}
+
+// maybeBound takes a bound that some servers don't know.
+func (r *draft) maybeBound(v value) {
 	n := v.atMost()
 	r.largest = max(r.largest, n)
 	r.unlimited = r.unlimited || n < 0
+}
+
+// once takes note of a member that bounds the output, or holds what does.
+func (r *draft) once(v value) {
+	bit := int64(1) << v.id
+	r.doubtful = r.doubtful || v.folded || r.bounds&bit != 0
+	r.bounds |= bit
 }
 
 // raise takes what may be used up even where a smaller bound is given.
@@ -125,6 +142,9 @@ func (r *draft) outputBound() int64 {
 	}
 	return bound
 }
+
+// loose says that a server may go beyond the bound.
+func (r *draft) loose() bool { return r.OutputBound > 0 && (!r.binds || r.doubtful) }
 
 const mostBound = 1e12
 

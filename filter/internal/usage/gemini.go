@@ -21,12 +21,14 @@ func (geminiContent) Cumulative() bool    { return true }
 func (geminiContent) TokenPerPiece() bool { return false }
 
 func (geminiContent) fromPath(path string, r *Request) {
-	model, verb := modelAndVerb(path)
-	r.Model, r.Route, r.Stream = model, model, verb == "streamGenerateContent"
+	model, verb, sure := modelAndVerb(path)
+	r.routed(model, sure)
+	r.Stream = verb == "streamGenerateContent"
 }
 
 const (
 	geMaxOutputTokens = iota + 1
+	geConfig
 	geCandidateCount
 	geThinkingBudget
 	geBlob
@@ -38,6 +40,8 @@ const (
 
 // Protobuf's JSON takes a field's name in both spellings.
 var geminiRequest = jsonscan.Compile(
+	jsonscan.Path{ID: geConfig, Path: "generationConfig"},
+	jsonscan.Path{ID: geConfig, Path: "generation_config"},
 	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.maxOutputTokens", Keep: maxBound},
 	jsonscan.Path{ID: geMaxOutputTokens, Path: "generationConfig.max_output_tokens", Keep: maxBound},
 	jsonscan.Path{ID: geCandidateCount, Path: "generationConfig.candidateCount", Keep: maxBound},
@@ -76,6 +80,8 @@ func (geminiContent) request(r *draft, v value) {
 	switch v.id {
 	case geMaxOutputTokens:
 		r.bound(v)
+	case geConfig:
+		r.once(v)
 	case geCandidateCount:
 		r.choose(v)
 	case geThinkingBudget:

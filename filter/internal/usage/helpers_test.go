@@ -39,7 +39,7 @@ func readForm(path string, dialect Dialect, form Form, body []byte, lengths []in
 
 // basics are what a request says of itself, without how well it could be read and where its prompt is.
 func basics(r Request) Request {
-	r.Unread, r.OutputFloor, r.Prompt = "", 0, Prompt{}
+	r.Unread, r.OutputFloor, r.OutputLoose, r.Prompt = "", 0, false, Prompt{}
 	return r
 }
 

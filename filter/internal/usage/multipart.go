@@ -106,8 +106,16 @@ func (m *multipart) header(c byte) {
 		case string(m.head) == "--":
 			m.state = partEnd
 		case c == '\n':
+			if strings.Trim(string(m.head), " \t") != "\r\n" { // to some no boundary, or an end of lines that they go on with
+				m.state = partFailed
+				return
+			}
 			m.state, m.head = partHead, append(m.head[:0], "\r\n"...)
 		}
+		return
+	}
+	if c == '\n' && m.head[len(m.head)-2] != '\r' {
+		m.state = partFailed
 		return
 	}
 	if bytes.HasSuffix(m.head, []byte("\r\n\r\n")) {
@@ -118,32 +126,65 @@ func (m *multipart) header(c byte) {
 // begin starts a part whose headers are complete.
 func (m *multipart) begin() {
 	m.state, m.id, m.keep, m.size, m.text = partBody, 0, 0, 0, m.text[:0]
-	name, file := disposition(string(m.head))
+	name, file, sure := disposition(string(m.head))
+	if !sure {
+		m.state = partFailed
+		return
+	}
 	if !file {
 		m.id, m.keep = m.reader.dialect.requestPaths().Top([]byte(name))
 		m.keep = max(m.keep, len("false"))
 	}
 }
 
-// disposition gives the name of a part, and whether it is a file.
-func disposition(head string) (name string, file bool) {
+// disposition gives the name of a part, and whether it is a file. It is not sure where servers read a head in different ways:
+// they differ in what they make of several such lines, of parameters that are encoded (RFC 2231), and of odd characters in names;
+// and a model in a file without a name is a field to some.
+func disposition(head string) (name string, file, sure bool) {
+	lines := 0
 	for line := range strings.SplitSeq(head, "\r\n") {
 		field, value, _ := strings.Cut(line, ":")
 		if !strings.EqualFold(strings.TrimSpace(field), "content-disposition") {
+			if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") { // it goes on with the line before
+				return "", false, false
+			}
 			continue
 		}
-		for parameter := range strings.SplitSeq(value, ";") {
-			key, text, _ := strings.Cut(parameter, "=")
-			text = strings.Trim(strings.TrimSpace(text), `"`)
-			switch strings.ToLower(strings.TrimSpace(key)) {
-			case "name":
+		lines++
+		for value != "" {
+			var key, text string
+			key, text, value = parameter(value)
+			switch {
+			case key == "name":
 				name = text
-			case "filename", "filename*":
+			case key == "filename" || key == "filename*":
 				file = true
+			case strings.HasPrefix(key, "name*"), strings.HasPrefix(key, "filename*"):
+				return "", false, false
 			}
 		}
 	}
-	return name, file
+	return name, file, lines == 1 && !strings.ContainsAny(name, "<>\\'%") && (!file || !strings.EqualFold(name, "model"))
+}
+
+// parameter takes the first parameter of a header's value, its name in lower case, and gives what follows it. A quote behind a
+// backslash doesn't end a text.
+func parameter(value string) (name, text, rest string) {
+	quoted, end := false, len(value)
+scan:
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ';' && !quoted:
+			end = i
+			break scan
+		}
+	}
+	name, text, _ = strings.Cut(value[:end], "=")
+	return strings.ToLower(strings.TrimSpace(name)), strings.Trim(strings.TrimSpace(text), `"`), value[min(end+1, len(value)):]
 }
 
 // endPart hands on a field. What is true or false in JSON is a word here.

@@ -27,8 +27,8 @@ func (openAI) TokenPerPiece() bool { return true }
 
 // fromPath knows Azure's paths, …/deployments/<deployment>/chat/completions, where a body may leave the model out.
 func (openAI) fromPath(path string, r *Request) {
-	r.Route = deployment(path)
-	r.Model = r.Route
+	name, sure := deployment(path)
+	r.routed(name, sure)
 }
 
 const (
@@ -36,6 +36,7 @@ const (
 	oaStream
 	oaBound
 	oaCompletionBound
+	oaOtherBound
 	oaFloor
 	oaChoices
 	oaPromptList
@@ -52,7 +53,7 @@ var openAIRequest = jsonscan.Compile(
 	jsonscan.Path{ID: oaStream, Path: "stream"},
 	jsonscan.Path{ID: oaBound, Path: "max_tokens", Keep: maxBound},
 	jsonscan.Path{ID: oaCompletionBound, Path: "max_completion_tokens", Keep: maxBound},
-	jsonscan.Path{ID: oaBound, Path: "n_predict", Keep: maxBound}, // llama.cpp, which prefers it
+	jsonscan.Path{ID: oaOtherBound, Path: "n_predict", Keep: maxBound}, // llama.cpp, which prefers it
 	jsonscan.Path{ID: oaFloor, Path: "min_tokens", Keep: maxBound},
 	jsonscan.Path{ID: oaChoices, Path: "n", Keep: maxBound},
 	jsonscan.Path{ID: oaChoices, Path: "best_of", Keep: maxBound},
@@ -89,6 +90,8 @@ func (o openAI) request(r *draft, v value) {
 		if o == chat { // it binds nobody elsewhere
 			r.bound(v)
 		}
+	case oaOtherBound:
+		r.maybeBound(v)
 	case oaFloor:
 		r.demand(v)
 	case oaChoices:

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -128,19 +129,28 @@ func trim(path string) string { return strings.TrimRight(path, "/. ") }
 // The verbs whose bodies are read.
 var verbs = [...]string{"generateContent", "streamGenerateContent", "rawPredict", "streamRawPredict"}
 
-// modelAndVerb reads Google's paths: …/models/<model>:<verb>. Behind other paths there is neither.
-func modelAndVerb(path string) (model, verb string) {
+// modelAndVerb reads Google's paths: …/models/<model>:<verb>. Behind other paths there is neither. It is not sure where servers may
+// read different models.
+func modelAndVerb(path string) (model, verb string, sure bool) {
 	path, _, _ = strings.Cut(path, "?")
 	if plain(path) {
-		return splitVerb(path)
+		model, verb = splitVerb(path)
+		return model, verb, true
 	}
+	sure = true
 	for _, reading := range read(path) {
-		if model, verb = splitVerb(reading); verb != "" {
-			return model, verb
+		switch m, v := splitVerb(reading); {
+		case v == "":
+		case verb == "" || isVerb(v) && !isVerb(verb):
+			model, verb = m, v
+		case isVerb(v) && m != model:
+			sure = false
 		}
 	}
-	return "", ""
+	return model, verb, sure
 }
+
+func isVerb(verb string) bool { return slices.Contains(verbs[:], verb) }
 
 // splitVerb splits the last segment of a path at the colon before its verb, which is given as the API writes it.
 func splitVerb(path string) (model, verb string) {
@@ -158,27 +168,52 @@ func splitVerb(path string) (model, verb string) {
 	return model[:min(len(model), maxModel)], verb
 }
 
-// deployment reads Azure's paths: …/deployments/<deployment>/chat/completions. Behind other paths there is none.
-func deployment(path string) string {
+// deployment reads Azure's paths, …/deployments/<deployment>/chat/completions, and those of old, …/engines/<model>/completions, in
+// which LiteLLM takes the model from the path, too. Behind other paths there is none. It is not sure where servers may read different
+// ones.
+func deployment(path string) (name string, sure bool) {
 	path, _, _ = strings.Cut(path, "?")
-	if !plain(path) {
-		path = read(path)[1]
+	if plain(path) {
+		return deployed(path), true
 	}
-	const before = "/deployments/"
-	at := strings.LastIndex(lower(path), before)
+	readings := read(path)
+	name, sure = deployed(readings[1]), true
+	for _, reading := range readings {
+		sure = sure && deployed(reading) == name
+	}
+	return name, sure
+}
+
+// deployed gives the name in one reading of a path.
+func deployed(path string) string {
+	const azure, old = "/deployments/", "/engines/"
+	folded := lower(path)
+	at, before := strings.LastIndex(folded, azure), azure
+	if at < 0 {
+		at, before = strings.LastIndex(folded, old), old
+	}
 	if at < 0 {
 		return ""
 	}
+	whole := false
 	for i := range builtin { // a deployment's name is no part of the operation's
 		if suffix := builtin[i].suffix; hasSuffixFold(path, suffix) {
-			path = path[:max(len(path)-len(suffix), at)]
+			path, whole = path[:max(len(path)-len(suffix), at)], true
 			break
 		}
 	}
 	if len(path) < at+len(before) {
 		return ""
 	}
-	name, _, _ := strings.Cut(path[at+len(before):], "/")
+	name := path[at+len(before):]
+	switch {
+	case before == old && (!whole || name == "v1" || strings.HasSuffix(name, "/v1")): // Docker's, which are not models
+		return ""
+	case whole: // LiteLLM's names may have slashes
+		name = strings.TrimSuffix(name, "/extensions")
+	default:
+		name, _, _ = strings.Cut(name, "/")
+	}
 	return name[:min(len(name), maxModel)]
 }
 

@@ -91,6 +91,43 @@ func TestAModelInAPathIsRead(t *testing.T) {
 	}
 }
 
+// A path that servers read as different models names none for sure, whatever the body says.
+func TestAPathThatServersReadDifferentlyNamesNoModel(t *testing.T) {
+	for _, test := range []struct {
+		dialect Dialect
+		path    string
+		unread  Unread
+		model   string
+	}{
+		{chat, "/v1/chat/completions%3F/deployments/free/chat/completions", Ambiguous, ""},
+		{chat, "/v1/chat/completions%23/deployments/free/chat/completions", Ambiguous, ""},
+		{chat, "/v1/chat/completions%00/deployments/free/chat/completions", Ambiguous, ""},
+		{chat, "/deployments/dear%3F/deployments/free/chat/completions", Ambiguous, ""},
+		{chat, "/deployments/dear;free/chat/completions", Ambiguous, ""},
+		{gemini, "/v1beta/models/dear:generateContent%3F/models/free:generateContent", Ambiguous, ""},
+		{gemini, "/v1beta/models/dear:generateContent%2523/models/free:generateContent", Ambiguous, ""},
+		{chat, "/openai/deployments/openai/dear/chat/completions", "", "openai/dear"}, // LiteLLM's
+		{chat, "/openai/deployments/dear/extensions/chat/completions", "", "dear"},
+		{chat, "/v1/engines/dear/completions", "", "dear"},
+		{chat, "/engines/dear/chat/completions", "", "dear"},
+		{chat, "/engines/v1/chat/completions", "", ""}, // Docker's
+		{chat, "/engines/llama.cpp/v1/chat/completions", "", ""},
+		{chat, "/openai/deployments/dear%20one/chat/completions", "", "dear one"},
+	} {
+		var r RequestReader
+		r.Reset(test.dialect, test.path, Form{}, 1<<20)
+		r.Write([]byte(`{"model":"body"}`))
+		got := r.Close()
+		want := test.model
+		if want == "" && test.unread == "" {
+			got.Route, want = got.Model, "body"
+		}
+		if got.Unread != test.unread || test.unread == "" && got.Route != want {
+			t.Errorf("%s: %+v", test.path, got)
+		}
+	}
+}
+
 func TestAPlainPathCostsNothing(t *testing.T) {
 	o := NewOperations(nil)
 	for _, path := range []string{

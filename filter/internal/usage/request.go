@@ -27,7 +27,7 @@ type RequestReader struct {
 func (r *RequestReader) Reset(dialect Dialect, path string, form Form, most int64) {
 	r.dialect, r.form, r.most = dialect, form, most
 	r.path = FromPath(dialect, path)
-	r.draft = draft{Request: r.path}
+	r.draft = draft{Request: r.path, ambiguous: r.path.Unread == Ambiguous}
 	r.layers, r.parts, r.text = nil, nil, jsonscan.Text{}
 	r.packed, r.broken, r.decoded = false, false, 0
 	r.scanner.ResetLenient(dialect.requestPaths(), (*requestHandler)(r))
@@ -92,6 +92,7 @@ func (r *RequestReader) plain(p []byte) {
 func (r *RequestReader) Cut() Request {
 	d := r.draft
 	d.OutputBound = d.outputBound()
+	d.OutputLoose = d.OutputBound > 0 // another one may follow
 	d.Prompt = r.prompt()
 	d.Unread = r.unread(&d)
 	if d.Unread == Missing {
@@ -149,10 +150,20 @@ func (r *RequestReader) failed() bool {
 func FromPath(dialect Dialect, path string) Request {
 	var r Request
 	dialect.fromPath(path, &r)
-	if r.Route == "" {
-		r.Unread = NoBody
-	}
 	return r
+}
+
+// routed takes the model that the path names. sure says that every server reads that one.
+func (r *Request) routed(model string, sure bool) {
+	r.Model = model
+	switch {
+	case !sure:
+		r.Unread = Ambiguous
+	case model == "":
+		r.Unread = NoBody
+	default:
+		r.Route = model
+	}
 }
 
 // Bytes is the size of the body so far.
@@ -176,6 +187,7 @@ func (r *RequestReader) Close() Request {
 	d.Prompt.seen = d.Bytes
 	d.OutputBound = d.outputBound()
 	d.Read = valid && d.Bytes > 0
+	d.OutputLoose = d.loose() || d.OutputBound > 0 && !valid
 	d.Unread = r.unread(d)
 	switch {
 	case d.Route != "":

@@ -71,7 +71,7 @@ func TestOfABrokenRequestWhatWasFoundIsUsed(t *testing.T) {
 		{`model=a&max_tokens=5`, Request{Unread: Malformed}},
 		{`{"model":"a"`, Request{Unread: Malformed, Model: "a"}}, {`{"model":"a",}`, Request{Unread: Malformed, Model: "a"}},
 		{`{"model":"a" "n":1}`, Request{Unread: Malformed, Model: "a"}},
-		{`{"model":"a","max_tokens":5,"stream":true`, Request{Unread: Malformed, Model: "a", OutputBound: 5, Stream: true}},
+		{`{"model":"a","max_tokens":5,"stream":true`, Request{Unread: Malformed, Model: "a", OutputBound: 5, OutputLoose: true, Stream: true}},
 	} {
 		for how, lengths := range cuts {
 			test.want.Bytes = int64(len(test.body))
