@@ -139,7 +139,8 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	}
 }
 
-// turnsOf is who shares turns with the request.
+// turnsOf is who shares turns with the request. Who doesn't say what the configuration goes by has turns of its own if the upstream can
+// tell it: else all that have a key and no name would be one.
 func (e *Engine) turnsOf(s *Stream) uint64 {
 	var who string
 	switch s.upstream.cfg.Queue.Fairness {
@@ -151,6 +152,10 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 		who = s.caller.Key
 	default:
 		return 0
+	}
+	if who == e.identity.Nobody() {
+		subject, _ := e.subject(s)
+		return subject
 	}
 	e.scratch = append(append(e.scratch[:0], "turn\x00"...), who...)
 	return uint64(e.table.Hash(e.scratch))

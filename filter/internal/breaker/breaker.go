@@ -4,7 +4,8 @@
 //	OPEN      → HALF_OPEN  a request comes after OpenFor; it is the first probe
 //	HALF_OPEN → CLOSED     as many probes as Probes have succeeded; the window begins empty
 //	HALF_OPEN → OPEN       a probe failed
-//	OPEN      → HALF_OPEN  at once, if one caller alone opened it, and another comes: its request is the first probe
+//	OPEN      → HALF_OPEN  at once, if one caller alone opened it, and another comes: its request is the first probe, and others than the
+//	                       one pass beside it, since probes can take long, and nothing is known against the upstream but that one's word
 //
 // There are no others. What fails is a request that the upstream answered with a fault of its own (5xx, an error inside of a
 // stream, an upstream that can't be reached), or one that took SlowCall and longer, if that is above zero. Both count
@@ -14,7 +15,7 @@
 //
 // # Probes
 //
-// In HALF_OPEN exactly Probes requests pass, over all workers: what is taken, plus what has succeeded, is never more. A probe
+// In HALF_OPEN exactly Probes requests pass as probes, over all workers: what is taken, plus what has succeeded, is never more. A probe
 // is taken by writing it into the state, so two workers can't take the same one. It ends by Finish: with success, with
 // failure, or with neither, which gives it back for another request to take. The probes of a worker are held in an entry
 // of the worker's own, which it renews (Renew) while its probes last, however long that is. An entry that is not renewed for
@@ -162,7 +163,7 @@ func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v
 		p.Probe, p.began = true, h.began
 		return p, Verdict{Phase: HalfOpen}, true
 	}
-	return p, Verdict{Refused: true, Phase: HalfOpen}, changed
+	return p, Verdict{Refused: s.sole == 0 || s.sole == subject, Phase: HalfOpen}, changed
 }
 
 // barred says that a subject has to let others try first.

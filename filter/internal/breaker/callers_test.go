@@ -77,6 +77,37 @@ func TestAStrangerTriesWhatOneHasOpened(t *testing.T) {
 	}
 }
 
+// What one caller has opened alone keeps no others up while one of them tries it, however long that takes. The one may keep failing.
+func TestOthersPassBesideTheProbeOfWhatOneHasOpened(t *testing.T) {
+	var s State
+	fail := func(now int64) {
+		for range 20 {
+			s.call(now, &standard, 7, Failed, 0)
+		}
+	}
+	fail(noon)
+	now := noon
+	var slow []Pass
+	for subject := uint64(10); subject < 20; subject++ {
+		now += second
+		p, v, _ := s.Admit(now, &standard, self, subject)
+		if v.Refused {
+			t.Fatalf("%d is refused: %+v", subject, v)
+		}
+		slow = append(slow, p)
+		fail(now)
+	}
+	if !slow[0].Probe || slow[1].Probe {
+		t.Errorf("the first one is a probe: %v, the second: %v", slow[0].Probe, slow[1].Probe)
+	}
+	if v := s.call(now, &standard, 7, Failed, 0); !v.Refused {
+		t.Error("the one that fails passes, too")
+	}
+	if s.Finish(now, &standard, self, slow[0], Failed, 0); !s.call(now, &standard, 50, Succeeded, 0).Refused {
+		t.Error("it isn't open for all when it fails for another, too")
+	}
+}
+
 // A client whose requests fail by its own fault is the first to come whenever it may be tried: it can't keep it open.
 func TestAFailedProbeIsFollowedByAnothersProbe(t *testing.T) {
 	s := opened(&standard)

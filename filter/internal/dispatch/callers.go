@@ -1,6 +1,10 @@
 package dispatch
 
-import "github.com/spillway-proxy/spillway/filter/internal/bucket"
+import (
+	"slices"
+
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+)
 
 // What an upstream says of its limits it says to one caller: that it shall not come back for a minute, or that 3 requests are left. Whose
 // limits those are depends on whose credential the upstream saw. So they hold for the caller that was told, and for all only if
@@ -9,7 +13,8 @@ import "github.com/spillway-proxy/spillway/filter/internal/bucket"
 //   - A caller with a key of its own speaks for that key alone: the upstream saw the key.
 //   - Callers without a key share a credential that something behind this filter adds, or none. What two of them were told holds for
 //     all, as far as both agree: until the earlier of two times, down to the larger of two balances.
-//   - A caller that is the only one there has been within lately speaks for the budget, too. That is taken back when another comes.
+//   - A caller that is the only one there has been within lately speaks for the budget, too. That is taken back when another comes. So it
+//     is with the retreat: what it has lowered on the word of one alone holds only while there is nobody else.
 //
 // A request whose own caller must not come back waits beside the queue (park), so that it keeps nobody up.
 
@@ -39,6 +44,7 @@ func (s *shared) meet(now int64, t *Ticket) *caller {
 		s.tokens.Used = max(s.tokens.Used-s.lent[1], 0)
 		s.lender, s.lent = 0, [2]int64{}
 	}
+	s.doubted = s.doubted || s.retreat.Sole() != 0 && s.retreat.Sole() != t.id()
 	oldest := 0
 	for i := range s.callers {
 		c := &s.callers[i]
@@ -57,6 +63,12 @@ func (s *shared) meet(now int64, t *Ticket) *caller {
 	}
 	s.callers[oldest] = fresh
 	return &s.callers[oldest]
+}
+
+// doubts says that the retreat is one caller's word alone, and others have been heard of lately.
+func (s *shared) doubts(now int64) bool {
+	sole := s.retreat.Sole()
+	return sole != 0 && slices.ContainsFunc(s.callers, func(c caller) bool { return c.id != sole && now-c.heard <= lately })
 }
 
 // shutFor is the time before which no request of the ticket's caller starts, for what that one was told itself.

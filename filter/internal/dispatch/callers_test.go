@@ -6,6 +6,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
 // from is a request of a caller, with a key of its own or without.
@@ -262,4 +264,104 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 			t.Fatalf("%d requests are stuck", len(open))
 		}
 	})
+}
+
+// What the retreat has lowered on the word of one caller keeps no other one up, whatever the one has used of the budget, and is waiting for.
+func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
+	s := Settings{Requests: perMinute(600), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
+		Window: minute, Every: 5 * second, RecoverWindow: minute, Threshold: 0.05, RecoverThreshold: 0.01, Factor: 0.75, MinSamples: 20,
+		Floor: retreat.Whole / 30, Step: retreat.Whole / 50,
+	}}
+	for worker := range 2 {
+		a, b, _ := pair(s)
+		now := int64(noon)
+		for a.Look(now).Scale == retreat.Whole && now < noon+minute {
+			now += second / 40
+			if x := from(1, true); a.Arrive(now, x).Outcome == Passed {
+				finish(t, a, now, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
+			}
+		}
+		for range 20 {
+			arrive(t, a, now, from(1, true), Waits, "")
+		}
+		if n := a.Look(now).Scale; n >= retreat.Whole/2 {
+			t.Fatalf("alone it is believed: %d", n)
+		}
+		g := []*Gate{a, b}[worker]
+		x := from(2, true)
+		if g.Arrive(now, x).Outcome == Waits {
+			serve(t, a, now)
+			serve(t, g, now)
+		}
+		if !x.InFlight() {
+			t.Fatal("a stranger waits")
+		}
+		if n := a.Look(now).Scale; n != retreat.Whole {
+			t.Errorf("while there is another one the budget is %d", n)
+		}
+		// If it meets the same, it holds for both.
+		finish(t, g, now, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
+		if n := a.Look(now).Scale; n >= retreat.Whole/2 {
+			t.Errorf("after both were limited the budget is %d", n)
+		}
+	}
+}
+
+// What a request says it will use, and how slowly its answer is read, holds a budget of tokens from nobody for longer than if that had been
+// used at once.
+func TestWhatIsAskedForKeepsNobodyUp(t *testing.T) {
+	for _, asked := range []int64{1000, 1e6, 1e12} {
+		a, b, _ := pair(Settings{Tokens: perMinute(1000), QueueMax: 10})
+		large := from(1, true)
+		large.Tokens = asked
+		arrive(t, a, noon, large, Passed, "")
+		x := from(2, true)
+		x.Tokens = 100
+		arrive(t, b, noon, x, Waits, "")
+		now := int64(noon)
+		for ; now < noon+minute && !x.InFlight(); now += second / 10 {
+			serve(t, a, now)
+			serve(t, b, now)
+		}
+		if waited := now - noon; waited < 6*second || waited > 8*second {
+			t.Errorf("beside one that asks for %d a stranger has waited %d ms, want 6 s", asked, waited/millisecond)
+		}
+		finish(t, b, now, x, Answer{Judged: true, Used: 100, Requests: -1, Tokens: -1})
+		if now += 2 * minute; a.flight.held(now, minute) != 0 {
+			t.Errorf("%d are held after two windows", a.flight.held(now, minute))
+		}
+		serve(t, a, now)
+		finish(t, a, now, large, Answer{Judged: true, Used: 600, Requests: -1, Tokens: -1})
+		if used := a.known.tokens.Used / bucket.Micro; used != 600 || a.flight != (flight{}) {
+			t.Errorf("%d are used, %+v", used, a.flight)
+		}
+	}
+}
+
+// A queue that one caller has filled in one worker has room for others in all workers.
+func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
+	for _, parked := range []bool{false, true} {
+		a, b, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 8})
+		if parked {
+			told(t, a, noon, from(1, true), shut(60))
+		}
+		busy := from(9, true)
+		arrive(t, a, noon, busy, Passed, "")
+		for range 8 {
+			arrive(t, a, noon, from(1, true), Waits, "")
+		}
+		for other := uint64(2); other < 5; other++ {
+			arrive(t, b, noon, from(other, true), Waits, "")
+		}
+		if _, refused := serve(t, a, noon); len(refused) != 3 {
+			t.Errorf("parked %v: %d have made room, want 3", parked, len(refused))
+		}
+	}
+	// Where each has one place nobody makes room.
+	a, b, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 8})
+	arrive(t, a, noon, from(1, true), Passed, "")
+	for one := uint64(2); one < 10; one++ {
+		arrive(t, a, noon, from(one, true), Waits, "")
+	}
+	arrive(t, b, noon, from(11, true), Refused, Full)
 }

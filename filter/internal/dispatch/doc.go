@@ -24,7 +24,8 @@
 // Requests of a subject stay in their order. The counters are shared; where nothing waits anywhere they are forgotten.
 //
 // A full queue is shared too: a request whose subject has fewer waiting in this worker than another one of its priority, by two
-// at least, takes the place of that one's newest.
+// at least, takes the place of that one's newest; in another worker, too, if that holds a quarter of the queue or more. What waits beside
+// the queue, because its caller must not come back yet, makes place first of all.
 //
 // # What the upstream says
 //

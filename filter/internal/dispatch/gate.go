@@ -16,8 +16,8 @@ type Gate struct {
 
 	queue    queue
 	inFlight [Priorities]uint32
-	flying   int   // the sum of inFlight
-	reserved int64 // tokens that these are expected to use
+	flying   int // the sum of inFlight
+	flight   flight
 	unsaid   bool  // there is something that no write has told the other workers
 	said     int64 // when the last write was
 	looked   int64 // when the record was last read; 0: never
@@ -91,7 +91,7 @@ func (g *Gate) Look(now int64) Snapshot {
 	var v Snapshot
 	v.Waiting, _ = s.waiting(now)
 	_, v.InFlight = s.inFlight()
-	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.retreat.Scale(), s.retreat.Alarm()
+	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.scale(), s.retreat.Alarm()
 	v.Share, _ = s.retreat.Share(now, &g.settings.Retreat)
 	return v
 }
@@ -144,22 +144,37 @@ func (g *Gate) take(now int64, value []byte) {
 	if g.settings.Retreats {
 		s.retreat.Evaluate(now, &g.settings.Retreat)
 	}
+	s.doubted = s.doubts(now)
 	leak(&s.requests, now, g.requests(), &s.lent[0])
 	leak(&s.tokens, now, g.tokens(), &s.lent[1])
 }
 
 func (g *Gate) requests() bucket.Rate {
-	return g.settings.scaled(g.settings.Requests, &g.known.retreat)
+	return g.settings.scaled(g.settings.Requests, g.known.scale())
 }
 
-func (g *Gate) tokens() bucket.Rate { return g.settings.scaled(g.settings.Tokens, &g.known.retreat) }
+func (g *Gate) tokens() bucket.Rate { return g.settings.scaled(g.settings.Tokens, g.known.scale()) }
+
+// scale is what the retreat leaves of the budgets.
+func (s *shared) scale() int64 {
+	if s.doubted {
+		return Whole
+	}
+	return s.retreat.Scale()
+}
 
 // say writes what is true of this worker into its entry. next is the head of its queue as it will be.
 func (g *Gate) say(now int64, self *worker, next *Ticket) {
-	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.reserved
+	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.flight.held(now, g.settings.Tokens.Window)
+	// Who has little of the queue is asked for none of it.
+	much := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4
 	for p := range self.waiting {
-		self.waiting[p] = uint32(g.queue.count(config.Priority(p)))
+		self.waiting[p], self.longest[p] = uint32(g.queue.count(config.Priority(p))), 0
+		if much {
+			self.longest[p] = uint32(g.queue.longest(config.Priority(p)).length())
+		}
 	}
+	self.idle = uint32(g.queue.parked)
 	self.expect(next, 0)
 	if next != nil {
 		self.tag = next.tag
@@ -178,6 +193,9 @@ func (w *worker) expect(head *Ticket, tag uint64) {
 // several times and must change nothing else; it says whether there is anything to write. self is nil if the record has
 // no place for this worker.
 func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error {
+	if window := g.settings.Tokens.Window; window > 0 {
+		g.flight.lapse(now - window)
+	}
 	u := record.Open(g.store, g.key)
 	for u.Read() {
 		g.take(now, u.Value)
@@ -246,16 +264,16 @@ func (g *Gate) start(now int64, s *shared, self *worker, t *Ticket) {
 	s.started(now)
 	if self != nil {
 		self.inFlight[t.Priority]++
-		self.reserved += t.Tokens
+		self.reserved += g.reserves(t)
 	}
 }
 
 // fly notes it in the worker.
-func (g *Gate) fly(t *Ticket) {
-	t.state = stInFlight
+func (g *Gate) fly(now int64, t *Ticket) {
+	t.state, t.started, t.reserved = stInFlight, now, g.reserves(t)
 	g.inFlight[t.Priority]++
 	g.flying++
-	g.reserved += t.Tokens
+	g.flight.add(t)
 }
 
 // advice is how long a refused request should stay away: until the upstream takes requests again, and the ones that

@@ -22,7 +22,10 @@ type Ticket struct {
 	line  *line
 	paid  bool // its turn was counted
 
-	previous, next *Ticket // of its priority, in order of arrival
+	started  int64 // when it was let go
+	reserved int64 // tokens of the budget that it holds
+
+	previous, next *Ticket // of its priority, in order of arrival; of those in flight, in the order of their starts
 	ahead, behind  *Ticket // of its line
 }
 

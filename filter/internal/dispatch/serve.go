@@ -37,7 +37,7 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 	}
 	switch v.Outcome {
 	case Passed:
-		g.fly(t)
+		g.fly(now, t)
 	case Waits:
 		if v.aside {
 			g.queue.add(t)
@@ -135,7 +135,30 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 		self.waiting[t.Priority]--
 		return Verdict{Outcome: Waits, Dropped: longest.last}
 	}
+	if now >= s.shutFor(t) && s.makesRoom(self, t.Priority, uint32(g.queue.line(t).length())) {
+		return Verdict{Outcome: Waits}
+	}
 	return refused(Full)
+}
+
+// makesRoom asks another worker for the room of one that waits beside its queue, or at the end of a line that is longer than a request's own.
+func (s *shared) makesRoom(self *worker, p config.Priority, mine uint32) bool {
+	for i := range s.workers {
+		w := &s.workers[i]
+		switch {
+		case w == self || w.waiting[p] <= w.drop[p]:
+			continue
+		case w.idle > 0:
+			w.idle--
+		case w.longest[p] > mine+1:
+			w.longest[p]--
+		default:
+			continue
+		}
+		w.drop[p]++
+		return true
+	}
+	return false
 }
 
 // displace makes room by refusing the newest waiting request of a priority: this worker's, or another's, which finds the
@@ -181,7 +204,7 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 	t.state = stNone
 	g.inFlight[t.Priority]--
 	g.flying--
-	g.reserved -= t.Tokens
+	g.flight.remove(t)
 	g.unsaid = true
 	defer g.stand(t)
 	return g.change(now, func(s *shared, _ *worker) bool {
@@ -228,7 +251,7 @@ func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 		}
 		g.queue.remove(next)
 		g.stand(next)
-		g.fly(next)
+		g.fly(now, next)
 		do(next, Verdict{Waited: next.Waited(now)})
 	}
 	return nil
@@ -293,17 +316,30 @@ func (g *Gate) stand(t *Ticket) {
 	}
 }
 
-// obey refuses the newest requests that other workers need the room of.
+// obey refuses requests that other workers need the room of.
 func (g *Gate) obey(now int64, drop [Priorities]uint32, do func(*Ticket, Verdict)) {
 	for p, n := range drop {
 		for ; n > 0; n-- {
-			t := g.queue.newest(config.Priority(p))
+			t := g.spare(config.Priority(p))
 			if t == nil {
 				break
 			}
 			g.refuse(now, t, Drop, do)
 		}
 	}
+}
+
+// spare is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
+// several, else the newest.
+func (g *Gate) spare(p config.Priority) *Ticket {
+	longest := g.queue.longest(p)
+	switch idle := g.queue.idlest(); {
+	case idle != nil:
+		return idle
+	case longest != nil && longest.count > 1:
+		return longest.last
+	}
+	return g.queue.newest(p)
 }
 
 // expire refuses what has waited too long.

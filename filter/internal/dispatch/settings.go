@@ -98,11 +98,10 @@ func (s *Settings) ceiling(p config.Priority, amount, unit int64) int64 {
 }
 
 // scaled is a budget as the retreat leaves it: at least one unit at once.
-func (s *Settings) scaled(r bucket.Rate, state *retreat.State) bucket.Rate {
+func (s *Settings) scaled(r bucket.Rate, scale int64) bucket.Rate {
 	if !s.Yields {
 		return r
 	}
-	scale := state.Scale()
 	part := func(n int64) int64 { return n/retreat.Whole*scale + n%retreat.Whole*scale/retreat.Whole }
 	r.Burst, r.Quantity = max(part(r.Burst), bucket.Micro), max(part(r.Quantity), 1)
 	return r

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	layout      = 2   // of the record; another one's counts as damaged
+	layout      = 3   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -31,6 +31,7 @@ const (
 // shared is what the workers know together of one upstream.
 type shared struct {
 	requests, tokens bucket.State
+	doubted          bool     // not in the record: the retreat is one caller's word alone, and there are others
 	lender           uint64   // the caller alone on whose word something was taken from the budgets; 0: none
 	lent             [2]int64 // how much of requests and tokens that is, in the meters' unit
 	virtual          [Priorities]uint64
@@ -55,7 +56,9 @@ type worker struct {
 	heard    int64
 	inFlight [Priorities]uint32
 	waiting  [Priorities]uint32
-	drop     [Priorities]uint32 // how many of its newest it is asked to refuse, by another worker
+	drop     [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
+	longest  [Priorities]uint32 // how many wait in its longest line
+	idle     uint32             // how many wait beside its queue
 	reserved int64              // tokens that its requests in flight are expected to use
 	waits    bool
 	head     config.Priority // of its best waiting request, if any waits
@@ -256,7 +259,7 @@ func decay(elapsed int64) float64 { return math.Exp(-float64(max(elapsed, 0)) / 
 const (
 	headerSize = 12 + 2*16 + 3*8 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
-	workerSize = 16 + 3*4*Priorities + 8 + 8 + 8 + 8
+	workerSize = 16 + 4*4*Priorities + 4 + 8 + 8 + 8 + 8
 )
 
 var order = binary.LittleEndian
@@ -308,11 +311,12 @@ func (c *caller) encode(b []byte) []byte {
 func (w *worker) encode(b []byte) []byte {
 	b = order.AppendUint64(b, w.id)
 	b = order.AppendUint64(b, uint64(w.heard))
-	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop} {
+	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for _, n := range counts {
 			b = order.AppendUint32(b, n)
 		}
 	}
+	b = order.AppendUint32(b, w.idle)
 	b = order.AppendUint64(b, uint64(w.reserved))
 	b = order.AppendUint64(b, w.tag)
 	b = order.AppendUint64(b, uint64(w.since))
@@ -381,12 +385,14 @@ func (r *reader) caller() caller {
 
 func (r *reader) worker() worker {
 	w := worker{id: r.next(), heard: int64(r.next())}
-	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop} {
+	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for p := range counts {
 			counts[p] = order.Uint32(*r)
 			*r = (*r)[4:]
 		}
 	}
+	w.idle = order.Uint32(*r)
+	*r = (*r)[4:]
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()
 	w.since = int64(r.next())

@@ -50,11 +50,12 @@ func records(t *rapid.T) shared {
 
 func workers(t *rapid.T) worker {
 	w := worker{id: uint64s.Draw(t, "id"), heard: int64s.Draw(t, "heard")}
-	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop} {
+	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for p := range counts {
 			counts[p] = rapid.Uint32().Draw(t, "count")
 		}
 	}
+	w.idle = rapid.Uint32().Draw(t, "idle")
 	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")
 	w.tag, w.since = uint64s.Draw(t, "tag"), int64s.Draw(t, "since")
 	if w.waits = rapid.Bool().Draw(t, "waits"); w.waits {

@@ -138,6 +138,9 @@ func (s *State) Phase() Phase { return s.phase }
 // Alarm says that the upstream refused so much that the rate went to its floor, and has not been calm since.
 func (s *State) Alarm() bool { return s.alarm }
 
+// Sole is the subject on whose 429 alone the rate is lowered; 0: none, or those of several.
+func (s *State) Sole() uint64 { return s.sole }
+
 // Scale is what is left of the base budget, in millionths: from Settings.Floor to Whole.
 func (s *State) Scale() int64 { return Whole - int64(s.lowered) }
 

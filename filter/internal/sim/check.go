@@ -104,13 +104,13 @@ func (c *checks) spend(k *worker, r *request, governed bool) {
 	}
 	if rate := w.Settings.Tokens; rate.Quantity > 0 {
 		c.tokens.leak(w.latest, rate)
-		reserved := min(r.ticket.Tokens, rate.Burst/bucket.Micro)
+		reserved := float64(min(r.ticket.Tokens, rate.Burst/bucket.Micro))
 		for _, other := range w.workers {
 			if !other.buried {
-				reserved += other.reserved
+				reserved += other.reserved(w.now+w.Faults.ClockBy+w.Faults.Jitter, rate)
 			}
 		}
-		if use := c.tokens.used + float64(reserved)*bucket.Micro; governed && use > float64(rate.Burst)+rounding {
+		if use := c.tokens.used + reserved*bucket.Micro; governed && use > float64(rate.Burst)+rounding {
 			w.wrong("a request starts with %.0f tokens in use of a burst of %d", use/bucket.Micro, rate.Burst/bucket.Micro)
 		}
 	}
@@ -193,16 +193,16 @@ func (c *checks) returns(k *worker) {
 func (c *checks) excused() int {
 	w := c.world
 	switch {
-	case w.Settings.WhenFull != dispatch.DropLowest:
+	case w.Settings.WhenFull != dispatch.DropLowest && len(w.workers) == 1:
 		return 0
 	case w.Faults.Store > 0:
-		return w.Settings.QueueMax
+		return w.Settings.Room()
 	}
 	c.taken = append(c.taken, w.now)
 	since := w.now - gateTick - w.Faults.Tick
 	for _, k := range w.workers {
 		if k.stalled > since { // each place can be taken by a higher priority, again and again
-			return (dispatch.Priorities - 1) * w.Settings.QueueMax
+			return (dispatch.Priorities - 1) * w.Settings.Room()
 		}
 	}
 	for len(c.taken) > 0 && c.taken[0] < since {

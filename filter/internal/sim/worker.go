@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 )
 
@@ -19,7 +20,6 @@ type worker struct {
 	open     []*request // that wait or are in flight
 	waiting  [dispatch.Priorities]int
 	inFlight int
-	reserved int64
 	lines    map[line][]*request // that wait, in their order
 }
 
@@ -132,9 +132,19 @@ func (k *worker) start(r *request, v dispatch.Verdict) {
 	k.leaveLine(r)
 	r.state, r.began = inFlight, w.now
 	k.inFlight++
-	k.reserved += r.ticket.Tokens
 	w.started(r, v)
 	w.agenda.add(event{at: w.now + w.serviceTime(r), kind: answered, worker: k.place, of: r})
+}
+
+// reserved is how many tokens its requests in flight hold: less with time, and none after a window.
+func (k *worker) reserved(now int64, rate bucket.Rate) (tokens float64) {
+	for _, r := range k.open {
+		if r.state == inFlight {
+			part := 1 - float64(now-r.began)/float64(rate.Window)
+			tokens += float64(min(r.ticket.Tokens, rate.Burst/bucket.Micro)) * min(max(part, 0), 1)
+		}
+	}
+	return tokens
 }
 
 func (k *worker) refused(r *request, v dispatch.Verdict) {
@@ -163,7 +173,6 @@ func (k *worker) finish(r *request, a dispatch.Answer) {
 	}
 	k.world.served.count--
 	k.inFlight--
-	k.reserved -= r.ticket.Tokens
 	k.world.checks.finished(a)
 	k.end(r, nil)
 	k.giveTurns(now)
