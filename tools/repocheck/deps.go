@@ -12,6 +12,9 @@ import (
 // work in it.
 var tooLarge = []string{"encoding/json", "net", "net/http", "regexp", "testing", "text/template"}
 
+// forTests are packages of the core that tests alone are linked with.
+var forTests = []string{"filter/internal/sim", "filter/internal/record/recordtest"}
+
 // checkDeps looks at the packages that the filter and its core are linked from, the indirect ones included.
 func checkDeps() (findings []string, err error) {
 	filter, err := deps([]string{"GOOS=wasip1", "GOARCH=wasm"}, "./filter")
@@ -22,6 +25,11 @@ func checkDeps() (findings []string, err error) {
 		if importers, ok := filter[name]; ok {
 			findings = append(findings, fmt.Sprintf("the filter is linked with %q (imported by %s), which makes it slow to start: "+
 				"do without", name, strings.Join(importers, ", ")))
+		}
+	}
+	for name, importers := range filter {
+		if slices.ContainsFunc(forTests, func(test string) bool { return strings.HasSuffix(name, "/"+test) }) {
+			findings = append(findings, fmt.Sprintf("the filter is linked with %q (imported by %s), which is for tests", name, strings.Join(importers, ", ")))
 		}
 	}
 	core, err := deps(nil, "./config", "./filter/internal/...")

@@ -11,8 +11,7 @@
 // sent, is cancelled, which gives the probe back. Observe takes a time that is known before the end (the first token); Finish
 // the end, once. A gate that is off is nil, in the settings; if all are, New gives nil, and no method of nil does anything.
 //
-// What isn't the upstream's doing is not sampled: answers of the proxy itself (Outcome.Local) have no times, though an upstream
-// that can't be reached is a failure; requests that were refused never come to Finish; a client that left, or was told of its
+// What isn't the upstream's doing is not sampled: what failed has no duration; requests that were refused never come to Finish; a client that left, or was told of its
 // own mistake (4xx), is neither success nor failure (Neither). A probe that ends so is given back.
 //
 // # Who owns what

@@ -100,7 +100,6 @@ const (
 // Outcome is what became of a request that was sent. Times are nanoseconds; 0 is not measured.
 type Outcome struct {
 	Result    Result
-	Local     bool  // the answer is the proxy's own: its times say nothing
 	Stream    bool  // it came in pieces
 	Duration  int64 // from being sent to the last byte
 	TTFT, ITL int64 // of a stream; without what Observe was told
@@ -248,8 +247,8 @@ func (g *Gates) Finish(now int64, r *Request, o Outcome) error {
 	}
 	r.identify()
 	var sample latency.Sample
-	whole := o.Result == Succeeded && !o.Local
-	if g.settings.Latency != nil && !o.Local {
+	whole := o.Result == Succeeded
+	if g.settings.Latency != nil {
 		sample = latency.Sample{TTFT: o.TTFT, ITL: o.ITL}
 		if whole && !o.Stream {
 			sample.Unary = o.Duration

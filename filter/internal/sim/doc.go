@@ -1,5 +1,5 @@
-// Package sim runs the gates of package dispatch (World), and whole engines with an adversary among their clients (Proxy), in virtual
-// time, and holds them to what they promise.
+// Package sim is test support, which the filter is not linked with (`make check` sees to it). It runs the gates of package dispatch
+// (World), and whole engines with an adversary among their clients (Proxy), in virtual time, and holds them to what they promise.
 //
 // A World has workers, each with a gate, on one shared store; sources of requests; and an upstream with a time of service and,
 // if wanted, a rate beyond which it answers 429. All that happens is an event on a queue ordered by virtual time, and all chance
