@@ -279,11 +279,8 @@ func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sampl
 	if !counts && sample == (latency.Sample{}) {
 		return nil
 	}
-	rank := unproven
-	if o.Result == Succeeded {
-		rank = proven
-	}
-	rank = g.rank(r.hash, rank)
+	sample.Subject = r.Subject
+	rank := g.rank(r.hash, o.tells())
 	at, err := r.at, error(nil)
 	if !probe { // that of a probe is known, and must not be made anew
 		at, err = g.locate(now, r.hash, rank)
@@ -291,27 +288,35 @@ func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sampl
 	if err != nil || at == nowhere {
 		return err
 	}
-	timed := sample != (latency.Sample{})
-	sample.Subject = r.Subject
 	known := g.open(now, at, r, rank)
-	for g.read(known) {
-		changed := timed
-		if timed {
-			known.latency.Record(now, g.settings.Latency, sample)
-		}
-		// A model that has another record by now has another breaker.
-		if counts && (r.at == nowhere || r.at == known.at) {
-			changed = known.breaker.Finish(now, g.settings.Breaker, g.id, r.pass, o.Result, o.Duration) || changed
-		}
-		if !changed {
-			break
-		}
+	for g.read(known) && g.take(now, known, r, o, counts, sample) {
 		g.save(known)
 	}
 	if known.err != nil {
 		return known.err
 	}
 	return g.touch(now, known.at, r.hash)
+}
+
+// tells is how sure an outcome makes it that there is such a model.
+func (o *Outcome) tells() rank {
+	if o.Result == Succeeded {
+		return proven
+	}
+	return unproven
+}
+
+// take takes a request's end into its model's record, and says whether that changes it. counts says that it is the breaker's as well.
+func (g *Gates) take(now int64, known *opened, r *Request, o *Outcome, counts bool, sample latency.Sample) (changed bool) {
+	if sample.TTFT != 0 || sample.ITL != 0 || sample.Unary != 0 {
+		known.latency.Record(now, g.settings.Latency, sample)
+		changed = true
+	}
+	// A model that has another record by now has another breaker.
+	if counts && (r.at == nowhere || r.at == known.at) {
+		changed = known.breaker.Finish(now, g.settings.Breaker, g.id, r.pass, o.Result, o.Duration) || changed
+	}
+	return changed
 }
 
 // timed gives the place of the latency that counts for a request.

@@ -46,26 +46,33 @@ func (g *Gates) Look(now int64) (s Snapshot, err error) {
 		return s, nil
 	}
 	if g.settings.Breaker != nil || g.settings.Latency != nil {
-		if err = g.readNames(now); err != nil {
+		if err = g.lookModels(now, &s); err != nil {
 			return s, err
-		}
-		for at := range place(keys) {
-			if at < places && g.names[at].hash == 0 || at == all && !g.settings.Global {
-				continue
-			}
-			o := g.open(now, at, nil, unasked)
-			if !g.load(o) {
-				return s, o.err
-			}
-			if at < places && o.hash == g.names[at].hash || at >= places && o.modelRecord != (modelRecord{}) {
-				s.Models = append(s.Models, g.view(now, o))
-			}
 		}
 	}
 	if g.settings.Throttle != nil {
 		err = g.lookThrottle(now, &s)
 	}
 	return s, err
+}
+
+func (g *Gates) lookModels(now int64, s *Snapshot) error {
+	if err := g.readNames(now); err != nil {
+		return err
+	}
+	for at := range place(keys) {
+		if at < places && g.names[at].hash == 0 || at == all && !g.settings.Global {
+			continue
+		}
+		o := g.open(now, at, nil, unasked)
+		if !g.load(o) {
+			return o.err
+		}
+		if at < places && o.hash == g.names[at].hash || at == all && o.modelRecord != (modelRecord{}) {
+			s.Models = append(s.Models, g.view(now, o))
+		}
+	}
+	return nil
 }
 
 func (g *Gates) view(now int64, o *opened) Model {

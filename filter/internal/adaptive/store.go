@@ -49,29 +49,38 @@ func (g *Gates) read(o *opened) bool {
 		if !g.load(o) {
 			return false
 		}
-		if o.at >= places || o.belongs(r.hash, r.Model) {
+		if o.at >= places || o.belongs(r.hash, r.Model) || g.move(o) {
 			return true
 		}
-		if o.hash == r.hash { // another model's name has the same hash
-			o.at = nowhere
+		if o.err != nil || o.at == nowhere {
 			return false
 		}
-		// The place was another model's, or is another's by now: what was read of the names may be old.
-		if g.namesAt != o.now || !g.namesRead {
-			if o.err = g.readNames(o.now); o.err != nil {
-				return false
-			}
-		}
-		if g.names.find(r.hash) == o.at {
-			o.own(r.hash, r.Model)
-			return true
-		}
-		if o.at, o.err = g.locate(o.now, r.hash, o.rank); o.err != nil || o.at == nowhere {
-			return false
-		}
-		o.update.Move(g.keys[o.at])
 	}
 	o.err = record.ErrContended
+	return false
+}
+
+// move goes where the record of the model is, since the one that was read is another's. It says true if that is where it was looked for,
+// and the record is new.
+func (g *Gates) move(o *opened) (owns bool) {
+	r := o.reader
+	if o.hash == r.hash { // another model's name has the same hash
+		o.at = nowhere
+		return false
+	}
+	// The place was another model's, or is another's by now: what was read of the names may be old.
+	if g.namesAt != o.now || !g.namesRead {
+		if o.err = g.readNames(o.now); o.err != nil {
+			return false
+		}
+	}
+	if g.names.find(r.hash) == o.at {
+		o.own(r.hash, r.Model)
+		return true
+	}
+	if o.at, o.err = g.locate(o.now, r.hash, o.rank); o.err == nil && o.at != nowhere {
+		o.update.Move(g.keys[o.at])
+	}
 	return false
 }
 

@@ -205,20 +205,25 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 		if h.probes--; h.probes == 0 {
 			*h = holder{}
 		}
-		switch {
-		case r == Neither:
-		case r == Failed:
-			s.fail(now, p.subject, Trigger{Cause: ProbeFailed})
-		case slow:
-			s.fail(now, p.subject, Trigger{Cause: ProbeSlow})
-		default:
-			if s.succeeded++; s.succeeded >= max(c.Probes, 1) {
-				s.enter(Closed, now)
-			}
-		}
+		s.probed(now, c, p, r, slow)
 		return true
 	default:
 		return false
+	}
+}
+
+// probed takes a probe's end.
+func (s *State) probed(now int64, c *Settings, p Pass, r Result, slow bool) {
+	switch {
+	case r == Neither:
+	case r == Failed:
+		s.fail(now, p.subject, Trigger{Cause: ProbeFailed})
+	case slow:
+		s.fail(now, p.subject, Trigger{Cause: ProbeSlow})
+	default:
+		if s.succeeded++; s.succeeded >= max(c.Probes, 1) {
+			s.enter(Closed, now)
+		}
 	}
 }
 

@@ -77,10 +77,7 @@ func Decode(b []byte) (State, bool) {
 
 // possible says whether any sequence of calls can lead to such a state.
 func (s *State) possible() bool {
-	if s.phase != HalfOpen && (s.succeeded != 0 || s.holders != [maxHolders]holder{}) || s.phase != Closed && s.period == 0 {
-		return false
-	}
-	if s.phase == Closed && (s.sole != 0 || s.blamed != 0) || s.phase != Closed && s.quorum != (quorum.Quorum{}) {
+	if !s.fits() {
 		return false
 	}
 	for i := range s.window.Slots {
@@ -93,5 +90,20 @@ func (s *State) possible() bool {
 			return false
 		}
 	}
-	return s.last.Share >= 0 && s.last.Share <= 1 && !math.Signbit(s.last.Share) && s.last.Over >= 0
+	return s.last.possible()
+}
+
+// fits says that there is nothing that the phase can't have.
+func (s *State) fits() bool {
+	if s.phase != HalfOpen && (s.succeeded != 0 || s.holders != [maxHolders]holder{}) {
+		return false
+	}
+	if s.phase == Closed {
+		return s.sole == 0 && s.blamed == 0
+	}
+	return s.period != 0 && s.quorum == (quorum.Quorum{})
+}
+
+func (t *Trigger) possible() bool {
+	return t.Share >= 0 && t.Share <= 1 && !math.Signbit(t.Share) && t.Over >= 0
 }

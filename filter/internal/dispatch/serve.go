@@ -11,16 +11,8 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 	t.since, t.paid = now, false
 	var v Verdict
 	err := g.change(now, func(s *shared, self *worker) bool {
-		v = g.judge(now, s, self, t)
-		if g.settings.Shadow && v.Outcome != Passed {
-			if v.Outcome == Waits {
-				v.Reason = WouldWait
-			}
-			v.Outcome, v.Dropped = Passed, nil
-			if self != nil {
-				g.say(now, self, nil) // it doesn't wait after all
-			}
-			g.start(now, s, self, t)
+		if v = g.judge(now, s, self, t); g.settings.Shadow && v.Outcome != Passed {
+			g.pass(now, s, self, t, &v)
 		}
 		return v.Outcome != Refused
 	})
@@ -35,18 +27,28 @@ func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
 		g.queue.remove(v.Dropped)
 		v.Advice = g.advice(now, &g.known, v.Dropped)
 	}
-	switch v.Outcome {
-	case Passed:
+	switch {
+	case v.Outcome == Passed:
 		g.fly(now, t)
-	case Waits:
-		if v.aside {
-			g.queue.add(t)
-			g.queue.parked++
-		} else {
-			g.queue.push(t)
-		}
+	case v.aside:
+		g.queue.add(t)
+		g.queue.parked++
+	case v.Outcome == Waits:
+		g.queue.push(t)
 	}
 	return v
+}
+
+// pass lets a request go in shadow mode, whatever the verdict.
+func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Verdict) {
+	if v.Outcome == Waits {
+		v.Reason = WouldWait
+	}
+	v.Outcome, v.Dropped, v.aside = Passed, nil, false
+	if self != nil {
+		g.say(now, self, nil) // it doesn't wait after all
+	}
+	g.start(now, s, self, t)
 }
 
 // judge decides about a new request by the record, and notes it there.
@@ -76,15 +78,21 @@ func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
 	}
 	v := g.room(now, s, self, t, waiting, by)
 	if v.Outcome == Waits {
-		if g.queue.line(t) == nil {
-			t.tag = s.enter(t)
-		}
-		self.waiting[t.Priority]++
-		if head := g.queue.head(); head == nil || g.queue.line(t) == nil && t.before(head) {
-			self.expect(t, t.tag)
-		}
+		g.enter(s, self, t)
 	}
 	return v
+}
+
+// enter notes in the record that a request begins to wait.
+func (g *Gate) enter(s *shared, self *worker, t *Ticket) {
+	alone := g.queue.line(t) == nil
+	if alone {
+		t.tag = s.enter(t)
+	}
+	self.waiting[t.Priority]++
+	if head := g.queue.head(); head == nil || alone && t.before(head) {
+		self.expect(t, t.tag)
+	}
 }
 
 // before says that t's turn comes before a waiting request's.

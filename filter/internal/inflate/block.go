@@ -191,17 +191,13 @@ func (r *Reader) codeLengths(lengths []byte) bool {
 			return false
 		}
 		times := repeat.least + int(n)
-		var value byte
-		if symbol == 16 {
-			if i == 0 {
-				r.err = ErrFormat
-				return false
-			}
-			value = lengths[i-1]
-		}
-		if i+times > len(lengths) {
+		if i+times > len(lengths) || symbol == 16 && i == 0 {
 			r.err = ErrFormat
 			return false
+		}
+		var value byte
+		if symbol == 16 {
+			value = lengths[i-1]
 		}
 		for range times {
 			lengths[i] = value

@@ -126,7 +126,6 @@ func (s *Set) change(now int64, charges []Charge, wants func(*Charge) bool, appl
 
 // changePage applies the change to the open charges that share the first one's page, and closes them.
 func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table.Page, *bucket.State), outcome *Outcome) {
-	index := charges[0].subject.Page()
 	page, err := s.table.Load(charges[0].subject, now)
 	defer s.table.Release(page)
 	written := false
@@ -134,15 +133,13 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 		var changed [8]uint64
 		ids := changed[:0]
 		for i := range charges {
-			c := &charges[i]
-			if !c.open || c.subject.Page() != index {
-				continue
+			if c := &charges[i]; c.changes(page) {
+				state := page.Get(c.id())
+				state.Leak(now, c.limit.rate)
+				apply(c, page, &state)
+				page.Set(c.id(), state, c.limit.rate)
+				ids = append(ids, c.id())
 			}
-			state := page.Get(c.id())
-			state.Leak(now, c.limit.rate)
-			apply(c, page, &state)
-			page.Set(c.id(), state, c.limit.rate)
-			ids = append(ids, c.id())
 		}
 		var evicted int
 		if written, evicted, err = s.table.Save(page, now, ids...); written {
@@ -157,8 +154,11 @@ func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table
 		outcome.Err = err
 	}
 	for i := range charges {
-		if c := &charges[i]; c.open && c.subject.Page() == index {
+		if c := &charges[i]; c.changes(page) {
 			c.open, c.done = false, written
 		}
 	}
 }
+
+// changes says that a change of the charge's bucket is to be made, in this page.
+func (c *Charge) changes(p *table.Page) bool { return c.open && c.subject.Page() == p.Index() }
