@@ -1,6 +1,10 @@
 package adaptive
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+)
 
 func by(subject uint64) *Request {
 	r := chat("m")
@@ -12,13 +16,13 @@ func by(subject uint64) *Request {
 func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
 	slowITL := Outcome{Result: Succeeded, Stream: true, Duration: second / 10, ITL: second}
-	for name, bad := range map[string]Outcome{BreakerGate: {Result: Failed}, LatencyGate: slow, "itl": slowITL, ThrottleGate: slow} {
-		gate := name
+	for name, bad := range map[string]Outcome{gate.Breaker: {Result: Failed}, gate.Latency: slow, "itl": slowITL, gate.Throttle: slow} {
+		which := name
 		if name == "itl" {
-			gate = LatencyGate
+			which = gate.Latency
 		}
 		for _, global := range []string{"model", "global"} {
-			u := only(gate)
+			u := only(which)
 			u.Latency.Per = global
 			gates := workers(u, newStore(), 2)
 			now := int64(noon)
@@ -32,7 +36,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 			}
 			for i := range 600 {
 				now += second / 5
-				if v := judge(t, gates[0], now, by(7)); !v.Refused {
+				if v := judge(t, gates[0], now, by(7)); !v.Outcome.Refuses() {
 					if err := gates[0].Finish(now, by7(gates[0], now), bad); err != nil {
 						t.Fatal(err)
 					}
@@ -40,7 +44,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 				if i%3 == 0 {
 					r := by(uint64(8 + i%2))
 					r.Priority = 0 // low, which is refused first
-					if v := serve(t, gates[1], now, r, quick); v.Refused {
+					if v := serve(t, gates[1], now, r, quick); v.Outcome.Refuses() {
 						t.Fatalf("%s, per %s: after %d: %+v", name, global, i, v.Reason)
 					}
 				}
@@ -58,28 +62,28 @@ func by7(g *Gates, now int64) *Request {
 
 // Alone a caller closes a gate for itself; a stranger passes, and is asked nothing by its own bounds either.
 func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
-	u := only(LatencyGate)
+	u := only(gate.Latency)
 	g := workers(u, newStore(), 1)[0]
 	slow := by(7)
 	if err := g.Finish(noon, slow, Outcome{Result: Succeeded, Stream: true, TTFT: 20 * second}); err != nil {
 		t.Fatal(err)
 	}
-	if v := g.Latency(noon, by(7)); !v.Refused {
+	if v := g.Latency(noon, by(7)); !v.Outcome.Refuses() {
 		t.Errorf("it passes itself: %+v", v)
 	}
 	stranger := by(8)
 	stranger.TTFT = second
-	if v := g.Latency(noon, stranger); v.Refused || v.Warning {
+	if v := g.Latency(noon, stranger); v.Outcome.Refuses() || v.Warning {
 		t.Errorf("a stranger: %+v", v)
 	}
-	b := workers(only(BreakerGate), newStore(), 1)[0]
+	b := workers(only(gate.Breaker), newStore(), 1)[0]
 	for range 25 {
 		serve(t, b, noon, by(7), Outcome{Result: Failed})
 	}
-	if v := b.Breaker(noon, by(7)); !v.Refused {
+	if v := b.Breaker(noon, by(7)); !v.Outcome.Refuses() {
 		t.Errorf("it passes itself: %+v", v)
 	}
-	if v := serve(t, b, noon, by(8), quick); v.Refused {
+	if v := serve(t, b, noon, by(8), quick); v.Outcome.Refuses() {
 		t.Errorf("a stranger: %+v", v)
 	}
 }
@@ -87,16 +91,16 @@ func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
 // What several meet refuses all, also those who come later.
 func TestSeveralCallersCloseGatesForAll(t *testing.T) {
 	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
-	for gate, bad := range map[string]Outcome{BreakerGate: {Result: Failed}, LatencyGate: slow, ThrottleGate: slow} {
+	for which, bad := range map[string]Outcome{gate.Breaker: {Result: Failed}, gate.Latency: slow, gate.Throttle: slow} {
 		for _, per := range []string{"model", "global"} {
-			u := only(gate)
+			u := only(which)
 			u.Latency.Per = per
 			gates := workers(u, newStore(), 2)
 			now := int64(noon)
 			refused := false
 			for i := range 600 {
 				now += second / 5
-				if v := judge(t, gates[i%2], now, by(uint64(7+i%3))); !v.Refused {
+				if v := judge(t, gates[i%2], now, by(uint64(7+i%3))); !v.Outcome.Refuses() {
 					r := by(uint64(7 + i%3))
 					gates[i%2].Breaker(now, r)
 					if err := gates[i%2].Finish(now, r, bad); err != nil {
@@ -106,15 +110,15 @@ func TestSeveralCallersCloseGatesForAll(t *testing.T) {
 				r := by(100)
 				r.Priority = 0
 				v := judge(t, gates[0], now, r)
-				refused = refused || v.Refused
-				if !v.Refused {
+				refused = refused || v.Outcome.Refuses()
+				if !v.Outcome.Refuses() {
 					if err := gates[0].Cancel(now, r); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
 			if !refused {
-				t.Errorf("%s, per %s: a stranger passes", gate, per)
+				t.Errorf("%s, per %s: a stranger passes", which, per)
 			}
 		}
 	}

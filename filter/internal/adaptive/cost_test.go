@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
 
@@ -20,9 +21,9 @@ func TestStoreCalls(t *testing.T) {
 		end        [2]int
 		firstToken [2]int
 	}{
-		{"breaker", only(BreakerGate), [2]int{1, 0}, [2]int{1, 1}, [2]int{0, 0}},
-		{"latency", only(LatencyGate), [2]int{1, 0}, [2]int{1, 1}, [2]int{1, 1}},
-		{"throttle", only(ThrottleGate), [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
+		{"breaker", only(gate.Breaker), [2]int{1, 0}, [2]int{1, 1}, [2]int{0, 0}},
+		{"latency", only(gate.Latency), [2]int{1, 0}, [2]int{1, 1}, [2]int{1, 1}},
+		{"throttle", only(gate.Throttle), [2]int{0, 0}, [2]int{0, 0}, [2]int{0, 0}},
 		{"breaker and latency", perModel, [2]int{1, 0}, [2]int{1, 1}, [2]int{1, 1}},
 		{"all", upstream(), [2]int{1, 0}, [2]int{1, 1}, [2]int{1, 1}},
 		{"breaker, and latency of all models", global, [2]int{2, 0}, [2]int{2, 2}, [2]int{1, 1}},
@@ -67,7 +68,7 @@ func TestStoreCalls(t *testing.T) {
 // A model that found no place costs a look at the names in 250 ms, and else nothing.
 func TestStoreCallsOfModelsWithoutAPlace(t *testing.T) {
 	store := newStore()
-	g := workers(only(BreakerGate), store, 1)[0]
+	g := workers(only(gate.Breaker), store, 1)[0]
 	for i := range places {
 		serve(t, g, noon, chat(string(rune('A'+i))), quick)
 	}
@@ -88,11 +89,11 @@ func TestNothingIsAllocated(t *testing.T) {
 	refused := 0
 	round := func(o Outcome, p config.Priority) {
 		*r = Request{Model: "llama-3-70b", Priority: p, TTFT: 5 * second, Memory: 0.8}
-		for _, v := range [...]Verdict{g.Breaker(now, r), g.Latency(now, r), g.Throttle(now, r)} {
+		for _, v := range [...]gate.Verdict{g.Breaker(now, r), g.Latency(now, r), g.Throttle(now, r)} {
 			if v.Err != nil {
 				t.Fatal(v.Err)
 			}
-			if v.Refused {
+			if v.Outcome.Refuses() {
 				refused++
 				if g.Cancel(now, r) != nil {
 					t.Fatal("can't be cancelled")
@@ -118,7 +119,7 @@ func benchmark(b *testing.B, u *config.Upstream) {
 	b.ReportAllocs()
 	for now := int64(noon); b.Loop(); now += millisecond {
 		*r = Request{Model: "llama-3-70b", Priority: config.Normal}
-		if g.Breaker(now, r).Refused || g.Latency(now, r).Refused || g.Throttle(now, r).Refused {
+		if g.Breaker(now, r).Outcome.Refuses() || g.Latency(now, r).Outcome.Refuses() || g.Throttle(now, r).Outcome.Refuses() {
 			b.Fatal("refused")
 		}
 		if err := g.Finish(now, r, quick); err != nil {
@@ -129,8 +130,8 @@ func benchmark(b *testing.B, u *config.Upstream) {
 
 // One request, from its admission to its end, at 1000 a second.
 func BenchmarkRequest(b *testing.B) {
-	for _, gate := range []string{BreakerGate, LatencyGate, ThrottleGate} {
-		b.Run(gate, func(b *testing.B) { benchmark(b, only(gate)) })
+	for _, which := range []string{gate.Breaker, gate.Latency, gate.Throttle} {
+		b.Run(which, func(b *testing.B) { benchmark(b, only(which)) })
 	}
 	b.Run("all", func(b *testing.B) { benchmark(b, upstream()) })
 	off := upstream()

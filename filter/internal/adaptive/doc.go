@@ -6,7 +6,7 @@
 //	Breaker → (pressure) → Latency → Throttle → (limits, queue) → sent → Observe → Finish
 //	                                                          └→ refused: Cancel
 //
-// Each gate is asked by itself, in that order, and answers with a Verdict. A gate in shadow mode says what it would have done
+// Each gate is asked by itself, in that order, and answers with a gate.Verdict. A gate in shadow mode says what it would have done
 // and lets pass, so the next ones are asked as well. A request that the breaker has let pass as a probe, and that then is not
 // sent, is cancelled, which gives the probe back. Observe takes a time that is known before the end (the first token); Finish
 // the end, once. A gate that is off is nil, in the settings; if all are, New gives nil, and no method of nil does anything.

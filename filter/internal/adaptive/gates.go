@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
@@ -52,6 +53,7 @@ type Gates struct {
 	damaged int
 	spread  sliding.Spread // of the latency gate's advice: else all that it refused would come back at once
 	buffer  []byte
+	text    []byte
 }
 
 // New gives the gates of the upstream whose records have the key, nil if none is on. id tells the worker from all others, of
@@ -115,19 +117,19 @@ func (g *Gates) Damaged() (n int) {
 
 // Breaker asks the breaker of the request's model. A request that passes has to end with Finish or Cancel: it may be a probe. One
 // that is a probe already stays so when it asks again.
-func (g *Gates) Breaker(now int64, r *Request) Verdict {
+func (g *Gates) Breaker(now int64, r *Request) gate.Verdict {
 	if g == nil || g.settings.Breaker == nil {
-		return Verdict{}
+		return gate.Verdict{}
 	}
 	if r.judged && r.pass.Probe {
-		return Verdict{Phase: breaker.HalfOpen}
+		return gate.Verdict{}
 	}
 	r.identify()
 	at, err := g.locate(now, r.hash, unasked)
 	var unknown breaker.State
 	r.at, r.judged = at, err == nil
 	if r.pass, _, _ = unknown.Admit(now, g.settings.Breaker, g.id, r.Subject); err != nil || at == nowhere {
-		return Verdict{Err: err}
+		return gate.Verdict{Err: err}
 	}
 	o := g.open(now, at, r, unasked)
 	for g.read(o) {
@@ -147,7 +149,7 @@ func (g *Gates) Breaker(now int64, r *Request) Verdict {
 		return v
 	}
 	r.at, r.judged = o.at, o.err == nil
-	var v Verdict
+	var v gate.Verdict
 	if o.update.Err() == record.ErrContended { // it may be one probe too many
 		v = g.broken(&breaker.Verdict{Refused: true, Phase: breaker.HalfOpen}, breaker.Trigger{})
 	}
@@ -156,22 +158,22 @@ func (g *Gates) Breaker(now int64, r *Request) Verdict {
 }
 
 // Latency asks the latency gate: of the request's model, or of all.
-func (g *Gates) Latency(now int64, r *Request) Verdict {
+func (g *Gates) Latency(now int64, r *Request) gate.Verdict {
 	if g == nil || g.settings.Latency == nil {
-		return Verdict{}
+		return gate.Verdict{}
 	}
 	r.identify()
 	at, err := g.timed(now, r, unasked)
 	if err != nil || at == nowhere {
-		return Verdict{Err: err}
+		return gate.Verdict{Err: err}
 	}
 	o := g.open(now, at, r, unasked)
 	if !g.read(o) {
-		return Verdict{Err: o.err}
+		return gate.Verdict{Err: o.err}
 	}
 	c, state := g.settings.Latency, &o.latency
 	if !state.Concerns(r.Subject) {
-		return Verdict{}
+		return gate.Verdict{}
 	}
 	reading := state.Judge(now, c)
 	if !reading.Over && (r.TTFT > 0 || r.ITL > 0) {
@@ -183,9 +185,9 @@ func (g *Gates) Latency(now int64, r *Request) Verdict {
 }
 
 // Throttle asks the throttle, and counts the request for it.
-func (g *Gates) Throttle(now int64, r *Request) Verdict {
+func (g *Gates) Throttle(now int64, r *Request) gate.Verdict {
 	if g == nil || g.settings.Throttle == nil {
-		return Verdict{}
+		return gate.Verdict{}
 	}
 	g.delta.Requests++
 	if r.Memory > 0 {
@@ -198,7 +200,7 @@ func (g *Gates) Throttle(now int64, r *Request) Verdict {
 	reading := g.throttle.Read(now)
 	shed, wait := reading.Shed(r.Priority, &g.thinner)
 	if !shed {
-		return Verdict{Err: err}
+		return gate.Verdict{Err: err}
 	}
 	v := g.shed(&reading, wait)
 	v.Err = err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
@@ -39,7 +40,7 @@ func TestNewSettings(t *testing.T) {
 func TestNothingIsOn(t *testing.T) {
 	var g *Gates
 	r := chat("m")
-	if v := judge(t, g, noon, r); v.Refused {
+	if v := judge(t, g, noon, r); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 	if g.Observe(noon, r, latency.Sample{TTFT: second}) != nil || g.Finish(noon, r, quick) != nil || g.Tick(noon) != nil ||
@@ -49,12 +50,12 @@ func TestNothingIsOn(t *testing.T) {
 	if s, err := g.Look(noon); err != nil || len(s.Models)+len(s.Throttle) != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	for _, gate := range []string{BreakerGate, LatencyGate, ThrottleGate} {
+	for _, which := range []string{gate.Breaker, gate.Latency, gate.Throttle} {
 		store := newStore()
-		g := New(NewSettings(only(gate), config.Enforce), store, "x", 1)
-		for name, ask := range map[string]func(int64, *Request) Verdict{BreakerGate: g.Breaker, LatencyGate: g.Latency, ThrottleGate: g.Throttle} {
+		g := New(NewSettings(only(which), config.Enforce), store, "x", 1)
+		for name, ask := range map[string]func(int64, *Request) gate.Verdict{gate.Breaker: g.Breaker, gate.Latency: g.Latency, gate.Throttle: g.Throttle} {
 			store.counted()
-			if ask(noon, r); name != gate && store.gets+store.puts != 0 {
+			if ask(noon, r); name != which && store.gets+store.puts != 0 {
 				t.Errorf("%s, which is off, asks the store", name)
 			}
 		}
@@ -76,13 +77,13 @@ func TestBreakerOfOneModel(t *testing.T) {
 	fails(t, gates[0], now, "a", 1)
 	for _, g := range gates {
 		v := g.Breaker(now+second, chat("a"))
-		if !v.Refused || v.Gate != BreakerGate || v.Reason != Open || v.Text() != "5xx_rate_95%_in_30s" || v.Phase != breaker.Open {
-			t.Errorf("%+v, %s", v, v.Text())
+		if !v.Outcome.Refuses() || v.Gate != gate.Breaker || v.Reason != gate.BreakerOpen || v.Text.String() != "5xx_rate_95%_in_30s" || v.Outcome != gate.Open {
+			t.Errorf("%+v, %s", v, v.Text.String())
 		}
 		if math.Abs(v.Measured-0.95) > 1e-9 || v.Threshold != 0.5 || v.Wait < 55*second || v.Wait > 60*second {
 			t.Errorf("%+v", v)
 		}
-		if v := g.Breaker(now+second, chat("b")); v.Refused {
+		if v := g.Breaker(now+second, chat("b")); v.Outcome.Refuses() {
 			t.Errorf("another model: %+v", v)
 		}
 	}
@@ -95,10 +96,10 @@ func TestBreakerOfOneModel(t *testing.T) {
 	}
 	now += 60 * second
 	probe, second := chat("a"), chat("a")
-	if v := gates[1].Breaker(now, probe); v.Refused || v.Phase != breaker.HalfOpen {
+	if v := gates[1].Breaker(now, probe); v.Outcome.Refuses() || !probe.pass.Probe {
 		t.Errorf("the probe: %+v", v)
 	}
-	if v := gates[0].Breaker(now, second); !v.Refused || v.Reason != Probing || v.Text() != "half_open_probing" || v.Measured != Absent {
+	if v := gates[0].Breaker(now, second); !v.Outcome.Refuses() || v.Reason != gate.Probing || v.Text.String() != "" || v.Measured != gate.Absent {
 		t.Errorf("a second one: %+v", v)
 	}
 	if err := gates[1].Finish(now, probe, Outcome{Result: Succeeded}); err != nil {
@@ -134,17 +135,17 @@ func TestProbesAreGivenBack(t *testing.T) {
 	fails(t, gates[0], noon, "a", 20)
 	now := noon + 60*second
 	observe(t, gates[0], now, "a", latency.Sample{TTFT: 2 * second})
-	if v := judge(t, gates[0], now, chat("a")); v.Gate != LatencyGate || v.Reason != TTFT {
+	if v := judge(t, gates[0], now, chat("a")); v.Gate != gate.Latency || v.Reason != gate.TTFT {
 		t.Errorf("%+v", v)
 	}
 	left := chat("a")
-	if v := gates[1].Breaker(now, left); v.Refused {
+	if v := gates[1].Breaker(now, left); v.Outcome.Refuses() {
 		t.Fatalf("%+v", v)
 	}
-	if v := gates[1].Breaker(now, left); v.Refused || gates[1].probing != 1 {
+	if v := gates[1].Breaker(now, left); v.Outcome.Refuses() || gates[1].probing != 1 {
 		t.Fatalf("asked again: %+v, %d probes", v, gates[1].probing)
 	}
-	if v := gates[0].Breaker(now, chat("a")); !v.Refused {
+	if v := gates[0].Breaker(now, chat("a")); !v.Outcome.Refuses() {
 		t.Fatalf("%+v", v)
 	}
 	for range 2 { // a second end changes nothing
@@ -152,14 +153,14 @@ func TestProbesAreGivenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if v := gates[0].Breaker(now, chat("a")); v.Refused || gates[0].probing != 1 || gates[1].probing != 0 {
+	if v := gates[0].Breaker(now, chat("a")); v.Outcome.Refuses() || gates[0].probing != 1 || gates[1].probing != 0 {
 		t.Errorf("%+v, %d and %d probes", v, gates[0].probing, gates[1].probing)
 	}
 }
 
 // A probe lasts as long as it lasts, while its worker is alive.
 func TestProbesAreRenewed(t *testing.T) {
-	gates := workers(only(BreakerGate), newStore(), 2)
+	gates := workers(only(gate.Breaker), newStore(), 2)
 	fails(t, gates[0], noon, "a", 20)
 	now := noon + 60*second
 	probe := chat("a")
@@ -174,12 +175,12 @@ func TestProbesAreRenewed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if v := gates[1].Breaker(now, chat("a")); !v.Refused {
+		if v := gates[1].Breaker(now, chat("a")); !v.Outcome.Refuses() {
 			t.Fatal("a second probe")
 		}
 	}
 	now += breaker.Lease // now it is dead
-	if v := gates[1].Breaker(now, chat("a")); v.Refused {
+	if v := gates[1].Breaker(now, chat("a")); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 }
@@ -189,8 +190,8 @@ func TestLatencyGate(t *testing.T) {
 	serve(t, gates[0], noon, chat("a"), quick)
 	observe(t, gates[0], noon+second, "b", latency.Sample{TTFT: 2 * second})
 	v := gates[1].Latency(noon+second, chat("b"))
-	if !v.Refused || v.Gate != LatencyGate || v.Reason != TTFT || v.Measured != 2000 || v.Threshold != 1000 || v.Text() != "ttft_2000ms_over_1000ms" {
-		t.Errorf("%+v, %s", v, v.Text())
+	if !v.Outcome.Refuses() || v.Gate != gate.Latency || v.Reason != gate.TTFT || v.Measured != 2000 || v.Threshold != 1000 || v.Text.String() != "ttft_2000ms_over_1000ms" {
+		t.Errorf("%+v, %s", v, v.Text.String())
 	}
 	const constant = 30 * second
 	opens := int64(math.Ceil(float64(constant) * math.Ln2))
@@ -205,7 +206,7 @@ func TestLatencyGate(t *testing.T) {
 	if v := gates[1].Latency(noon+second, chat("a")); v.Reason != "" || v.Warning {
 		t.Errorf("another model: %+v", v)
 	}
-	if v := gates[1].Latency(noon+second+opens+1000, chat("b")); v.Refused || !v.Warning {
+	if v := gates[1].Latency(noon+second+opens+1000, chat("b")); v.Outcome.Refuses() || !v.Warning {
 		t.Errorf("by decay alone: %+v", v)
 	}
 	m := look(t, gates[1], noon+second)["b"]
@@ -216,11 +217,11 @@ func TestLatencyGate(t *testing.T) {
 		t.Errorf("%+v", m.ITL)
 	}
 	observe(t, gates[0], noon, "c", latency.Sample{ITL: 95 * millisecond})
-	if v := gates[1].Latency(noon, chat("c")); v.Refused || !v.Warning || look(t, gates[1], noon)["c"].ITL.State != Warning {
+	if v := gates[1].Latency(noon, chat("c")); v.Outcome.Refuses() || !v.Warning || look(t, gates[1], noon)["c"].ITL.State != Warning {
 		t.Errorf("%+v", v)
 	}
 	observe(t, gates[0], noon+second, "d", latency.Sample{ITL: 150 * millisecond})
-	if v := gates[1].Latency(noon+second, chat("d")); v.Reason != ITL || v.Text() != "itl_150ms_over_100ms" {
+	if v := gates[1].Latency(noon+second, chat("d")); v.Reason != gate.ITL || v.Text.String() != "itl_150ms_over_100ms" {
 		t.Errorf("%+v", v)
 	}
 }
@@ -230,7 +231,7 @@ func TestLatencyOfAllModels(t *testing.T) {
 	u.Latency.Per = "global"
 	gates := workers(u, newStore(), 2)
 	serve(t, gates[0], noon, chat("a"), Outcome{Result: Succeeded, Stream: true, Duration: second, TTFT: 5 * second})
-	if v := gates[1].Latency(noon+second, chat("b")); !v.Refused || v.Reason != TTFT {
+	if v := gates[1].Latency(noon+second, chat("b")); !v.Outcome.Refuses() || v.Reason != gate.TTFT {
 		t.Errorf("%+v", v)
 	}
 	if m := look(t, gates[1], noon+second); m["all"].TTFT.State != Refusing || m["all"].Breaker.State != "" || m["a"].TTFT.State != "" ||
@@ -242,7 +243,7 @@ func TestLatencyOfAllModels(t *testing.T) {
 func TestUnaryAnswersCloseNothing(t *testing.T) {
 	g := workers(upstream(), newStore(), 1)[0]
 	serve(t, g, noon, chat("a"), Outcome{Result: Succeeded, Duration: 50 * second})
-	if v := g.Latency(noon+50*second, chat("a")); v.Refused || look(t, g, noon+50*second)["a"].Unary != 50_000 {
+	if v := g.Latency(noon+50*second, chat("a")); v.Outcome.Refuses() || look(t, g, noon+50*second)["a"].Unary != 50_000 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -257,20 +258,20 @@ func TestRequestsOwnBounds(t *testing.T) {
 	}{
 		{0, 0, "", ""},
 		{700 * millisecond, 50 * millisecond, "", ""},
-		{500 * millisecond, 0, SLOTTFT, "slo_ttft_600ms_over_500ms"},
-		{0, 20 * millisecond, SLOITL, "slo_itl_40ms_over_20ms"},
+		{500 * millisecond, 0, gate.SLOTTFT, "slo_ttft_600ms_over_500ms"},
+		{0, 20 * millisecond, gate.SLOITL, "slo_itl_40ms_over_20ms"},
 	} {
 		r := chat("a")
 		r.TTFT, r.ITL = test.ttft, test.itl
-		if v := g.Latency(noon, r); v.Reason != test.reason || v.Text() != test.text || v.Refused != (test.reason != "") {
-			t.Errorf("%+v: %+v, %s", test, v, v.Text())
+		if v := g.Latency(noon, r); v.Reason != test.reason || v.Text.String() != test.text || v.Outcome.Refuses() != (test.reason != "") {
+			t.Errorf("%+v: %+v, %s", test, v, v.Text.String())
 		}
 	}
 }
 
 func TestThrottleGate(t *testing.T) {
 	gates := workers(upstream(), newStore(), 2)
-	ask := func(g *Gates, now int64, p config.Priority) Verdict {
+	ask := func(g *Gates, now int64, p config.Priority) gate.Verdict {
 		return g.Throttle(now, &Request{Model: "a", Priority: p, Memory: 0.80})
 	}
 	ask(gates[0], noon, config.Normal)
@@ -281,9 +282,9 @@ func TestThrottleGate(t *testing.T) {
 			if v.Err != nil {
 				t.Fatal(v.Err)
 			}
-			if v.Refused {
+			if v.Outcome.Refuses() {
 				refused[p]++
-				if v.Gate != ThrottleGate || v.Reason != GPUMemory || v.Text() != "gpu_memory_80%_over_75%" || v.Wait < second || v.Wait > 60*second {
+				if v.Gate != gate.Throttle || v.Reason != gate.GPUMemory || v.Text.String() != "gpu_memory_80%_over_75%" || v.Wait < second || v.Wait > 60*second {
 					t.Fatalf("%+v", v)
 				}
 			}
@@ -298,14 +299,14 @@ func TestThrottleGate(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	// By the time nobody has asked for long it is not known any more, and the first request finds it cleared.
-	if v := gates[1].Throttle(noon+60*second, chat("a")); v.Refused {
+	if v := gates[1].Throttle(noon+60*second, chat("a")); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 }
 
 // The upstream's requests are counted together, in all workers; none is counted twice or lost.
 func TestWorkersCountTogether(t *testing.T) {
-	u := only(ThrottleGate)
+	u := only(gate.Throttle)
 	gates := workers(u, newStore(), 3)
 	now := int64(noon)
 	for range 100 {
@@ -347,7 +348,7 @@ func TestShadowLetsPass(t *testing.T) {
 	for range 40 { // the ones after the twentieth would have been refused
 		r := chat("a")
 		r.Memory = 0.9
-		if v := judge(t, g, noon, r); v.Refused {
+		if v := judge(t, g, noon, r); v.Outcome.Refuses() {
 			t.Fatalf("%+v", v)
 		}
 		if err := g.Finish(noon, r, Outcome{Result: Failed, Stream: true, TTFT: 5 * second}); err != nil {
@@ -356,7 +357,7 @@ func TestShadowLetsPass(t *testing.T) {
 	}
 	r := &Request{Model: "a", Priority: config.Low}
 	b, l, th := g.Breaker(noon, r), g.Latency(noon, r), g.Throttle(noon+second, r)
-	if b.Reason != Open || l.Reason != TTFT || th.Reason != GPUMemory || b.Refused || l.Refused || th.Refused {
+	if b.Reason != gate.BreakerOpen || l.Reason != gate.TTFT || th.Reason != gate.GPUMemory || b.Outcome.Refuses() || l.Outcome.Refuses() || th.Outcome.Refuses() {
 		t.Errorf("%+v\n%+v\n%+v", b, l, th)
 	}
 	now := noon + 60*second // a probe is taken all the same, and closes it
@@ -364,7 +365,7 @@ func TestShadowLetsPass(t *testing.T) {
 	if v := g.Breaker(now, probe); v.Reason != "" {
 		t.Errorf("%+v", v)
 	}
-	if v := g.Breaker(now, beside); v.Reason != Probing || v.Refused {
+	if v := g.Breaker(now, beside); v.Reason != gate.Probing || v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 	_ = g.Finish(now, beside, Outcome{Result: Failed})
@@ -378,7 +379,7 @@ func TestReload(t *testing.T) {
 	store := newStore()
 	fails(t, workers(upstream(), store, 1)[0], noon, "a", 20)
 	g := New(NewSettings(upstream(), config.Enforce), store, "x/a1/up", 99)
-	if v := g.Breaker(noon+second, chat("a")); !v.Refused {
+	if v := g.Breaker(noon+second, chat("a")); !v.Outcome.Refuses() {
 		t.Errorf("the state did not survive: %+v", v)
 	}
 }
@@ -390,8 +391,8 @@ func TestStoreFails(t *testing.T) {
 	broken := errors.New("broken")
 	store.fail = broken
 	r := chat("a")
-	for _, v := range []Verdict{g.Breaker(noon+second, r), g.Latency(noon+second, r), g.Throttle(noon+second, r)} {
-		if v.Refused || !errors.Is(v.Err, broken) {
+	for _, v := range []gate.Verdict{g.Breaker(noon+second, r), g.Latency(noon+second, r), g.Throttle(noon+second, r)} {
+		if v.Outcome.Refuses() || !errors.Is(v.Err, broken) {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -402,7 +403,7 @@ func TestStoreFails(t *testing.T) {
 		t.Error(err)
 	}
 	store.fail = nil
-	if v := g.Breaker(noon+2*second, chat("a")); !v.Refused {
+	if v := g.Breaker(noon+2*second, chat("a")); !v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 }
@@ -410,7 +411,7 @@ func TestStoreFails(t *testing.T) {
 // A record that is never written for the crowd: a closed breaker needs no write; one that may be probed refuses.
 func TestContention(t *testing.T) {
 	store := newStore()
-	gates := workers(only(BreakerGate), store, 2)
+	gates := workers(only(gate.Breaker), store, 2)
 	fails(t, gates[0], noon, "a", 20)
 	crowd := func() { // another worker is always first
 		for key := range store.versions {
@@ -420,7 +421,7 @@ func TestContention(t *testing.T) {
 	store.conflict = crowd
 	now := noon + 60*second
 	r := chat("a")
-	if v := gates[1].Breaker(now, r); !v.Refused || v.Reason != Probing || !errors.Is(v.Err, record.ErrContended) {
+	if v := gates[1].Breaker(now, r); !v.Outcome.Refuses() || v.Reason != gate.Probing || !errors.Is(v.Err, record.ErrContended) {
 		t.Errorf("%+v", v)
 	}
 	if err := gates[1].Cancel(now, r); err != nil || gates[1].probing != 0 {
@@ -435,7 +436,7 @@ func TestContention(t *testing.T) {
 		t.Error(err)
 	}
 	store.conflict = nil
-	if v := gates[1].Breaker(now+1, chat("a")); v.Refused {
+	if v := gates[1].Breaker(now+1, chat("a")); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 }
@@ -443,7 +444,7 @@ func TestContention(t *testing.T) {
 // What a lost race has decided is decided again on what the other worker wrote.
 func TestLostRace(t *testing.T) {
 	store := newStore()
-	gates := workers(only(BreakerGate), store, 2)
+	gates := workers(only(gate.Breaker), store, 2)
 	fails(t, gates[0], noon, "a", 20)
 	now := noon + 60*second
 	mine, theirs := chat("a"), chat("a")
@@ -451,12 +452,12 @@ func TestLostRace(t *testing.T) {
 	store.conflict = func() {
 		if !once {
 			once = true
-			if v := gates[1].Breaker(now, theirs); v.Refused {
+			if v := gates[1].Breaker(now, theirs); v.Outcome.Refuses() {
 				t.Errorf("%+v", v)
 			}
 		}
 	}
-	if v := gates[0].Breaker(now, mine); !v.Refused || v.Reason != Probing || v.Err != nil {
+	if v := gates[0].Breaker(now, mine); !v.Outcome.Refuses() || v.Reason != gate.Probing || v.Err != nil {
 		t.Errorf("two workers have the same probe: %+v", v)
 	}
 }
@@ -470,7 +471,7 @@ func TestDamagedRecords(t *testing.T) {
 		store.versions[key]++
 	}
 	g = workers(upstream(), store, 1)[0]
-	if v := serve(t, g, noon+second, chat("a"), quick); v.Refused {
+	if v := serve(t, g, noon+second, chat("a"), quick); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 	if n := g.Damaged(); n < 3 || g.Damaged() != 0 { // names, the model's place, throttle

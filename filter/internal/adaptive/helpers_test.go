@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
@@ -94,10 +95,10 @@ func workers(u *config.Upstream, store record.Store, n int) []*Gates {
 }
 
 // only leaves one gate on.
-func only(gate string) *config.Upstream {
+func only(which string) *config.Upstream {
 	u := upstream()
-	for name, mode := range map[string]*config.Mode{BreakerGate: &u.Breaker.Mode, LatencyGate: &u.Latency.Mode, ThrottleGate: &u.Throttle.Mode} {
-		if name != gate {
+	for name, mode := range map[string]*config.Mode{gate.Breaker: &u.Breaker.Mode, gate.Latency: &u.Latency.Mode, gate.Throttle: &u.Throttle.Mode} {
+		if name != which {
 			*mode = config.Off
 		}
 	}
@@ -107,33 +108,33 @@ func only(gate string) *config.Upstream {
 func chat(model string) *Request { return &Request{Model: model, Priority: config.Normal} }
 
 // judge asks all gates, as the caller does: the first that refuses ends it.
-func judge(t *testing.T, g *Gates, now int64, r *Request) (refusal Verdict) {
+func judge(t *testing.T, g *Gates, now int64, r *Request) (refusal gate.Verdict) {
 	t.Helper()
-	for _, ask := range []func(int64, *Request) Verdict{g.Breaker, g.Latency, g.Throttle} {
+	for _, ask := range []func(int64, *Request) gate.Verdict{g.Breaker, g.Latency, g.Throttle} {
 		v := ask(now, r)
 		if v.Err != nil {
 			t.Fatal(v.Err)
 		}
-		if v.Refused {
+		if v.Outcome.Refuses() {
 			if err := g.Cancel(now, r); err != nil {
 				t.Fatal(err)
 			}
 			return v
 		}
 	}
-	return Verdict{}
+	return gate.Verdict{}
 }
 
 // serve leads a request through all gates to its end, and says what refused it.
-func serve(t *testing.T, g *Gates, now int64, r *Request, o Outcome) Verdict {
+func serve(t *testing.T, g *Gates, now int64, r *Request, o Outcome) gate.Verdict {
 	t.Helper()
-	if v := judge(t, g, now, r); v.Refused {
+	if v := judge(t, g, now, r); v.Outcome.Refuses() {
 		return v
 	}
 	if err := g.Finish(now+o.Duration, r, o); err != nil {
 		t.Fatal(err)
 	}
-	return Verdict{}
+	return gate.Verdict{}
 }
 
 func fails(t *testing.T, g *Gates, now int64, model string, n int) {

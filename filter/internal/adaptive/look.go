@@ -2,6 +2,7 @@ package adaptive
 
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/throttle"
@@ -129,7 +130,7 @@ func (g *Gates) lookThrottle(now int64, s *Snapshot) error {
 		state.Decode(value[throttleHead:])
 	}
 	levels, r := state.Look(now, g.settings.Throttle)
-	whole := View{Name: ThrottleGate, State: Passing, Value: r.Severity, LastAt: r.Last.At, LastReason: r.Last.String(), RecoversIn: r.RecoversIn}
+	whole := View{Name: gate.Throttle, State: Passing, Value: r.Severity, LastAt: r.Last.At, LastReason: r.Last.String(), RecoversIn: r.RecoversIn}
 	if r.Tripped {
 		whole.State = Refusing
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
 
@@ -123,7 +124,7 @@ func (l *loop) play(t *testing.T) *score {
 
 func (l *loop) arrive(t *testing.T, now int64, c *client) {
 	l.result.arrived[c.r.Priority]++
-	if v := judge(t, l.gates[c.worker], now, c.r); v.Refused {
+	if v := judge(t, l.gates[c.worker], now, c.r); v.Outcome.Refuses() {
 		l.result.refused[c.r.Priority]++
 		l.result.reasons[v.Gate+"/"+v.Reason]++
 		return
@@ -176,11 +177,11 @@ func (l *loop) finish(t *testing.T, now int64, c *client, o Outcome) {
 // With the gates, what is sent is answered in time; and more is answered in time than without. The figures are of an hour with
 // nine bursts of four times the usual load, twice what the server can do.
 func TestGatesKeepTheObjective(t *testing.T) {
-	prompt := only(LatencyGate) // a threshold of half of the objective, and a short memory
+	prompt := only(gate.Latency) // a threshold of half of the objective, and a short memory
 	prompt.Latency.TTFT, prompt.Latency.TimeConstant = time.Second/2, 5*time.Second
 	both := upstream()
 	both.Latency = prompt.Latency
-	fusing := only(ThrottleGate)
+	fusing := only(gate.Throttle)
 	fusing.Throttle.Fusion = true
 	for _, seed := range []uint64{1, 2} {
 		scores := map[string]*score{}
@@ -188,7 +189,7 @@ func TestGatesKeepTheObjective(t *testing.T) {
 			name     string
 			upstream *config.Upstream
 		}{
-			{"off", nil}, {"latency", only(LatencyGate)}, {"throttle", only(ThrottleGate)}, {"throttle, fused", fusing}, {"all", upstream()},
+			{"off", nil}, {"latency", only(gate.Latency)}, {"throttle", only(gate.Throttle)}, {"throttle, fused", fusing}, {"all", upstream()},
 			{"latency, prompt", prompt}, {"all, prompt", both},
 		} {
 			l := loop{upstream: run.upstream, length: time.Hour, seed: seed}

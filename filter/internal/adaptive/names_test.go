@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
 
@@ -56,7 +57,7 @@ func TestMadeUpModelsRefuseNoOther(t *testing.T) {
 			fails(t, g, now, "junk-"+strconv.Itoa(i), 25)
 		}
 		for _, m := range []string{model(0), model(places - 1), "good"} {
-			if v := serve(t, g, now, chat(m), quick); v.Refused {
+			if v := serve(t, g, now, chat(m), quick); v.Outcome.Refuses() {
 				t.Errorf("%s first: %s: %+v", first, m, v)
 			}
 		}
@@ -65,7 +66,7 @@ func TestMadeUpModelsRefuseNoOther(t *testing.T) {
 		}
 		// A model that answers takes the place of one that never did, and is judged by itself from then on.
 		fails(t, g, now, model(0), 25)
-		if v := g.Breaker(now, chat(model(0))); !v.Refused {
+		if v := g.Breaker(now, chat(model(0))); !v.Outcome.Refuses() {
 			t.Errorf("%s first: the breaker of a model is not open: %+v", first, v)
 		}
 	}
@@ -143,7 +144,7 @@ func TestPlaceOfAnotherModel(t *testing.T) {
 	if err := gates[1].Finish(now+1, early, Outcome{Result: Failed}); err != nil { // its place is another model's
 		t.Fatal(err)
 	}
-	if v := gates[1].Breaker(now+1, chat("model-0")); v.Refused {
+	if v := gates[1].Breaker(now+1, chat("model-0")); v.Outcome.Refuses() {
 		t.Errorf("a breaker of a model that has been idle: %+v", v)
 	}
 	m = look(t, gates[0], now+1)
@@ -172,7 +173,7 @@ func TestOpenBreakersKeepTheirPlace(t *testing.T) {
 	for range 40 {
 		now += idle / 8
 		for i := range places {
-			if v := g.Breaker(now, chat(model(i))); !v.Refused {
+			if v := g.Breaker(now, chat(model(i))); !v.Outcome.Refuses() {
 				t.Fatalf("model %d: %+v", i, v)
 			}
 		}
@@ -189,7 +190,7 @@ func TestSameHash(t *testing.T) {
 	fails(t, g, noon, "a", 25)
 	same := chat("b")
 	same.hash = hashOf("a")
-	if v := judge(t, g, noon, same); v.Refused {
+	if v := judge(t, g, noon, same); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
 	if err := g.Finish(noon, same, quick); err != nil {
@@ -207,7 +208,7 @@ func TestLongAndEmptyNames(t *testing.T) {
 		for range 2 {
 			serve(t, g, noon, chat(model), quick)
 		}
-		if v := g.Breaker(noon, chat(model)); v.Refused {
+		if v := g.Breaker(noon, chat(model)); v.Outcome.Refuses() {
 			t.Errorf("%+v", v)
 		}
 	}
@@ -264,11 +265,11 @@ func FuzzDecode(f *testing.F) {
 		g := New(NewSettings(upstream(), config.Enforce), store, "x", 1)
 		for range 3 {
 			q := chat("a")
-			for _, v := range []Verdict{g.Breaker(now, q), g.Latency(now, q), g.Throttle(now, q)} {
+			for _, v := range []gate.Verdict{g.Breaker(now, q), g.Latency(now, q), g.Throttle(now, q)} {
 				if v.Err != nil {
 					t.Fatal(v.Err)
 				}
-				_ = v.Text()
+				_ = v.Text.String()
 			}
 			if err := g.Finish(now+second, q, quick); err != nil {
 				t.Fatal(err)

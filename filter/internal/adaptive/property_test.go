@@ -41,13 +41,13 @@ func (c *crowd) step(i int) {
 	if v.Err != nil {
 		c.t.Fatal(v.Err)
 	}
-	if v.Refused {
+	if v.Outcome.Refuses() {
 		if r.pass.Probe || v.Wait <= 0 {
 			c.t.Fatalf("refused with %+v, %+v", r.pass, v)
 		}
 		return
 	}
-	if l := g.Latency(c.now, r); l.Refused || rapid.IntRange(0, 9).Draw(c.t, "later gate") == 0 {
+	if l := g.Latency(c.now, r); l.Outcome.Refuses() || rapid.IntRange(0, 9).Draw(c.t, "later gate") == 0 {
 		if err := g.Cancel(c.now, r); err != nil {
 			c.t.Fatal(err)
 		}

@@ -1,11 +1,10 @@
 package admit
 
 import (
-	"math"
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -79,18 +78,9 @@ func (e *Engine) changed(s *Stream, now int64) bool {
 	if e.cfg.Mode != config.Enforce || s.phase != stAdmitted || s.responding {
 		return false
 	}
-	if s.ticket.Waiting() {
-		s.upstream.gate.Leave(&s.ticket)
-		e.waited(s, s.ticket.Waited(now))
-	}
-	e.giveBack(s, now)
-	e.unsent(s, now)
-	e.release(s, now, unanswered)
-	e.refuseModel(s, changedModel)
+	e.refuseModel(s, now, changedModel)
 	return true
 }
-
-const modelGate = "model"
 
 // changedModel is a reason beside those of package usage.
 const changedModel usage.Unread = "changed"
@@ -101,18 +91,19 @@ func (e *Engine) wantsModel(s *Stream) bool {
 }
 
 // doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
-func (e *Engine) doubts(s *Stream) bool {
+func (e *Engine) doubts(s *Stream, now int64) bool {
 	if !s.matters || s.reading || s.asked.Unread == "" || e.cfg.Mode == config.Off {
 		return false
 	}
 	if e.cfg.Models.Unread == config.UnreadReject && e.cfg.Mode == config.Enforce {
-		e.refuseModel(s, s.asked.Unread)
+		e.refuseModel(s, now, s.asked.Unread)
 		return true
 	}
 	s.unread = e.standIn == ""
 	e.noteUnread(s, s.asked.Unread)
 	if e.cfg.Models.Unread == config.UnreadReject {
-		s.note(because(shadowed, modelGate, string(s.asked.Unread)))
+		v := gate.Because(gate.Shadowed, gate.Model, string(s.asked.Unread))
+		s.note(&v)
 	}
 	return false
 }
@@ -128,15 +119,9 @@ func (e *Engine) noteUnread(s *Stream, why usage.Unread) {
 }
 
 // refuseModel answers a request whose model can't be told.
-func (e *Engine) refuseModel(s *Stream, why usage.Unread) {
-	s.phase, s.decision = stRefused, because(rejected, modelGate, string(why))
-	s.decision.Wait = math.MaxInt64
-	s.step.Action = Answer
-	s.step.Reply = reply.New(e.format(s), reply.Refusal{
-		Status: 400, Reason: modelGate + "/" + string(why), Kind: "invalid_request_error", Code: "model_unread",
-		Message: "The model can't be told: " + e.explain(why), Wait: math.MaxInt64,
-	})
-	e.record(s)
+func (e *Engine) refuseModel(s *Stream, now int64, why usage.Unread) {
+	v := unfit(gate.Model, string(why), "The model can't be told: "+e.explain(why))
+	e.refuse(s, now, &v)
 }
 
 // explain says what is wrong with a body, and what would be right.

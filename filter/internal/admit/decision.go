@@ -5,65 +5,54 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
-// Decision is what became of a request, and why. Every request has exactly one; it is published in the filter state, and
-// with it in the access log, and counted.
-type Decision struct {
-	Outcome   string
-	Gate      string // the one that decided, or would have in shadow mode; "" if none had anything to say
-	Reason    string // of a closed set for each gate
-	Text      string // the reason with its numbers, as an operator reads it, where a gate has that: ttft_1240ms_over_1000ms
-	Limit     string // the name of the limit, of a gate that has several
-	Measured  float64
-	Threshold float64 // in the same unit: units of the limit, shares, milliseconds; absent: there is no such number
-	Wait      int64   // nanoseconds until it is worth trying again; 0: not said; MaxInt64: never
-}
+// Every request has one decision (Stream.decision): what became of it, and why. It is published in the filter state, and with it in the
+// access log, and counted. It is the verdict of the gate that decided, or would have in shadow mode.
 
-// absent is a number that a decision does not have.
-const absent = -1
-
-// The outcomes.
-const (
-	allowed   = "ALLOWED"
-	queued    = "QUEUED" // it waited, and passed
-	shadowed  = "SHADOW"
-	rejected  = "REJECTED"  // an open breaker's are OPEN and HALF_OPEN
-	fellBack  = "FALLBACK"  // the breaker is open, and it was sent elsewhere
-	cancelled = "CANCELLED" // the client left before it was decided
-	faulted   = "FAULT"     // passed undecided, for a fault of ours
-)
-
-// The gates, as decisions name them, but for those of package adaptive and the limits.
-const (
-	identityGate = "identity"
-	pressureGate = reply.Pressure
-	queueGate    = reply.Queue
-)
-
-// because makes a decision that has no numbers.
-func because(outcome, gate, reason string) Decision {
-	return Decision{Outcome: outcome, Gate: gate, Reason: reason, Measured: absent, Threshold: absent}
-}
-
-// limited is the decision of a limit.
-func limited(outcome string, d *limit.Denial) Decision {
-	made := because(outcome, reply.Limits, reply.LimitReason(d))
-	made.Limit, made.Wait = d.Limit.Name, d.Wait
-	if !d.Contended {
-		made.Measured, made.Threshold = float64(d.Used), float64(d.Limit.Burst)
+// note records what a gate has noted of a request that passes: what it would have done in shadow mode, or why it passes in spite of
+// all. The first gate's word stands, as it would if it were enforced.
+func (s *Stream) note(v *gate.Verdict) {
+	if v.Reason != "" && s.decision.Outcome == gate.Allowed {
+		s.decision = *v
 	}
-	return made
 }
 
-// note records what a gate in shadow mode would have done. The first gate's word stands, as it would if it were enforced.
-func (s *Stream) note(d Decision) {
-	if s.decision.Outcome == allowed {
-		d.Outcome = shadowed
-		s.decision = d
+// refuse answers a request that a gate has refused, at whatever moment. It leaves its place at its upstream; what the limits had
+// charged is given back, and what the gates that learn know of it.
+func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
+	waited := v.Waited
+	if s.ticket.Waiting() {
+		waited = s.ticket.Waited(now)
+		s.upstream.gate.Leave(&s.ticket)
 	}
+	e.giveBack(s, now)
+	e.unsent(s, now)
+	e.release(s, now, unanswered)
+	s.phase, s.decision = stRefused, *v
+	about := reply.About{Format: e.format(s), Model: s.model, Priority: s.caller.Priority.String()}
+	if s.upstream != nil {
+		about.Upstream = s.upstream.name
+	}
+	s.step.Action, s.step.Reply = Answer, &s.reply
+	s.reply.Refuse(v, &about, &e.cfg.StatusCode)
+	if v.Gate == gate.Breaker {
+		if f := &s.upstream.cfg.Breaker.Fallback; f.Status != 0 && f.For(s.operation) {
+			s.reply.Replace(f.Status, f.Headers, f.Body)
+		}
+	}
+	e.waited(s, waited)
+	e.record(s)
+}
+
+// unfit is the verdict on a request that can't be taken as it is, be it sent as often as one likes. message says what is wrong with it,
+// and what would be right.
+func unfit(which, reason, message string) gate.Verdict {
+	v := gate.Because(gate.Rejected, which, reason)
+	v.Wait, v.Message = gate.Never, message
+	return v
 }
 
 // send records that the request goes on to the upstream now.
@@ -83,17 +72,19 @@ func (e *Engine) record(s *Stream) {
 		s.step.Reply.Finish(e.cfg.Retry.Longest.Nanoseconds())
 	}
 	d := &s.decision
-	s.step.set("spillway.decision", d.Outcome)
+	s.step.set("spillway.decision", d.Outcome.String())
 	if d.Gate != "" {
 		s.step.set("spillway.gate", d.Gate)
-		s.step.set("spillway.reason", cmp.Or(d.Text, d.Reason))
-		s.step.set("spillway.limit", d.Limit)
+		s.step.set("spillway.reason", cmp.Or(d.Text.String(), d.Reason))
+		if d.Limit != nil {
+			s.step.set("spillway.limit", d.Limit.Name)
+		}
 		s.step.set("spillway.measured", decimal(d.Measured))
 		s.step.set("spillway.threshold", decimal(d.Threshold))
 		if d.Wait != 0 {
-			s.step.set("spillway.retryable", strconv.FormatBool(d.Wait != math.MaxInt64))
+			s.step.set("spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
 		}
-		if d.Wait > 0 && d.Wait != math.MaxInt64 {
+		if d.Wait > 0 && d.Wait != gate.Never {
 			s.step.set("spillway.retry.ms", strconv.FormatInt((d.Wait-1)/millisecond+1, 10))
 		}
 	}
@@ -106,13 +97,13 @@ func (e *Engine) record(s *Stream) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
-		s.step.count(Requests, 1, s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority.String(), e.label(s.model))
+		s.step.count(Requests, 1, s.decision.Outcome.String(), cmp.Or(s.decision.Gate, "none"), s.caller.Priority.String(), e.label(s.model))
 	}
 }
 
 // decimal writes a number of a decision as it is read: 0.91, 304, 1250.
 func decimal(n float64) string {
-	if n == absent || math.IsNaN(n) || math.IsInf(n, 0) {
+	if n == gate.Absent || math.IsNaN(n) || math.IsInf(n, 0) {
 		return ""
 	}
 	return strconv.FormatFloat(math.Round(n*10_000)/10_000, 'f', -1, 64)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -80,7 +81,7 @@ func TestTheRecordOfADecision(t *testing.T) {
 // A number that is none, or none that text can hold, is left out.
 func TestNumbersOfADecision(t *testing.T) {
 	t.Parallel()
-	for number, want := range map[float64]string{0: "0", 304: "304", 0.91234567: "0.9123", absent: "", 1e15: "1000000000000000"} {
+	for number, want := range map[float64]string{0: "0", 304: "304", 0.91234567: "0.9123", gate.Absent: "", 1e15: "1000000000000000"} {
 		if got := decimal(number); got != want {
 			t.Errorf("%v is written %q, want %q", number, got, want)
 		}

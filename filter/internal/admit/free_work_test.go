@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -34,7 +35,7 @@ func TestWhatWentUpstreamCountsWhateverCameOfIt(t *testing.T) {
 				reached := 0
 				for range 40 {
 					x := h.say("mallory", body)
-					if x.Refused() || x.decision.Outcome == shadowed {
+					if x.Refused() || x.decision.Outcome == gate.Shadowed {
 						x.done()
 						continue
 					}

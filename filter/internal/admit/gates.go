@@ -6,10 +6,10 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // The gates of an upstream that stand before the limits, in their order: breaker, pressure, latency, throttle. A request that
@@ -56,7 +56,7 @@ func (e *Engine) gated(s *Stream, now int64) bool {
 		return false
 	}
 	if s.leg != nil && s.leg.fellBack {
-		s.decision.Outcome, s.upstream = fellBack, nil
+		s.decision.Outcome, s.upstream = gate.FellBack, nil
 		return false
 	}
 	if u.adaptive == nil {
@@ -69,66 +69,39 @@ func (e *Engine) gated(s *Stream, now int64) bool {
 	}
 	s.measured = true
 	if v := u.adaptive.Breaker(now, &s.asks); e.heed(s, &v) {
-		return !e.fallBack(s, now) && e.shut(s, now, &v)
+		if s.decision = v; e.fallBack(s, now) {
+			return false
+		}
+		e.refuse(s, now, &v)
+		return true
 	}
 	if e.pressed(s, now) {
-		e.unsent(s, now)
 		return true
 	}
 	if v := u.adaptive.Latency(now, &s.asks); e.heed(s, &v) {
-		return e.shut(s, now, &v)
+		e.refuse(s, now, &v)
+		return true
 	}
 	if v := u.adaptive.Throttle(now, &s.asks); e.heed(s, &v) {
-		return e.shut(s, now, &v)
+		e.refuse(s, now, &v)
+		return true
 	}
 	return false
 }
 
 // heed takes note of a verdict, and says whether the request is refused.
-func (e *Engine) heed(s *Stream, v *adaptive.Verdict) bool {
+func (e *Engine) heed(s *Stream, v *gate.Verdict) bool {
 	if v.Err != nil {
 		e.gateError(s, v.Err)
 	}
 	if v.Warning {
-		s.step.count(Warnings, 1, adaptive.LatencyGate, s.upstream.name)
+		s.step.count(Warnings, 1, gate.Latency, s.upstream.name)
 	}
-	if v.Reason == "" {
-		return false
+	if v.Outcome.Refuses() {
+		return true
 	}
-	d := because(rejected, v.Gate, v.Reason)
-	d.Text, d.Measured, d.Threshold, d.Wait = v.Text(), v.Measured, v.Threshold, v.Wait
-	if !v.Refused {
-		s.note(d)
-		return false
-	}
-	if v.Gate == adaptive.BreakerGate {
-		d.Outcome = v.Phase.String()
-	}
-	s.decision = d
-	return true
-}
-
-// shut answers a request that an adaptive gate refused.
-func (e *Engine) shut(s *Stream, now int64, v *adaptive.Verdict) bool {
-	e.unsent(s, now)
-	s.phase = stRefused
-	status := e.cfg.StatusCode.Throttle
-	switch v.Gate {
-	case adaptive.BreakerGate:
-		status = e.cfg.StatusCode.Breaker
-	case adaptive.LatencyGate:
-		status = e.cfg.StatusCode.Latency
-	}
-	s.step.Action = Answer
-	s.step.Reply = reply.Shut(e.format(s), status, reply.Closed{
-		Gate: v.Gate, Reason: v.Reason, Upstream: s.upstream.name, Model: s.model, Priority: s.caller.Priority.String(),
-		Measured: v.Measured, Threshold: v.Threshold, Advice: v.Wait,
-	})
-	if f := &s.upstream.cfg.Breaker.Fallback; v.Gate == adaptive.BreakerGate && f.Status != 0 && f.For(s.operation) {
-		s.step.Reply.Replace(f.Status, f.Headers, f.Body)
-	}
-	e.record(s)
-	return true
+	s.note(v)
+	return false
 }
 
 // fallBack sends a request that the breaker refused to the fallback route, if there is one, and its route can still be chosen.
@@ -150,7 +123,7 @@ func (e *Engine) fallBack(s *Stream, now int64) bool {
 		s.step.ask(route[0], route[1])
 	}
 	s.step.Reroute = true
-	s.decision.Outcome = fellBack
+	s.decision.Outcome = gate.FellBack
 	s.upstream = nil // it goes elsewhere: nothing there is ours to govern or to measure
 	return true
 }
@@ -260,8 +233,8 @@ func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 		return
 	}
 	levels := map[[2]string]int64{} // of gate and label
-	worst := func(gate, label string, level int64) {
-		key := [2]string{gate, label}
+	worst := func(which, label string, level int64) {
+		key := [2]string{which, label}
 		if known, is := levels[key]; !is || level > known {
 			levels[key] = level
 		}
@@ -273,27 +246,27 @@ func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 			label = e.label(m.Name)
 		}
 		if m.Breaker.State != "" {
-			worst(adaptive.BreakerGate, label, breakerLevel(m.Breaker.State))
+			worst(gate.Breaker, label, breakerLevel(m.Breaker.State))
 		}
 		for kind, view := range map[string]*adaptive.View{"ttft": &m.TTFT, "itl": &m.ITL} {
 			if view.State != "" {
-				worst(adaptive.LatencyGate, label, level(view.State))
+				worst(gate.Latency, label, level(view.State))
 				worst(kind, label, int64(view.Value+0.5))
 			}
 		}
 	}
 	for key, n := range levels {
-		switch gate, label := key[0], key[1]; gate {
-		case adaptive.BreakerGate:
+		switch which, label := key[0], key[1]; which {
+		case gate.Breaker:
 			e.aside.gauge(BreakerState, n, u.name, label)
-		case adaptive.LatencyGate:
-			e.aside.gauge(GateState, n, gate, u.name, label)
+		case gate.Latency:
+			e.aside.gauge(GateState, n, which, u.name, label)
 		default:
-			e.aside.gauge(LatencyAverage, n, gate, u.name, label)
+			e.aside.gauge(LatencyAverage, n, which, u.name, label)
 		}
 	}
 	if len(snapshot.Throttle) > 0 {
-		e.aside.gauge(GateState, level(snapshot.Throttle[0].State), adaptive.ThrottleGate, u.name, "all")
+		e.aside.gauge(GateState, level(snapshot.Throttle[0].State), gate.Throttle, u.name, "all")
 		e.aside.gauge(ThrottleSeverity, int64(snapshot.Severity*1000+0.5), u.name)
 	}
 }

@@ -210,8 +210,8 @@ func (h *host) balance(user string) int64 {
 	switch {
 	case v.Err != nil:
 		h.Fatal(v.Err)
-	case v.Denied != nil:
-		return v.Denied.Limit.Burst - v.Denied.Used
+	case v.Outcome.Refuses():
+		return v.Limit.Burst - int64(v.Measured)
 	case v.Tokens.Limit != nil:
 		return v.Tokens.Remaining
 	case v.Requests.Limit != nil:

@@ -1,6 +1,10 @@
 package admit
 
-import "github.com/spillway-proxy/spillway/filter/internal/ident"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+)
 
 // Envoy can run its filters again for one request: after a redirect that it follows itself, or a route that was found late. Each run is
 // a stream of ours, a leg of the request. All but the last end without a response, and at once, in the same event of the host's, the
@@ -24,7 +28,7 @@ func (s *Stream) Unanswered() bool {
 func (e *Engine) Left(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.guard.holding, s)
-	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == fellBack, s.hiding, s.counted}
+	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.hiding, s.counted}
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 	}

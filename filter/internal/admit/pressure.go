@@ -5,7 +5,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // Fetch is a GET that the host is to make, whose answer comes back through Fetched.
@@ -19,8 +18,8 @@ func (e *Engine) newPressure(u *upstream) {
 	if u.cfg.Pressure.Mode == config.Off {
 		return
 	}
-	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource)
-	u.pressure, u.pressureShadow = &rule, e.cfg.Mode == config.Shadow || u.cfg.Pressure.Mode == config.Shadow
+	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource, e.cfg.Mode)
+	u.pressure = &rule
 	e.selects = true
 	if e.board == nil {
 		e.board = pressure.NewBoard(e.store, e.cfg.Namespace, e.cfg.PressureSource.Interval.Nanoseconds())
@@ -29,30 +28,16 @@ func (e *Engine) newPressure(u *upstream) {
 
 // pressed refuses a request whose upstream is too full for its priority, and says whether it did.
 func (e *Engine) pressed(s *Stream, now int64) bool {
-	u := s.upstream
-	if u.pressure == nil {
+	if s.upstream.pressure == nil {
 		return false
 	}
-	v := e.board.Judge(now, u.pressure, s.caller.Priority)
-	if v.Reason == "" {
-		return false
+	v := e.board.Judge(now, s.upstream.pressure, s.caller.Priority)
+	if v.Outcome.Refuses() {
+		e.refuse(s, now, &v)
+		return true
 	}
-	made := because(rejected, pressureGate, v.Reason)
-	if made.Wait = e.cfg.PressureSource.Interval.Nanoseconds(); v.Measured != pressure.Absent {
-		made.Measured, made.Threshold = v.Measured, v.Threshold
-	}
-	if u.pressureShadow {
-		s.note(made)
-		return false
-	}
-	s.phase, s.decision = stRefused, made
-	s.step.Action = Answer
-	s.step.Reply = reply.Pressed(e.format(s), e.cfg.StatusCode.Pressure, reply.Full{
-		Upstream: u.name, Priority: s.caller.Priority.String(), Reason: v.Reason, Measured: v.Measured, Threshold: v.Threshold,
-		Advice: made.Wait,
-	})
-	e.record(s)
-	return true
+	s.note(&v)
+	return false
 }
 
 // tickPressure looks for news, and fetches some if it is this worker's turn.

@@ -1,13 +1,13 @@
 package admit
 
 import (
-	"math"
 	"strconv"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -26,6 +26,7 @@ type Stream struct {
 	request  usage.RequestReader
 	response usage.ResponseReader
 	charges  []limit.Charge
+	reply    reply.Reply
 	limits   limit.Request
 
 	course
@@ -66,8 +67,8 @@ type course struct {
 	hashes     [2]uint64 // of the model, and of model and subject, for learning
 	guessed    [2]uint64 // the same as it was when the request was decided, maybe without its model
 
-	requests, tokens limit.Headroom // of the tightest limits
-	decision         Decision
+	requests, tokens gate.Headroom // of the tightest limits
+	decision         gate.Verdict
 	recorded         bool
 	counted          bool // in the requests metric
 	fault            bool
@@ -133,7 +134,7 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	s.preflight = e.preflight(s, end)
 	var refusal *ident.Refusal
 	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off && !e.excused(s, refusal, path, end) {
-		if e.refuseIdentity(s, refusal) {
+		if e.refuseIdentity(s, now, refusal) {
 			return &s.step
 		}
 	}
@@ -252,14 +253,15 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
-	s.phase, s.decision = stAdmitted, because(allowed, "", "")
+	s.phase, s.decision = stAdmitted, gate.Verdict{}
 	if s.doubt != "" {
-		s.note(because(shadowed, identityGate, s.doubt))
+		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
+		s.note(&v)
 	}
-	if e.doubts(s) || e.gated(s, now) {
+	if e.doubts(s, now) || e.gated(s, now) {
 		return
 	}
-	var v limit.Verdict
+	var v limit.Admission
 	if e.limits.Any() && !s.preflight {
 		v = e.limits.Admit(now, e.measured(s), s.charges[:0])
 		s.charges, s.requests, s.tokens, s.guessed = v.Charges, v.Requests, v.Tokens, s.hashes
@@ -276,43 +278,33 @@ func (e *Engine) decide(s *Stream, now int64) {
 	if s.dialect == nil && strings.EqualFold(s.method, "POST") {
 		s.step.count(Uncharged, 1, "unknown_path")
 	}
-	switch {
-	case v.Denied != nil:
-		s.phase = stRefused
-		s.step.Action = Answer
-		s.step.Reply = reply.Denied(e.format(s), e.cfg.StatusCode.Limits, s.model, v.Denied)
-		s.decision = limited(rejected, v.Denied)
-		if s.measured {
-			s.upstream.adaptive.Uncount()
-		}
-		e.unsent(s, now)
-		e.record(s)
-	case v.Shadowed != nil:
-		s.note(limited(shadowed, v.Shadowed))
+	if !v.Outcome.Refuses() {
+		s.note(&v.Verdict)
+		return
 	}
+	if s.measured {
+		s.upstream.adaptive.Uncount()
+	}
+	e.refuse(s, now, &v.Verdict)
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
-func (e *Engine) refuseIdentity(s *Stream, r *ident.Refusal) bool {
-	const gate = identityGate
+func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
 	if e.cfg.Mode == config.Shadow {
 		s.doubt = r.Reason
 		return false
 	}
-	refusal := reply.Refusal{Status: 400, Reason: gate + "/" + r.Reason, Kind: "invalid_request_error", Code: r.Reason}
+	var message string
 	switch {
 	case r.Missing:
-		refusal.Status, refusal.Code = 401, "missing_identity"
-		refusal.Message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
+		message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
 	case r.Reason == "conflicting_keys":
-		refusal.Message = r.Header + " hold different API keys, and which of them counts can't be known. Send one."
+		message = r.Header + " hold different API keys, and which of them counts can't be known. Send one."
 	default:
-		refusal.Message = "The header " + r.Header + " was sent more than once, or holds more than one value. Send one."
+		message = "The header " + r.Header + " was sent more than once, or holds more than one value. Send one."
 	}
-	s.phase, s.decision = stRefused, because(rejected, gate, r.Reason)
-	s.decision.Wait = math.MaxInt64
-	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), refusal)
-	e.record(s)
+	v := unfit(gate.Identity, r.Reason, message)
+	e.refuse(s, now, &v)
 	return true
 }
 

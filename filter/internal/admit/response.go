@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -85,9 +86,9 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.guard.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
-		s.phase, s.decision = stFinished, because(cancelled, "", "")
+		s.phase, s.decision = stFinished, gate.Verdict{Outcome: gate.Cancelled}
 		if s.fault {
-			s.decision.Outcome = faulted
+			s.decision.Outcome = gate.Faulted
 		}
 	}
 	e.finish(s, now, false)

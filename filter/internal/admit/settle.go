@@ -1,6 +1,10 @@
 package admit
 
-import "github.com/spillway-proxy/spillway/filter/internal/limit"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+)
 
 // failed says that the upstream did not serve the request through a fault or shortage of its own.
 func (s *Stream) failed() bool { return s.status >= 500 || s.status == 429 }
@@ -11,7 +15,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 		return
 	}
 	if !s.recorded { // the upstream never had it
-		e.forsake(s, now, cancelled)
+		e.forsake(s, now, gate.Cancelled)
 		return
 	}
 	s.phase = stFinished

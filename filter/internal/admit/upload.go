@@ -1,13 +1,11 @@
 package admit
 
 import (
-	"math"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // A client decides how long its request takes to arrive, so what others wait for isn't taken before a request is complete: a slot,
@@ -30,7 +28,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	}
 	waits, plain := e.expects(s)
 	if waits && (!plain || e.cfg.RequestHold == config.HoldBufferFilter) && e.cfg.Mode == config.Enforce {
-		e.refuseExpectation(s)
+		e.refuseExpectation(s, now)
 		return
 	}
 	s.holdable = e.holds(now) && !waits && !e.upgrades(s)
@@ -62,15 +60,10 @@ func (e *Engine) expects(s *Stream) (waits, plain bool) {
 
 // refuseExpectation answers a client that would wait for ever: Envoy's buffer filter waits for the body, and Envoy doesn't know the word in a
 // list. To such an answer a client sends the request again without it (RFC 9110, section 10.1.1).
-func (e *Engine) refuseExpectation(s *Stream) {
-	const gate, reason = "request", "expectation_failed"
-	s.phase, s.uploading, s.decision = stRefused, false, because(rejected, gate, reason)
-	s.decision.Wait = math.MaxInt64
-	s.step.Action, s.step.Reply = Answer, reply.New(e.format(s), reply.Refusal{
-		Status: 417, Reason: gate + "/" + reason, Kind: "invalid_request_error", Code: reason,
-		Message: "The header expect can't be met here. Send the request without it.",
-	})
-	e.record(s)
+func (e *Engine) refuseExpectation(s *Stream, now int64) {
+	s.uploading = false
+	v := unfit(gate.Request, gate.Expectation, "The header expect can't be met here. Send the request without it.")
+	e.refuse(s, now, &v)
 }
 
 // needsBody says that a request is decided by its body: by as much of it as is read, or, for the gates that learn, when it is complete.
@@ -181,7 +174,7 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 	refused := s.status >= 400
 	if !s.routed || s.phase != stAdmitted && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		s.step.count(Uncharged, 1, "answered_early")
-		e.forsake(s, now, allowed)
+		e.forsake(s, now, gate.Allowed)
 		return
 	}
 	if s.reading {
@@ -199,8 +192,8 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 		e.proceed(s, now)
 	}
 	if s.ticket.Waiting() {
-		waited := s.ticket.Waited(now)
-		s.upstream.gate.Leave(&s.ticket)
-		e.turnAway(s, now, dispatch.Verdict{Outcome: dispatch.Refused, Reason: dispatch.Shed, Waited: waited, Advice: second})
+		v := gate.Because(gate.Rejected, gate.Queue, gate.Shed)
+		v.Wait = second
+		e.refuse(s, now, &v)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // An admitted request goes to the gate of its model's upstream when it is complete (upload.go). Only what has a dialect is
@@ -23,8 +23,7 @@ type upstream struct {
 	cfg    *config.Upstream
 	gate   *dispatch.Gate // nil: nothing is governed
 
-	pressure       *pressure.Rule // nil: it has no such gate
-	pressureShadow bool
+	pressure *pressure.Rule // nil: it has no such gate
 
 	adaptive *adaptive.Gates // nil: all are off
 	byModel  bool            // they tell models apart
@@ -111,30 +110,22 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
 	if v.Dropped != nil {
-		dropped := v.Dropped.Owner.(*Stream)
-		waited := v.Dropped.Waited(now)
-		dropped.step.reset()
-		e.turnAway(dropped, now, dispatch.Verdict{Outcome: dispatch.Refused, Reason: dispatch.Drop, Waited: waited, Advice: v.Advice})
-		e.woken = append(e.woken, dropped)
+		e.displaced(v.Dropped.Owner.(*Stream), now, v.Wait)
 	}
 	switch v.Outcome {
-	case dispatch.Waits:
+	case gate.Queued:
 		s.step.Action = Hold
 		if s.full = v.Reason; s.full != "" {
 			s.step.count(Passthrough, 1, s.upstream.name, s.full)
 		}
 		e.lease(s, now)
-	case dispatch.Refused:
-		e.turnAway(s, now, v)
-	case dispatch.Passed:
-		if v.Reason == dispatch.Bypassed {
+	case gate.Rejected:
+		e.refuse(s, now, &v.Verdict)
+	default:
+		if v.Reason == gate.Bypassed {
 			s.step.count(Passthrough, 1, s.upstream.name, v.Reason)
-			if s.decision.Outcome == allowed {
-				s.decision = because(allowed, queueGate, v.Reason)
-			}
-		} else if v.Reason != "" {
-			s.note(because(shadowed, queueGate, v.Reason))
 		}
+		s.note(&v.Verdict)
 		e.send(s, now)
 	}
 }
@@ -161,22 +152,13 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 	return uint64(e.table.Hash(e.scratch))
 }
 
-// turnAway answers a request that the gate refused; what the limits had charged is given back.
-func (e *Engine) turnAway(s *Stream, now int64, v dispatch.Verdict) {
-	s.phase, s.decision = stRefused, because(rejected, queueGate, v.Reason)
-	s.decision.Wait = v.Advice
-	e.giveBack(s, now)
-	e.unsent(s, now)
-	status := e.cfg.StatusCode.QueueTimeout
-	if v.Reason == dispatch.Full || v.Reason == dispatch.Drop {
-		status = e.cfg.StatusCode.QueueFull
-	}
-	s.step.Action = Answer
-	s.step.Reply = reply.Queued(e.format(s), status, reply.Wait{
-		Upstream: s.upstream.name, Priority: s.caller.Priority.String(), Reason: v.Reason, Waited: v.Waited, Advice: v.Advice,
-	})
-	e.waited(s, v.Waited)
-	e.record(s)
+// displaced refuses a waiting request that has made room for another.
+func (e *Engine) displaced(s *Stream, now, wait int64) {
+	s.step.reset()
+	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
+	v.Waited, v.Wait = s.ticket.Waited(now), wait
+	e.refuse(s, now, &v)
+	e.woken = append(e.woken, s)
 }
 
 // lease makes what the limits of requests have charged a lease, while the request waits.
@@ -206,14 +188,14 @@ func (e *Engine) waited(s *Stream, wait int64) {
 }
 
 // turn takes what the gate has decided about a waiting request.
-func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
+func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 	s.step.reset()
-	if v.Outcome == dispatch.Refused {
-		e.turnAway(s, now, v)
+	if v.Outcome == gate.Rejected {
+		e.refuse(s, now, &v)
 	} else {
 		s.step.Resume = true
-		if s.decision.Outcome == allowed {
-			s.decision = because(queued, queueGate, s.full)
+		if s.decision.Outcome == gate.Allowed {
+			s.decision = gate.Because(gate.Queued, gate.Queue, s.full)
 		}
 		e.waited(s, v.Waited)
 		e.send(s, now)
@@ -223,7 +205,7 @@ func (e *Engine) turn(s *Stream, now int64, v dispatch.Verdict) {
 
 // serve lets the gate's waiting requests go on, as far as there is room.
 func (e *Engine) serve(u *upstream, now int64) {
-	err := u.gate.Serve(now, func(t *dispatch.Ticket, v dispatch.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
+	err := u.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
 	if err != nil {
 		e.aside.count(Errors, 1, "store")
 		e.aside.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
@@ -250,14 +232,14 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 }
 
 // forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
-func (e *Engine) forsake(s *Stream, now int64, decision string) {
+func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 		e.waited(s, s.ticket.Waited(now))
 	}
 	e.giveBack(s, now)
 	e.unsent(s, now)
-	s.phase, s.decision = stFinished, because(decision, "", "")
+	s.phase, s.decision = stFinished, gate.Verdict{Outcome: outcome}
 	s.reading, s.watching = false, false
 	e.record(s)
 }

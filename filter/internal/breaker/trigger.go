@@ -24,27 +24,30 @@ type Trigger struct {
 }
 
 // String is the reason as an operator reads it, such as 5xx_rate_85%_in_30s; "" if it never opened.
-func (t Trigger) String() string {
+func (t Trigger) String() string { return string(t.Append(make([]byte, 0, 40))) }
+
+// Append appends that.
+func (t Trigger) Append(b []byte) []byte {
 	switch t.Cause {
 	case Errors:
-		return t.rate("5xx_rate_")
+		return t.rate(append(b, "5xx_rate_"...))
 	case Slow:
-		return t.rate("slow_rate_")
+		return t.rate(append(b, "slow_rate_"...))
 	case ErrorsAndSlow:
-		return t.rate("5xx_and_slow_rate_")
+		return t.rate(append(b, "5xx_and_slow_rate_"...))
 	case ProbeFailed:
-		return "probe_failed"
+		return append(b, "probe_failed"...)
 	case ProbeSlow:
-		return "probe_slow"
+		return append(b, "probe_slow"...)
 	default:
-		return ""
+		return b
 	}
 }
 
 // rate rounds the share down, so that it is never said to be more than it was.
-func (t Trigger) rate(what string) string {
-	b := strconv.AppendInt(append(make([]byte, 0, 40), what...), int64(t.Share*100+1e-9), 10)
+func (t Trigger) rate(b []byte) []byte {
+	b = strconv.AppendInt(b, int64(t.Share*100+1e-9), 10)
 	b = append(b, "%_in_"...)
 	b = strconv.AppendFloat(b, float64(t.Over)/1e9, 'f', -1, 64)
-	return string(append(b, 's'))
+	return append(b, 's')
 }

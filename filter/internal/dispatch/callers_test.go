@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
@@ -18,7 +19,7 @@ func from(caller uint64, keyed bool) *Ticket {
 // told lets a request go and be answered.
 func told(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
 	t.Helper()
-	arrive(t, g, now, x, Passed, "")
+	arrive(t, g, now, x, gate.Allowed, "")
 	a.Judged = true
 	finish(t, g, now, x, a)
 }
@@ -33,10 +34,10 @@ func TestAClosureIsTheCallersOwn(t *testing.T) {
 		a, b, _ := pair(Settings{Requests: perMinute(600), QueueMax: 10})
 		told(t, a, noon, from(1, keyed), shut(60))
 		own := from(1, keyed)
-		arrive(t, b, noon+second, own, Waits, "")
+		arrive(t, b, noon+second, own, gate.Queued, "")
 		for _, g := range []*Gate{a, b} { // behind the one that waits, too
 			told(t, g, noon+second, from(2, keyed), silent)
-			arrive(t, g, noon+second, from(3, !keyed), Passed, "")
+			arrive(t, g, noon+second, from(3, !keyed), gate.Allowed, "")
 		}
 		if passed, _ := serve(t, b, noon+59*second); len(passed) != 0 {
 			t.Error("it went before its time")
@@ -65,10 +66,10 @@ func TestClosuresOfSeveral(t *testing.T) {
 		told(t, b, noon, from(2, test.keyed), shut(test.later))
 		stranger := from(3, test.keyed)
 		if test.want == 0 {
-			arrive(t, a, noon, stranger, Passed, "")
+			arrive(t, a, noon, stranger, gate.Allowed, "")
 			continue
 		}
-		arrive(t, a, noon, stranger, Waits, "")
+		arrive(t, a, noon, stranger, gate.Queued, "")
 		if passed, _ := serve(t, a, noon+test.want*second-1); len(passed) != 0 {
 			t.Errorf("%s: it went too early", test.name)
 		}
@@ -82,9 +83,9 @@ func TestClosuresOfSeveral(t *testing.T) {
 func TestAClosedCallerMakesWay(t *testing.T) {
 	a, _, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 10})
 	first, behind, other := from(1, true), from(1, true), from(2, true)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, a, noon, behind, Waits, "")
-	arrive(t, a, noon, other, Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, a, noon, behind, gate.Queued, "")
+	arrive(t, a, noon, other, gate.Queued, "")
 	finish(t, a, noon, first, Answer{Judged: true, Closed: 20 * second, Requests: -1, Tokens: -1})
 	if passed, _ := serve(t, a, noon); len(passed) != 1 || passed[0] != other {
 		t.Fatalf("%v passed", passed)
@@ -106,20 +107,20 @@ func TestClosedCallersDontFillTheQueue(t *testing.T) {
 	a, _, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 3})
 	told(t, a, noon, from(1, true), shut(60))
 	busy := from(2, true)
-	arrive(t, a, noon, busy, Passed, "")
+	arrive(t, a, noon, busy, gate.Allowed, "")
 	var mine []*Ticket
 	for range 3 {
 		mine = append(mine, from(1, true))
-		arrive(t, a, noon, mine[len(mine)-1], Waits, "")
+		arrive(t, a, noon, mine[len(mine)-1], gate.Queued, "")
 	}
-	arrive(t, a, noon, from(1, true), Refused, Full)
-	if v := arrive(t, a, noon, from(3, true), Waits, ""); v.Dropped != mine[2] || v.Advice < 59*second {
+	arrive(t, a, noon, from(1, true), gate.Rejected, gate.Full)
+	if v := arrive(t, a, noon, from(3, true), gate.Queued, ""); v.Dropped != mine[2] || v.Wait < 59*second {
 		t.Errorf("%+v", v)
 	}
 	low := from(1, true)
 	low.Priority = config.Low
 	a.Leave(mine[1])
-	arrive(t, a, noon+second, low, Waits, "")
+	arrive(t, a, noon+second, low, gate.Queued, "")
 	if _, refused := serve(t, a, noon+4*second); len(refused) != 1 || refused[0] != low {
 		t.Errorf("%v", refused)
 	}
@@ -134,7 +135,7 @@ func TestBalancesOfSeveral(t *testing.T) {
 	passes := func(t *testing.T, g *Gate, now int64, caller uint64, keyed bool) (n int) {
 		for ; n < 100; n++ {
 			x := from(caller, keyed)
-			if v := g.Arrive(now, x); v.Outcome != Passed {
+			if v := g.Arrive(now, x); v.Outcome != gate.Allowed {
 				g.Leave(x)
 				return n
 			}
@@ -170,9 +171,9 @@ func TestBalancesOfSeveral(t *testing.T) {
 func TestNoAnswerIsNoHint(t *testing.T) {
 	a, _, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
 	x := from(1, true)
-	arrive(t, a, noon, x, Passed, "")
+	arrive(t, a, noon, x, gate.Allowed, "")
 	finish(t, a, noon, x, Answer{})
-	arrive(t, a, noon, from(1, true), Passed, "")
+	arrive(t, a, noon, from(1, true), gate.Allowed, "")
 }
 
 // Whoever is told what, and whoever leaves: no request is lost or let go in its caller's closure, and those beside the queue are counted.
@@ -184,8 +185,8 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 		gates := []*Gate{a, b}
 		now := int64(noon)
 		open := map[*Ticket]*Gate{}
-		ended := func(x *Ticket, v Verdict) {
-			if v.Outcome == Refused {
+		ended := func(x *Ticket, v gate.Verdict) {
+			if v.Outcome == gate.Rejected {
 				delete(open, x)
 			} else if now < gates[0].known.shutFor(x) && now < gates[1].known.shutFor(x) {
 				t.Fatal("it went before its time")
@@ -209,7 +210,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 					t.Fatal(v.Err)
 				}
 				delete(open, v.Dropped)
-				if v.Outcome != Refused {
+				if v.Outcome != gate.Rejected {
 					open[x] = g
 				}
 			case what == 2 && some.InFlight():
@@ -277,19 +278,19 @@ func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 		now := int64(noon)
 		for a.Look(now).Scale == retreat.Whole && now < noon+minute {
 			now += second / 40
-			if x := from(1, true); a.Arrive(now, x).Outcome == Passed {
+			if x := from(1, true); a.Arrive(now, x).Outcome == gate.Allowed {
 				finish(t, a, now, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
 			}
 		}
 		for range 20 {
-			arrive(t, a, now, from(1, true), Waits, "")
+			arrive(t, a, now, from(1, true), gate.Queued, "")
 		}
 		if n := a.Look(now).Scale; n >= retreat.Whole/2 {
 			t.Fatalf("alone it is believed: %d", n)
 		}
 		g := []*Gate{a, b}[worker]
 		x := from(2, true)
-		if g.Arrive(now, x).Outcome == Waits {
+		if g.Arrive(now, x).Outcome == gate.Queued {
 			serve(t, a, now)
 			serve(t, g, now)
 		}
@@ -314,10 +315,10 @@ func TestWhatIsAskedForKeepsNobodyUp(t *testing.T) {
 		a, b, _ := pair(Settings{Tokens: perMinute(1000), QueueMax: 10})
 		large := from(1, true)
 		large.Tokens = asked
-		arrive(t, a, noon, large, Passed, "")
+		arrive(t, a, noon, large, gate.Allowed, "")
 		x := from(2, true)
 		x.Tokens = 100
-		arrive(t, b, noon, x, Waits, "")
+		arrive(t, b, noon, x, gate.Queued, "")
 		now := int64(noon)
 		for ; now < noon+minute && !x.InFlight(); now += second / 10 {
 			serve(t, a, now)
@@ -346,12 +347,12 @@ func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
 			told(t, a, noon, from(1, true), shut(60))
 		}
 		busy := from(9, true)
-		arrive(t, a, noon, busy, Passed, "")
+		arrive(t, a, noon, busy, gate.Allowed, "")
 		for range 8 {
-			arrive(t, a, noon, from(1, true), Waits, "")
+			arrive(t, a, noon, from(1, true), gate.Queued, "")
 		}
 		for other := uint64(2); other < 5; other++ {
-			arrive(t, b, noon, from(other, true), Waits, "")
+			arrive(t, b, noon, from(other, true), gate.Queued, "")
 		}
 		if _, refused := serve(t, a, noon); len(refused) != 3 {
 			t.Errorf("parked %v: %d have made room, want 3", parked, len(refused))
@@ -359,9 +360,9 @@ func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
 	}
 	// Where each has one place nobody makes room.
 	a, b, _ := pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 8})
-	arrive(t, a, noon, from(1, true), Passed, "")
+	arrive(t, a, noon, from(1, true), gate.Allowed, "")
 	for one := uint64(2); one < 10; one++ {
-		arrive(t, a, noon, from(one, true), Waits, "")
+		arrive(t, a, noon, from(one, true), gate.Queued, "")
 	}
-	arrive(t, b, noon, from(11, true), Refused, Full)
+	arrive(t, b, noon, from(11, true), gate.Rejected, gate.Full)
 }

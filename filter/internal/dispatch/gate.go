@@ -3,6 +3,7 @@ package dispatch
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
@@ -35,38 +36,18 @@ func New(settings Settings, store record.Store, key string, id uint64) *Gate {
 	return &Gate{settings: settings, store: store, key: key, id: id}
 }
 
-// Outcome is what becomes of a request.
-type Outcome uint8
+// Arrival is what was decided about a request that has come: Allowed, Shadowed (it goes, and would not), Queued or Rejected.
+type Arrival struct {
+	gate.Verdict
+	Dropped *Ticket // a waiting request that made room: it is refused, with the same Wait
 
-// The outcomes.
-const (
-	Passed Outcome = iota // it goes to the upstream
-	Waits
-	Refused
-)
-
-// Verdict is what was decided about a request.
-type Verdict struct {
-	Outcome Outcome
-	Reason  string  // of a refusal; else of what shadow mode let pass, or a full queue did
-	Waited  int64   // nanoseconds at the gate
-	Advice  int64   // with Refused or Dropped: nanoseconds after which it is worth trying again
-	Dropped *Ticket // a waiting request that made room: it is refused
-	Err     error   // the store failed; the request passes
-
-	aside bool // with Waits: beside the queue
+	aside bool // with Queued: beside the queue
 }
 
-// The reasons.
-const (
-	Full       = "full"       // the queue has no room
-	Timeout    = "timeout"    // it has waited as long as its priority may
-	Drop       = "dropped"    // it made room for a higher priority, or for a subject with fewer waiting
-	Shed       = "shed"       // nothing can wait here, and its priority's share is used up
-	PassedFull = "queue_full" // it waits, or has waited, past the full queue
-	Bypassed   = "bypassed"   // it started in spite of all, because the queue is full
-	WouldWait  = "would_wait" // shadow mode
-)
+// says makes an arrival's verdict.
+func says(outcome gate.Outcome, reason string) Arrival {
+	return Arrival{Verdict: gate.Because(outcome, gate.Queue, reason)}
+}
 
 // Waiting is how many requests wait in this worker.
 func (g *Gate) Waiting() int { return g.queue.waiting }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
@@ -35,13 +36,13 @@ func request(p config.Priority, subject uint64, tokens int64) *Ticket {
 }
 
 // arrive lets a request come and wants an outcome.
-func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want Outcome, reason string) Verdict {
+func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want gate.Outcome, reason string) Arrival {
 	t.Helper()
 	v := g.Arrive(now, x)
 	if v.Outcome != want || v.Reason != reason || v.Err != nil {
 		t.Fatalf("%+v, want outcome %d for the reason %q", v, want, reason)
 	}
-	if (v.Outcome == Waits) != x.Waiting() || (v.Outcome == Passed) != x.InFlight() {
+	if (v.Outcome == gate.Queued) != x.Waiting() || (v.Outcome == gate.Allowed || v.Outcome == gate.Shadowed) != x.InFlight() {
 		t.Fatalf("%+v, but the ticket says waiting %v, in flight %v", v, x.Waiting(), x.InFlight())
 	}
 	return v
@@ -50,8 +51,8 @@ func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want Outcome, reason st
 // serve gives what Serve lets go, and what it refuses.
 func serve(t *testing.T, g *Gate, now int64) (passed, refused []*Ticket) {
 	t.Helper()
-	err := g.Serve(now, func(x *Ticket, v Verdict) {
-		if v.Outcome == Passed {
+	err := g.Serve(now, func(x *Ticket, v gate.Verdict) {
+		if v.Outcome == gate.Allowed {
 			passed = append(passed, x)
 		} else {
 			refused = append(refused, x)
@@ -75,9 +76,9 @@ var quiet = Answer{Judged: true, Requests: -1, Tokens: -1}
 func TestSlots(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 2, QueueMax: 10})
 	first, second, third := request(config.Normal, 1, 5), request(config.Normal, 2, 5), request(config.Normal, 3, 5)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, b, noon, second, Passed, "")
-	arrive(t, a, noon, third, Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, b, noon, second, gate.Allowed, "")
+	arrive(t, a, noon, third, gate.Queued, "")
 	finish(t, b, noon, second, quiet)
 	finish(t, b, noon, second, quiet) // once is enough
 	if passed, _ := serve(t, a, noon); !slices.Equal(passed, []*Ticket{third}) {
@@ -93,17 +94,17 @@ func TestReservedSlots(t *testing.T) {
 		name     string
 		inFlight []config.Priority
 		next     config.Priority
-		want     Outcome
+		want     gate.Outcome
 	}{
-		{"normal leaves both lanes", []config.Priority{config.Normal}, config.Normal, Waits},
-		{"high leaves the urgent one", []config.Priority{config.Normal, config.High}, config.High, Waits},
-		{"high takes its own", []config.Priority{config.Normal}, config.High, Passed},
-		{"urgent takes all", []config.Priority{config.Normal, config.High}, config.Urgent, Passed},
-		{"a lane in use is not kept twice", []config.Priority{config.Urgent}, config.Normal, Passed},
+		{"normal leaves both lanes", []config.Priority{config.Normal}, config.Normal, gate.Queued},
+		{"high leaves the urgent one", []config.Priority{config.Normal, config.High}, config.High, gate.Queued},
+		{"high takes its own", []config.Priority{config.Normal}, config.High, gate.Allowed},
+		{"urgent takes all", []config.Priority{config.Normal, config.High}, config.Urgent, gate.Allowed},
+		{"a lane in use is not kept twice", []config.Priority{config.Urgent}, config.Normal, gate.Allowed},
 	} {
 		a, b, _ := pair(Settings{Slots: 3, ReservedUrgent: 1, ReservedHigh: 1, QueueMax: 10})
 		for _, p := range c.inFlight {
-			arrive(t, b, noon, request(p, 1, 1), Passed, "")
+			arrive(t, b, noon, request(p, 1, 1), gate.Allowed, "")
 		}
 		if v := a.Arrive(noon, request(c.next, 2, 1)); v.Outcome != c.want {
 			t.Errorf("%s: %+v", c.name, v)
@@ -113,10 +114,10 @@ func TestReservedSlots(t *testing.T) {
 
 func TestBudgetOfRequests(t *testing.T) {
 	a, b, _ := pair(Settings{Requests: perMinute(2), QueueMax: 10})
-	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
-	arrive(t, b, noon, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Allowed, "")
+	arrive(t, b, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 	x := request(config.Normal, 1, 1)
-	arrive(t, a, noon, x, Waits, "")
+	arrive(t, a, noon, x, gate.Queued, "")
 	if passed, _ := serve(t, a, noon+30*second-1); len(passed) > 0 {
 		t.Error("passed too early")
 	}
@@ -128,14 +129,14 @@ func TestBudgetOfRequests(t *testing.T) {
 func TestBudgetOfTokens(t *testing.T) {
 	a, b, _ := pair(Settings{Tokens: perMinute(100), QueueMax: 10})
 	first, second := request(config.Normal, 1, 60), request(config.Normal, 1, 60)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, b, noon, second, Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, b, noon, second, gate.Queued, "")
 	finish(t, a, noon, first, Answer{Used: 40, Requests: -1, Tokens: -1})
 	if passed, _ := serve(t, b, noon); len(passed) != 1 {
 		t.Error("what was not used is not given back")
 	}
 	huge := request(config.Normal, 1, 1e9)
-	arrive(t, a, noon, huge, Waits, "")
+	arrive(t, a, noon, huge, gate.Queued, "")
 	finish(t, b, noon, second, Answer{Used: 1, Requests: -1, Tokens: -1})
 	if passed, _ := serve(t, a, noon+50*minute/60); len(passed) != 1 {
 		t.Error("a request larger than the budget never goes")
@@ -145,23 +146,23 @@ func TestBudgetOfTokens(t *testing.T) {
 func TestShedWithoutAQueue(t *testing.T) {
 	a, _, _ := pair(Settings{Slots: 10, QueueMax: 0})
 	for i := range 8 {
-		arrive(t, a, noon, request(config.Low, uint64(i), 1), Passed, "")
+		arrive(t, a, noon, request(config.Low, uint64(i), 1), gate.Allowed, "")
 	}
-	if v := arrive(t, a, noon, request(config.Low, 9, 1), Refused, Shed); v.Advice < second || v.Advice > minute {
-		t.Errorf("advice %d", v.Advice)
+	if v := arrive(t, a, noon, request(config.Low, 9, 1), gate.Rejected, gate.Shed); v.Wait < second || v.Wait > minute {
+		t.Errorf("advice %d", v.Wait)
 	}
-	arrive(t, a, noon, request(config.Normal, 9, 1), Passed, "")
-	arrive(t, a, noon, request(config.Normal, 9, 1), Refused, Shed)
-	arrive(t, a, noon, request(config.Urgent, 9, 1), Passed, "")
-	arrive(t, a, noon, request(config.Urgent, 9, 1), Refused, Shed)
+	arrive(t, a, noon, request(config.Normal, 9, 1), gate.Allowed, "")
+	arrive(t, a, noon, request(config.Normal, 9, 1), gate.Rejected, gate.Shed)
+	arrive(t, a, noon, request(config.Urgent, 9, 1), gate.Allowed, "")
+	arrive(t, a, noon, request(config.Urgent, 9, 1), gate.Rejected, gate.Shed)
 }
 
 func TestPriorityHoldsAcrossWorkers(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 10})
 	first, normal, high := request(config.Normal, 1, 1), request(config.Normal, 2, 1), request(config.High, 3, 1)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, a, noon, normal, Waits, "")
-	arrive(t, b, noon, high, Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, a, noon, normal, gate.Queued, "")
+	arrive(t, b, noon, high, gate.Queued, "")
 	finish(t, a, noon, first, quiet)
 	if passed, _ := serve(t, a, noon+fresh); len(passed) > 0 {
 		t.Error("a lower priority goes first")
@@ -174,26 +175,26 @@ func TestPriorityHoldsAcrossWorkers(t *testing.T) {
 func TestALateComerOfHigherPriorityGoesFirst(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 10})
 	first := request(config.Normal, 1, 1)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, b, noon, request(config.Normal, 2, 1), Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, b, noon, request(config.Normal, 2, 1), gate.Queued, "")
 	finish(t, a, noon, first, quiet)
-	arrive(t, a, noon, request(config.High, 3, 1), Passed, "")
+	arrive(t, a, noon, request(config.High, 3, 1), gate.Allowed, "")
 }
 
 func TestTurnsAreOfTokens(t *testing.T) {
 	a, _, _ := pair(Settings{Slots: 1, QueueMax: 20})
 	busy := request(config.Normal, 9, 1)
-	arrive(t, a, noon, busy, Passed, "")
+	arrive(t, a, noon, busy, gate.Allowed, "")
 	names := map[*Ticket]string{}
 	for range 3 {
 		x := request(config.Normal, 1, 300)
 		names[x] = "dear"
-		arrive(t, a, noon, x, Waits, "")
+		arrive(t, a, noon, x, gate.Queued, "")
 	}
 	for range 4 {
 		x := request(config.Normal, 2, 100)
 		names[x] = "cheap"
-		arrive(t, a, noon, x, Waits, "")
+		arrive(t, a, noon, x, gate.Queued, "")
 	}
 	var got []string
 	for range 7 {
@@ -211,19 +212,19 @@ func TestTurnsAreOfTokens(t *testing.T) {
 func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: Passthrough})
 	busy := request(config.Normal, 9, 1)
-	arrive(t, a, noon, busy, Passed, "")
+	arrive(t, a, noon, busy, gate.Allowed, "")
 	var all []*Ticket
 	for i := range 2 + leastPast {
 		x := request(config.Normal, uint64(i), 1)
 		reason := ""
 		if i >= 2 {
-			reason = PassedFull
+			reason = gate.PassedFull
 		}
-		arrive(t, []*Gate{a, b}[i%2], noon+int64(i), x, Waits, reason)
+		arrive(t, []*Gate{a, b}[i%2], noon+int64(i), x, gate.Queued, reason)
 		all = append(all, x)
 	}
-	arrive(t, a, noon, request(config.Urgent, 9, 1), Refused, Full)
-	arrive(t, b, noon, request(config.Low, 9, 1), Refused, Full)
+	arrive(t, a, noon, request(config.Urgent, 9, 1), gate.Rejected, gate.Full)
+	arrive(t, b, noon, request(config.Low, 9, 1), gate.Rejected, gate.Full)
 	finish(t, a, noon+200, busy, Answer{Used: 1, Requests: -1, Tokens: -1})
 	passed, _ := serve(t, a, noon+200)
 	if len(passed) != 1 || passed[0] != all[0] {
@@ -237,9 +238,9 @@ func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
 
 func TestABypassHoldsNobodyBack(t *testing.T) {
 	a, _, _ := pair(Settings{Slots: 1, Requests: perMinute(1), QueueMax: 0, WhenFull: Bypass})
-	arrive(t, a, noon, request(config.Urgent, 1, 1), Passed, "")
+	arrive(t, a, noon, request(config.Urgent, 1, 1), gate.Allowed, "")
 	for range 5 {
-		arrive(t, a, noon, request(config.Low, 1, 1), Passed, Bypassed)
+		arrive(t, a, noon, request(config.Low, 1, 1), gate.Allowed, gate.Bypassed)
 	}
 	if n := a.Look(noon).InFlight; n != 6 {
 		t.Errorf("%d are in flight, want all 6", n)
@@ -248,16 +249,16 @@ func TestABypassHoldsNobodyBack(t *testing.T) {
 
 func TestAWorkerDiesWithEverything(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Tokens: perMinute(100)})
-	arrive(t, a, noon, request(config.Normal, 1, 100), Passed, "")
-	arrive(t, a, noon, request(config.Normal, 1, 1), Waits, "")
-	arrive(t, b, noon+alive, request(config.Normal, 2, 1), Refused, Full)
-	arrive(t, b, noon+alive+1, request(config.Normal, 2, 100), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 100), gate.Allowed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Queued, "")
+	arrive(t, b, noon+alive, request(config.Normal, 2, 1), gate.Rejected, gate.Full)
+	arrive(t, b, noon+alive+1, request(config.Normal, 2, 100), gate.Allowed, "")
 }
 
 func TestABeatKeepsAWorkerAlive(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1})
 	x := request(config.Normal, 1, 1)
-	arrive(t, a, noon, x, Passed, "")
+	arrive(t, a, noon, x, gate.Allowed, "")
 	now := noon
 	for now < noon+minute {
 		if a.Period() != Beat {
@@ -270,15 +271,15 @@ func TestABeatKeepsAWorkerAlive(t *testing.T) {
 	if a.Period() != 0 {
 		t.Errorf("period %d with nothing to do", a.Period())
 	}
-	arrive(t, b, now, request(config.Normal, 2, 1), Passed, "")
+	arrive(t, b, now, request(config.Normal, 2, 1), gate.Allowed, "")
 }
 
 // Somebody has to see what a dead worker had in flight end, or the gauges would show it for ever: who has just begun, and who knows of it.
 func TestWhatADeadWorkerHadIsSeenToEnd(t *testing.T) {
 	a, b, store := pair(Settings{Slots: 5, QueueMax: 1})
-	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 	x := request(config.Normal, 1, 1)
-	arrive(t, b, noon, x, Passed, "")
+	arrive(t, b, noon, x, gate.Allowed, "")
 	finish(t, b, noon, x, quiet) // a is never heard of again
 	late := New(b.settings, store, "x", 3)
 	for _, g := range []*Gate{b, late} {
@@ -296,31 +297,31 @@ func TestLeave(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1})
 	first, x := request(config.Normal, 1, 1), request(config.High, 1, 1)
 	a.Leave(x) // it never came
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, a, noon, x, Waits, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, a, noon, x, gate.Queued, "")
 	a.Leave(x)
 	a.Leave(first) // is in flight, and has to finish
 	if x.Waiting() || !first.InFlight() || a.Waiting() != 0 || a.Period() == 0 {
 		t.Errorf("waiting %v, in flight %v, %d wait", x.Waiting(), first.InFlight(), a.Waiting())
 	}
 	serve(t, a, noon)
-	arrive(t, b, noon, request(config.Normal, 1, 1), Waits, "")
+	arrive(t, b, noon, request(config.Normal, 1, 1), gate.Queued, "")
 }
 
 func TestAnAnswerClosesAndLowers(t *testing.T) {
 	a, b, _ := pair(Settings{Requests: perMinute(60), QueueMax: 10})
 	x := request(config.Normal, 1, 1)
-	arrive(t, a, noon, x, Passed, "")
+	arrive(t, a, noon, x, gate.Allowed, "")
 	finish(t, a, noon, x, Answer{Judged: true, Closed: 5 * second, Requests: 0, Tokens: -1})
 	y := request(config.Urgent, 1, 1)
-	arrive(t, b, noon+4*second, y, Waits, "")
+	arrive(t, b, noon+4*second, y, gate.Queued, "")
 	if passed, _ := serve(t, b, noon+5*second); len(passed) != 1 {
 		t.Error("closed for too long")
 	}
 	for range 4 {
-		arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), Passed, "")
+		arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), gate.Allowed, "")
 	}
-	arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), Waits, "")
+	arrive(t, b, noon+5*second, request(config.Urgent, 1, 1), gate.Queued, "")
 }
 
 func TestRetreatLowersTheBudget(t *testing.T) {
@@ -332,10 +333,10 @@ func TestRetreatLowersTheBudget(t *testing.T) {
 	for i := range 20 {
 		g := []*Gate{a, b}[i%2]
 		x := request(config.Normal, 1, 1)
-		arrive(t, g, noon, x, Passed, "")
+		arrive(t, g, noon, x, gate.Allowed, "")
 		finish(t, g, noon, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
 	}
-	arrive(t, a, noon+6*second, request(config.Normal, 1, 1), Waits, "")
+	arrive(t, a, noon+6*second, request(config.Normal, 1, 1), gate.Queued, "")
 	if v := a.Look(noon + 6*second); v.Phase != retreat.Retreating || !v.Alarm || v.Scale != 125_000 || v.Share != 1 {
 		t.Errorf("%+v", v)
 	}
@@ -344,29 +345,29 @@ func TestRetreatLowersTheBudget(t *testing.T) {
 func TestShadowHoldsNothingBack(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Shadow: true})
 	first, second := request(config.Normal, 1, 1), request(config.Urgent, 1, 1)
-	arrive(t, a, noon, first, Passed, "")
-	arrive(t, a, noon, second, Passed, WouldWait)
+	arrive(t, a, noon, first, gate.Allowed, "")
+	arrive(t, a, noon, second, gate.Shadowed, gate.WouldWait)
 	if v := a.Look(noon); v.Waiting != [Priorities]int{} || v.InFlight != 2 {
 		t.Errorf("what would wait is said to wait: %+v", v)
 	}
 	finish(t, a, noon, first, quiet)
 	finish(t, a, noon, second, quiet)
-	arrive(t, b, noon, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, b, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 }
 
 func TestADropWishIsNotGrantedTwice(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: DropLowest})
-	arrive(t, a, noon, request(config.Normal, 1, 1), Passed, "")
-	arrive(t, a, noon, request(config.Low, 2, 1), Waits, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Allowed, "")
+	arrive(t, a, noon, request(config.Low, 2, 1), gate.Queued, "")
 	low := request(config.Low, 3, 1)
-	arrive(t, b, noon, low, Waits, "")
+	arrive(t, b, noon, low, gate.Queued, "")
 	// Now a's is to go for b's next one, by a wish; and the one after that has b's own to take, not a's again.
 	b.Leave(low)
 	serve(t, b, noon)
-	arrive(t, b, noon, request(config.Normal, 4, 1), Waits, "")
-	arrive(t, b, noon, request(config.Normal, 5, 1), Waits, "")
+	arrive(t, b, noon, request(config.Normal, 4, 1), gate.Queued, "")
+	arrive(t, b, noon, request(config.Normal, 5, 1), gate.Queued, "")
 	v := a.Arrive(noon, request(config.Normal, 6, 1))
-	if v.Outcome != Refused || v.Reason != Full {
+	if v.Outcome != gate.Rejected || v.Reason != gate.Full {
 		t.Errorf("%+v: the room of a request that has to go already was given away again", v)
 	}
 	if _, refused := serve(t, a, noon+second); len(refused) != 1 || a.Look(noon+second).Waiting != [Priorities]int{config.Normal: 2} {
@@ -379,7 +380,7 @@ func TestTheStoreFails(t *testing.T) {
 	g := New(Settings{Slots: 1, QueueMax: 5, MaxWait: longWaits}, failing, "x", 1)
 	failing.err = errors.New("out of order")
 	x := request(config.Normal, 1, 1)
-	if v := g.Arrive(noon, x); v.Outcome != Passed || !errors.Is(v.Err, failing.err) || g.Period() == 0 {
+	if v := g.Arrive(noon, x); v.Outcome != gate.Allowed || !errors.Is(v.Err, failing.err) || g.Period() == 0 {
 		t.Fatalf("%+v, period %d", v, g.Period())
 	}
 	if err := g.Serve(noon, nil); !errors.Is(err, failing.err) {
@@ -388,7 +389,7 @@ func TestTheStoreFails(t *testing.T) {
 	failing.err = nil
 	serve(t, g, noon) // says that it is in flight
 	other := New(Settings{Slots: 1, QueueMax: 5, MaxWait: longWaits}, failing, "x", 2)
-	arrive(t, other, noon, request(config.Normal, 1, 1), Waits, "")
+	arrive(t, other, noon, request(config.Normal, 1, 1), gate.Queued, "")
 	failing.err = errors.New("again")
 	if err := g.Finish(noon, x, quiet); !errors.Is(err, failing.err) {
 		t.Errorf("Finish: %v", err)
@@ -416,8 +417,8 @@ func (f *failingStore) Get(key string) ([]byte, uint32, bool, error) {
 func TestTooManyWriters(t *testing.T) {
 	for _, c := range []struct {
 		shadow bool
-		want   Outcome
-	}{{false, Waits}, {true, Passed}} {
+		want   gate.Outcome
+	}{{false, gate.Queued}, {true, gate.Allowed}} {
 		a, _, store := pair(Settings{Slots: 1, QueueMax: 5, Shadow: c.shadow})
 		store.Conflict = func(key string) {
 			value, version, found, _ := store.Get(key)

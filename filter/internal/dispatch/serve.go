@@ -3,48 +3,50 @@ package dispatch
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 // Arrive decides about a request that has come.
-func (g *Gate) Arrive(now int64, t *Ticket) Verdict {
+func (g *Gate) Arrive(now int64, t *Ticket) Arrival {
 	t.since, t.paid = now, false
-	var v Verdict
+	var v Arrival
 	err := g.change(now, func(s *shared, self *worker) bool {
-		if v = g.judge(now, s, self, t); g.settings.Shadow && v.Outcome != Passed {
+		if v = g.judge(now, s, self, t); g.settings.Shadow && v.Outcome != gate.Allowed {
 			g.pass(now, s, self, t, &v)
 		}
-		return v.Outcome != Refused
+		return v.Outcome != gate.Rejected
 	})
 	switch {
 	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
-		v = Verdict{Outcome: Waits} // the next Serve finds it a turn
+		v = says(gate.Queued, "") // the next Serve finds it a turn
 		t.tag, g.unsaid = g.known.virtual[t.Priority], true
 	case err != nil:
-		v, g.unsaid = Verdict{Err: err}, true
+		v, g.unsaid = Arrival{Verdict: gate.Verdict{Err: err}}, true
 	}
 	if v.Dropped != nil {
 		g.queue.remove(v.Dropped)
-		v.Advice = g.advice(now, &g.known, v.Dropped)
+		v.Wait = g.advice(now, &g.known, v.Dropped)
 	}
 	switch {
-	case v.Outcome == Passed:
+	case v.Outcome == gate.Allowed || v.Outcome == gate.Shadowed:
 		g.fly(now, t)
 	case v.aside:
 		g.queue.add(t)
 		g.queue.parked++
-	case v.Outcome == Waits:
+	case v.Outcome == gate.Queued:
 		g.queue.push(t)
 	}
 	return v
 }
 
 // pass lets a request go in shadow mode, whatever the verdict.
-func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Verdict) {
-	if v.Outcome == Waits {
-		v.Reason = WouldWait
+func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Arrival) {
+	reason := v.Reason
+	if v.Outcome == gate.Queued {
+		reason = gate.WouldWait
 	}
-	v.Outcome, v.Dropped, v.aside = Passed, nil, false
+	*v = says(gate.Shadowed, reason)
 	if self != nil {
 		g.say(now, self, nil) // it doesn't wait after all
 	}
@@ -52,15 +54,15 @@ func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Verdict) {
 }
 
 // judge decides about a new request by the record, and notes it there.
-func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
+func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Arrival {
 	if self == nil {
-		return Verdict{Outcome: Refused, Reason: Full, Advice: second}
+		return turnedAway(gate.Full, second)
 	}
 	s.meet(now, t)
 	by, waiting := s.waiting(now)
 	if now < s.shutFor(t) { // its own caller is not to come back yet, and keeps nobody else up
 		v := g.room(now, s, self, t, waiting, by)
-		if v.aside = v.Outcome == Waits; v.aside {
+		if v.aside = v.Outcome == gate.Queued; v.aside {
 			self.waiting[t.Priority]++
 		}
 		return v
@@ -69,15 +71,15 @@ func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Verdict {
 		s.turns = s.turns[:0] // nobody has to take turns
 		if g.allows(now, s, t) {
 			g.start(now, s, self, t)
-			return Verdict{}
+			return Arrival{}
 		}
 	} else if g.first(now, s, t) && g.allows(now, s, t) {
 		s.went(now, t, t.tag)
 		g.start(now, s, self, t)
-		return Verdict{}
+		return Arrival{}
 	}
 	v := g.room(now, s, self, t, waiting, by)
-	if v.Outcome == Waits {
+	if v.Outcome == gate.Queued {
 		g.enter(s, self, t)
 	}
 	return v
@@ -113,25 +115,22 @@ func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
 }
 
 // room finds a place in the queue for a request that can't go now.
-func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Verdict {
+func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Arrival {
 	c := &g.settings
-	refused := func(reason string) Verdict {
-		return Verdict{Outcome: Refused, Reason: reason, Advice: g.advice(now, s, t)}
-	}
 	switch {
 	case waiting < c.QueueMax:
-		return Verdict{Outcome: Waits}
+		return says(gate.Queued, "")
 	case g.queue.parked > 0 && now >= s.shutFor(t):
 		idle := g.queue.idlest()
 		self.waiting[idle.Priority]--
-		return Verdict{Outcome: Waits, Dropped: idle}
+		return inPlaceOf(idle)
 	case waiting < c.Room():
-		return Verdict{Outcome: Waits, Reason: PassedFull}
+		return says(gate.Queued, gate.PassedFull)
 	case c.WhenFull == Bypass:
 		g.start(now, s, self, t)
-		return Verdict{Reason: Bypassed}
+		return says(gate.Allowed, gate.Bypassed)
 	case c.Room() == 0:
-		return refused(Shed)
+		return turnedAway(gate.Shed, g.advice(now, s, t))
 	case c.WhenFull == DropLowest:
 		for p := config.Low; p < t.Priority; p++ {
 			if by[p] > 0 {
@@ -141,12 +140,26 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 	}
 	if longest := g.queue.longest(t.Priority); longest != nil && longest.count > g.queue.line(t).length()+1 {
 		self.waiting[t.Priority]--
-		return Verdict{Outcome: Waits, Dropped: longest.last}
+		return inPlaceOf(longest.last)
 	}
 	if now >= s.shutFor(t) && s.makesRoom(self, t.Priority, uint32(g.queue.line(t).length())) {
-		return Verdict{Outcome: Waits}
+		return says(gate.Queued, "")
 	}
-	return refused(Full)
+	return turnedAway(gate.Full, g.advice(now, s, t))
+}
+
+// turnedAway is what becomes of a request for which there is no room.
+func turnedAway(reason string, wait int64) Arrival {
+	a := says(gate.Rejected, reason)
+	a.Wait = wait
+	return a
+}
+
+// inPlaceOf lets a request wait in another's place.
+func inPlaceOf(dropped *Ticket) Arrival {
+	a := says(gate.Queued, "")
+	a.Dropped = dropped
+	return a
 }
 
 // makesRoom asks another worker for the room of one that waits beside its queue, or at the end of a line that is longer than a request's own.
@@ -171,10 +184,10 @@ func (s *shared) makesRoom(self *worker, p config.Priority, mine uint32) bool {
 
 // displace makes room by refusing the newest waiting request of a priority: this worker's, or another's, which finds the
 // wish in its entry.
-func (g *Gate) displace(s *shared, self *worker, p config.Priority) Verdict {
+func (g *Gate) displace(s *shared, self *worker, p config.Priority) Arrival {
 	if newest := g.queue.newest(p); newest != nil && self.waiting[p] > self.drop[p] { // else its room is promised already
 		self.waiting[p]--
-		return Verdict{Outcome: Waits, Dropped: newest}
+		return inPlaceOf(newest)
 	}
 	for i := range s.workers {
 		if w := &s.workers[i]; w.waiting[p] > w.drop[p] {
@@ -182,7 +195,7 @@ func (g *Gate) displace(s *shared, self *worker, p config.Priority) Verdict {
 			break
 		}
 	}
-	return Verdict{Outcome: Waits}
+	return says(gate.Queued, "")
 }
 
 // Leave takes a request out that is not to be served any more: its client has left, or it was refused elsewhere. One that
@@ -236,7 +249,7 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 
 // Serve refuses what has waited too long, starts what can go, and keeps the other workers informed. do is told of each
 // waiting request that is decided.
-func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
+func (g *Gate) Serve(now int64, do func(*Ticket, gate.Verdict)) error {
 	g.expire(now, do)
 	if (g.others || g.looked == 0) && now-g.looked >= Beat {
 		if err := g.read(now); err != nil {
@@ -260,7 +273,7 @@ func (g *Gate) Serve(now int64, do func(*Ticket, Verdict)) error {
 		g.queue.remove(next)
 		g.stand(next)
 		g.fly(now, next)
-		do(next, Verdict{Waited: next.Waited(now)})
+		do(next, gate.Verdict{Waited: next.Waited(now)})
 	}
 	return nil
 }
@@ -325,14 +338,14 @@ func (g *Gate) stand(t *Ticket) {
 }
 
 // obey refuses requests that other workers need the room of.
-func (g *Gate) obey(now int64, drop [Priorities]uint32, do func(*Ticket, Verdict)) {
+func (g *Gate) obey(now int64, drop [Priorities]uint32, do func(*Ticket, gate.Verdict)) {
 	for p, n := range drop {
 		for ; n > 0; n-- {
 			t := g.spare(config.Priority(p))
 			if t == nil {
 				break
 			}
-			g.refuse(now, t, Drop, do)
+			g.refuse(now, t, gate.Dropped, do)
 		}
 	}
 }
@@ -351,20 +364,22 @@ func (g *Gate) spare(p config.Priority) *Ticket {
 }
 
 // expire refuses what has waited too long.
-func (g *Gate) expire(now int64, do func(*Ticket, Verdict)) {
+func (g *Gate) expire(now int64, do func(*Ticket, gate.Verdict)) {
 	for p := range g.queue.lanes {
 		for {
 			t := g.queue.oldest(config.Priority(p))
 			if t == nil || now-t.since < g.settings.MaxWait[p] {
 				break
 			}
-			g.refuse(now, t, Timeout, do)
+			g.refuse(now, t, gate.Timeout, do)
 		}
 	}
 }
 
-func (g *Gate) refuse(now int64, t *Ticket, reason string, do func(*Ticket, Verdict)) {
+func (g *Gate) refuse(now int64, t *Ticket, reason string, do func(*Ticket, gate.Verdict)) {
 	g.queue.remove(t)
 	g.unsaid = true
-	do(t, Verdict{Outcome: Refused, Reason: reason, Waited: t.Waited(now), Advice: g.advice(now, &g.known, t)})
+	v := turnedAway(reason, g.advice(now, &g.known, t)).Verdict
+	v.Waited = t.Waited(now)
+	do(t, v)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
@@ -109,7 +110,7 @@ func FuzzDecode(f *testing.F) {
 		if v := g.Arrive(noon, x); v.Err != nil {
 			t.Fatal(v.Err)
 		}
-		if err := g.Serve(noon+minute, func(*Ticket, Verdict) {}); err != nil {
+		if err := g.Serve(noon+minute, func(*Ticket, gate.Verdict) {}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Finish(noon+minute, x, quiet); err != nil {
@@ -121,11 +122,11 @@ func FuzzDecode(f *testing.F) {
 func TestADamagedRecordIsBegunAnew(t *testing.T) {
 	a, b, store := pair(Settings{Slots: 1, QueueMax: 5})
 	first, waits := request(config.Normal, 1, 1000), request(config.Normal, 1, 1000)
-	arrive(t, a, noon, first, Passed, "")
+	arrive(t, a, noon, first, gate.Allowed, "")
 	for range 3 {
-		arrive(t, a, noon, request(config.Normal, 1, 1000), Waits, "")
+		arrive(t, a, noon, request(config.Normal, 1, 1000), gate.Queued, "")
 	}
-	arrive(t, a, noon, waits, Waits, "")
+	arrive(t, a, noon, waits, gate.Queued, "")
 	_, version, _, _ := store.Get("x")
 	if _, err := store.Put("x", []byte("damaged"), version); err != nil {
 		t.Fatal(err)
@@ -134,7 +135,7 @@ func TestADamagedRecordIsBegunAnew(t *testing.T) {
 	if v := a.Look(noon); v.InFlight != 1 || v.Waiting[config.Normal] != 4 {
 		t.Errorf("the worker did not put its entry back: %+v", v)
 	}
-	arrive(t, b, noon+100*millisecond, request(config.Normal, 2, 1), Waits, "")
+	arrive(t, b, noon+100*millisecond, request(config.Normal, 2, 1), gate.Queued, "")
 }
 
 // A lost race is played again on what the other worker wrote.
@@ -142,19 +143,19 @@ func TestLostRaces(t *testing.T) {
 	a, b, store := pair(Settings{Slots: 1, QueueMax: 5})
 	theirs, mine := request(config.Normal, 1, 1), request(config.Normal, 2, 1)
 	between(store, func() {
-		arrive(t, b, noon, theirs, Passed, "")
+		arrive(t, b, noon, theirs, gate.Allowed, "")
 	})
-	arrive(t, a, noon, mine, Waits, "")
+	arrive(t, a, noon, mine, gate.Queued, "")
 
 	between(store, func() {
-		arrive(t, a, noon, request(config.High, 3, 1), Waits, "") // between the read and the write of b's end
+		arrive(t, a, noon, request(config.High, 3, 1), gate.Queued, "") // between the read and the write of b's end
 	})
 	finish(t, b, noon, theirs, quiet)
 	if v := b.Look(noon); v.InFlight != 0 || v.Waiting != [Priorities]int{config.Normal: 1, config.High: 1} {
 		t.Errorf("%+v", v)
 	}
 	between(store, func() {
-		arrive(t, b, noon, request(config.Urgent, 4, 1), Passed, "") // takes the slot that a is about to take
+		arrive(t, b, noon, request(config.Urgent, 4, 1), gate.Allowed, "") // takes the slot that a is about to take
 	})
 	if passed, _ := serve(t, a, noon); len(passed) > 0 {
 		t.Errorf("%d pass beyond the slots", len(passed))
@@ -176,10 +177,10 @@ func TestMoreWorkersThanFit(t *testing.T) {
 	a, _, store := pair(Settings{Slots: 1000, QueueMax: 5})
 	for id := range uint64(mostWorkers) {
 		g := New(a.settings, store, "x", 100+id)
-		arrive(t, g, noon, request(config.Normal, 1, 1), Passed, "")
+		arrive(t, g, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 	}
-	arrive(t, a, noon, request(config.Normal, 1, 1), Refused, Full)
-	arrive(t, a, noon+alive+1, request(config.Normal, 1, 1), Passed, "")
+	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Rejected, gate.Full)
+	arrive(t, a, noon+alive+1, request(config.Normal, 1, 1), gate.Allowed, "")
 }
 
 // A worker lets another one's best waiting request go first by priority, then by turn, then by how long it has waited.

@@ -103,17 +103,17 @@ func (t Trigger) String() string {
 	if t.Signal == None {
 		return ""
 	}
-	return Explain(t.Signal.String(), t.Measured, t.Threshold)
+	return string(Explain(make([]byte, 0, 48), t.Signal.String(), t.Measured, t.Threshold))
 }
 
 // Explain says that a measured time is above another one.
-func Explain(what string, measured, threshold float64) string {
-	b := append(make([]byte, 0, 48), what...)
+func Explain(b []byte, what string, measured, threshold float64) []byte {
+	b = append(b, what...)
 	b = append(b, '_')
 	b = strconv.AppendFloat(b, measured/1e6, 'f', 0, 64)
 	b = append(b, "ms_over_"...)
 	b = strconv.AppendFloat(b, threshold/1e6, 'f', 0, 64)
-	return string(append(b, "ms"...))
+	return append(b, "ms"...)
 }
 
 // Record takes a sample, and says whether it closed the gate. What is above a threshold is left out unless it is to be believed.

@@ -5,18 +5,18 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
-// Verdict is the outcome of an admission.
-type Verdict struct {
-	Charges          []Charge // what was charged; to be settled once
-	Denied           *Denial  // the limit that refused, with the longest wait; nil: admitted
-	Shadowed         *Denial  // a limit in shadow mode that would have refused
-	Requests, Tokens Headroom // the tightest limits of either kind, after this request
-	Evicted          int      // live buckets that had to go
-	Err              error    // the store failed: the request was admitted without being charged
+// Admission is the outcome of asking the limits. The verdict is that of the limit with the longest wait: of those that refuse, else of
+// those in shadow mode that would have. A store that failed (Err) has charged nothing: the request is admitted all the same.
+type Admission struct {
+	gate.Verdict
+	Charges          []Charge      // what was charged; to be settled once
+	Requests, Tokens gate.Headroom // the tightest limits of either kind, after this request
+	Evicted          int           // live buckets that had to go
 }
 
 // Charge is what one limit holds of a request.
@@ -34,25 +34,6 @@ type Charge struct {
 // id is the bucket's id in its page.
 func (c *Charge) id() uint64 { return uint64(c.subject) ^ c.limit.salt }
 
-// Denial says why a limit refused.
-type Denial struct {
-	Limit     *config.Limit
-	Used      int64 // units used and reserved, rounded up
-	Requested int64 // units asked for
-	Wait      int64 // nanoseconds until it may pass; MaxInt64: never
-	Contended bool  // the bucket could not be changed for the crowd of workers
-}
-
-// Never says that waiting won't help: the request is larger than the bucket.
-func (d *Denial) Never() bool { return d.Wait == math.MaxInt64 }
-
-// Headroom is how much of a limit is left.
-type Headroom struct {
-	Limit     *config.Limit // nil: no limit of the kind applies
-	Remaining int64         // units
-	Reset     int64         // nanoseconds until the bucket is full
-}
-
 // candidate is a limit that applies to the request being admitted.
 type candidate struct {
 	Charge
@@ -64,8 +45,8 @@ type candidate struct {
 }
 
 // Admit decides a request and charges it. The charges are appended to into, which may be nil.
-func (s *Set) Admit(now int64, r *Request, into []Charge) Verdict {
-	v := Verdict{Charges: into}
+func (s *Set) Admit(now int64, r *Request, into []Charge) Admission {
+	v := Admission{Charges: into}
 	s.candidates, s.pages = s.candidates[:0], s.pages[:0]
 	clear(s.hashed)
 	defer s.release()
@@ -87,10 +68,10 @@ func (s *Set) Admit(now int64, r *Request, into []Charge) Verdict {
 	for i := range s.candidates {
 		s.judge(&s.candidates[i], now, r, &v)
 	}
-	if v.Denied == nil {
+	if !v.Outcome.Refuses() {
 		s.commit(now, r, &v)
 	}
-	if v.Denied == nil && v.Err == nil {
+	if !v.Outcome.Refuses() && v.Err == nil {
 		s.accept(&v)
 	}
 	return v
@@ -115,7 +96,7 @@ func (s *Set) release() {
 }
 
 // judge decides for one limit, on the page as it was read.
-func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
+func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 	c.state = c.page.Get(c.id())
 	c.state.Leak(now, c.limit.rate)
 	c.skip = false
@@ -134,18 +115,37 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Verdict) {
 	if wait == 0 {
 		return
 	}
-	d := &Denial{
-		Limit:     &c.limit.Limit,
-		Used:      units(c.limit.rate.Burst - c.state.Balance(c.limit.rate)),
-		Requested: units(max(s.asked(c.limit, r), c.need)),
-		Wait:      wait,
-	}
+	outcome := gate.Rejected
 	if c.limit.Mode == config.Shadow {
-		c.skip = true
-		v.Shadowed = worse(v.Shadowed, d)
-		return
+		c.skip, outcome = true, gate.Shadowed
 	}
-	v.Denied = worse(v.Denied, d)
+	if v.Outcome == outcome && wait <= v.Wait || v.Outcome.Refuses() && c.skip {
+		return // another one weighs more
+	}
+	v.Verdict = gate.Because(outcome, gate.Limits, reason(c.limit.Unit, wait))
+	used := units(c.limit.rate.Burst - c.state.Balance(c.limit.rate))
+	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
+	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
+	v.Requested = units(max(s.asked(c.limit, r), c.need))
+}
+
+func reason(unit config.Unit, wait int64) string {
+	switch {
+	case wait == gate.Never:
+		return gate.TooLarge
+	case unit == config.Requests:
+		return gate.RequestsExceeded
+	case unit == config.Cost:
+		return gate.CostExceeded
+	default:
+		return gate.TokensExceeded
+	}
+}
+
+// full is how long a bucket takes to be full again.
+func full(l *config.Limit, used int64) int64 {
+	perUnit := float64(l.Window) / float64(l.Quantity)
+	return int64(min(float64(used)*perUnit, math.MaxInt64/2))
 }
 
 // asked is what the request, by its own bound, may use in all.
@@ -157,18 +157,11 @@ func (s *Set) asked(l *limit, r *Request) int64 {
 	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: e.OutputBound, Total: e.Prompt + e.OutputBound})
 }
 
-func worse(a, b *Denial) *Denial {
-	if a == nil || b.Wait > a.Wait {
-		return b
-	}
-	return a
-}
-
 // commit writes the pages. A page that another worker changed meanwhile is read and judged again; if there is no room
 // any more, what was written before is taken back.
-func (s *Set) commit(now int64, r *Request, v *Verdict) {
+func (s *Set) commit(now int64, r *Request, v *Admission) {
 	for done, page := range s.pages {
-		if s.commitPage(page, now, r, v); v.Denied != nil || v.Err != nil {
+		if s.commitPage(page, now, r, v); v.Outcome.Refuses() || v.Err != nil {
 			s.rollback(now, s.pages[:done], v)
 			return
 		}
@@ -177,15 +170,15 @@ func (s *Set) commit(now int64, r *Request, v *Verdict) {
 
 // commitPage writes a page that was judged. If it can't be written for the crowd of workers the request is refused, rather than passed
 // uncounted.
-func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Verdict) {
-	for v.Denied == nil {
+func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Admission) {
+	for !v.Outcome.Refuses() {
 		written, err := s.write(page, now, r, v)
 		if err == nil && !written {
 			err = s.table.Reload(page, now)
 		}
 		switch {
 		case err == record.ErrContended:
-			v.Denied = s.contended(page)
+			s.contended(page, v)
 			return
 		case err != nil:
 			v.Err = err
@@ -202,7 +195,7 @@ func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Verdict) {
 }
 
 // write charges the candidates of a page and saves it.
-func (s *Set) write(page *table.Page, now int64, r *Request, v *Verdict) (bool, error) {
+func (s *Set) write(page *table.Page, now int64, r *Request, v *Admission) (bool, error) {
 	var changed [8]uint64
 	ids := changed[:0]
 	for i := range s.candidates {
@@ -234,7 +227,7 @@ func (s *Set) write(page *table.Page, now int64, r *Request, v *Verdict) (bool, 
 }
 
 // rollback takes back what was charged in the pages.
-func (s *Set) rollback(now int64, pages []*table.Page, v *Verdict) {
+func (s *Set) rollback(now int64, pages []*table.Page, v *Admission) {
 	for _, page := range pages {
 		var charged []Charge
 		for i := range s.candidates {
@@ -248,17 +241,19 @@ func (s *Set) rollback(now int64, pages []*table.Page, v *Verdict) {
 	}
 }
 
-func (s *Set) contended(page *table.Page) *Denial {
+// contended refuses for the first limit of a page.
+func (s *Set) contended(page *table.Page, v *Admission) {
 	for i := range s.candidates {
 		if c := &s.candidates[i]; c.page == page {
-			return &Denial{Limit: &c.limit.Limit, Contended: true, Wait: int64(1e9)}
+			v.Verdict = gate.Because(gate.Rejected, gate.Limits, gate.Contended)
+			v.Limit, v.Wait, v.Reset = &c.limit.Limit, int64(1e9), int64(1e9)
+			return
 		}
 	}
-	return nil
 }
 
 // accept notes what was charged and how much is left.
-func (s *Set) accept(v *Verdict) {
+func (s *Set) accept(v *Admission) {
 	for i := range s.candidates {
 		c := &s.candidates[i]
 		if c.skip {
@@ -269,7 +264,7 @@ func (s *Set) accept(v *Verdict) {
 			continue
 		}
 		state := c.page.Get(c.id())
-		h := Headroom{
+		h := gate.Headroom{
 			Limit:     &c.limit.Limit,
 			Remaining: max(state.Balance(c.limit.rate), 0) / bucket.Micro,
 			Reset:     state.Wait(c.limit.rate.Burst, c.limit.rate),
@@ -285,7 +280,7 @@ func (s *Set) accept(v *Verdict) {
 }
 
 // tighter compares what is left as a share of the bucket.
-func tighter(a, b Headroom) bool {
+func tighter(a, b gate.Headroom) bool {
 	return float64(a.Remaining)*float64(b.Limit.Burst) < float64(b.Remaining)*float64(a.Limit.Burst)
 }
 

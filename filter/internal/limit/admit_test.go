@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 )
 
@@ -19,18 +20,18 @@ func TestTheFifthRequestOfTheSeedIsDenied(t *testing.T) {
 		w.settle(t, start, w.admit(t, start, alice), 26, 76)
 	}
 	v := w.Admit(start, alice, nil)
-	if v.Denied == nil {
+	if !v.Outcome.Refuses() {
 		t.Fatal("the fifth passes")
 	}
-	want := Denial{Limit: v.Denied.Limit, Used: 304, Requested: 100, Wait: 48*second + 1}
-	if d := *v.Denied; d.Limit.Name != "u" || d.Used != want.Used || d.Requested != want.Requested || d.Wait < 48*second || d.Wait > 48*second+millionth {
+	want := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Limits, Reason: gate.TokensExceeded, Measured: 304, Threshold: 300, Requested: 100, Wait: 48*second + 1}
+	if d := v.Verdict; d.Limit.Name != "u" || d.Measured != want.Measured || d.Requested != want.Requested || d.Wait < 48*second || d.Wait > 48*second+millionth {
 		t.Errorf("got %+v, want %+v", d, want)
 	}
 	w.admit(t, start, request("bob"))
-	if v := w.Admit(start+48*second, alice, nil); v.Denied == nil {
+	if v := w.Admit(start+48*second, alice, nil); !v.Outcome.Refuses() {
 		t.Error("passes with a balance of nothing")
 	}
-	w.admit(t, start+v.Denied.Wait, alice)
+	w.admit(t, start+v.Wait, alice)
 }
 
 // millionth is the time in which a millionth of a token flows into the seed's bucket.
@@ -66,7 +67,7 @@ func TestEachSubjectHasABucketOfItsOwn(t *testing.T) {
 				own[name] = true
 			}
 			w.admit(t, start, w.team(request("alice"), "a"))
-			if w.Admit(start, w.team(request("alice"), "a"), nil).Denied == nil {
+			if !w.Admit(start, w.team(request("alice"), "a"), nil).Outcome.Refuses() {
 				t.Fatal("the same subject passes twice")
 			}
 			for name, change := range change {
@@ -74,7 +75,7 @@ func TestEachSubjectHasABucketOfItsOwn(t *testing.T) {
 				if name == "header" {
 					w.team(r, "b")
 				}
-				passes := w.Admit(start, with(r, change), nil).Denied == nil
+				passes := !w.Admit(start, with(r, change), nil).Outcome.Refuses()
 				expect(t, "another "+name+" passes", passes, own[name])
 			}
 		})
@@ -126,7 +127,7 @@ func TestALimitAppliesToWhatItMatches(t *testing.T) {
 			w := newWorld(t, `[{"name":"l","match":`+test.match+`,"unit":"requests","quantity":1,"window":"1h"}]`)
 			r := with(w.team(request("alice"), "a1"), test.change)
 			expect(t, "charges", len(w.admit(t, start, r)) == 1, test.want)
-			expect(t, "the second is denied", w.Admit(start, r, nil).Denied != nil, test.want)
+			expect(t, "the second is denied", w.Admit(start, r, nil).Outcome.Refuses(), test.want)
 		})
 	}
 }
@@ -194,12 +195,12 @@ func TestLenientAdmission(t *testing.T) {
 	r := with(request("alice"), func(r *Request) { r.Estimate.Output = 5000 })
 	charges := w.admit(t, start, r)                    // larger than the bucket, but the balance is above zero
 	expect(t, "balance", w.balance(t, start, 0, r), 0) // what is expected is a guess: it takes the bucket at most
-	if d := w.Admit(start, r, nil).Denied; d == nil || d.Never() || d.Used != 100 {
+	if d := w.Admit(start, r, nil); !d.Outcome.Refuses() || (d.Wait == gate.Never) || d.Measured != 100 {
 		t.Errorf("beside what is reserved: %+v", d)
 	}
 	w.settle(t, start, charges, 0, 300)
 	expect(t, "debt", w.balance(t, start, 0, r), -200)
-	if d := w.Admit(start+199*second, r, nil).Denied; d == nil || d.Wait < second || d.Wait > second+second/1000 {
+	if d := w.Admit(start+199*second, r, nil); !d.Outcome.Refuses() || d.Wait < second || d.Wait > second+second/1000 {
 		t.Errorf("in debt: %+v", d)
 	}
 	w.admit(t, start+200*second+1000, with(r, func(r *Request) { r.Estimate.Output = 1 }))
@@ -228,14 +229,14 @@ func TestStrictAdmission(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, limits)
 			w.admit(t, start, of(60, 0))
-			d := w.Admit(start, of(test.estimate, test.bound), nil).Denied
+			d := w.Admit(start, of(test.estimate, test.bound), nil)
 			if test.wait < 0 {
-				if d != nil {
+				if d.Outcome.Refuses() {
 					t.Errorf("denied: %+v", d)
 				}
 				return
 			}
-			if d == nil {
+			if !d.Outcome.Refuses() {
 				t.Fatal("passes")
 			}
 			wait := test.wait
@@ -243,8 +244,8 @@ func TestStrictAdmission(t *testing.T) {
 				wait *= second
 			}
 			expect(t, "wait", d.Wait, wait)
-			expect(t, "never", d.Never(), test.wait == math.MaxInt64)
-			expect(t, "used", d.Used, 60)
+			expect(t, "never", d.Wait == gate.Never, test.wait == math.MaxInt64)
+			expect(t, "used", d.Measured, 60.0)
 			expect(t, "requested", d.Requested, test.requested)
 		})
 	}
@@ -254,7 +255,7 @@ func TestABurstMayDifferFromTheQuantity(t *testing.T) {
 	w := newWorld(t, `[{"name":"l","unit":"requests","quantity":60,"window":"1m","burst":2}]`)
 	w.admit(t, start, request("alice"))
 	w.admit(t, start, request("bob"))
-	if d := w.Admit(start, request("alice"), nil).Denied; d == nil || d.Wait != second {
+	if d := w.Admit(start, request("alice"), nil); !d.Outcome.Refuses() || d.Wait != second {
 		t.Errorf("the third: %+v", d)
 	}
 	w.admit(t, start+second, request("alice"))
@@ -278,8 +279,8 @@ func TestModes(t *testing.T) {
 			second := w.Admit(start, request("alice"), nil)
 			expect(t, "the first is charged", len(first.Charges) == 1, test.want != "off")
 			expect(t, "the first says how much is left", first.Requests.Limit != nil, test.want == "enforce")
-			expect(t, "the second is denied", second.Denied != nil, test.want == "enforce")
-			expect(t, "the second would be denied", second.Shadowed != nil, test.want == "shadow")
+			expect(t, "the second is denied", second.Outcome.Refuses(), test.want == "enforce")
+			expect(t, "the second would be denied", second.Outcome == gate.Shadowed, test.want == "shadow")
 			expect(t, "the second is charged", len(second.Charges), 0)
 		})
 	}
@@ -291,14 +292,14 @@ func TestAShadowDoesNotChargeWhatItWouldRefuse(t *testing.T) {
 	r := request("alice")
 	for i := range 3 {
 		v := w.Admit(start, r, nil)
-		expect(t, "would be denied", v.Shadowed != nil, i > 0)
-		expect(t, "denied", v.Denied != nil, false)
+		expect(t, "would be denied", v.Outcome == gate.Shadowed, i > 0)
+		expect(t, "denied", v.Outcome.Refuses(), false)
 	}
 	expect(t, "the shadow's balance", w.balance(t, start, 0, r), 0)
 	expect(t, "the enforced one's", w.balance(t, start, 1, r), 0)
 	v := w.Admit(start, r, nil)
-	if v.Denied == nil || v.Denied.Limit.Name != "e" {
-		t.Errorf("%+v", v.Denied)
+	if !v.Outcome.Refuses() || v.Limit.Name != "e" {
+		t.Errorf("%+v", v.Verdict)
 	}
 }
 
@@ -318,7 +319,7 @@ func TestTheLongestWaitIsTold(t *testing.T) {
 			free := with(request("alice"), func(r *Request) { r.Estimate = Estimate{} })
 			w.admit(t, start, free)
 			stated := with(request("alice"), func(r *Request) { r.Estimate.OutputBound = 2 })
-			if d := w.Admit(start, stated, nil).Denied; d == nil || d.Limit.Name != test.want {
+			if d := w.Admit(start, stated, nil); !d.Outcome.Refuses() || d.Limit.Name != test.want {
 				t.Errorf("got %+v", d)
 			}
 		})

@@ -40,7 +40,7 @@ func burst(t fataler, l *estimate.Learned, admission string, quantity, bound int
 	r := with(request("mallory"), func(r *Request) {
 		r.Estimate = Estimate{Output: length.Likely, OutputMost: length.Most, OutputBound: bound}
 	})
-	for w.Admit(start, r, nil).Denied == nil {
+	for !w.Admit(start, r, nil).Outcome.Refuses() {
 		passed++
 	}
 	return passed

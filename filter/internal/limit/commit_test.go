@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -33,7 +34,7 @@ func TestALimitThatRefusesLeavesTheOthersUncharged(t *testing.T) {
 	w := newWorld(t, apart)
 	r := with(request("alice"), func(r *Request) { r.Estimate.OutputBound = 41 })
 	v := w.Admit(start, r, nil)
-	if v.Denied == nil || v.Denied.Limit.Name != "b" || !v.Denied.Never() || len(v.Charges) != 0 {
+	if !v.Outcome.Refuses() || v.Limit.Name != "b" || !(v.Wait == gate.Never) || len(v.Charges) != 0 {
 		t.Fatalf("%+v", v)
 	}
 	for i, want := range []int64{2, 40, 1000} {
@@ -59,7 +60,7 @@ func TestALostRaceRollsBackWhatWasCharged(t *testing.T) {
 	}
 	v := w.Admit(start, r, nil)
 	w.store.Conflict = nil
-	if v.Denied == nil || v.Denied.Limit.Name != "b" || v.Denied.Used != 30 || len(v.Charges) != 0 || v.Err != nil {
+	if !v.Outcome.Refuses() || v.Limit.Name != "b" || v.Measured != 30 || len(v.Charges) != 0 || v.Err != nil {
 		t.Fatalf("%+v", v)
 	}
 	for i, want := range []bucket.State{{}, {At: start, Reserved: [2]uint32{30, 0}}, {}} {
@@ -98,7 +99,7 @@ func TestACrowdedPageIsGivenUp(t *testing.T) {
 	r := request("alice")
 	contested := w.contest(t, r)
 	v := w.Admit(start, r, nil)
-	if v.Denied == nil || !v.Denied.Contended || v.Denied.Limit == nil || len(v.Charges) != 0 {
+	if !v.Outcome.Refuses() || v.Reason != gate.Contended || v.Limit == nil || len(v.Charges) != 0 {
 		t.Fatalf("%+v", v)
 	}
 	*contested = false
@@ -175,7 +176,7 @@ func TestAFailingStoreLetsRequestsPassUncharged(t *testing.T) {
 	for n := range operations {
 		store.left = n
 		v := set.Admit(start, request("alice"), nil)
-		if v.Denied != nil || !errors.Is(v.Err, errFailure) || len(v.Charges) != 0 {
+		if v.Outcome.Refuses() || !errors.Is(v.Err, errFailure) || len(v.Charges) != 0 {
 			t.Errorf("after %d operations: %+v", n, v)
 		}
 	}

@@ -3,6 +3,8 @@ package limit
 import (
 	"fmt"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // What needs nothing of a limit's unit passes, however little is left. An estimate of nothing is no such case.
@@ -43,10 +45,10 @@ func TestWhatNeedsNothingOfAUnitPasses(t *testing.T) {
 						"usage":{"cost":[%s]}`, test.unit, admission, mode, test.cost))
 					use(t, w, test.unit, usedUp)
 					v := w.Admit(start, with(request("alice"), test.change), nil)
-					if passes := v.Denied == nil && v.Shadowed == nil; passes != test.passes {
-						t.Errorf("passes: %v; %+v %+v", passes, v.Denied, v.Shadowed)
+					if passes := !v.Outcome.Refuses() && v.Outcome != gate.Shadowed; passes != test.passes {
+						t.Errorf("passes: %v; %+v", passes, v.Verdict)
 					}
-					if v.Denied != nil || !test.passes {
+					if v.Outcome.Refuses() || !test.passes {
 						return
 					}
 					if (v.Tokens.Limit != nil) != (mode == "enforce") {
@@ -69,11 +71,11 @@ func use(t *testing.T, w *world, unit string, amount int64) {
 		}
 		return
 	}
-	var all []Verdict
+	var all []Admission
 	for _, model := range []string{"m", "other"} { // one of them may cost nothing
 		v := w.Admit(start, with(chat, func(r *Request) { r.Model = model; r.Estimate = Estimate{Prompt: 1, Output: 1} }), nil)
-		if v.Denied != nil {
-			t.Fatalf("%+v", v.Denied)
+		if v.Outcome.Refuses() {
+			t.Fatalf("%+v", v.Verdict)
 		}
 		all = append(all, v)
 	}
@@ -87,7 +89,7 @@ func TestOutputWhereThereIsNoneIsCharged(t *testing.T) {
 	w := newWorld(t, `[{"name":"u","per":["user"],"unit":"completionTokens","quantity":100,"window":"1h"}]`)
 	r := with(request("alice"), func(r *Request) { r.Operation, r.NoOutput = "embeddings", true })
 	w.Settle(start, w.Admit(start, r, nil).Charges, "m", Usage{Prompt: 10, Completion: 150, Total: 160}, 200)
-	if v := w.Admit(start, request("alice"), nil); v.Denied == nil || v.Denied.Used != 150 {
-		t.Errorf("a chat passes: %+v", v.Denied)
+	if v := w.Admit(start, request("alice"), nil); !v.Outcome.Refuses() || v.Measured != 150 {
+		t.Errorf("a chat passes: %+v", v.Verdict)
 	}
 }

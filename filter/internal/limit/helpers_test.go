@@ -84,8 +84,8 @@ func with(r *Request, change func(*Request)) *Request {
 func (w *world) admit(t fataler, now int64, r *Request) []Charge {
 	t.Helper()
 	v := w.Admit(now, r, nil)
-	if v.Denied != nil || v.Err != nil {
-		t.Fatalf("not admitted: %+v, %v", v.Denied, v.Err)
+	if v.Outcome.Refuses() || v.Err != nil {
+		t.Fatalf("not admitted: %+v, %v", v.Verdict, v.Err)
 	}
 	return v.Charges
 }

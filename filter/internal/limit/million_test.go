@@ -22,8 +22,8 @@ func TestAMillionUsersFit(t *testing.T) {
 	for user := range users {
 		r.Caller.User = "user-" + strconv.Itoa(user)
 		v := w.Admit(start, r, charges[:0])
-		if v.Denied != nil || v.Err != nil {
-			t.Fatalf("%s: %+v, %v", r.Caller.User, v.Denied, v.Err)
+		if v.Outcome.Refuses() || v.Err != nil {
+			t.Fatalf("%s: %+v, %v", r.Caller.User, v.Verdict, v.Err)
 		}
 		charges = v.Charges
 		o := w.Settle(start, charges, "m", Usage{Completion: used(user)}, 200)

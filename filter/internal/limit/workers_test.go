@@ -152,7 +152,7 @@ func (s *sim) admit(w *simWorker) {
 	begun := s.counter
 	w.begin(func() {
 		v := w.set.Admit(s.clock+w.skew, s.request(user, expected), nil)
-		if v.Denied != nil {
+		if v.Outcome.Refuses() {
 			return
 		}
 		r.charges = v.Charges

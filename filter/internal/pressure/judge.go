@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // Rule is an upstream's, with the thresholds of each priority.
@@ -13,11 +14,12 @@ type Rule struct {
 	memory     float64
 	onStale    string
 	staleAfter int64
+	shadow     bool
 }
 
-// NewRule translates the configuration.
-func NewRule(c *config.Pressure, source *config.PressureSource) Rule {
-	r := Rule{memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter.Nanoseconds()}
+// NewRule translates the configuration. The plugin's mode is a ceiling over the gate's.
+func NewRule(c *config.Pressure, source *config.PressureSource, mode config.Mode) Rule {
+	r := Rule{shadow: mode == config.Shadow || c.Mode == config.Shadow, memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter.Nanoseconds()}
 	for p, ceiling := range c.Ceilings {
 		r.decode[p] = ceiling * c.ActiveDecodeBlocks
 		r.prefill[p] = ceiling * float64(c.ActivePrefillTokens)
@@ -25,22 +27,26 @@ func NewRule(c *config.Pressure, source *config.PressureSource) Rule {
 	return r
 }
 
-// The reasons.
-const (
-	Busy  = "busy"    // every instance is
-	Shed  = "ceiling" // for the request's priority, every instance is
-	Stale = "stale"   // nothing recent is known, and that counts as busy
-)
-
-// Verdict is what the pressure says of a request.
-type Verdict struct {
-	Reason    string  // "": it may go
-	Measured  float64 // share of KV-cache blocks of the least busy instance; Absent: not known
-	Threshold float64 // what that is measured against
+// Judge says whether a request of the priority may go. now is the time of what else the caller knows. What a verdict measures is the
+// share of KV-cache blocks of the least busy instance.
+func (b *Board) Judge(now int64, r *Rule, p config.Priority) gate.Verdict {
+	v := b.decide(now, r, p)
+	switch {
+	case v.Reason == "":
+		return v
+	case r.shadow:
+		v.Outcome = gate.Shadowed
+	default:
+		v.Outcome = gate.Rejected
+	}
+	v.Gate, v.Wait = gate.Pressure, b.interval
+	if v.Measured == Absent {
+		v.Threshold = gate.Absent
+	}
+	return v
 }
 
-// Judge says whether a request of the priority may go. now is the time of what else the caller knows.
-func (b *Board) Judge(now int64, r *Rule, p config.Priority) Verdict {
+func (b *Board) decide(now int64, r *Rule, p config.Priority) gate.Verdict {
 	limit := r.staleAfter
 	v, asked := b.judge(now, r, p, limit)
 	if !asked && r.onStale == "hold" {
@@ -49,18 +55,18 @@ func (b *Board) Judge(now int64, r *Rule, p config.Priority) Verdict {
 	}
 	switch {
 	case !asked && r.onStale == "full":
-		return Verdict{Reason: Stale, Measured: Absent}
+		return gate.Verdict{Reason: gate.Stale, Measured: Absent}
 	case v.Reason != "" && p != config.Urgent:
 		if all, _ := b.judge(now, r, config.Urgent, limit); all.Reason == "" {
-			v.Reason = Shed
+			v.Reason = gate.Ceiling
 		}
 	}
 	return v
 }
 
 // judge looks at the instances that are not older than limit. asked says that there were any to look at.
-func (b *Board) judge(now int64, r *Rule, p config.Priority, limit int64) (v Verdict, asked bool) {
-	v = Verdict{Measured: Absent, Threshold: r.decode[p]}
+func (b *Board) judge(now int64, r *Rule, p config.Priority, limit int64) (v gate.Verdict, asked bool) {
+	v = gate.Verdict{Measured: Absent, Threshold: r.decode[p]}
 	engines := b.engines()
 	for i := range b.instances {
 		x := &b.instances[i]
@@ -69,14 +75,14 @@ func (b *Board) judge(now int64, r *Rule, p config.Priority, limit int64) (v Ver
 		}
 		asked = true
 		if !r.busy(x, p) {
-			return Verdict{Measured: x.Decode, Threshold: r.decode[p]}, true
+			return gate.Verdict{Measured: x.Decode, Threshold: r.decode[p]}, true
 		}
 		if v.Measured == Absent || x.Decode != Absent && x.Decode < v.Measured {
 			v.Measured = x.Decode
 		}
 	}
 	if asked {
-		v.Reason = Busy
+		v.Reason = gate.Busy
 	}
 	return v, asked
 }

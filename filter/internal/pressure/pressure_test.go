@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -187,7 +188,7 @@ func rule(t *testing.T, onStale string) Rule {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewRule(&cfg.Upstreams[0].Pressure, &cfg.PressureSource)
+	return NewRule(&cfg.Upstreams[0].Pressure, &cfg.PressureSource, config.Enforce)
 }
 
 // reasons is what each priority is told, from LOW to URGENT.
@@ -254,7 +255,7 @@ func TestTheLeastBusyInstanceIsTold(t *testing.T) {
 		if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
 			t.Fatal(err)
 		}
-		if v := b.Judge(start, &r, config.Urgent); v.Reason != Busy || v.Measured != c.want || v.Threshold != 0.8 {
+		if v := b.Judge(start, &r, config.Urgent); v.Reason != gate.Busy || v.Measured != c.want || c.want != Absent && v.Threshold != 0.8 {
 			t.Errorf("%v: %+v, want %v", c.instances, v, c.want)
 		}
 	}

@@ -12,16 +12,16 @@ func TestErrorsInTheirDialects(t *testing.T) {
 	const anthropicStart, geminiStart = `{"type":"error","error":{"type":"`, `{"error":{"code":`
 	for _, test := range []struct {
 		name      string
-		refusal   Refusal
+		refusal   refusal
 		anthropic string
 		gemini    string
 	}{
-		{"a request that is wrong", Refusal{Status: 400, Message: `Say "x".`}, `invalid_request_error","message":"Say \"x\"."}}`, `400,"message":"Say \"x\".","status":"INVALID_ARGUMENT"}}`},
-		{"a caller nobody knows", Refusal{Status: 401, Message: "Who?"}, `authentication_error","message":"Who?"}}`, `401,"message":"Who?","status":"UNAUTHENTICATED"}}`},
-		{"a limit", Refusal{Status: 429, Message: "Slow."}, `rate_limit_error","message":"Slow."}}`, `429,"message":"Slow.","status":"RESOURCE_EXHAUSTED"}}`},
-		{"an overload", Refusal{Status: 503, Message: "Busy."}, `overloaded_error","message":"Busy."}}`, `503,"message":"Busy.","status":"UNAVAILABLE"}}`},
-		{"an overload by Anthropic's own status", Refusal{Status: 529, Message: "Busy."}, `overloaded_error","message":"Busy."}}`, `529,"message":"Busy.","status":"UNAVAILABLE"}}`},
-		{"anything else", Refusal{Status: 500, Message: "Oh."}, `api_error","message":"Oh."}}`, `500,"message":"Oh.","status":"INTERNAL"}}`},
+		{"a request that is wrong", refusal{Status: 400, Message: `Say "x".`}, `invalid_request_error","message":"Say \"x\"."}}`, `400,"message":"Say \"x\".","status":"INVALID_ARGUMENT"}}`},
+		{"a caller nobody knows", refusal{Status: 401, Message: "Who?"}, `authentication_error","message":"Who?"}}`, `401,"message":"Who?","status":"UNAUTHENTICATED"}}`},
+		{"a limit", refusal{Status: 429, Message: "Slow."}, `rate_limit_error","message":"Slow."}}`, `429,"message":"Slow.","status":"RESOURCE_EXHAUSTED"}}`},
+		{"an overload", refusal{Status: 503, Message: "Busy."}, `overloaded_error","message":"Busy."}}`, `503,"message":"Busy.","status":"UNAVAILABLE"}}`},
+		{"an overload by Anthropic's own status", refusal{Status: 529, Message: "Busy."}, `overloaded_error","message":"Busy."}}`, `529,"message":"Busy.","status":"UNAVAILABLE"}}`},
+		{"anything else", refusal{Status: 500, Message: "Oh."}, `api_error","message":"Oh."}}`, `500,"message":"Oh.","status":"INTERNAL"}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.refusal.Reason, test.refusal.Wait = "gate/reason", 2*second
@@ -54,7 +54,7 @@ func FuzzNew(f *testing.F) {
 	f.Add(strings.Repeat("\U0001f600", 50), "", "", -1, int64(-1))
 	f.Fuzz(func(t *testing.T, message, kind, code string, status int, wait int64) {
 		for _, format := range []Format{OpenAI, Anthropic, Gemini, Dynamo, "unknown"} {
-			r := New(format, Refusal{Status: status, Reason: "gate/reason", Message: message, Kind: kind, Code: code, Wait: wait})
+			r := New(format, refusal{Status: status, Reason: "gate/reason", Message: message, Kind: kind, Code: code, Wait: wait})
 			var body struct {
 				Message string
 				Error   struct{ Message string }

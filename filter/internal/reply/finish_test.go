@@ -25,7 +25,7 @@ func TestWhoRetriesByHimselfIsToldNotTo(t *testing.T) {
 		{401, 0, 60 * second, "", "true"},
 		{200, 4 * 3600 * second, 60 * second, "false", ""},
 	} {
-		r := New(OpenAI, Refusal{Status: test.status, Reason: "a/b", Wait: test.wait})
+		r := New(OpenAI, refusal{Status: test.status, Reason: "a/b", Wait: test.wait})
 		r.Finish(test.longest)
 		got := map[string][]string{}
 		for _, h := range r.Headers {

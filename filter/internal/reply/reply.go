@@ -1,24 +1,27 @@
 // Package reply writes the answers to refused requests: status, headers and an error body in the request's dialect, so
 // that the official SDKs turn them into their own rate-limit errors and wait as long as they are told.
 //
-// It is all text: what was decided comes in, bytes go out. Nothing a client sent is copied without being escaped and cut.
+// It is all text: what was decided comes in (gate.Verdict), bytes go out, into memory that is used again. Nothing a client sent is copied
+// without being escaped and cut.
 package reply
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// Reply is an answer to send instead of asking the upstream.
+// Reply is an answer to send instead of asking the upstream. Its memory is used again by the next one of its stream.
 type Reply struct {
 	Status  int
 	Headers [][2]string
 	Body    []byte
 }
 
-// Refusal is what an answer says.
-type Refusal struct {
+// refusal is what an answer says.
+type refusal struct {
 	Status  int
 	Reason  string // <gate>/<reason>, low-cardinality
 	Message string
@@ -49,30 +52,28 @@ func FormatOf(provider string) Format {
 	return OpenAI
 }
 
-// New writes the answer.
-func New(format Format, r Refusal) *Reply {
-	reply := &Reply{Status: r.Status, Headers: [][2]string{
-		{"content-type", "application/json"},
-		{"x-spillway-reason", r.Reason},
-	}}
+// write writes the answer.
+func (r *Reply) write(format Format, f *refusal) {
+	r.Status, r.Headers = f.Status, r.Headers[:0]
+	r.add("content-type", "application/json")
+	r.add("x-spillway-reason", f.Reason)
 	switch {
-	case r.Wait == math.MaxInt64:
-		reply.add("x-should-retry", "false")
-	case r.Wait > 0:
-		reply.add("retry-after", strconv.FormatInt(ceil(r.Wait, int64(time.Second)), 10))
-		reply.add("retry-after-ms", strconv.FormatInt(ceil(r.Wait, int64(time.Millisecond)), 10))
+	case f.Wait == math.MaxInt64:
+		r.add("x-should-retry", "false")
+	case f.Wait > 0:
+		r.add("retry-after", strconv.FormatInt(ceil(f.Wait, int64(time.Second)), 10))
+		r.add("retry-after-ms", strconv.FormatInt(ceil(f.Wait, int64(time.Millisecond)), 10))
 	}
-	switch format {
+	switch b := r.Body[:0]; format {
 	case Dynamo:
-		reply.Body = dynamo(r)
+		r.Body = dynamo(b, f)
 	case Anthropic:
-		reply.Body = anthropic(r)
+		r.Body = anthropic(b, f)
 	case Gemini:
-		reply.Body = gemini(r)
+		r.Body = gemini(b, f)
 	default:
-		reply.Body = openAI(r)
+		r.Body = openAI(b, f)
 	}
-	return reply
 }
 
 // Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest (nanoseconds), and a proxy
@@ -97,10 +98,27 @@ func (r *Reply) Finish(longest int64) {
 	}
 }
 
+// Replace makes an answer the configured one. Without a body it keeps its own, an error in the request's dialect; what it says
+// of why it was given, and when to come back, stays.
+func (r *Reply) Replace(status int, headers map[string]string, body string) {
+	r.Status = status
+	if body != "" {
+		r.Body = append(r.Body[:0], body...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		at := slices.IndexFunc(r.Headers, func(h [2]string) bool { return h[0] == name })
+		if at < 0 {
+			r.add(name, headers[name])
+		} else {
+			r.Headers[at][1] = headers[name]
+		}
+	}
+}
+
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
 
-func openAI(r Refusal) []byte {
-	b := append([]byte(nil), `{"error":{"message":`...)
+func openAI(b []byte, r *refusal) []byte {
+	b = append(b, `{"error":{"message":`...)
 	b = appendString(b, r.Message)
 	b = append(b, `,"type":`...)
 	b = appendString(b, r.Kind)
@@ -110,7 +128,7 @@ func openAI(r Refusal) []byte {
 }
 
 // anthropic writes https://docs.anthropic.com/en/api/errors.
-func anthropic(r Refusal) []byte {
+func anthropic(b []byte, r *refusal) []byte {
 	kind := "api_error"
 	switch r.Status {
 	case 400:
@@ -122,7 +140,7 @@ func anthropic(r Refusal) []byte {
 	case 503, 529:
 		kind = "overloaded_error"
 	}
-	b := append([]byte(nil), `{"type":"error","error":{"type":`...)
+	b = append(b, `{"type":"error","error":{"type":`...)
 	b = appendString(b, kind)
 	b = append(b, `,"message":`...)
 	b = appendString(b, r.Message)
@@ -130,7 +148,7 @@ func anthropic(r Refusal) []byte {
 }
 
 // gemini writes Google's error model: https://cloud.google.com/apis/design/errors.
-func gemini(r Refusal) []byte {
+func gemini(b []byte, r *refusal) []byte {
 	status := "INTERNAL"
 	switch r.Status {
 	case 400:
@@ -142,7 +160,7 @@ func gemini(r Refusal) []byte {
 	case 503, 529:
 		status = "UNAVAILABLE"
 	}
-	b := append([]byte(nil), `{"error":{"code":`...)
+	b = append(b, `{"error":{"code":`...)
 	b = strconv.AppendInt(b, int64(r.Status), 10)
 	b = append(b, `,"message":`...)
 	b = appendString(b, r.Message)
@@ -151,12 +169,12 @@ func gemini(r Refusal) []byte {
 	return append(b, `}}`...)
 }
 
-func dynamo(r Refusal) []byte {
+func dynamo(b []byte, r *refusal) []byte {
 	kind := "service_unavailable"
 	if r.Status == 429 {
 		kind = "rate_limit_exceeded"
 	}
-	b := append([]byte(nil), `{"message":`...)
+	b = append(b, `{"message":`...)
 	b = appendString(b, r.Message)
 	b = append(b, `,"type":`...)
 	b = appendString(b, kind)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 const second = int64(time.Second)
@@ -17,6 +17,40 @@ const second = int64(time.Second)
 // limitOf is a limit of 300 an hour, named u.
 func limitOf(unit config.Unit) *config.Limit {
 	return &config.Limit{Name: "u", Unit: unit, Quantity: 300, Burst: 300, Window: time.Hour}
+}
+
+// denied is what a limit says that refuses.
+func denied(unit config.Unit, used, requested, wait int64, contended bool) gate.Verdict {
+	v := gate.Because(gate.Rejected, gate.Limits, gate.TokensExceeded)
+	v.Limit, v.Requested, v.Wait, v.Reset = limitOf(unit), requested, wait, wait
+	switch {
+	case contended:
+		v.Reason = gate.Contended
+		return v
+	case wait == gate.Never:
+		v.Reason = gate.TooLarge
+	case unit == config.Requests:
+		v.Reason = gate.RequestsExceeded
+	case unit == config.Cost:
+		v.Reason = gate.CostExceeded
+	}
+	v.Measured, v.Threshold, v.Reset = float64(used), float64(v.Limit.Burst), used*int64(v.Limit.Window)/v.Limit.Quantity
+	return v
+}
+
+// refuse gives the answer to a verdict, where its status is configured so.
+func refuse(format Format, status int, a About, v gate.Verdict) *Reply {
+	r := new(Reply)
+	a.Format = format
+	r.Refuse(&v, &a, &config.StatusCode{Limits: status, Latency: status, Throttle: status, QueueTimeout: status, QueueFull: status, Breaker: status, Pressure: status})
+	return r
+}
+
+// New gives the answer to a refusal.
+func New(format Format, f refusal) *Reply {
+	r := new(Reply)
+	r.write(format, &f)
+	return r
 }
 
 // text writes an answer down, for comparison.
@@ -34,35 +68,35 @@ func TestDenials(t *testing.T) {
 		format Format
 		status int
 		model  string
-		denial limit.Denial
+		denial gate.Verdict
 		want   []string
 	}{
-		{"of tokens", OpenAI, 429, "llama-3", limit.Denial{Limit: limitOf(config.CompletionTokens), Used: 304, Requested: 100, Wait: 48 * second}, []string{
+		{"of tokens", OpenAI, 429, "llama-3", denied(config.CompletionTokens, 304, 100, 48*second, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m48s",
 			`{"error":{"message":"Rate limit reached for llama-3 on tokens per hour: limit 300, used 304, requested 100. Please try again in 48s. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"of requests, the model unknown", OpenAI, 529, "", limit.Denial{Limit: limitOf(config.Requests), Used: 300, Requested: 1, Wait: 11_999_000_001}, []string{
+		{"of requests, the model unknown", OpenAI, 529, "", denied(config.Requests, 300, 1, 11_999_000_001, false), []string{
 			"529", "content-type: application/json", "x-spillway-reason: limits/requests_exceeded", "retry-after: 12", "retry-after-ms: 12000",
 			"x-ratelimit-limit-requests: 300", "x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 1h0m0s",
 			`{"error":{"message":"Rate limit reached for any model on requests per hour: limit 300, used 300, requested 1. Please try again in 12s. (limit u)","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"of costs", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.Cost), Used: 300, Requested: 7, Wait: 20_000_000}, []string{
+		{"of costs", OpenAI, 429, "m", denied(config.Cost, 300, 7, 20_000_000, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/cost_exceeded", "retry-after: 1", "retry-after-ms: 20",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m0s",
 			`{"error":{"message":"Rate limit reached for m on cost units per hour: limit 300, used 300, requested 7. Please try again in 20ms. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"of what can never fit", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.TotalTokens), Used: 12, Requested: 500, Wait: math.MaxInt64}, []string{
+		{"of what can never fit", OpenAI, 429, "m", denied(config.TotalTokens, 12, 500, math.MaxInt64, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/request_too_large", "x-should-retry: false",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 288", "x-ratelimit-reset-tokens: 2m24s",
 			`{"error":{"message":"Request too large for m on total tokens per hour: limit 300, requested 500. Ask for at most 300; waiting will not help. (limit u)","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"of what could not be checked", OpenAI, 429, "m", limit.Denial{Limit: limitOf(config.PromptTokens), Contended: true, Wait: second}, []string{
+		{"of what could not be checked", OpenAI, 429, "m", denied(config.PromptTokens, 0, 0, second, true), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/contended", "retry-after: 1", "retry-after-ms: 1000",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1s",
 			`{"error":{"message":"Limit u could not be checked in time. Please try again in 1s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"as Dynamo writes them", Dynamo, 429, "llama-3", limit.Denial{Limit: limitOf(config.CompletionTokens), Used: 304, Requested: 100, Wait: 48 * second}, []string{
+		{"as Dynamo writes them", Dynamo, 429, "llama-3", denied(config.CompletionTokens, 304, 100, 48*second, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m48s",
 			`{"message":"Rate limit reached for llama-3 on tokens per hour: limit 300, used 304, requested 100. Please try again in 48s. (limit u)","type":"rate_limit_exceeded","code":429}`,
@@ -70,7 +104,7 @@ func TestDenials(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, want := text(Denied(test.format, test.status, test.model, &test.denial)), strings.Join(test.want, "\n")
+			got, want := text(refuse(test.format, test.status, About{Model: test.model}, test.denial)), strings.Join(test.want, "\n")
 			if got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -79,7 +113,7 @@ func TestDenials(t *testing.T) {
 }
 
 func TestDynamoCallsAnOverloadUnavailable(t *testing.T) {
-	got := New(Dynamo, Refusal{Status: 503, Reason: "pressure/busy", Message: "All are busy.", Wait: 1})
+	got := New(Dynamo, refusal{Status: 503, Reason: "pressure/busy", Message: "All are busy.", Wait: 1})
 	want := "503\ncontent-type: application/json\nx-spillway-reason: pressure/busy\nretry-after: 1\nretry-after-ms: 1\n" +
 		`{"message":"All are busy.","type":"service_unavailable","code":503}`
 	if text(got) != want {
@@ -97,7 +131,7 @@ func TestAWaitIsRoundedUp(t *testing.T) {
 	}
 	for _, test := range tests {
 		found := map[string]string{}
-		for _, header := range New(OpenAI, Refusal{Status: 429, Wait: test.wait}).Headers {
+		for _, header := range New(OpenAI, refusal{Status: 429, Wait: test.wait}).Headers {
 			found[header[0]] = header[1]
 		}
 		if found["retry-after"] != test.seconds || found["retry-after-ms"] != test.milliseconds {
@@ -135,11 +169,11 @@ func TestWindows(t *testing.T) {
 }
 
 func TestHeadroom(t *testing.T) {
-	if got := AppendHeadroom(nil, limit.Headroom{}); got != nil {
+	if got := AppendHeadroom(nil, gate.Headroom{}); got != nil {
 		t.Errorf("without a limit: %v", got)
 	}
 	before := [][2]string{{"a", "b"}}
-	got := AppendHeadroom(before, limit.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
+	got := AppendHeadroom(before, gate.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
 	want := "[[a b] [x-ratelimit-limit-tokens 300] [x-ratelimit-remaining-tokens 224] [x-ratelimit-reset-tokens 15m12s]]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
@@ -154,9 +188,9 @@ func FuzzBody(f *testing.F) {
 	f.Add("</script><!--", uint8(2), int64(0), false)
 	units := []config.Unit{config.Requests, config.PromptTokens, config.CompletionTokens, config.TotalTokens, config.Cost}
 	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
-		denial := &limit.Denial{Limit: limitOf(units[int(unit)%len(units)]), Used: 5, Requested: 9, Wait: wait, Contended: contended}
+		denial := denied(units[int(unit)%len(units)], 5, 9, wait, contended)
 		for _, format := range []Format{OpenAI, Anthropic, Gemini, Dynamo} {
-			r := Denied(format, 429, model, denial)
+			r := refuse(format, 429, About{Model: model}, denial)
 			if !json.Valid(r.Body) {
 				t.Fatalf("not JSON: %q", r.Body)
 			}

@@ -6,6 +6,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // What the gates promise, as doc.go of package dispatch has it.
@@ -49,11 +50,11 @@ func (w *World) wrong(format string, args ...any) {
 // stale says that another worker's requests don't count for this one any more.
 func (k *worker) stale(other *worker) bool { return other != k && k.clock-other.heard > fresh }
 
-func (c *checks) arrived(k *worker, r *request, v dispatch.Verdict) {
+func (c *checks) arrived(k *worker, r *request, v gate.Verdict) {
 	if v.Err != nil && c.world.Faults.Store == 0 {
 		c.world.wrong("error %v", v.Err)
 	}
-	if v.Outcome != dispatch.Passed || v.Reason != "" || v.Err != nil {
+	if v.Outcome != gate.Allowed || v.Reason != "" || v.Err != nil {
 		return
 	}
 	if n := len(k.lines[lineOf(r)]); n > 0 {
@@ -62,7 +63,7 @@ func (c *checks) arrived(k *worker, r *request, v dispatch.Verdict) {
 }
 
 // starts is asked before a start is counted.
-func (c *checks) starts(k *worker, r *request, v dispatch.Verdict) {
+func (c *checks) starts(k *worker, r *request, v gate.Verdict) {
 	w := c.world
 	governed := v.Reason == "" && v.Err == nil && w.Faults.Store == 0
 	c.spend(k, r, governed)
@@ -213,13 +214,13 @@ func (c *checks) excused() int {
 
 func (c *checks) waitsNoMore(r *request) { c.turns.waitsNoMore(r) }
 
-func (c *checks) refused(k *worker, r *request, v dispatch.Verdict) {
+func (c *checks) refused(k *worker, r *request, v gate.Verdict) {
 	w := c.world
-	if v.Outcome != dispatch.Refused || v.Reason == "" {
+	if v.Outcome != gate.Rejected || v.Reason == "" {
 		w.wrong("a refusal is %+v", v)
 	}
-	if v.Advice < second || v.Advice > minute {
-		w.wrong("a request is refused (%s) with the advice to wait %d ns", v.Reason, v.Advice)
+	if v.Wait < second || v.Wait > minute {
+		w.wrong("a request is refused (%s) with the advice to wait %d ns", v.Reason, v.Wait)
 	}
 	if r.state == waiting {
 		c.late(k, r)
@@ -275,7 +276,7 @@ func (c *checks) again() {
 	}
 	for i := range most {
 		t := &dispatch.Ticket{Priority: config.Urgent}
-		if v := probe.Arrive(now, t); v.Outcome != dispatch.Passed || v.Reason != "" {
+		if v := probe.Arrive(now, t); v.Outcome != gate.Allowed || v.Reason != "" {
 			w.wrong("of %d requests that fit, number %d does not pass: %+v; the record says %+v", most, i+1, v, probe.Look(now))
 			return
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -17,7 +18,7 @@ func gates(t *testing.T, workers int, s dispatch.Settings) []*dispatch.Gate {
 	for i := range workers {
 		all = append(all, dispatch.New(s, store, key, uint64(i+1)))
 	}
-	wantOutcome(t, all[0].Arrive(start, ticket(config.Normal)), dispatch.Passed, "")
+	wantOutcome(t, all[0].Arrive(start, ticket(config.Normal)).Verdict, gate.Allowed, "")
 	return all
 }
 
@@ -28,13 +29,13 @@ func ticket(p config.Priority) *dispatch.Ticket {
 	return &dispatch.Ticket{Priority: p, Subject: subjects, Tokens: 10}
 }
 
-func wantOutcome(t *testing.T, v dispatch.Verdict, outcome dispatch.Outcome, reason string) {
+func wantOutcome(t *testing.T, v gate.Verdict, outcome gate.Outcome, reason string) {
 	t.Helper()
 	if v.Outcome != outcome || v.Reason != reason || v.Err != nil {
 		t.Fatalf("%+v, want outcome %d, reason %q", v, outcome, reason)
 	}
-	if v.Outcome == dispatch.Refused && (v.Advice < second || v.Advice > minute) {
-		t.Fatalf("advice of %d ns", v.Advice)
+	if v.Outcome == gate.Rejected && (v.Wait < second || v.Wait > minute) {
+		t.Fatalf("advice of %d ns", v.Wait)
 	}
 }
 
@@ -43,7 +44,7 @@ func fill(t *testing.T, all []*dispatch.Gate, p config.Priority) (tickets []*dis
 	t.Helper()
 	for i := range 500 {
 		tickets = append(tickets, ticket(p))
-		wantOutcome(t, all[i%len(all)].Arrive(start+int64(i), tickets[i]), dispatch.Waits, "")
+		wantOutcome(t, all[i%len(all)].Arrive(start+int64(i), tickets[i]).Verdict, gate.Queued, "")
 	}
 	return tickets
 }
@@ -53,7 +54,7 @@ func TestSeedQueueOf500(t *testing.T) {
 		all := gates(t, workers, dispatch.Settings{QueueMax: 500})
 		fill(t, all, config.Normal)
 		for _, g := range all {
-			wantOutcome(t, g.Arrive(start+second, ticket(config.Urgent)), dispatch.Refused, dispatch.Full)
+			wantOutcome(t, g.Arrive(start+second, ticket(config.Urgent)).Verdict, gate.Rejected, gate.Full)
 		}
 	}
 }
@@ -61,7 +62,7 @@ func TestSeedQueueOf500(t *testing.T) {
 func TestSeedPassthrough(t *testing.T) {
 	all := gates(t, 2, dispatch.Settings{QueueMax: 500, WhenFull: dispatch.Passthrough})
 	fill(t, all, config.Normal)
-	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)), dispatch.Waits, dispatch.PassedFull)
+	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)).Verdict, gate.Queued, gate.PassedFull)
 }
 
 func TestSeedDropLowest(t *testing.T) {
@@ -69,18 +70,18 @@ func TestSeedDropLowest(t *testing.T) {
 	all := gates(t, 1, settings)
 	tickets := fill(t, all, config.Low)
 	v := all[0].Arrive(start+second, ticket(config.High))
-	wantOutcome(t, v, dispatch.Waits, "")
-	if v.Dropped != tickets[499] || v.Advice < second {
-		t.Errorf("dropped %p with advice %d, want the newest, %p", v.Dropped, v.Advice, tickets[499])
+	wantOutcome(t, v.Verdict, gate.Queued, "")
+	if v.Dropped != tickets[499] || v.Wait < second {
+		t.Errorf("dropped %p with advice %d, want the newest, %p", v.Dropped, v.Wait, tickets[499])
 	}
-	wantOutcome(t, all[0].Arrive(start+second, ticket(config.Low)), dispatch.Refused, dispatch.Full)
+	wantOutcome(t, all[0].Arrive(start+second, ticket(config.Low)).Verdict, gate.Rejected, gate.Full)
 
 	all = gates(t, 2, settings)
 	tickets = fill(t, all[1:], config.Low)
-	wantOutcome(t, all[0].Arrive(start+second, ticket(config.High)), dispatch.Waits, "")
+	wantOutcome(t, all[0].Arrive(start+second, ticket(config.High)).Verdict, gate.Queued, "")
 	var dropped []*dispatch.Ticket
-	err := all[1].Serve(start+second+10*millisecond, func(x *dispatch.Ticket, v dispatch.Verdict) {
-		wantOutcome(t, v, dispatch.Refused, dispatch.Drop)
+	err := all[1].Serve(start+second+10*millisecond, func(x *dispatch.Ticket, v gate.Verdict) {
+		wantOutcome(t, v, gate.Rejected, gate.Dropped)
 		dropped = append(dropped, x)
 	})
 	if err != nil || len(dropped) != 1 || dropped[0] != tickets[499] {
@@ -91,15 +92,15 @@ func TestSeedDropLowest(t *testing.T) {
 func TestSeedLowWaitsTwoSeconds(t *testing.T) {
 	all := gates(t, 1, dispatch.Settings{QueueMax: 500})
 	low, normal := ticket(config.Low), ticket(config.Normal)
-	wantOutcome(t, all[0].Arrive(start, low), dispatch.Waits, "")
-	wantOutcome(t, all[0].Arrive(start, normal), dispatch.Waits, "")
+	wantOutcome(t, all[0].Arrive(start, low).Verdict, gate.Queued, "")
+	wantOutcome(t, all[0].Arrive(start, normal).Verdict, gate.Queued, "")
 	ended := map[*dispatch.Ticket]int64{}
 	for now := start; now <= start+61*second; now += all[0].Period() {
 		if all[0].Period() == 0 {
 			t.Fatal("no tick while a request is in flight")
 		}
-		err := all[0].Serve(now, func(x *dispatch.Ticket, v dispatch.Verdict) {
-			wantOutcome(t, v, dispatch.Refused, dispatch.Timeout)
+		err := all[0].Serve(now, func(x *dispatch.Ticket, v gate.Verdict) {
+			wantOutcome(t, v, gate.Rejected, gate.Timeout)
 			ended[x] = v.Waited
 		})
 		if err != nil {

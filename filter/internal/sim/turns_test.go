@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // waitsOf runs a scene, and gives the waits of each source's requests.
@@ -31,7 +32,7 @@ func TestAWorkerWithoutSlotsGetsSome(t *testing.T) {
 	})
 	many, few := Quantile(waited[0], 0.99), Quantile(waited[1], 0.99)
 	t.Logf("p99 of the busy worker's waits %.1f s, of the other's %.1f s", seconds(many), seconds(few))
-	if few > many+second || w.Refused[dispatch.Timeout] > 0 {
+	if few > many+second || w.Refused[gate.Timeout] > 0 {
 		t.Errorf("the other worker's requests wait %.1f s, not %.1f s; %v", seconds(few), seconds(many), w.Refused)
 	}
 }

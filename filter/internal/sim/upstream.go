@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // upstream is what the upstream knows.
@@ -15,7 +16,7 @@ type upstream struct {
 }
 
 // started sends a request to the upstream.
-func (w *World) started(r *request, v dispatch.Verdict) {
+func (w *World) started(r *request, v gate.Verdict) {
 	u := &w.served
 	u.count++
 	w.MostInFlight = max(w.MostInFlight, u.count)

@@ -3,6 +3,7 @@ package sim
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // worker is one of the proxy's threads with its gate, as the engine drives it.
@@ -66,21 +67,21 @@ func (k *worker) arrive(r *request) {
 	r.worker = k
 	k.world.Arrived++
 	v := k.gate.Arrive(now, &r.ticket)
-	k.world.checks.arrived(k, r, v)
+	k.world.checks.arrived(k, r, v.Verdict)
 	if v.Dropped != nil {
 		dropped := v.Dropped.Owner.(*request)
-		k.refused(dropped, dispatch.Verdict{Outcome: dispatch.Refused, Reason: dispatch.Drop, Advice: v.Advice})
+		k.refused(dropped, gate.Verdict{Outcome: gate.Rejected, Reason: gate.Dropped, Wait: v.Wait})
 	}
 	switch v.Outcome {
-	case dispatch.Passed:
+	case gate.Allowed:
 		k.join(r)
-		k.start(r, v)
-	case dispatch.Waits:
+		k.start(r, v.Verdict)
+	case gate.Queued:
 		k.join(r)
 		k.wait(r)
-	case dispatch.Refused:
+	case gate.Rejected:
 		k.join(r)
-		k.refused(r, v)
+		k.refused(r, v.Verdict)
 	}
 	k.done()
 }
@@ -97,9 +98,9 @@ func (k *worker) serve() {
 }
 
 func (k *worker) giveTurns(now int64) {
-	err := k.gate.Serve(now, func(t *dispatch.Ticket, v dispatch.Verdict) {
+	err := k.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) {
 		r := t.Owner.(*request)
-		if v.Outcome == dispatch.Passed {
+		if v.Outcome == gate.Allowed {
 			k.start(r, v)
 		} else {
 			k.refused(r, v)
@@ -123,7 +124,7 @@ func (k *worker) wait(r *request) {
 }
 
 // start sends a request to the upstream.
-func (k *worker) start(r *request, v dispatch.Verdict) {
+func (k *worker) start(r *request, v gate.Verdict) {
 	w := k.world
 	if r.state != created && r.state != waiting {
 		w.wrong("a request starts in state %d", r.state)
@@ -147,7 +148,7 @@ func (k *worker) reserved(now int64, rate bucket.Rate) (tokens float64) {
 	return tokens
 }
 
-func (k *worker) refused(r *request, v dispatch.Verdict) {
+func (k *worker) refused(r *request, v gate.Verdict) {
 	k.world.checks.refused(k, r, v)
 	if k.world.Refused == nil {
 		k.world.Refused = map[string]int{}

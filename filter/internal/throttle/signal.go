@@ -89,9 +89,12 @@ type Trigger struct {
 
 // String is the reason as an operator reads it, such as qps_34.2_over_24.5, p99_9.1s_over_8s, gpu_memory_82%_over_75% or
 // fused_p99_0.62_over_0.5; "" if it never tripped.
-func (t Trigger) String() string {
+func (t Trigger) String() string { return string(t.Append(make([]byte, 0, 48))) }
+
+// Append appends that.
+func (t Trigger) Append(b []byte) []byte {
 	if t.Signal >= signals || t.Signal == None {
-		return ""
+		return b
 	}
 	scale, unit := 1.0, ""
 	switch {
@@ -101,13 +104,12 @@ func (t Trigger) String() string {
 	case t.Signal == GPUMemory:
 		scale, unit = 100, "%"
 	}
-	b := make([]byte, 0, 48)
 	if t.Fused {
 		b = append(b, "fused_"...)
 	}
 	b = append(append(b, t.Signal.String()...), '_')
 	b = append(append(appendShort(b, t.Measured*scale), unit...), "_over_"...)
-	return string(append(appendShort(b, t.Threshold*scale), unit...))
+	return append(appendShort(b, t.Threshold*scale), unit...)
 }
 
 // appendShort writes a number with two decimals at most, as few as it takes.

@@ -1,0 +1,39 @@
+package gate
+
+// The reasons, a closed set for each gate. The others of a request's identity and model are of the packages that read these (ident, usage).
+const (
+	Missing = "missing" // identity: nothing says whose it is
+
+	Expectation = "expectation_failed" // request: nobody will tell its client to go on
+
+	BreakerOpen = "open"              // breaker
+	Probing     = "half_open_probing" // breaker: others are trying it
+
+	Busy    = "busy"    // pressure: every instance is
+	Ceiling = "ceiling" // pressure: for the request's priority, every instance is
+	Stale   = "stale"   // pressure: nothing recent is known, and that counts as busy
+
+	TTFT    = "ttft"     // latency
+	ITL     = "itl"      // latency
+	SLOTTFT = "slo_ttft" // latency: above what the request itself asks for
+	SLOITL  = "slo_itl"  // latency
+
+	QPS       = "qps"        // throttle
+	P99       = "p99"        // throttle
+	GPUMemory = "gpu_memory" // throttle
+	Fused     = "fused"      // throttle: of the signals together
+
+	RequestsExceeded = "requests_exceeded" // limits
+	TokensExceeded   = "tokens_exceeded"   // limits
+	CostExceeded     = "cost_exceeded"     // limits
+	TooLarge         = "request_too_large" // limits: waiting won't help
+	Contended        = "contended"         // limits: the bucket could not be changed for the crowd of workers
+
+	Full       = "full"       // queue: there is no room
+	Timeout    = "timeout"    // queue: it has waited as long as its priority may
+	Dropped    = "dropped"    // queue: it made room for a higher priority, or for a subject with fewer waiting
+	Shed       = "shed"       // queue: nothing can wait here, and its priority's share is used up
+	PassedFull = "queue_full" // queue: it waits, or has waited, past the full queue
+	Bypassed   = "bypassed"   // queue: it started in spite of all, because the queue is full
+	WouldWait  = "would_wait" // queue, shadow mode
+)
