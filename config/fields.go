@@ -113,8 +113,8 @@ func (m *Models) fields() []field {
 // source describes one part of a caller's identity.
 func source(name string, s *Source, headers, query []string, hash bool, what string) field {
 	return object(name, part{
-		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts. One that is repeated, or "+
-			"holds a list, is refused (status 400). Of API keys, two that differ are refused, where limits or rules depend on the key."),
+		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts. Where limits, priority "+
+			"rules or fairness depend on it, one that is repeated or holds a list outside quotes is refused (status 400), and so are two API keys that differ."),
 		strs("query", &s.Query, query, queryNames, "Parameters of the path's query with the "+what+", looked at after the headers."),
 		boolean("hash", &s.Hash, hash, "Use a hash, so that the value itself is never shown or stored."),
 	}, "Where the "+what+" is read from.")

@@ -14,7 +14,7 @@ func TestARepeatedIdentityHeaderIsRefused(t *testing.T) {
 	} {
 		for _, h := range holds {
 			t.Run(name+", "+h.name, func(t *testing.T) {
-				p, vm := start(t, h.host, held(h.name, limitOf("requests", 1)))
+				p, vm := start(t, h.host, held(h.name, strings.Replace(limitOf("requests", 1), `["user"]`, `["user","tenant","key"]`, 1)))
 				s := request{headers: [][2]string{{name, values[0]}, {"x-other", "1"}, {name, values[1]}}}.send(vm)
 				check(t, "status", s.ClientStatus, "400")
 				check(t, "reason", header(s.ClientHeaders, "x-spillway-reason"), "identity/repeated_header")

@@ -96,9 +96,42 @@ func TestConflictingKeysAreRefusedOnlyWhereTheyDecide(t *testing.T) {
 	}
 }
 
+// Where nothing depends on who somebody is, his name may have commas.
+func TestANameWithACommaIsRefusedOnlyWhereItDecides(t *testing.T) {
+	headers := [][2]string{{"x-user-id", "Doe, John"}, {"x-tenant-id", "ou=a,dc=b"}}
+	for configuration, want := range map[string]string{
+		`{}`: "",
+		`{"limits":[{"name":"k","per":["key"],"unit":"requests","quantity":1,"window":"1h"}]}`:                           "",
+		`{"limits":[{"name":"u","per":["user","tenant"],"unit":"requests","quantity":1,"window":"1h","mode":"shadow"}]}`: "",
+		`{"limits":[{"name":"u","per":["user"],"unit":"requests","quantity":1,"window":"1h"}]}`:                          "x-user-id",
+		`{"limits":[{"name":"t","per":["tenant"],"unit":"requests","quantity":1,"window":"1h"}]}`:                        "x-tenant-id",
+		`{"limits":[{"name":"t","match":{"tenants":["a"]},"unit":"requests","quantity":1,"window":"1h"}]}`:               "x-tenant-id",
+		`{"priority":{"rules":[{"match":{"tenants":["a"]},"max":"low"}]}}`:                                               "x-tenant-id",
+		`{"priority":{"trust":[{"match":{"users":["a"]}}]}}`:                                                             "x-user-id",
+		`{"priority":{"trust":[{"match":{"keys":["a"]}}]}}`:                                                              "",
+		`{"upstreams":[{"name":"v"}]}`:                               "x-user-id", // whose turns are its users'
+		`{"upstreams":[{"name":"v","queue":{"fairness":"tenant"}}]}`: "x-tenant-id",
+		`{"upstreams":[{"name":"v","queue":{"fairness":"none"}}]}`:   "",
+	} {
+		got, refusal := read(t, configuration, nil, headers...)
+		switch {
+		case want != "":
+			if refusal == nil || *refusal != (Refusal{Reason: "repeated_header", Header: want}) {
+				t.Errorf("%s: %+v, want %s", configuration, refusal, want)
+			}
+		case refusal != nil || got.User != headers[0][1] || got.Tenant != headers[1][1]:
+			t.Errorf("%s: %+v, %+v", configuration, got, refusal)
+		}
+	}
+	got, refusal := read(t, `{}`, nil, [2]string{"x-user-id", "ann"}, [2]string{"x-user-id", "bob"}, [2]string{"x-api-key", "a"}, [2]string{"x-api-key", "b"})
+	if refusal != nil || got.User != "ann" || got.Key != "anonymous" {
+		t.Errorf("repeated: %+v, %+v", got, refusal)
+	}
+}
+
 // A header that says who somebody is, or that a limit is per, has one value.
 func TestAListInAnIdentityIsRefused(t *testing.T) {
-	const perSession = `{"limits":[{"name":"s","per":["header:x-session"],"unit":"requests","quantity":1,"window":"1h"},
+	const perSession = `{"limits":[{"name":"s","per":["user","tenant","header:x-session"],"unit":"requests","quantity":1,"window":"1h"},
 		{"name":"t","per":["header:x-shadow"],"unit":"requests","quantity":1,"window":"1h","mode":"shadow"}]}`
 	for _, test := range []struct {
 		headers [][2]string
@@ -111,7 +144,10 @@ func TestAListInAnIdentityIsRefused(t *testing.T) {
 		{[][2]string{{"x-user-id", `Subject="CN=ann,O=acme";URI=x`}}, ""},
 		{[][2]string{{"x-user-id", "ann smith"}}, ""},
 		{[][2]string{{"x-session", "a"}, {"x-session", "b"}}, "x-session"},
+		{[][2]string{{"x-session", "a, b"}}, "x-session"},
+		{[][2]string{{"x-session", `"a, b"`}}, ""},
 		{[][2]string{{"x-session", "a"}}, ""},
+		{[][2]string{{"x-shadow", "a, b"}}, ""},
 		{[][2]string{{"x-shadow", "a"}, {"x-shadow", "b"}}, ""},
 	} {
 		_, refusal := read(t, perSession, nil, test.headers...)

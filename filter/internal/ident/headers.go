@@ -1,7 +1,7 @@
 // Package ident says who asks: user, tenant, API key and priority, from a request's headers and the configuration.
 //
 // Headers are read once: every part of the configuration that names one asks for a Slot when it is built, and one pass
-// over a request's headers fills all slots. A header that a caller sends twice is seen twice: for those that say whose limit applies
+// over a request's headers fills all slots. A header that a caller sends twice is seen twice: for those that something depends on
 // that is a refusal, since another hop may take the other one. So are lists in them, which proxies make of repeated headers, and two
 // different keys, of which nobody here knows which one the upstream looks at: whichever was taken, a caller could add a new one to
 // each request, and be somebody else each time.

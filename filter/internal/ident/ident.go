@@ -28,7 +28,7 @@ type Identity struct {
 	missing           string
 	reject            bool
 	required          [3]bool // parts that some limit or rule depends on: user, tenant, key
-	once              []once  // headers that say whose limit applies
+	once              []once  // headers that a limit is per
 	priority          config.PriorityRules
 	prioritySlot      Slot
 	hash              func([]byte) uint64
@@ -46,8 +46,10 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		priority: c.Priority,
 		hash:     hash,
 	}
-	i.key.all = keyDecides(&c)
-	i.key.lax = !i.key.all
+	for n, s := range []*source{&i.user, &i.tenant, &i.key} {
+		s.decides = decides(&c, parts[n])
+	}
+	i.key.all = i.key.decides
 	for l := range c.Limits {
 		for _, per := range c.Limits[l].Per {
 			if name, header := strings.CutPrefix(per, "header:"); header && c.Limits[l].Mode == config.Enforce {
@@ -62,38 +64,46 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		i.prioritySlot = p.Want(c.Priority.Header)
 	}
 	for _, need := range needs {
-		for n, part := range []string{"user", "tenant", "key"} {
+		for n, part := range parts {
 			i.required[n] = i.required[n] || need == part
 		}
 	}
 	return i
 }
 
-// once is a header that must not be repeated.
+// once is a header that must have one value.
 type once struct {
 	slot Slot
 	name string
 }
 
-// keyDecides says that it matters whose key a request has.
-func keyDecides(c *config.Config) bool {
+// parts are those of an identity, as the configuration names them.
+var parts = [3]string{"user", "tenant", "key"}
+
+// decides says that it matters which user, tenant or key a request has: an enforced limit, a rule of the priorities or turns in a queue
+// depend on it.
+func decides(c *config.Config, part string) bool {
 	for i := range c.Limits {
-		if c.Limits[i].Mode == config.Enforce && slices.Contains(c.Limits[i].Per, "key") {
+		l := &c.Limits[i]
+		if l.Mode == config.Enforce && (slices.Contains(l.Per, part) || part == "tenant" && len(l.Match.Tenants) > 0) {
 			return true
 		}
 	}
-	for _, rule := range c.Priority.Rules {
-		if len(rule.Keys) > 0 {
+	looks := func(m *config.Callers) bool {
+		return len(map[string][]string{"user": m.Users, "tenant": m.Tenants, "key": m.Keys}[part]) > 0
+	}
+	for i := range c.Priority.Rules {
+		if looks(&c.Priority.Rules[i].Callers) {
 			return true
 		}
 	}
 	for i := range c.Priority.Trust {
-		if len(c.Priority.Trust[i].Keys) > 0 {
+		if looks(&c.Priority.Trust[i]) {
 			return true
 		}
 	}
 	for i := range c.Upstreams {
-		if c.Upstreams[i].Queue.Fairness == "key" {
+		if c.Upstreams[i].Queue.Fairness == part {
 			return true
 		}
 	}
@@ -124,7 +134,7 @@ func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
 		}
 	}
 	for _, header := range i.once {
-		if refusal == nil && h.Repeated(header.slot) {
+		if refusal == nil && (h.Repeated(header.slot) || list(h.Get(header.slot))) {
 			refusal = &Refusal{Reason: "repeated_header", Header: header.name}
 		}
 	}

@@ -95,21 +95,22 @@ func TestCredentialsOfOtherSchemesPass(t *testing.T) {
 }
 
 func TestHeadersOfAnIdentityMustNotBeRepeated(t *testing.T) {
-	const two = `{"identity":{"user":{"headers":["x-a","x-b"]}}}`
+	const limits = `"limits":[{"name":"l","per":["user","tenant","key"],"unit":"requests","quantity":1,"window":"1h"}]`
+	const all, two = `{` + limits + `}`, `{"identity":{"user":{"headers":["x-a","x-b"]}},` + limits + `}`
 	tests := []struct {
 		name          string
 		configuration string
 		headers       [][2]string
 		want          string // the header to blame
 	}{
-		{"twice the same", `{}`, [][2]string{{"x-user-id", "alice"}, {"x-user-id", "alice"}}, "x-user-id"},
-		{"twice, once blank", `{}`, [][2]string{{"x-user-id", ""}, {"x-user-id", "alice"}}, "x-user-id"},
-		{"three hundred times", `{}`, repeat([2]string{"x-tenant-id", "acme"}, 300), "x-tenant-id"},
-		{"a key", `{}`, [][2]string{{"authorization", "a"}, {"authorization", "b"}}, "authorization"},
+		{"twice the same", all, [][2]string{{"x-user-id", "alice"}, {"x-user-id", "alice"}}, "x-user-id"},
+		{"twice, once blank", all, [][2]string{{"x-user-id", ""}, {"x-user-id", "alice"}}, "x-user-id"},
+		{"three hundred times", all, repeat([2]string{"x-tenant-id", "acme"}, 300), "x-tenant-id"},
+		{"a key", all, [][2]string{{"authorization", "a"}, {"authorization", "b"}}, "authorization"},
 		{"a second choice, where the first is missing", two, [][2]string{{"x-b", "b"}, {"x-b", "b"}}, "x-b"},
 		{"a second choice, where the first is there", two, [][2]string{{"x-b", "b"}, {"x-b", "b"}, {"x-a", "a"}}, ""},
-		{"a header that is no identity", `{}`, [][2]string{{"cookie", "a"}, {"cookie", "b"}}, ""},
-		{"the priority", `{}`, [][2]string{{"x-priority", "low"}, {"x-priority", "high"}}, ""},
+		{"a header that is no identity", all, [][2]string{{"cookie", "a"}, {"cookie", "b"}}, ""},
+		{"the priority", all, [][2]string{{"x-priority", "low"}, {"x-priority", "high"}}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -170,7 +171,8 @@ func TestAMissingIdentityIsRefusedOnlyWhereItIsNeeded(t *testing.T) {
 
 // In shadow mode a refused request goes on: it is then judged as if what is wrong with it were absent.
 func TestACallerThatIsRefusedIsStillRead(t *testing.T) {
-	const configuration = `{"identity":{"missing":"reject","user":{"headers":["x-user-id"],"hash":true}},"priority":{"default":"high"}}`
+	const configuration = `{"identity":{"missing":"reject","user":{"headers":["x-user-id"],"hash":true}},"priority":{"default":"high"},
+		"limits":[{"name":"l","per":["user","tenant","key"],"unit":"requests","quantity":1,"window":"1h"}]}`
 	for name, headers := range map[string][][2]string{
 		"a part is missing":     {{"x-user-id", "secret"}},
 		"a header is repeated":  {{"x-user-id", "secret"}, {"x-tenant-id", "a"}, {"x-tenant-id", "b"}},

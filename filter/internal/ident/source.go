@@ -13,8 +13,9 @@ type source struct {
 	path  Slot
 	query []string
 	hash  bool
-	all   bool // what is given must agree, or it isn't known who asks
-	lax   bool // what can't be read as one value is none: any traffic has credentials, of schemes that nobody knows here
+
+	decides bool // something depends on it: what can't be read as one value is refused
+	all     bool // and what is given must agree, or it isn't known who asks
 }
 
 func newSource(p *Picker, c config.Source) source {
@@ -28,19 +29,16 @@ func newSource(p *Picker, c config.Source) source {
 	return s
 }
 
-// read gives the first value that is present and not blank, or why there can't be one.
+// read gives the first value that is present and not blank, or why there can't be one. Where nothing depends on it, a name is what
+// it looks like, commas and all, and of repeated ones the first; a key that isn't one is none: any traffic has credentials, of schemes that nobody knows here.
 func (s *source) read(h *Headers) (value string, fault *Refusal) {
 	from := ""
 	for i, slot := range s.slots {
-		if h.Repeated(slot) {
-			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
-		}
 		v, one := only(s.names[i], h.Get(slot))
 		switch {
-		case !one && s.lax:
-		case !one:
+		case s.decides && (!one || h.Repeated(slot)):
 			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
-		case v == "" || v == value:
+		case v == "" || v == value || credentials[s.names[i]] && h.Repeated(slot):
 		case value != "":
 			return "", &Refusal{Reason: "conflicting_keys", Header: from + " and " + s.names[i]}
 		case !s.all:
@@ -60,10 +58,9 @@ func (s *source) read(h *Headers) (value string, fault *Refusal) {
 		v, more := parameter(path, name)
 		v = strings.TrimFunc(v, blank)
 		switch {
-		case more && s.lax:
-		case more:
+		case more && s.decides:
 			return "", &Refusal{Reason: "repeated_header", Header: "?" + name}
-		case v == "" || v == value:
+		case v == "" || v == value || more:
 		case value != "":
 			return "", &Refusal{Reason: "conflicting_keys", Header: from + " and ?" + name}
 		case !s.all:
@@ -75,7 +72,7 @@ func (s *source) read(h *Headers) (value string, fault *Refusal) {
 	return value, nil
 }
 
-// only gives the one value that a header may have here.
+// only gives the one value that a header may have here, and says whether it is one.
 func only(name, value string) (string, bool) {
 	if value == "" {
 		return "", true
