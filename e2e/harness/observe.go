@@ -18,7 +18,7 @@ import (
 
 // Patience bounds whatever a test waits for. It is no measure of anything: other tests, and other programs, may have the machine, and
 // what comes in time costs nothing of it.
-const Patience = 5 * time.Minute
+const Patience = 10 * time.Minute
 
 // Await polls a condition until it holds, and fails the test when it doesn't within the timeout. what completes the
 // sentence "timed out waiting until ...".

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	startTimeout = 2 * time.Minute // compiling the filter takes seconds; on a busy machine, more
+	startTimeout = 10 * time.Minute // compiling the filter takes seconds; on a busy machine, minutes
 	stopGrace    = 3 * time.Second
 )
 
