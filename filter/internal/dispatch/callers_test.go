@@ -366,3 +366,21 @@ func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
 	}
 	arrive(t, b, noon, from(11, true), gate.Rejected, gate.Full)
 }
+
+// What a worker was asked for is asked for once, also if it writes before it obeys.
+func TestRoomIsMadeOnce(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 3})
+	arrive(t, a, noon, from(9, true), gate.Allowed, "")
+	arrive(t, a, noon, from(1, true), gate.Queued, "")
+	arrive(t, a, noon, from(1, true), gate.Queued, "")
+	last := from(2, true)
+	arrive(t, a, noon, last, gate.Queued, "")
+	arrive(t, b, noon, from(3, true), gate.Queued, "")
+	if err := a.change(noon, func(*shared, *worker) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	arrive(t, b, noon, from(4, true), gate.Rejected, gate.Full)
+	if _, refused := serve(t, a, noon); len(refused) != 1 || refused[0] == last {
+		t.Errorf("%d made room", len(refused))
+	}
+}

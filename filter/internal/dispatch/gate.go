@@ -147,15 +147,16 @@ func (s *shared) scale() int64 {
 // say writes what is true of this worker into its entry. next is the head of its queue as it will be.
 func (g *Gate) say(now int64, self *worker, next *Ticket) {
 	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.flight.held(now, g.settings.Tokens.Window)
-	// Who has little of the queue is asked for none of it.
-	much := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4
+	// Who has little of the queue is asked for none of it, and what was asked for already is no longer to be had.
+	much, asked := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4, 0
 	for p := range self.waiting {
 		self.waiting[p], self.longest[p] = uint32(g.queue.count(config.Priority(p))), 0
 		if much {
-			self.longest[p] = uint32(g.queue.longest(config.Priority(p)).length())
+			self.longest[p] = uint32(max(g.queue.longest(config.Priority(p)).length()-int(self.drop[p]), 0))
 		}
+		asked += int(self.drop[p])
 	}
-	self.idle = uint32(g.queue.parked)
+	self.idle = uint32(max(g.queue.parked-asked, 0))
 	self.expect(next, 0)
 	if next != nil {
 		self.tag = next.tag
