@@ -22,6 +22,7 @@ var expectations = [][]string{
 // A client that waits for 100 Continue gets it, or is told to do without, wherever it is spelled how; and the limit holds: a server sees
 // at most the headers of what is refused.
 func TestAClientThatWaitsForAWordIsNotLeftWaiting(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, nil)
 	e := harness.Start(t, harness.Options{Upstream: server.URL})
 	for _, proxied := range []bool{false, true} {

@@ -11,6 +11,7 @@ import (
 // A proxy in front that retries what fails doesn't retry what we refuse, whatever the gate and its status: one request of a client is one
 // request here.
 func TestAProxyInFrontDoesNotRetryRefusals(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-User-Id") == "busy" {
 			<-r.Context().Done()

@@ -14,6 +14,7 @@ const onePerDay = `{"limits":[{"name":"one","per":["user"],"match":{"models":["m
 // Slow clients don't make the filter stop holding, whatever it has seen of the host before: what is refused after them has not been
 // seen by the server.
 func TestSlowClientsDoNotEndHolding(t *testing.T) {
+	t.Parallel()
 	const longerThanTheGuard = 2500 * time.Millisecond
 	server := newUpstream(t, nil)
 	e := harness.Start(t, harness.Options{Upstream: server.URL, Config: onePerDay})
@@ -55,6 +56,7 @@ func TestSlowClientsDoNotEndHolding(t *testing.T) {
 
 // A host that keeps bodies back is found out, also by clients that are slow as well, and one that is set right afterwards is noticed.
 func TestAHostThatKeepsBodiesBackIsToldFromSlowClients(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, nil)
 	e := harness.Start(t, harness.Options{Upstream: server.URL, Hold: harness.HoldBroken, Config: onePerDay})
 	kept := func() int { return metric(e, "spillway_errors_total", "reason", "body_not_delivered") }

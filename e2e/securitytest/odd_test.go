@@ -13,6 +13,7 @@ import (
 
 // Whatever a client does while its request waits, it leaves no slot taken and no place in the queue, and the next one is served.
 func TestOddClientsInTheQueueLeaveNothing(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-User-Id") == "busy" {
 			<-r.Context().Done()

@@ -12,6 +12,7 @@ import (
 // A full queue is no way around the budget, with several workers neither: what finds it full waits for the budget as long as its
 // priority may (seed 001), and the upstream gets no more than was agreed.
 func TestAFullQueueIsNoWayAroundTheBudget(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, nil)
 	e := harness.Start(t, harness.Options{Upstream: server.URL, Concurrency: 2, Config: `{"requestHold":"stopIteration","upstreams":[{"name":"llm",
 		"budget":{"requests":3,"window":"1h","burst":3},"queue":{"max":2,"whenFull":"passthrough","maxWait":{"low":"1s"}}}]}`})

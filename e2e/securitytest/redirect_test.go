@@ -13,6 +13,7 @@ import (
 // A redirect that Envoy follows itself is one request: charged once, counted once, with one place at its upstream, at the priority that
 // the client gave it.
 func TestAnInternalRedirectIsOneRequest(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.URL.RawQuery, "there") {
 			w.Header().Set("Location", "http://"+r.Host+chatPath+"?there")

@@ -11,6 +11,7 @@ import (
 // A reload that cuts streams leaves nothing behind: no slot, and no gauge that shows for ever what is gone, whether the upstream is still
 // in the configuration or not.
 func TestAReloadThatCutsStreamsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	server := newUpstream(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	e := harness.Start(t, harness.Options{Upstream: server.URL, Concurrency: 2})
 	upstream := func(name string, more int) string {

@@ -31,6 +31,7 @@ var slowUploads = []struct {
 // As many slow uploads as there are slots, and more, don't keep an honest request waiting; nor does the upstream get the end of any of
 // them before it has a slot.
 func TestSlowUploadsHoldNoSlots(t *testing.T) {
+	t.Parallel()
 	if len(chatBody) != 79 {
 		t.Fatalf("the body has %d bytes", len(chatBody))
 	}
@@ -87,6 +88,7 @@ func TestSlowUploadsHoldNoSlots(t *testing.T) {
 
 // A server that answers what it has not seen the end of must have a slot for it, or its answer is not passed on.
 func TestAServerThatDoesNotWaitForTheEndNeedsASlot(t *testing.T) {
+	t.Parallel()
 	server := newEarly(t)
 	e := harness.Start(t, harness.Options{Upstream: server})
 	holds(t, e, `{"upstreams":[{"name":"llm","concurrency":{"max":1},"queue":{"max":8}}]}`, func(t *testing.T, hold harness.Hold) {
