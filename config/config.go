@@ -12,58 +12,6 @@ import (
 	"time"
 )
 
-// Mode says what a gate or a limit does with its verdict.
-type Mode string
-
-// The modes. The plugin's own mode is a ceiling over each gate's: enforce > shadow > off.
-const (
-	Enforce Mode = "enforce" // decides and acts
-	Shadow  Mode = "shadow"  // decides and records, lets everything pass
-	Off     Mode = "off"     // does not decide
-)
-
-// Hold says how request headers are kept from the upstream until a request is admitted.
-type Hold string
-
-// The ways of holding; which one works is a property of the host's configuration (docs/design.md).
-const (
-	HoldStopIteration Hold = "stopIteration" // the Wasm config has allow_on_headers_stop_iteration: true
-	HoldBufferFilter  Hold = "bufferFilter"  // Envoy's buffer filter follows this filter
-	HoldNone          Hold = "none"          // neither: decide at the headers what the headers allow
-)
-
-// Priority is a request's rank: a greater value goes first.
-type Priority uint8
-
-// The priorities, lowest first.
-const (
-	Low Priority = iota
-	Normal
-	High
-	Urgent
-)
-
-// Unit is what a limit counts.
-type Unit string
-
-// The units.
-const (
-	Requests         Unit = "requests"
-	PromptTokens     Unit = "promptTokens"
-	CompletionTokens Unit = "completionTokens"
-	TotalTokens      Unit = "totalTokens"
-	Cost             Unit = "cost" // tokens, each kind multiplied by its weight in Usage.Cost
-)
-
-// Admission says how much of a reservation must fit for a request to pass.
-type Admission string
-
-// The kinds of admission.
-const (
-	Lenient Admission = "lenient" // passes while the balance is above zero, and may go into debt by its own cost
-	Strict  Admission = "strict"  // passes only if the whole reservation fits
-)
-
 // Config is the whole configuration, complete: defaults are filled in.
 type Config struct {
 	Namespace      string
@@ -71,7 +19,7 @@ type Config struct {
 	RequestHold    Hold
 	StatusCode     StatusCode
 	Retry          Retry
-	ErrorFormat    string // "dialect" or "dynamo"
+	ErrorFormat    ErrorFormat
 	Operations     []Operation
 	Models         Models
 	Identity       Identity
@@ -106,12 +54,6 @@ type Models struct {
 	Unread  string            // UnreadMatch, UnreadReject, or the model that a request is taken for whose own can't be told
 }
 
-// What becomes of a request whose model can't be told.
-const (
-	UnreadMatch  = "match"  // it matches every limit and upstream that is for certain models
-	UnreadReject = "reject" // it is refused, status 400
-)
-
 // Source is where one part of a caller's identity is read from.
 type Source struct {
 	Headers []string // lower case; the first one present counts
@@ -122,18 +64,9 @@ type Source struct {
 // Identity says who is asking.
 type Identity struct {
 	User, Tenant, Key Source
-	Missing           string // the subject of a request without one, or "reject" (401)
+	Missing           string // the subject of a request without one, or MissingReject
 	Probes            Probes
 }
-
-// Probes says what becomes of a GET or HEAD of the models or of a server's health that lacks an identity, where Missing is "reject".
-type Probes string
-
-// The ways.
-const (
-	ProbesPass   Probes = "pass"
-	ProbesReject Probes = "reject"
-)
 
 // PriorityRules says who may go first.
 type PriorityRules struct {
@@ -188,7 +121,7 @@ type Match struct {
 // Limit is one quota.
 type Limit struct {
 	Name      string
-	Per       []string // "user", "tenant", "key", "model", "priority", "header:<name>"; empty: one bucket for all
+	Per       []string // PerUser and so on, or PerHeader and a name; empty: one bucket for all
 	Match     Match
 	Unit      Unit
 	Quantity  int64 // units per Window; at least 1
@@ -231,9 +164,9 @@ type Concurrency struct {
 // Queue is where requests wait for budget or a slot.
 type Queue struct {
 	Max      int
-	WhenFull string                     // "reject", "dropLowest", "passthrough" or "bypass"
+	WhenFull WhenFull
 	MaxWait  map[Priority]time.Duration // all four priorities are present
-	Fairness string                     // "user", "tenant", "key" or "none"
+	Fairness Fairness
 }
 
 // Retreat lowers Budget while the upstream answers 429.
@@ -253,7 +186,7 @@ type Latency struct {
 	Mode         Mode
 	TTFT, ITL    time.Duration
 	TimeConstant time.Duration
-	Per          string // "model" or "global"
+	Per          LatencyScope
 	WarnAt       float64
 
 	TTFTHeader, ITLHeader string // request headers with the request's own bounds, in milliseconds; "": none
@@ -315,7 +248,7 @@ type Pressure struct {
 	ActivePrefillTokens int64
 	GPUMemory           float64
 	Ceilings            map[Priority]float64 // all four priorities are present
-	OnStale             string               // "ignore", "hold" or "full"
+	OnStale             OnStale
 }
 
 // PressureSource is where pressure is fetched from.

@@ -51,7 +51,7 @@ func (c *Config) fields() []field {
 				"so decide at the headers what headers allow and the rest at the body."),
 		object("statusCode", &c.StatusCode, "HTTP status of each gate's refusal."),
 		object("retry", &c.Retry, "What refusals say about trying again."),
-		enum("errorFormat", &c.ErrorFormat, "dialect", []string{"dialect", "dynamo"},
+		enum("errorFormat", &c.ErrorFormat, ErrorsOfDialect, []ErrorFormat{ErrorsOfDialect, ErrorsOfDynamo},
 			"Format of error bodies: that of the request's dialect, or Dynamo's {message, type, code}."),
 		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },
 			"Path suffixes and their dialects, ahead of the built-in list; the first match counts."),

@@ -42,13 +42,13 @@ func (c *Concurrency) fields() []field {
 func (q *Queue) fields() []field {
 	return []field{
 		integer("max", &q.Max, 500, 0, maxCount, "Requests that can wait; 0 lets none wait."),
-		enum("whenFull", &q.WhenFull, "reject", []string{"passthrough", "reject", "dropLowest", "bypass"},
+		enum("whenFull", &q.WhenFull, QueueReject, []WhenFull{QueuePassthrough, QueueReject, QueueDropLowest, QueueBypass},
 			"What happens to a request that finds the queue full: reject refuses it; dropLowest refuses the newest request of the lowest "+
 				"priority below its own instead, or else it; passthrough lets it wait for budget and slots all the same, as long as its "+
 				"priority may, and as many more as the queue holds (at least 100); bypass sends it to the upstream at once, whatever that "+
 				"can take: budget and slots don't hold then."),
 		object("maxWait", &waits{to: &q.MaxWait}, "Longest wait, by priority."),
-		enum("fairness", &q.Fairness, "user", []string{"user", "tenant", "key", "none"},
+		enum("fairness", &q.Fairness, FairToUsers, []Fairness{FairToUsers, FairToTenants, FairToKeys, FairToNone},
 			"Between whom turns are shared within a priority; none is first come, first served."),
 	}
 }
@@ -92,7 +92,7 @@ func (l *Latency) fields() []field {
 		duration("itl", &l.ITL, 100*time.Millisecond, time.Millisecond, time.Hour, "Highest inter-token latency."),
 		duration("timeConstant", &l.TimeConstant, 30*time.Second, time.Second, time.Hour,
 			"Time constant of the moving averages: an older sample weighs e times less. They decay while idle, too."),
-		enum("per", &l.Per, "model", []string{"model", "global"}, "Measure each model by itself, or all together."),
+		enum("per", &l.Per, LatencyPerModel, []LatencyScope{LatencyPerModel, LatencyGlobal}, "Measure each model by itself, or all together."),
 		float("warnAt", &l.WarnAt, 0.9, someShare, "Share of a threshold at which a warning is given."),
 		str("ttftHeader", &l.TTFTHeader, "x-slo-ttft-ms", maybeHeaderNames,
 			"Request header with the highest TTFT that the request itself can bear, in milliseconds; \"\" is none."),
@@ -167,7 +167,7 @@ func (p *Pressure) fields() []field {
 		float("gpuMemory", &p.GPUMemory, 0.95, share, "Share of GPU memory in use above which an instance is busy."),
 		object("ceilings", &ceilings{to: &p.Ceilings},
 			"Share of the thresholds from which each priority is refused; a higher priority's is at least that of a lower one."),
-		enum("onStale", &p.OnStale, "ignore", []string{"ignore", "hold", "full"},
+		enum("onStale", &p.OnStale, StaleIgnore, []OnStale{StaleIgnore, StaleHold, StaleFull},
 			"With measurements older than pressureSource.staleAfter: ignore passes all, hold keeps the last ones, full takes every "+
 				"instance for busy."),
 	}

@@ -64,12 +64,12 @@ func oneOf(words []string) string {
 func acceptHeader(s string) (string, bool) { return strings.ToLower(s), s != "" && all(s, isTokenByte) }
 
 func acceptPer(s string) (string, bool) {
-	if header, ok := strings.CutPrefix(s, "header:"); ok {
+	if header, ok := strings.CutPrefix(s, PerHeader); ok {
 		header, ok = acceptHeader(header)
-		return "header:" + header, ok
+		return PerHeader + header, ok
 	}
 	switch s {
-	case "user", "tenant", "key", "model", "priority":
+	case PerUser, PerTenant, PerKey, PerModel, PerPriority:
 		return s, true
 	default:
 		return s, false

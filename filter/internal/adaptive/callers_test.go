@@ -3,6 +3,7 @@ package adaptive
 import (
 	"testing"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
@@ -21,7 +22,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 		if name == "itl" {
 			which = gate.Latency
 		}
-		for _, global := range []string{"model", "global"} {
+		for _, global := range []config.LatencyScope{config.LatencyPerModel, config.LatencyGlobal} {
 			u := only(which)
 			u.Latency.Per = global
 			gates := workers(u, newStore(), 2)
@@ -92,7 +93,7 @@ func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
 func TestSeveralCallersCloseGatesForAll(t *testing.T) {
 	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
 	for which, bad := range map[string]Outcome{gate.Breaker: {Result: Failed}, gate.Latency: slow, gate.Throttle: slow} {
-		for _, per := range []string{"model", "global"} {
+		for _, per := range []config.LatencyScope{config.LatencyPerModel, config.LatencyGlobal} {
 			u := only(which)
 			u.Latency.Per = per
 			gates := workers(u, newStore(), 2)

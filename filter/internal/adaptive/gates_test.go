@@ -228,7 +228,7 @@ func TestLatencyGate(t *testing.T) {
 
 func TestLatencyOfAllModels(t *testing.T) {
 	u := upstream()
-	u.Latency.Per = "global"
+	u.Latency.Per = config.LatencyGlobal
 	gates := workers(u, newStore(), 2)
 	serve(t, gates[0], noon, chat("a"), Outcome{Result: Succeeded, Stream: true, Duration: second, TTFT: 5 * second})
 	if v := gates[1].Latency(noon+second, chat("b")); !v.Outcome.Refuses() || v.Reason != gate.TTFT {

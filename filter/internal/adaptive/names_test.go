@@ -16,7 +16,7 @@ import (
 // However many models clients name, an upstream has so many keys, and no more.
 func TestKeysAreBounded(t *testing.T) {
 	u := upstream()
-	u.Latency.Per = "global"
+	u.Latency.Per = config.LatencyGlobal
 	for _, u := range []*config.Upstream{upstream(), u} {
 		store := newStore()
 		gates := workers(u, store, 3)

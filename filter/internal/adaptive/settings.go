@@ -33,7 +33,7 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	if u.Latency.Mode != config.Off {
 		c := latency.NewSettings(&u.Latency)
 		s.Latency, s.EnforceLatency = &c, enforce && u.Latency.Mode == config.Enforce
-		s.Global = u.Latency.Per == "global"
+		s.Global = u.Latency.Per == config.LatencyGlobal
 	}
 	if u.Throttle.Mode != config.Off {
 		c := throttle.NewSettings(&u.Throttle)

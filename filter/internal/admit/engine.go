@@ -173,7 +173,7 @@ func (e *Engine) Tick(now int64, came func(*Stream) bool, do func(*Stream, *Step
 // format is the shape of error bodies that the request's client understands.
 func (e *Engine) format(s *Stream) reply.Format {
 	switch {
-	case e.cfg.ErrorFormat == "dynamo":
+	case e.cfg.ErrorFormat == config.ErrorsOfDynamo:
 		return reply.Dynamo
 	case s.dialect == nil:
 		return reply.OpenAI

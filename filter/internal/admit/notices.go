@@ -26,6 +26,6 @@ func (e *Engine) Notices() (notices []Note) {
 // ranks says that anything depends on priorities.
 func (e *Engine) ranks() bool {
 	return len(e.cfg.Upstreams) > 0 || slices.ContainsFunc(e.cfg.Limits, func(l config.Limit) bool {
-		return len(l.Match.Priorities) > 0 || slices.Contains(l.Per, "priority")
+		return len(l.Match.Priorities) > 0 || slices.Contains(l.Per, config.PerPriority)
 	})
 }

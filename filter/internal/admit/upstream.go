@@ -135,11 +135,11 @@ func (e *Engine) proceed(s *Stream, now int64) {
 func (e *Engine) turnsOf(s *Stream) uint64 {
 	var who string
 	switch s.upstream.cfg.Queue.Fairness {
-	case "user":
+	case config.FairToUsers:
 		who = s.caller.User
-	case "tenant":
+	case config.FairToTenants:
 		who = s.caller.Tenant
-	case "key":
+	case config.FairToKeys:
 		who = s.caller.Key
 	default:
 		return 0

@@ -180,7 +180,7 @@ func TestNoAnswerIsNoHint(t *testing.T) {
 func TestCallersCantHarmTheQueue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := Settings{Requests: perMinute(6000), Slots: rapid.IntRange(0, 3).Draw(t, "slots"), QueueMax: rapid.IntRange(0, 8).Draw(t, "queue"),
-			WhenFull: WhenFull(rapid.IntRange(0, 2).Draw(t, "when full"))}
+			WhenFull: rapid.SampledFrom([]config.WhenFull{config.QueueReject, config.QueueDropLowest, config.QueuePassthrough}).Draw(t, "when full")}
 		a, b, _ := pair(s)
 		gates := []*Gate{a, b}
 		now := int64(noon)

@@ -210,7 +210,7 @@ func TestTurnsAreOfTokens(t *testing.T) {
 
 // What finds the queue full goes on in the order of all, when slots and budget allow; and not without end.
 func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
-	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: Passthrough})
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: config.QueuePassthrough})
 	busy := request(config.Normal, 9, 1)
 	arrive(t, a, noon, busy, gate.Allowed, "")
 	var all []*Ticket
@@ -230,14 +230,14 @@ func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
 	if len(passed) != 1 || passed[0] != all[0] {
 		t.Errorf("%d passed for one slot", len(passed))
 	}
-	a, _, _ = pair(Settings{Slots: 1, QueueMax: 1000, WhenFull: Passthrough})
+	a, _, _ = pair(Settings{Slots: 1, QueueMax: 1000, WhenFull: config.QueuePassthrough})
 	if room := a.settings.Room(); room != 2000 {
 		t.Errorf("room for %d", room)
 	}
 }
 
 func TestABypassHoldsNobodyBack(t *testing.T) {
-	a, _, _ := pair(Settings{Slots: 1, Requests: perMinute(1), QueueMax: 0, WhenFull: Bypass})
+	a, _, _ := pair(Settings{Slots: 1, Requests: perMinute(1), QueueMax: 0, WhenFull: config.QueueBypass})
 	arrive(t, a, noon, request(config.Urgent, 1, 1), gate.Allowed, "")
 	for range 5 {
 		arrive(t, a, noon, request(config.Low, 1, 1), gate.Allowed, gate.Bypassed)
@@ -356,7 +356,7 @@ func TestShadowHoldsNothingBack(t *testing.T) {
 }
 
 func TestADropWishIsNotGrantedTwice(t *testing.T) {
-	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: DropLowest})
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 2, WhenFull: config.QueueDropLowest})
 	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 	arrive(t, a, noon, request(config.Low, 2, 1), gate.Queued, "")
 	low := request(config.Low, 3, 1)

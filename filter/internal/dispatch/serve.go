@@ -126,12 +126,12 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 		return inPlaceOf(idle)
 	case waiting < c.Room():
 		return says(gate.Queued, gate.PassedFull)
-	case c.WhenFull == Bypass:
+	case c.WhenFull == config.QueueBypass:
 		g.start(now, s, self, t)
 		return says(gate.Allowed, gate.Bypassed)
 	case c.Room() == 0:
 		return turnedAway(gate.Shed, g.advice(now, s, t))
-	case c.WhenFull == DropLowest:
+	case c.WhenFull == config.QueueDropLowest:
 		for p := config.Low; p < t.Priority; p++ {
 			if by[p] > 0 {
 				return g.displace(s, self, p)

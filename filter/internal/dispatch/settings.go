@@ -14,7 +14,7 @@ type Settings struct {
 	Slots                        int         // requests in flight at most; 0: no limit
 	ReservedUrgent, ReservedHigh int
 	QueueMax                     int
-	WhenFull                     WhenFull
+	WhenFull                     config.WhenFull   // "" is to reject
 	MaxWait                      [Priorities]int64 // nanoseconds
 	Retreat                      retreat.Settings
 	Retreats                     bool // the retreat is measured
@@ -22,23 +22,12 @@ type Settings struct {
 	Shadow                       bool // all is measured, nothing is held back
 }
 
-// WhenFull is what happens to a request that finds the queue full.
-type WhenFull uint8
-
-// What happens then.
-const (
-	Reject      WhenFull = iota // it is refused
-	DropLowest                  // the newest of the lowest priority below its own is refused in its place
-	Passthrough                 // it waits all the same, past the queue, as if that had no end (Room)
-	Bypass                      // it starts at once: neither budget nor slots hold for it
-)
-
 // leastPast is how many can wait past a queue, however short that is.
 const leastPast = 100
 
 // Room is how many can wait in all workers together. Past a queue as many can wait as in it: what waits takes memory.
 func (s *Settings) Room() int {
-	if s.WhenFull == Passthrough {
+	if s.WhenFull == config.QueuePassthrough {
 		return s.QueueMax + max(s.QueueMax, leastPast)
 	}
 	return s.QueueMax
@@ -49,21 +38,13 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	s := Settings{
 		Requests: rate(u.Budget.Requests, u.Budget.Burst, u.Budget.Window),
 		Slots:    u.Concurrency.Max, ReservedUrgent: u.Concurrency.ReservedUrgent, ReservedHigh: u.Concurrency.ReservedHigh,
-		QueueMax: u.Queue.Max, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
+		QueueMax: u.Queue.Max, WhenFull: u.Queue.WhenFull, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
 	}
 	burst := u.Budget.Burst
 	if u.Budget.Requests > 0 { // which the burst is meant for, then
 		burst = 0
 	}
 	s.Tokens = rate(u.Budget.Tokens, burst, u.Budget.Window)
-	switch u.Queue.WhenFull {
-	case "passthrough":
-		s.WhenFull = Passthrough
-	case "bypass":
-		s.WhenFull = Bypass
-	case "dropLowest":
-		s.WhenFull = DropLowest
-	}
 	for p, wait := range u.Queue.MaxWait {
 		s.MaxWait[p] = wait.Nanoseconds()
 	}

@@ -42,7 +42,7 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		tenant:   newSource(p, c.Identity.Tenant),
 		key:      newSource(p, c.Identity.Key),
 		missing:  c.Identity.Missing,
-		reject:   c.Identity.Missing == "reject",
+		reject:   c.Identity.Missing == config.MissingReject,
 		priority: c.Priority,
 		hash:     hash,
 	}
@@ -52,7 +52,7 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 	i.key.all = i.key.decides
 	for l := range c.Limits {
 		for _, per := range c.Limits[l].Per {
-			if name, header := strings.CutPrefix(per, "header:"); header && c.Limits[l].Mode == config.Enforce {
+			if name, header := strings.CutPrefix(per, config.PerHeader); header && c.Limits[l].Mode == config.Enforce {
 				i.once = append(i.once, once{p.Want(name), name})
 			}
 		}
@@ -103,7 +103,7 @@ func decides(c *config.Config, part string) bool {
 		}
 	}
 	for i := range c.Upstreams {
-		if c.Upstreams[i].Queue.Fairness == part {
+		if string(c.Upstreams[i].Queue.Fairness) == part {
 			return true
 		}
 	}

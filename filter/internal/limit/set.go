@@ -120,8 +120,8 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 		}
 		for _, per := range configured.Per {
 			p := part{kind: per}
-			if name, isHeader := strings.CutPrefix(per, "header:"); isHeader {
-				p = part{kind: "header", slot: picker.Want(name)}
+			if name, isHeader := strings.CutPrefix(per, config.PerHeader); isHeader {
+				p = part{kind: config.PerHeader, slot: picker.Want(name)}
 			}
 			l.per = append(l.per, p)
 		}
@@ -163,7 +163,7 @@ func (s *Set) Needs() []string {
 	for i := range s.limits {
 		needs = append(needs, s.limits[i].Per...)
 		if len(s.limits[i].Match.Tenants) > 0 {
-			needs = append(needs, "tenant")
+			needs = append(needs, config.PerTenant)
 		}
 	}
 	return needs
@@ -207,7 +207,7 @@ func (l *limit) needsModel() bool {
 			return true
 		}
 	}
-	return slices.Contains(l.Per, "model")
+	return slices.Contains(l.Per, config.PerModel)
 }
 
 // matches says whether the limit applies. While the model is unknown, a limit that depends on it may apply.
@@ -252,15 +252,15 @@ func (s *Set) hash(l *limit, r *Request) table.Hash {
 
 func (p part) value(r *Request) string {
 	switch p.kind {
-	case "user":
+	case config.PerUser:
 		return r.Caller.User
-	case "tenant":
+	case config.PerTenant:
 		return r.Caller.Tenant
-	case "key":
+	case config.PerKey:
 		return r.Caller.Key
-	case "model":
+	case config.PerModel:
 		return strings.ToLower(r.Model) // config.MatchModel says why
-	case "priority":
+	case config.PerPriority:
 		return r.Caller.Priority.String()
 	default:
 		return r.Headers.Get(p.slot)

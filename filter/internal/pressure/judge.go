@@ -12,7 +12,7 @@ type Rule struct {
 	decode     [config.Urgent + 1]float64
 	prefill    [config.Urgent + 1]float64
 	memory     float64
-	onStale    string
+	onStale    config.OnStale
 	staleAfter int64
 	shadow     bool
 }
@@ -49,12 +49,12 @@ func (b *Board) Judge(now int64, r *Rule, p config.Priority) gate.Verdict {
 func (b *Board) decide(now int64, r *Rule, p config.Priority) gate.Verdict {
 	limit := r.staleAfter
 	v, asked := b.judge(now, r, p, limit)
-	if !asked && r.onStale == "hold" {
+	if !asked && r.onStale == config.StaleHold {
 		limit = math.MaxInt64
 		v, asked = b.judge(now, r, p, limit)
 	}
 	switch {
-	case !asked && r.onStale == "full":
+	case !asked && r.onStale == config.StaleFull:
 		return gate.Verdict{Reason: gate.Stale, Measured: Absent}
 	case v.Reason != "" && p != config.Urgent:
 		if all, _ := b.judge(now, r, config.Urgent, limit); all.Reason == "" {

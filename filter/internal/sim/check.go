@@ -194,7 +194,7 @@ func (c *checks) returns(k *worker) {
 func (c *checks) excused() int {
 	w := c.world
 	switch {
-	case w.Settings.WhenFull != dispatch.DropLowest && len(w.workers) == 1:
+	case w.Settings.WhenFull != config.QueueDropLowest && len(w.workers) == 1:
 		return 0
 	case w.Faults.Store > 0:
 		return w.Settings.Room()

@@ -29,7 +29,7 @@ func TestOverload(t *testing.T) {
 	for _, service := range []int64{second, 200 * millisecond, 100 * millisecond} {
 		s := Scene{
 			Seed: 1, Workers: 4, Length: 150 * second,
-			Settings: dispatch.Settings{Slots: 8, QueueMax: 500, WhenFull: dispatch.DropLowest, MaxWait: waits},
+			Settings: dispatch.Settings{Slots: 8, QueueMax: 500, WhenFull: config.QueueDropLowest, MaxWait: waits},
 			Upstream: Upstream{Service: service, Uneven: true},
 		}
 		rate := 4 * 8 / seconds(service)

@@ -60,13 +60,13 @@ func TestSeedQueueOf500(t *testing.T) {
 }
 
 func TestSeedPassthrough(t *testing.T) {
-	all := gates(t, 2, dispatch.Settings{QueueMax: 500, WhenFull: dispatch.Passthrough})
+	all := gates(t, 2, dispatch.Settings{QueueMax: 500, WhenFull: config.QueuePassthrough})
 	fill(t, all, config.Normal)
 	wantOutcome(t, all[1].Arrive(start+second, ticket(config.Low)).Verdict, gate.Queued, gate.PassedFull)
 }
 
 func TestSeedDropLowest(t *testing.T) {
-	settings := dispatch.Settings{QueueMax: 500, WhenFull: dispatch.DropLowest}
+	settings := dispatch.Settings{QueueMax: 500, WhenFull: config.QueueDropLowest}
 	all := gates(t, 1, settings)
 	tickets := fill(t, all, config.Low)
 	v := all[0].Arrive(start+second, ticket(config.High))

@@ -36,7 +36,7 @@ func randomScene(seed uint64) Scene {
 	s := Scene{Seed: seed, Workers: oneOf(r, 1, 2, 4, 7), Length: oneOf[int64](r, 30, 120) * second}
 	c := &s.Settings
 	c.MaxWait = waits
-	c.WhenFull = oneOf(r, dispatch.Reject, dispatch.Reject, dispatch.DropLowest, dispatch.Passthrough, dispatch.Bypass)
+	c.WhenFull = oneOf(r, config.QueueReject, config.QueueReject, config.QueueDropLowest, config.QueuePassthrough, config.QueueBypass)
 	c.QueueMax = oneOf(r, 0, 1, 5, 50, 500)
 	gate := r.IntN(4)
 	if gate != 1 {
