@@ -41,13 +41,17 @@ func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 	switch {
 	case s.dialect == nil:
 	case s.origin == TimedOut:
-		used, source = e.wasted(s, now)
+		e.estimate(s)
+		used, source = limit.Usage{Prompt: s.estimate.Prompt, Completion: e.wasted(s, now)}, estimated
+		used.Total = used.Prompt + used.Completion
 	case s.responding && s.failed():
 	default:
 		if used, source = e.used(s, complete); s.failed() { // the error came inside the stream, before any output
 			used, source = limit.Usage{}, ""
 		} else if !complete && source == counted && used.Completion == 0 && s.status < 400 {
-			used, source = e.wasted(s, now)
+			if used.Completion = e.wasted(s, now); used.Completion > 0 {
+				used.Total, source = used.Total+used.Completion, estimated
+			}
 		}
 	}
 	e.report(s, e.limits.Settle(now, s.charges, s.model, used, s.status))
@@ -63,19 +67,14 @@ func (s *Stream) spared() bool {
 	return s.responding && (s.origin == Unreachable || s.origin == Elsewhere)
 }
 
-// wasted is what a request has used of which nothing came back: its client left before a stream's first output, or the proxy's
-// patience ended. The upstream worked on its prompt, and then, of what doesn't stream, on what is expected of the output. Of a
-// stream it is known that no output came in the time that it had, and counts what it may have worked on in that time.
-func (e *Engine) wasted(s *Stream, now int64) (limit.Usage, string) {
+// wasted is the output of a request of which none came back: its client left before a stream's first output, or the proxy's
+// patience ended. Of what doesn't stream it is what was expected. Of a stream it is known that none came in the time that it had, and it is
+// what may have been worked on in that time.
+func (e *Engine) wasted(s *Stream, now int64) int64 {
 	const perSecond = 50 // tokens, of a server that is not slow
 	e.estimate(s)
-	u, source := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}, estimated
 	if s.stream || s.asked.Stream {
-		u.Completion = min(u.Completion, max(now-s.sent, 0)/(second/perSecond))
-		if u.Completion == 0 {
-			source = counted
-		}
+		return min(s.estimate.Output, max(now-s.sent, 0)/(second/perSecond))
 	}
-	u.Total = u.Prompt + u.Completion
-	return u, source
+	return s.estimate.Output
 }
