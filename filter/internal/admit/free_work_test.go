@@ -107,7 +107,7 @@ func TestARefundIsOfOneLimit(t *testing.T) {
 
 // What the upstream has said of a prompt counts for a stream that is left before its first output.
 func TestAReportedPromptIsChargedWhereNothingElseCame(t *testing.T) {
-	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, table.NewMemory())
+	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, recordtest.NewMemory())
 	x := h.request("/v1/messages", `{"model":"claude","max_tokens":100,"stream":true}`)
 	x.status("200", "text/event-stream", false)
 	x.response(`data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":900,"output_tokens":0}}}`+"\n\n", false)
