@@ -48,6 +48,7 @@ func TestASignedStreamReachesItsServerUnchanged(t *testing.T) {
 			"content-digest: sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":",
 			"x-amz-content-sha256: e3b0", "content-md5: a", "digest: SHA-256=a", `signature-input: sig1=("content-digest")`,
 			"authorization: AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c",
+			`authorization: Hawk id="a", ts="1", nonce="b", hash="c", mac="d"`, "x-content-sha512: a",
 		} {
 			got := g.send(t, "POST", chatPath, streaming, header)
 			if got.status != 200 || got.headers.Get("x-body") != strconv.Quote(streaming) || got.headers.Get("x-length") != strconv.Itoa(len(streaming)) {

@@ -60,24 +60,30 @@ func (e *Engine) edit(s *Stream, now int64) {
 	s.step.Measure = s.edited && s.length >= 0 && !s.unmeasured
 }
 
+// signingNames are what names of headers have in them that tell of a body's signature or checksum. Every scheme has its own:
+// content-digest, digest, content-md5, x-amz-content-sha256, x-amz-checksum-…, signature-input, x-hub-signature-256, x-goog-hash.
+var signingNames = [...]string{"signature", "digest", "checksum", "sha256", "sha512", "sha1", "md5", "crc", "hmac",
+	"body-hash", "content-hash", "payload-hash", "goog-hash"}
+
 // signed says that a request's sender has signed its body, or may have: whoever checks that would refuse a body that was
-// changed. It goes by the names of headers, of which every scheme has its own: content-digest, digest, content-md5,
-// x-amz-content-sha256, x-amz-checksum-…, signature-input, x-signature, x-hub-signature-256; and by what stands in authorization
-// (AWS4-HMAC-SHA256 …, Signature …, TC3-HMAC-SHA256 …) or in the query (X-Amz-Signature=…, Signature=…).
+// changed. It goes by the names of headers; and by what stands in authorization (AWS4-HMAC-SHA256 …, Signature …, Hawk … mac=…,
+// Digest … qop=auth-int) or in the query (X-Amz-Signature=…, Signature=…).
 func signed(headers [][2]string) bool {
 	for i := range headers {
 		name, value := headers[i][0], headers[i][1]
 		switch name {
 		case "authorization", "proxy-authorization":
-			if mentions(value, "signature") || mentions(value, "hmac") || mentions(value, "aws") {
-				return true
+			for _, word := range [...]string{"signature", "hmac", "aws", "mac=", "auth-int"} {
+				if mentions(value, word) {
+					return true
+				}
 			}
 		case ":path":
 			if _, query, _ := strings.Cut(value, "?"); mentions(query, "signature") {
 				return true
 			}
 		default:
-			for _, part := range [...]string{"signature", "digest", "sha256", "md5", "checksum"} {
+			for _, part := range signingNames {
 				if strings.Contains(name, part) {
 					return true
 				}

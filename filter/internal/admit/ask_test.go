@@ -43,6 +43,15 @@ func TestASignedBodyIsLeftAlone(t *testing.T) {
 		{"its draft", [2]string{"authorization", `Signature keyId="a",headers="digest"`}, true},
 		{"a webhook's", [2]string{"x-hub-signature-256", "sha256=a"}, true},
 		{"one of one's own", [2]string{"x-signature", "a"}, true},
+		{"Hawk, which signs a hash", [2]string{"authorization", `Hawk id="a", ts="1", nonce="b", hash="c", mac="d"`}, true},
+		{"a digest of integrity", [2]string{"authorization", `Digest username="a", qop=auth-int, response="b"`}, true},
+		{"a digest without", [2]string{"authorization", `Digest username="a", qop=auth, response="b"`}, false},
+		{"a longer hash", [2]string{"x-content-sha512", "a"}, true},
+		{"Google's", [2]string{"x-goog-hash", "crc32c=a"}, true},
+		{"a checksum by its name", [2]string{"content-crc32", "a"}, true},
+		{"a code of authentication", [2]string{"x-hmac", "a"}, true},
+		{"a hash of a body", [2]string{"x-body-hash", "a"}, true},
+		{"a hash of something else", [2]string{"x-session-hash", "a"}, false},
 	} {
 		for _, hold := range []string{"stopIteration", "bufferFilter", "none"} {
 			h := newHost(t, `{"requestHold":"`+hold+`"}`, recordtest.NewMemory())

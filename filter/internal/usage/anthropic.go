@@ -225,11 +225,15 @@ func (i *iterations) next() {
 	i.open, i.counts = [4]int64{}, false
 }
 
-// sumUp makes the report that of all.
-func (i *iterations) sumUp(r *report) {
+// sumUp makes the report that of all. What it says itself, in parts of the prompt, may be later than the list, which a stream can have begun
+// with.
+func (i *iterations) sumUp(r *report, parts [3]int64) {
 	if i.next(); !i.compacted || i.fellBack {
 		return
 	}
-	t := &i.total
+	t := i.total
+	for use, said := range [...]int64{parts[0], parts[1], parts[2], r.Completion} {
+		t[use] = max(t[use], said)
+	}
 	r.Prompt, r.CacheWrite, r.Cached, r.Completion, r.there = sum(t[0], t[1], t[2]), t[1], t[2], t[3], true
 }

@@ -166,6 +166,9 @@ func (r *report) meant(outputs bool) Tokens {
 		if t.Reasoning > t.Completion { // which can't be a part of it, then
 			t.Completion = sum(t.Completion, t.Reasoning)
 		}
+		if r.promptAudio > t.Prompt { // nor can that
+			t.Prompt = sum(t.Prompt, r.promptAudio)
+		}
 		return t
 	}
 	if gap := t.Total - t.Prompt - t.Completion; gap > 0 {

@@ -37,6 +37,8 @@ func TestReportsWhoseTotalIsMore(t *testing.T) {
 		{"a total that is less", chat, `{"usage":{"prompt_tokens":12,"completion_tokens":20,"total_tokens":12}}`, Response{Tokens: tokens(12, 20, 32), Reported: reported}},
 		{"no total, and more reasoning than completion", chat, `{"usage":{"prompt_tokens":12,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":320}}}`,
 			Response{Tokens: allTokens(12, 322, Absent, Absent, 320), Reported: reported}},
+		{"no total, and more audio than prompt", chat, `{"usage":{"prompt_tokens":11,"completion_tokens":15,"prompt_tokens_details":{"audio_tokens":375}}}`,
+			Response{Tokens: tokens(386, 15, Absent), Reported: reported}},
 		{"a total that fits, and more reasoning than completion", chat, `{"usage":{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14,"completion_tokens_details":{"reasoning_tokens":3}}}`,
 			Response{Tokens: allTokens(12, 2, 14, Absent, 3), Reported: reported}},
 		{"more in the cache than there is", chat, `{"usage":{"prompt_tokens":7,"completion_tokens":8,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":161}}}`,
@@ -142,6 +144,18 @@ func TestAnthropicsIterations(t *testing.T) {
 			if got := readResponse(messages, true, []byte(stream), lengths).Tokens; got != test.want {
 				t.Errorf("%s in a stream, %s: got %+v, want %+v", test.name, how, got, test.want)
 			}
+		}
+	}
+}
+
+// A stream may begin with the list, before the message that its answer is; what comes last is not lost then.
+func TestAnthropicsIterationsAtTheBeginning(t *testing.T) {
+	stream := anthropicStream(`{"type":"message_start","message":{"usage":{"input_tokens":23,"output_tokens":1,"iterations":[`+
+		`{"type":"compaction","input_tokens":180,"output_tokens":35},{"type":"message","input_tokens":23,"output_tokens":1}]}}}`,
+		anHello, `{"type":"message_delta","delta":{},"usage":{"output_tokens":1000}}`, anStop)
+	for how, lengths := range cuts {
+		if got := readResponse(messages, true, []byte(stream), lengths).Tokens; got.Prompt != 203 || got.Completion != 1000 {
+			t.Errorf("%s: %+v", how, got)
 		}
 	}
 }

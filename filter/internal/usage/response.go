@@ -204,7 +204,7 @@ func (r *ResponseReader) Response() Response {
 // merge adds a finished document to the response.
 func (r *ResponseReader) merge() {
 	d := &r.document
-	d.iterations.sumUp(&d.reports[standardPlace])
+	d.iterations.sumUp(&d.reports[standardPlace], d.parts)
 	if d.instead.outputs > 0 {
 		if d.bare = true; !d.delta {
 			d.output = d.instead
