@@ -35,6 +35,9 @@ var hiding = []struct {
 	{"a name in another case", "POST", `{"MODEL":"mock"}`, nil},
 	{"two models", "POST", `{"model":"free","model":"mock"}`, nil},
 	{"two models, the other way round", "POST", `{"model":"mock","model":"free"}`, nil},
+	{"a fallback, as OpenRouter has it", "POST", `{"model":"free","models":["mock"]}`, nil},
+	{"a fallback, as LiteLLM and Anthropic have it", "POST", `{"fallbacks":[{"model":"mock"}],"model":"free"}`, nil},
+	{"several at once, as LiteLLM has it", "POST", `{"model":"free,mock"}`, nil},
 	{"something behind it", "POST", `{"model":"mock"} {"model":"free"}`, nil},
 	{"capitals, which are no difference to Azure and Ollama", "POST", `{"model":"Mock"}`, nil},
 	{"blanks around it", "POST", `{"model":" mock\n"}`, nil},
@@ -224,7 +227,9 @@ func TestARequestWithoutAModelIsRejectedWhereThatIsWanted(t *testing.T) {
 	g := start(t, harness.Options{Concurrency: 2}, server)
 	reasons := map[string]string{
 		"no body": "no_body", "no model": "missing", "null": "missing", "a name in another case": "ambiguous", "two models": "ambiguous",
-		"a comment": "malformed", "what is not brotli": "encoded", "what may be zstd": "encoded",
+		"a fallback, as OpenRouter has it": "ambiguous", "a fallback, as LiteLLM and Anthropic have it": "ambiguous",
+		"several at once, as LiteLLM has it": "ambiguous",
+		"a comment":                          "malformed", "what is not brotli": "encoded", "what may be zstd": "encoded",
 	}
 	for _, hold := range []harness.Hold{harness.HoldStopIteration, harness.HoldBufferFilter} {
 		configure(t, g.Envoy, hold, `{"models":{"unread":"reject"}}`)

@@ -36,6 +36,7 @@ const (
 	anMedia
 	anElsewhere
 	anTool
+	anFallback
 )
 
 // Contents stand in messages, and again in the results of tools.
@@ -47,7 +48,7 @@ var anthropicRequest = jsonscan.Compile(append(append([]jsonscan.Path{
 	{ID: anElsewhere, Path: "container"},
 	{ID: anElsewhere, Path: "mcp_servers.*"},
 	{ID: anTool, Path: "tools.*.type", Keep: maxToolType},
-}, anthropicContents("messages.*.content.*.")...), anthropicContents("messages.*.content.*.content.*.")...)...)
+}, fallbackPaths(anFallback)...), append(anthropicContents("messages.*.content.*."), anthropicContents("messages.*.content.*.content.*.")...)...)...)
 
 func anthropicContents(prefix string) []jsonscan.Path {
 	return []jsonscan.Path{
@@ -85,6 +86,8 @@ func (anthropic) request(r *draft, v value) {
 		r.media(v)
 	case anElsewhere:
 		r.elsewhere(v)
+	case anFallback:
+		r.fallback(v)
 	case anTool: // what Anthropic's own tools find, and their descriptions, are not in the body
 		if string(v.text) != "custom" {
 			r.elsewhere(v)

@@ -21,10 +21,11 @@ const (
 // draft collects a request while its body is read.
 type draft struct {
 	Request
-	named     bool // the body has named a model
-	exact     bool // by the exact name of the member
-	ambiguous bool // and another one
-	long      bool // by a name that was cut
+	named     bool   // the body has named a model
+	exact     bool   // by the exact name of the member
+	ambiguous bool   // and another one
+	long      bool   // by a name that was cut
+	instead   string // the last name that may serve in its place
 
 	largest   int64 // of the bounds that were given; 0: none
 	raised    int64 // what the largest is at least, where there is one
@@ -56,6 +57,31 @@ func (r *draft) name(v value) {
 	r.named, r.exact = true, r.exact || !v.folded
 }
 
+// fallbackPaths are where a body names models that may serve in place of the one it asks for, by name or each in an object of its own:
+// OpenRouter's models, fallbacks of Anthropic, LiteLLM and others, and LiteLLM's for certain errors.
+func fallbackPaths(id int) []jsonscan.Path {
+	var paths []jsonscan.Path
+	for _, name := range [...]string{"models", "fallbacks", "fallback_models", "context_window_fallbacks", "content_policy_fallbacks"} {
+		paths = append(paths, jsonscan.Path{ID: id, Path: name, Keep: maxModel}, jsonscan.Path{ID: id, Path: name + ".*", Keep: maxModel})
+	}
+	return paths
+}
+
+// fallback takes a model that may serve in place of another one. An object may name any, and other bounds for it.
+func (r *draft) fallback(v value) {
+	switch v.kind {
+	case jsonscan.Object:
+		r.ambiguous, r.doubtful = true, true
+	case jsonscan.String:
+		name := validText(v.text)
+		r.ambiguous = r.ambiguous || r.instead != "" && r.instead != name
+		r.instead = name
+	}
+}
+
+// severalNames says that a text is a list of models, all of which LiteLLM asks.
+func severalNames(model string) bool { return strings.IndexByte(model, ',') >= 0 }
+
 // validText replaces each byte that is not UTF-8, as encoding/json does.
 func validText(text []byte) string {
 	if utf8.Valid(text) {
@@ -69,7 +95,7 @@ func (r *draft) unread() Unread {
 	switch {
 	case r.Route != "":
 		return ""
-	case r.ambiguous || r.named && !r.exact:
+	case r.ambiguous || r.named && !r.exact || r.instead != "" && r.instead != r.Model || severalNames(r.Model):
 		return Ambiguous
 	case r.Model == "":
 		return Missing

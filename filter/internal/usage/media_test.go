@@ -141,7 +141,7 @@ func TestMediaHasItsPaths(t *testing.T) {
 	}{
 		{"/v1/images/generations", images, "images"},
 		{"/openai/deployments/gpt-image-1/images/edits?api-version=1", images, "images"},
-		{"/v1/images/variations", nil, "other"}, // of a model that does not count tokens
+		{"/v1/images/variations", images, "images"},
 		{"/v1/audio/transcriptions", audio, "audio"},
 		{"/v1/audio/translations", audio, "audio"},
 		{"/v1/audio/speech", audio, "audio"},

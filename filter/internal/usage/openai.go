@@ -46,9 +46,10 @@ const (
 	oaElsewhere
 	oaStreamOptions
 	oaIncludeUsage
+	oaFallback
 )
 
-var openAIRequest = jsonscan.Compile(
+var openAIRequest = jsonscan.Compile(append(fallbackPaths(oaFallback),
 	jsonscan.Path{ID: oaModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: oaStream, Path: "stream"},
 	jsonscan.Path{ID: oaBound, Path: "max_tokens", Keep: maxBound},
@@ -61,6 +62,8 @@ var openAIRequest = jsonscan.Compile(
 	jsonscan.Path{ID: oaPromptItem, Path: "prompt.*"},
 	jsonscan.Path{ID: oaPromptList, Path: "prompt_embeds"}, // vLLM
 	jsonscan.Path{ID: oaPromptItem, Path: "prompt_embeds.*"},
+	jsonscan.Path{ID: oaPromptList, Path: "messages"},
+	jsonscan.Path{ID: oaPromptItem, Path: "messages.*"}, // vLLM's batches: each a list of messages
 	jsonscan.Path{ID: oaStreamOptions, Path: "stream_options"},
 	jsonscan.Path{ID: oaIncludeUsage, Path: "stream_options.include_usage"},
 	jsonscan.Path{ID: oaImage, Path: "messages.*.content.*.image_url", Keep: maxScheme},
@@ -74,7 +77,7 @@ var openAIRequest = jsonscan.Compile(
 	jsonscan.Path{ID: oaElsewhere, Path: "web_search_options"},
 	jsonscan.Path{ID: oaElsewhere, Path: "data_sources.*"}, // Azure
 	jsonscan.Path{ID: oaElsewhere, Path: "plugins.*"},      // OpenRouter
-)
+)...)
 
 func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
 
@@ -99,15 +102,15 @@ func (o openAI) request(r *draft, v value) {
 	case oaPromptList:
 		r.elements = 0
 	case oaPromptItem:
-		if o == completions {
-			r.prompt(v)
-		}
+		r.prompt(v)
 	case oaImage:
 		r.image(v)
 	case oaInline:
 		r.media(v)
 	case oaElsewhere:
 		r.elsewhere(v)
+	case oaFallback:
+		r.fallback(v)
 	case oaStreamOptions:
 		if !v.folded {
 			r.options = streamOptions{options: place{v.kind, v.at, true}}

@@ -21,11 +21,15 @@ const claude = "/publishers/anthropic/"
 // models that they belong to.
 var builtin = []route{
 	{suffix: "/chat/completions", dialect: chat},
+	{suffix: "/chat/completions/batch", dialect: chat}, // vLLM
+	{suffix: "/invocations", dialect: chat},            // of SageMaker, where vLLM tells by the body that it is a chat or a completion
 	{suffix: "/completions", dialect: completions},
 	{suffix: "/embeddings", dialect: embeddings},
 	{suffix: "/responses", dialect: responses},
+	{suffix: "/responses/compact", dialect: responses},
 	{suffix: "/images/generations", dialect: images},
 	{suffix: "/images/edits", dialect: images},
+	{suffix: "/images/variations", dialect: images},
 	{suffix: "/audio/transcriptions", dialect: audio},
 	{suffix: "/audio/translations", dialect: audio},
 	{suffix: "/audio/speech", dialect: audio},

@@ -19,6 +19,9 @@ func TestPathsHaveTheirDialects(t *testing.T) {
 	}{
 		{"chat completions", "/v1/chat/completions", chat, "chat"},
 		{"are not completions", "/v1/completions", completions, "completions"},
+		{"chats in a batch", "/v1/chat/completions/batch", chat, "chat"},
+		{"SageMaker's", "/invocations", chat, "chat"},
+		{"compaction", "/v1/responses/compact", responses, "responses"},
 		{"embeddings", "/v1/embeddings", embeddings, "embeddings"},
 		{"below any prefix", "/openai/deployments/gpt-4/chat/completions", chat, "chat"},
 		{"with a query", "/v1/chat/completions?api-version=2024", chat, "chat"},

@@ -36,9 +36,10 @@ const (
 	reElsewhere
 	reTool
 	reItem
+	reFallback
 )
 
-var responsesRequest = jsonscan.Compile(
+var responsesRequest = jsonscan.Compile(append(fallbackPaths(reFallback),
 	jsonscan.Path{ID: reModel, Path: "model", Keep: maxModel},
 	jsonscan.Path{ID: reStream, Path: "stream"},
 	jsonscan.Path{ID: reMaxOutputTokens, Path: "max_output_tokens", Keep: maxBound},
@@ -64,7 +65,7 @@ var responsesRequest = jsonscan.Compile(
 	jsonscan.Path{ID: reImage, Path: "image.*", Keep: maxScheme},
 	jsonscan.Path{ID: reImage, Path: "images.*.image_url", Keep: maxScheme},
 	jsonscan.Path{ID: reElsewhere, Path: "images.*.file_id"},
-)
+)...)
 
 func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
 
@@ -90,6 +91,8 @@ func (o openAIResponses) request(r *draft, v value) {
 		if kind := string(v.text); kind != "function" && kind != "custom" {
 			r.elsewhere(v)
 		}
+	case reFallback:
+		r.fallback(v)
 	case reItem:
 		if string(v.text) == "item_reference" {
 			r.elsewhere(v)
