@@ -20,17 +20,10 @@ func (s *Stream) note(v *gate.Verdict) {
 	}
 }
 
-// refuse answers a request that a gate has refused, at whatever moment. It leaves its place at its upstream; what the limits had
-// charged is given back, and what the gates that learn know of it.
+// refuse answers a request that a gate has refused, at whatever moment. It leaves all gates: its place at its upstream is free, and what
+// was charged is given back.
 func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
-	waited := v.Waited
-	if s.ticket.Waiting() {
-		waited = s.ticket.Waited(now)
-		s.upstream.gate.Leave(&s.ticket)
-	}
-	e.giveBack(s, now)
-	e.unsent(s, now)
-	e.release(s, now, unanswered)
+	e.leave(s, now)
 	s.phase, s.decision = stRefused, *v
 	about := reply.About{Format: e.format(s), Model: s.model, Priority: s.caller.Priority.String()}
 	if s.upstream != nil {
@@ -43,7 +36,7 @@ func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 			s.reply.Replace(f.Status, f.Headers, f.Body)
 		}
 	}
-	e.waited(s, waited)
+	e.waited(s, v.Waited)
 	e.record(s)
 }
 

@@ -10,6 +10,12 @@
 // its body is complete, whenever it was decided (upload.go). An admitted request owns its charges until it is finished: at the last byte of the response, before the client can send its next request,
 // or when the stream ends, whichever comes first; exactly once.
 //
+// # The gates
+//
+// What stands in a request's way is a list (list.go): breaker, pressure, latency, throttle, limits, which are asked when it is decided, and
+// the queue, which is asked when it is complete. The first that refuses ends it, and refuse answers it, whichever that was. However a request ends
+// that was not sent, it leaves all gates (leave); one that was sent finishes at all of them (finish), once it is known what it used.
+//
 // # What is charged
 //
 // A request that went to the upstream counts as one, whatever came of it: an error, a 429, a timeout, a client that left. It counts
@@ -70,6 +76,8 @@ type Engine struct {
 	picker     ident.Picker
 	identity   *ident.Identity
 	limits     *limit.Set
+	gates      []gatekeeper // in the order in which a request comes to them
+	decisive   int          // how many of these are asked when it is decided; the others are when it is complete
 	learned    *estimate.Learned
 	start      estimate.Start
 	slots      slots
@@ -135,6 +143,7 @@ func New(cfg config.Config, store record.Store, learned *estimate.Learned, rando
 	if e.newUpstreams(random); e.governs {
 		e.hints = newHints(p)
 	}
+	e.listGates()
 	return e, nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
-// The gates of an upstream that stand before the limits, in their order: breaker, pressure, latency, throttle. A request that
-// they let pass is part of what the adaptive ones measure until it ends: sent (measure), or not (unsent).
+// The gates of an upstream that learn: breaker, latency, throttle. A request that they let pass is part of what they measure until it
+// ends: sent (measure), or not (unsent).
 
 // gateSlots are the headers that an upstream's gates look at.
 type gateSlots struct {
@@ -48,19 +48,18 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 	}
 }
 
-// gated asks the upstream's gates that stand before the limits, and says whether one of them refused.
-func (e *Engine) gated(s *Stream, now int64) bool {
+// meet finds the upstream of a request, and says what its gates are to know of it.
+func (e *Engine) meet(s *Stream, now int64) {
 	s.upstream = e.find(s)
 	u := s.upstream
-	if u == nil {
-		return false
-	}
-	if s.leg != nil && s.leg.fellBack {
+	switch {
+	case u == nil:
+		return
+	case s.leg != nil && s.leg.fellBack:
 		s.decision.Outcome, s.upstream = gate.FellBack, nil
-		return false
-	}
-	if u.adaptive == nil {
-		return e.pressed(s, now)
+		return
+	case u.adaptive == nil:
+		return
 	}
 	subject, _ := e.subject(s)
 	s.asks = adaptive.Request{
@@ -68,47 +67,13 @@ func (e *Engine) gated(s *Stream, now int64) bool {
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
 	s.measured = true
-	if v := u.adaptive.Breaker(now, &s.asks); e.heed(s, &v) {
-		if s.decision = v; e.fallBack(s, now) {
-			return false
-		}
-		e.refuse(s, now, &v)
-		return true
-	}
-	if e.pressed(s, now) {
-		return true
-	}
-	if v := u.adaptive.Latency(now, &s.asks); e.heed(s, &v) {
-		e.refuse(s, now, &v)
-		return true
-	}
-	if v := u.adaptive.Throttle(now, &s.asks); e.heed(s, &v) {
-		e.refuse(s, now, &v)
-		return true
-	}
-	return false
-}
-
-// heed takes note of a verdict, and says whether the request is refused.
-func (e *Engine) heed(s *Stream, v *gate.Verdict) bool {
-	if v.Err != nil {
-		e.gateError(s, v.Err)
-	}
-	if v.Warning {
-		s.step.count(Warnings, 1, gate.Latency, s.upstream.name)
-	}
-	if v.Outcome.Refuses() {
-		return true
-	}
-	s.note(v)
-	return false
 }
 
 // fallBack sends a request that the breaker refused to the fallback route, if there is one, and its route can still be chosen.
 // A request that has the route's headers already has been sent there before: sending it again could go on for ever.
-func (e *Engine) fallBack(s *Stream, now int64) bool {
+func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	u := s.upstream
-	if len(u.slots.routes) == 0 || s.routed || !u.cfg.Breaker.Fallback.For(s.operation) {
+	if v.Gate != gate.Breaker || len(u.slots.routes) == 0 || s.routed || !u.cfg.Breaker.Fallback.For(s.operation) {
 		return false
 	}
 	there := true
@@ -123,6 +88,7 @@ func (e *Engine) fallBack(s *Stream, now int64) bool {
 		s.step.ask(route[0], route[1])
 	}
 	s.step.Reroute = true
+	s.decision = *v
 	s.decision.Outcome = gate.FellBack
 	s.upstream = nil // it goes elsewhere: nothing there is ours to govern or to measure
 	return true
@@ -134,12 +100,10 @@ func (e *Engine) unsent(s *Stream, now int64) {
 		return
 	}
 	s.measured = false
-	if err := s.upstream.adaptive.Cancel(now, &s.asks); err != nil {
-		e.gateError(s, err)
-	}
+	e.gateError(s, s.upstream.adaptive.Cancel(now, &s.asks))
 }
 
-// observe tells the gates of the first token, as soon as it has come: in an overload it is the earliest sign.
+// observe tells the gates of the first token, as soon as it has come.
 func (e *Engine) observe(s *Stream, now int64) {
 	if !s.measured {
 		return
@@ -148,9 +112,7 @@ func (e *Engine) observe(s *Stream, now int64) {
 	if ttft == 0 { // it can't be told how much of it was the upstream's
 		return
 	}
-	if err := s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: ttft}); err != nil {
-		e.gateError(s, err)
-	}
+	e.gateError(s, s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: ttft}))
 }
 
 // measure tells the gates how a request that was sent has ended.
@@ -163,9 +125,7 @@ func (e *Engine) measure(s *Stream, now int64, complete bool) {
 	if n := s.pace.outputs; n > 1 {
 		o.ITL = (s.pace.last - s.first) / (n - 1)
 	}
-	if err := s.upstream.adaptive.Finish(now, &s.asks, o); err != nil {
-		e.gateError(s, err)
-	}
+	e.gateError(s, s.upstream.adaptive.Finish(now, &s.asks, o))
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
@@ -188,7 +148,11 @@ func (s *Stream) result(now int64, complete bool) adaptive.Result {
 	}
 }
 
+// gateError takes note of a record that can't be used, if one can't.
 func (e *Engine) gateError(s *Stream, err error) {
+	if err == nil {
+		return
+	}
 	s.step.count(Errors, 1, "store")
 	s.step.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
 }

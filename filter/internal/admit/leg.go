@@ -32,12 +32,11 @@ func (e *Engine) Left(s *Stream, now int64) *Step {
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 	}
-	e.giveBack(s, now)
-	e.unsent(s, now)
-	s.phase, s.reading, s.watching, s.counted = stFinished, false, false, true
 	a := unanswered
 	a.Void = true
 	e.release(s, now, a)
+	e.leave(s, now)
+	s.phase, s.reading, s.watching, s.counted = stFinished, false, false, true
 	return &s.step
 }
 

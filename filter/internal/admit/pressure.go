@@ -26,20 +26,6 @@ func (e *Engine) newPressure(u *upstream) {
 	}
 }
 
-// pressed refuses a request whose upstream is too full for its priority, and says whether it did.
-func (e *Engine) pressed(s *Stream, now int64) bool {
-	if s.upstream.pressure == nil {
-		return false
-	}
-	v := e.board.Judge(now, s.upstream.pressure, s.caller.Priority)
-	if v.Outcome.Refuses() {
-		e.refuse(s, now, &v)
-		return true
-	}
-	s.note(&v)
-	return false
-}
-
 // tickPressure looks for news, and fetches some if it is this worker's turn.
 func (e *Engine) tickPressure(now int64) {
 	if e.board == nil {

@@ -26,6 +26,8 @@ type Stream struct {
 	request  usage.RequestReader
 	response usage.ResponseReader
 	charges  []limit.Charge
+	verdict  gate.Verdict // of the gate that is being asked
+	ending   ending
 	reply    reply.Reply
 	limits   limit.Request
 
@@ -258,34 +260,16 @@ func (e *Engine) decide(s *Stream, now int64) {
 		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
 		s.note(&v)
 	}
-	if e.doubts(s, now) || e.gated(s, now) {
-		return
-	}
-	var v limit.Admission
-	if e.limits.Any() && !s.preflight {
-		v = e.limits.Admit(now, e.measured(s), s.charges[:0])
-		s.charges, s.requests, s.tokens, s.guessed = v.Charges, v.Requests, v.Tokens, s.hashes
-	}
-	e.report(s, limit.Outcome{Evicted: v.Evicted, Err: v.Err})
-	if v.Err != nil {
-		s.step.count(Uncharged, 1, "store")
-	}
-	if len(s.charges) > 0 {
-		e.reserving[s] = struct{}{}
-	} else if s.dialect == nil {
-		s.phase = stFinished // the response has nothing to tell
-	}
 	if s.dialect == nil && strings.EqualFold(s.method, "POST") {
 		s.step.count(Uncharged, 1, "unknown_path")
 	}
-	if !v.Outcome.Refuses() {
-		s.note(&v.Verdict)
+	if e.doubts(s, now) {
 		return
 	}
-	if s.measured {
-		s.upstream.adaptive.Uncount()
+	e.meet(s, now)
+	if e.passes(s, now, false) && s.dialect == nil && len(s.charges) == 0 {
+		s.phase = stFinished // the response has nothing to tell
 	}
-	e.refuse(s, now, &v.Verdict)
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.

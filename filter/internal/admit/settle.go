@@ -1,9 +1,8 @@
 package admit
 
 import (
-	"github.com/spillway-proxy/spillway/filter/internal/limit"
-
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
 )
 
 // failed says that the upstream did not serve the request through a fault or shortage of its own.
@@ -18,26 +17,25 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 		e.forsake(s, now, gate.Cancelled)
 		return
 	}
-	s.phase = stFinished
-	delete(e.reserving, s)
+	s.phase, s.at = stFinished, now
 	e.learnLabel(s, now)
 	e.count(s)
-	used := e.settle(s, now, complete)
-	e.measure(s, now, complete)
-	s.answer.Used = used.Total
-	s.answer.Judged, s.answer.Limited = s.responding && !s.foreign(), s.status == 429 || s.failure == 429
-	e.release(s, now, s.answer)
+	s.ending = ending{complete: complete, spared: s.spared()}
+	source := "" // it is not published
+	if !s.ending.spared {
+		s.ending.used, source = e.spent(s, now, complete)
+	}
+	if source != "" {
+		e.publishUsage(s, s.ending.used, source)
+		e.publishTimes(s, now)
+	}
+	for _, g := range e.gates {
+		g.finish(e, s, now, &s.ending)
+	}
 }
 
-// settle charges what a request has used, and says what that is.
-func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
-	s.at = now
-	if s.spared() {
-		e.report(s, e.limits.Refund(now, s.charges))
-		return limit.Usage{}
-	}
-	var used limit.Usage
-	var source string // "": it is not published
+// spent is what a request has used, and how that is known; "": it is not to be published.
+func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, source string) {
 	switch {
 	case s.dialect == nil:
 	case s.origin == TimedOut:
@@ -54,12 +52,7 @@ func (e *Engine) settle(s *Stream, now int64, complete bool) limit.Usage {
 			}
 		}
 	}
-	e.report(s, e.limits.Settle(now, s.charges, s.model, used, s.status))
-	if source != "" {
-		e.publishUsage(s, used, source)
-		e.publishTimes(s, now)
-	}
-	return used
+	return used, source
 }
 
 // spared says that the upstream never had the request.

@@ -93,10 +93,13 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case s.uploading || s.recorded || s.phase != stAdmitted && s.phase != stFinished:
 		return
 	}
-	if s.upstream == nil || s.upstream.gate == nil {
+	if e.passes(s, now, true) {
 		e.send(s, now)
-		return
 	}
+}
+
+// arrive asks for the request's turn at its upstream.
+func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	s.at = now
 	expected := e.estimate(s)
 	s.answer = unanswered
@@ -104,29 +107,23 @@ func (e *Engine) proceed(s *Stream, now int64) {
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
-	v := s.upstream.gate.Arrive(now, &s.ticket)
+	arrival := s.upstream.gate.Arrive(now, &s.ticket)
+	*v = arrival.Verdict
 	if v.Err != nil {
 		s.step.count(Uncharged, 1, "store")
 		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
-	if v.Dropped != nil {
-		e.displaced(v.Dropped.Owner.(*Stream), now, v.Wait)
+	if arrival.Dropped != nil {
+		e.displaced(arrival.Dropped.Owner.(*Stream), now, v.Wait)
 	}
-	switch v.Outcome {
-	case gate.Queued:
-		s.step.Action = Hold
+	switch {
+	case v.Outcome == gate.Queued:
 		if s.full = v.Reason; s.full != "" {
 			s.step.count(Passthrough, 1, s.upstream.name, s.full)
 		}
 		e.lease(s, now)
-	case gate.Rejected:
-		e.refuse(s, now, &v.Verdict)
-	default:
-		if v.Reason == gate.Bypassed {
-			s.step.count(Passthrough, 1, s.upstream.name, v.Reason)
-		}
-		s.note(&v.Verdict)
-		e.send(s, now)
+	case v.Reason == gate.Bypassed:
+		s.step.count(Passthrough, 1, s.upstream.name, v.Reason)
 	}
 }
 
@@ -233,12 +230,7 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 
 // forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
 func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
-	if s.ticket.Waiting() {
-		s.upstream.gate.Leave(&s.ticket)
-		e.waited(s, s.ticket.Waited(now))
-	}
-	e.giveBack(s, now)
-	e.unsent(s, now)
+	e.leave(s, now)
 	s.phase, s.decision = stFinished, gate.Verdict{Outcome: outcome}
 	s.reading, s.watching = false, false
 	e.record(s)
