@@ -45,7 +45,7 @@ func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
 
 // edit makes the stream report its usage, if nobody asked for that.
 func (e *Engine) edit(s *Stream, now int64) {
-	if !s.editing || s.phase == stRefused {
+	if !s.editing || s.Refused() {
 		return
 	}
 	s.editing = false

@@ -75,7 +75,7 @@ func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 // changed refuses a request whose body says another model, or one that can't be told, behind what it was decided by.
 func (e *Engine) changed(s *Stream, now int64) bool {
 	e.noteUnread(s, changedModel)
-	if e.cfg.Mode != config.Enforce || s.phase != stAdmitted || s.responding {
+	if e.cfg.Mode != config.Enforce || s.phase != stQueued && s.phase != stSent || s.responding() {
 		return false
 	}
 	e.refuseModel(s, now, changedModel)

@@ -24,7 +24,7 @@ func (s *Stream) note(v *gate.Verdict) {
 // was charged is given back.
 func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 	e.leave(s, now)
-	s.phase, s.decision = stRefused, *v
+	s.phase, s.decision = stDone, *v
 	about := reply.About{Format: e.format(s), Model: s.model, Priority: s.caller.Priority.String()}
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
@@ -55,12 +55,14 @@ func (e *Engine) send(s *Stream, now int64) {
 		s.leased = false
 		e.report(s, e.limits.Send(now, s.charges))
 	}
+	if s.phase = stSent; s.dialect == nil && len(s.charges) == 0 {
+		s.phase = stDone // the response has nothing to tell
+	}
 	e.record(s)
 }
 
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
-	s.recorded = true
 	if s.step.Reply != nil {
 		s.step.Reply.Finish(e.cfg.Retry.Longest.Nanoseconds())
 	}

@@ -2,8 +2,9 @@
 //
 // # States of a stream
 //
-//	new → (holding →) admitted → (waiting at its upstream's gate →) responding → finished
-//	                └→ refused                                 └→ refused
+//	new → (holding →) queued → sent → (responding →) done
+//
+// From each but "done" a request can be done at once: refused, answered by somebody else, or left by its client.
 //
 // A request is decided at its headers if they tell all that its limits need (or if no limit applies), else when its body
 // is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). It comes to its upstream's gate when

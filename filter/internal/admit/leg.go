@@ -21,7 +21,7 @@ type leg struct {
 
 // Unanswered says that it matters whether the stream, which has ended, was one leg of several.
 func (s *Stream) Unanswered() bool {
-	return !s.responding && (s.phase == stHolding || s.phase == stAdmitted)
+	return !s.responding() && s.phase > stNew && s.phase < stDone
 }
 
 // Left takes the end of a leg, in place of Done: the request begins anew.
@@ -36,7 +36,7 @@ func (e *Engine) Left(s *Stream, now int64) *Step {
 	a.Void = true
 	e.release(s, now, a)
 	e.leave(s, now)
-	s.phase, s.reading, s.watching, s.counted = stFinished, false, false, true
+	s.phase, s.reading, s.watching, s.counted = stDone, false, false, true
 	return &s.step
 }
 

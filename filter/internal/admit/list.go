@@ -173,6 +173,6 @@ func (queueGate) leave(e *Engine, s *Stream, now int64) {
 
 func (queueGate) finish(e *Engine, s *Stream, now int64, end *ending) {
 	s.answer.Used = end.used.Total
-	s.answer.Judged, s.answer.Limited = s.responding && !s.foreign(), s.status == 429 || s.failure == 429
+	s.answer.Judged, s.answer.Limited = s.responding() && !s.foreign(), s.status == 429 || s.failure == 429
 	e.release(s, now, s.answer)
 }

@@ -137,12 +137,12 @@ func (e *Engine) label(model string) string {
 // unlabelled says that it is to be seen what the request's label is: whether the upstream answers for its model.
 func (e *Engine) unlabelled(s *Stream) bool {
 	_, known := e.labels.of(s.model)
-	return !known && s.phase == stAdmitted
+	return !known && s.phase == stSent
 }
 
 // learnLabel takes note of an answer of the upstream.
 func (e *Engine) learnLabel(s *Stream, now int64) {
-	if !s.responding || s.origin != FromUpstream || s.status < 200 || s.status > 299 {
+	if s.origin != FromUpstream || s.status < 200 || s.status > 299 {
 		return
 	}
 	if s.readable && s.response.Response().Failure != 0 {

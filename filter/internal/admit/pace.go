@@ -27,7 +27,7 @@ func (s *Stream) Uploaded(now int64) {
 }
 
 // Timing says that it matters when the next piece of the response's body comes, if only for its size.
-func (s *Stream) Timing() bool { return s.measured && s.responding && s.pace.bytes < unhindered }
+func (s *Stream) Timing() bool { return s.measured && s.responding() && s.pace.bytes < unhindered }
 
 // took is how long the upstream had had all of the request at a time; 0: it had not.
 func (s *Stream) took(at int64) int64 {

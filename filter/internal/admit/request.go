@@ -71,7 +71,6 @@ type course struct {
 
 	requests, tokens gate.Headroom // of the tightest limits
 	decision         gate.Verdict
-	recorded         bool
 	counted          bool // in the requests metric
 	fault            bool
 	leased           bool   // its requests are charged as leases, until it is sent
@@ -91,27 +90,29 @@ type course struct {
 	answer   dispatch.Answer
 	failure  int // the HTTP status of an error inside a stream
 
-	responding bool // response headers came
-	hearsay    bool // and what they tell of limits is another filter's
-	origin     Origin
-	status     int
-	stream     bool  // the response is server-sent events
-	readable   bool  // the response's body is being read
-	published  int64 // completion tokens in the filter state
-	first      int64 // time of the first output event; 0: none yet
-	last       int64 // time of the last one
-	outputs    int64 // output events so far
+	hearsay   bool // and what they tell of limits is another filter's
+	origin    Origin
+	status    int
+	stream    bool  // the response is server-sent events
+	readable  bool  // the response's body is being read
+	published int64 // completion tokens in the filter state
+	first     int64 // time of the first output event; 0: none yet
+	last      int64 // time of the last one
+	outputs   int64 // output events so far
 }
 
 type phase uint8
 
 const (
-	stNew      phase = iota
-	stHolding        // undecided, waiting for the body
-	stAdmitted       // may have charges
-	stRefused        // answered by us
-	stFinished       // settled
+	stNew     phase = iota
+	stHolding       // undecided, waiting for the body
+	stQueued        // admitted, and not sent: all of it has to come, and then its turn at its upstream
+	stSent          // it has gone on to the upstream; it is responding from when there is a status
+	stDone          // refused, sent and settled, or left
 )
+
+// responding says that response headers have come, the proxy's own included.
+func (s *Stream) responding() bool { return s.status != 0 }
 
 // Reset makes a stream that has ended ready for another one.
 func (s *Stream) Reset(id uint32) {
@@ -186,13 +187,13 @@ func (e *Engine) askIdentity(s *Stream) {
 func (s *Stream) Fault() { s.fault = true }
 
 // Measured says that it matters how the response ended: it has begun, and did not come to its end.
-func (s *Stream) Measured() bool { return s.measured && s.responding && s.phase == stAdmitted }
+func (s *Stream) Measured() bool { return s.phase == stSent && s.measured && s.responding() }
 
 // Torn says that the upstream broke the response off. Done follows.
 func (s *Stream) Torn() { s.torn = true }
 
 // Refused says that the request was answered by us: what comes back as its response is that answer.
-func (s *Stream) Refused() bool { return s.phase == stRefused }
+func (s *Stream) Refused() bool { return s.decision.Outcome.Refuses() }
 
 // Measuring says that the request's body is of interest, if only for its size.
 func (s *Stream) Measuring() bool {
@@ -203,10 +204,10 @@ func (s *Stream) Measuring() bool {
 func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
 
 // Decided says that the request was admitted or refused, or has ended.
-func (s *Stream) Decided() bool { return s.phase >= stAdmitted }
+func (s *Stream) Decided() bool { return s.phase >= stQueued }
 
 // Ended says that nothing is left to be done for the stream.
-func (s *Stream) Ended() bool { return s.counted && (s.phase == stFinished || s.phase == stRefused) }
+func (s *Stream) Ended() bool { return s.counted && s.phase == stDone }
 
 // Reading says whether the request's body is of interest.
 func (s *Stream) Reading() bool { return s.reading || s.watching }
@@ -255,7 +256,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
-	s.phase, s.decision = stAdmitted, gate.Verdict{}
+	s.phase, s.decision = stQueued, gate.Verdict{}
 	if s.doubt != "" {
 		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
 		s.note(&v)
@@ -267,9 +268,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		return
 	}
 	e.meet(s, now)
-	if e.passes(s, now, false) && s.dialect == nil && len(s.charges) == 0 {
-		s.phase = stFinished // the response has nothing to tell
-	}
+	e.passes(s, now, false)
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.

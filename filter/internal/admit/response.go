@@ -11,14 +11,14 @@ import (
 // ResponseHeaders takes a response's headers; end says that no body follows.
 func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
 	s.step.reset()
-	if s.phase == stFinished {
+	if s.phase == stDone {
 		return &s.step
 	}
 	e.picker.Pick(headers, &s.headers)
-	s.responding = true
-	s.status, _ = strconv.Atoi(s.headers.Get(e.slots.status))
-	if s.phase != stAdmitted || !s.recorded {
-		if e.answeredEarly(s, now); s.phase == stRefused {
+	status, _ := strconv.Atoi(s.headers.Get(e.slots.status))
+	s.status = max(status, 1) // even one that is none is a response's
+	if s.phase != stSent {
+		if e.answeredEarly(s, now); s.Refused() {
 			return &s.step
 		}
 	}
@@ -71,7 +71,7 @@ func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Ste
 
 // ReadingResponse says whether the response's body is of interest.
 func (s *Stream) ReadingResponse() bool {
-	return s.readable && s.phase == stAdmitted && (s.response.Wanting() || s.blaming)
+	return s.readable && s.phase == stSent && (s.response.Wanting() || s.blaming)
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
@@ -86,7 +86,7 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.guard.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
-		s.phase, s.decision = stFinished, gate.Verdict{Outcome: gate.Cancelled}
+		s.phase, s.decision = stDone, gate.Verdict{Outcome: gate.Cancelled}
 		if s.fault {
 			s.decision.Outcome = gate.Faulted
 		}
@@ -101,7 +101,7 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 func (e *Engine) publishTimes(s *Stream, now int64) {
 	priority := s.caller.Priority.String()
 	if !s.stream {
-		if s.status < 400 && s.responding {
+		if s.status < 400 && s.responding() {
 			s.step.sample(TTFT, (now-s.since)/millisecond, "false", priority)
 		}
 		return

@@ -10,14 +10,15 @@ func (s *Stream) failed() bool { return s.status >= 500 || s.status == 429 }
 
 // finish settles an admitted request, once. complete says that the whole response has passed.
 func (e *Engine) finish(s *Stream, now int64, complete bool) {
-	if s.phase != stAdmitted {
-		return
-	}
-	if !s.recorded { // the upstream never had it
+	switch s.phase {
+	case stQueued: // the upstream never had it
 		e.forsake(s, now, gate.Cancelled)
 		return
+	case stSent:
+	default:
+		return
 	}
-	s.phase, s.at = stFinished, now
+	s.phase, s.at = stDone, now
 	e.learnLabel(s, now)
 	e.count(s)
 	s.ending = ending{complete: complete, spared: s.spared()}
@@ -42,7 +43,7 @@ func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, s
 		e.estimate(s)
 		used, source = limit.Usage{Prompt: s.estimate.Prompt, Completion: e.wasted(s, now)}, estimated
 		used.Total = used.Prompt + used.Completion
-	case s.responding && s.failed():
+	case s.responding() && s.failed():
 	default:
 		if used, source = e.used(s, complete); s.failed() { // the error came inside the stream, before any output
 			used, source = limit.Usage{}, ""
@@ -57,7 +58,7 @@ func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, s
 
 // spared says that the upstream never had the request.
 func (s *Stream) spared() bool {
-	return s.responding && (s.origin == Unreachable || s.origin == Elsewhere)
+	return s.responding() && (s.origin == Unreachable || s.origin == Elsewhere)
 }
 
 // wasted is the output of a request of which none came back: its client left before a stream's first output, or the proxy's

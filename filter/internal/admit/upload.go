@@ -38,7 +38,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 		s.leased = true // it goes on when its body is complete
 		e.decide(s, now)
 	}
-	if s.phase == stRefused {
+	if s.Refused() {
 		return
 	}
 	if e.keeps(s) {
@@ -172,7 +172,7 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 func (e *Engine) answeredEarly(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	refused := s.status >= 400
-	if !s.routed || s.phase != stAdmitted && (refused || s.phase != stHolding) || s.ticket.Waiting() {
+	if !s.routed || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		s.step.count(Uncharged, 1, "answered_early")
 		e.forsake(s, now, gate.Allowed)
 		return
@@ -188,7 +188,7 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 	case s.phase == stHolding:
 		e.decide(s, now)
 	}
-	if s.phase != stRefused {
+	if !s.Refused() {
 		e.proceed(s, now)
 	}
 	if s.ticket.Waiting() {

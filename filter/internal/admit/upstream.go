@@ -90,7 +90,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case s.ticket.Waiting():
 		s.step.Action = Hold
 		return
-	case s.uploading || s.recorded || s.phase != stAdmitted && s.phase != stFinished:
+	case s.uploading || s.phase != stQueued:
 		return
 	}
 	if e.passes(s, now, true) {
@@ -231,7 +231,7 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 // forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
 func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 	e.leave(s, now)
-	s.phase, s.decision = stFinished, gate.Verdict{Outcome: outcome}
+	s.phase, s.decision = stDone, gate.Verdict{Outcome: outcome}
 	s.reading, s.watching = false, false
 	e.record(s)
 }

@@ -103,7 +103,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	u := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}
 	source := estimated
 	switch {
-	case s.readable && s.stream && (r.Outputs > 0 || !complete && !unread) || !s.responding && s.asked.Stream:
+	case s.readable && s.stream && (r.Outputs > 0 || !complete && !unread) || !s.responding() && s.asked.Stream:
 		u.Completion, source = e.soFar(s, r), counted
 	case s.readable && s.stream && r.Unknown > 0: // all of it is unknown: rather too much than too little
 		u.Completion = max(u.Completion, e.soFar(s, r))
