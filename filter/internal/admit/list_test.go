@@ -1,0 +1,55 @@
+package admit
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+)
+
+// everyGate is a configuration in which every gate is on.
+const everyGate = `{"requestHold":"stopIteration","pressureSource":{"cluster":"gpu"},"limits":[{"name":"u","per":["user"],"unit":"requests","quantity":1,"window":"1h"}],
+	"upstreams":[{"name":"up","concurrency":{"max":1},"breaker":{"mode":"enforce"},"latency":{"mode":"enforce","ttft":"1s"},"throttle":{"mode":"enforce"},"pressure":{"mode":"enforce"}}]}`
+
+// The order in which gates are asked is documented: docs/gates.md, docs/design.md.
+func TestGatesStandInTheirOrder(t *testing.T) {
+	h := newHost(t, everyGate, recordtest.NewMemory())
+	want := []gatekeeper{breakerGate{}, pressureGate{}, latencyGate{}, throttleGate{}, limitsGate{}, queueGate{}}
+	if got := h.Engine.gates; fmt.Sprintf("%T", got) != fmt.Sprintf("%T", want) || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
+		t.Errorf("the gates are %#v, want %#v", got, want)
+	}
+	if last := h.Engine.gates[h.Engine.decisive:]; len(last) != 1 || last[0] != (queueGate{}) {
+		t.Errorf("when it is complete a request is asked by %#v", last)
+	}
+	if none := newHost(t, `{}`, recordtest.NewMemory()); len(none.Engine.gates) != 0 {
+		t.Errorf("gates that are off are asked: %#v", none.Engine.gates)
+	}
+}
+
+// However a request ends that was not sent, no gate keeps anything of it: the next one finds all gates as they were.
+func TestWhoGoesNoFurtherLeavesAllGates(t *testing.T) {
+	for name, end := range map[string]func(h *host, x *exchange){
+		"its client leaves while it waits":  func(_ *host, x *exchange) { x.done() },
+		"it has waited for too long":        func(h *host, _ *exchange) { h.now += 3600 * second; h.tick() },
+		"the proxy answers in its own name": func(_ *host, x *exchange) { x.status("503", "text/plain", true); x.done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, everyGate, recordtest.NewMemory())
+			first := h.start("eve", false)
+			first.body(`{"model":"m","max_tokens":50}`, true)
+			x := h.try("m")
+			if !x.Waiting() {
+				t.Fatalf("it doesn't wait: %v", x.decided())
+			}
+			if end(h, x); x.measured || x.Waiting() || x.ticket.InFlight() || len(x.charges) != 0 || x.phase != stDone {
+				t.Errorf("it has left something behind: measured %v, waiting %v, in flight %v, %d charges, phase %d", x.measured, x.Waiting(), x.ticket.InFlight(), len(x.charges), x.phase)
+			}
+			first.serve(second, "200")
+			y := h.try("m")
+			if y.decision.Outcome != gate.Allowed || y.phase != stSent {
+				t.Errorf("the next one is %v", y.decided())
+			}
+		})
+	}
+}
