@@ -38,7 +38,6 @@ type Proxy struct {
 	cfg     config.Config
 	workers []*engine
 	users   map[string]*account
-	busy    bool
 	closing bool // no more arrivals, nor faults
 	ghosts  int  // requests that died with their workers, while these count
 }
