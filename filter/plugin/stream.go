@@ -252,10 +252,8 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 	for _, header := range step.Asked {
 		p.setHeader(header, proxywasm.ReplaceHttpRequestHeader, proxywasm.RemoveHttpRequestHeader)
 	}
-	if step.Reroute { // before Envoy 1.33 the change of a header did it, and there is no such function
-		if _, err := proxywasm.CallForeignFunction("clear_route_cache", nil); err != nil && err != types.ErrorStatusNotFound {
-			p.hostError("clear_route_cache", err)
-		}
+	if step.Reroute {
+		p.reroute()
 	}
 	for _, header := range step.Headers {
 		// The upstream's own header of that name speaks of the upstream's limit, not of the one that holds here.
@@ -277,6 +275,13 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 		return types.ActionPause
 	default:
 		return types.ActionContinue
+	}
+}
+
+// reroute has the host choose the route anew. Before Envoy 1.33 the change of a header did it, and there is no such function.
+func (p *plugin) reroute() {
+	if _, err := proxywasm.CallForeignFunction("clear_route_cache", nil); err != nil && err != types.ErrorStatusNotFound {
+		p.hostError("clear_route_cache", err)
 	}
 }
 

@@ -70,24 +70,29 @@ var signingNames = [...]string{"signature", "digest", "checksum", "sha256", "sha
 // Digest … qop=auth-int) or in the query (X-Amz-Signature=…, Signature=…).
 func signed(headers [][2]string) bool {
 	for i := range headers {
-		name, value := headers[i][0], headers[i][1]
-		switch name {
-		case "authorization", "proxy-authorization":
-			for _, word := range [...]string{"signature", "hmac", "aws", "mac=", "auth-int"} {
-				if mentions(value, word) {
-					return true
-				}
-			}
-		case ":path":
-			if _, query, _ := strings.Cut(value, "?"); mentions(query, "signature") {
+		if signature(headers[i][0], headers[i][1]) {
+			return true
+		}
+	}
+	return false
+}
+
+func signature(name, value string) bool {
+	switch name {
+	case "authorization", "proxy-authorization":
+		for _, word := range [...]string{"signature", "hmac", "aws", "mac=", "auth-int"} {
+			if mentions(value, word) {
 				return true
 			}
-		default:
-			for _, part := range signingNames {
-				if strings.Contains(name, part) {
-					return true
-				}
-			}
+		}
+		return false
+	case ":path":
+		_, query, _ := strings.Cut(value, "?")
+		return mentions(query, "signature")
+	}
+	for _, part := range signingNames {
+		if strings.Contains(name, part) {
+			return true
 		}
 	}
 	return false

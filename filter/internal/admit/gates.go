@@ -196,30 +196,7 @@ func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 		e.aside.count(Errors, 1, "store")
 		return
 	}
-	levels := map[[2]string]int64{} // of gate and label
-	worst := func(which, label string, level int64) {
-		key := [2]string{which, label}
-		if known, is := levels[key]; !is || level > known {
-			levels[key] = level
-		}
-	}
-	for i := range snapshot.Models {
-		m := &snapshot.Models[i]
-		label := m.Name
-		if label != "all" {
-			label = e.label(m.Name)
-		}
-		if m.Breaker.State != "" {
-			worst(gate.Breaker, label, breakerLevel(m.Breaker.State))
-		}
-		for kind, view := range map[string]*adaptive.View{"ttft": &m.TTFT, "itl": &m.ITL} {
-			if view.State != "" {
-				worst(gate.Latency, label, level(view.State))
-				worst(kind, label, int64(view.Value+0.5))
-			}
-		}
-	}
-	for key, n := range levels {
+	for key, n := range e.worst(snapshot.Models) {
 		switch which, label := key[0], key[1]; which {
 		case gate.Breaker:
 			e.aside.gauge(BreakerState, n, u.name, label)
@@ -233,6 +210,34 @@ func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 		e.aside.gauge(GateState, level(snapshot.Throttle[0].State), gate.Throttle, u.name, "all")
 		e.aside.gauge(ThrottleSeverity, int64(snapshot.Severity*1000+0.5), u.name)
 	}
+}
+
+// worst gives the worst level of each gate and label, and the longest latencies.
+func (e *Engine) worst(models []adaptive.Model) map[[2]string]int64 {
+	levels := map[[2]string]int64{}
+	note := func(which, label string, level int64) {
+		key := [2]string{which, label}
+		if known, is := levels[key]; !is || level > known {
+			levels[key] = level
+		}
+	}
+	for i := range models {
+		m := &models[i]
+		label := m.Name
+		if label != "all" {
+			label = e.label(m.Name)
+		}
+		if m.Breaker.State != "" {
+			note(gate.Breaker, label, breakerLevel(m.Breaker.State))
+		}
+		for kind, view := range map[string]*adaptive.View{"ttft": &m.TTFT, "itl": &m.ITL} {
+			if view.State != "" {
+				note(gate.Latency, label, level(view.State))
+				note(kind, label, int64(view.Value+0.5))
+			}
+		}
+	}
+	return levels
 }
 
 // level is a gate's state as a number: 0 passing, 1 warning, 2 refusing.

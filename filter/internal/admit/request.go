@@ -144,9 +144,7 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	if e.left != nil {
 		e.resume(s, headers)
 	}
-	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
-		s.step.ask(name, "")
-	}
+	e.hidePriority(s)
 	s.uploading = s.dialect != nil && !end
 	s.reading = s.uploading && e.cfg.Usage.MaxRequestBytes > 0
 	if s.dialect != nil {
@@ -158,6 +156,13 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 	}
 	e.choose(s, now)
 	return &s.step
+}
+
+// hidePriority takes the priority out of the request's headers that the upstream isn't to see, or to believe.
+func (e *Engine) hidePriority(s *Stream) {
+	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
+		s.step.ask(name, "")
+	}
 }
 
 // prepare makes the response readable, and finds out whether the body may have to be changed.

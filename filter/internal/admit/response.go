@@ -28,10 +28,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	if s.readable {
 		s.response.Reset(s.dialect, events)
 	}
-	// What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
-	if s.hiding = s.hiding && s.readable && (events || s.headers.Get(e.slots.length) == ""); s.hiding && s.headers.Get(e.slots.length) != "" {
-		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
-	}
+	e.hide(s, events)
 	e.judged(s)
 	if s.ticket.InFlight() && !s.foreign() && !s.hearsay {
 		s.answer = e.hints.read(&s.headers, s.status)
@@ -44,6 +41,15 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 		e.finish(s, now, true)
 	}
 	return &s.step
+}
+
+// hide finds out whether the usage that the client didn't ask for has to be taken out of the answer: its length changes then.
+// What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
+func (e *Engine) hide(s *Stream, events bool) {
+	length := s.headers.Get(e.slots.length)
+	if s.hiding = s.hiding && s.readable && (events || length == ""); s.hiding && length != "" {
+		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
+	}
 }
 
 // ResponseBody takes the next piece of a response's body.

@@ -99,6 +99,11 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	if unread && complete {
 		s.step.count(Errors, 1, "response_unread")
 	}
+	return e.guessed(s, r, complete, unread)
+}
+
+// guessed is what a request used whose answer doesn't say: what passed of a stream, or else what was expected.
+func (e *Engine) guessed(s *Stream, r usage.Response, complete, unread bool) (limit.Usage, string) {
 	e.estimate(s) // all of the request's body has passed by now
 	u := limit.Usage{Prompt: s.estimate.Prompt, Completion: s.estimate.Output}
 	source := estimated

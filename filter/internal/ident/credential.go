@@ -24,13 +24,16 @@ func credential(name, value string) (key string, one bool) {
 		return "", true
 	}
 	first, schemed := strings.ToLower(words[0]), strings.HasSuffix(name, "authorization")
-	if schemed {
-		for _, p := range proofs {
-			if strings.HasPrefix(first, p.scheme) {
-				return p.signer(value)
-			}
+	for _, p := range proofs {
+		if schemed && strings.HasPrefix(first, p.scheme) {
+			return p.signer(value)
 		}
 	}
+	return keyIn(words, first, schemed)
+}
+
+// keyIn takes the key out of a value's words, the first of which is first in lower case. schemed says that a scheme may stand before it.
+func keyIn(words []string, first string, schemed bool) (key string, one bool) {
 	if schemed && len(words) == 2 && !scheme(first) {
 		words = words[1:] // one that we don't know
 	}
