@@ -126,7 +126,7 @@ func (i *Identity) fields() []field {
 		source("tenant", &i.Tenant, []string{"x-tenant-id"}, nil, false, "tenant"),
 		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, []string{"key"}, true, "API key"),
 		str("missing", &i.Missing, "anonymous", someText,
-			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401)."),
+			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401, where a limit depends on it)."),
 		enum("probes", &i.Probes, ProbesPass, []Probes{ProbesPass, ProbesReject},
 			"Where missing is reject: whether a GET or HEAD without a body of the models (/v1/models) or of a server's health (/health, /healthz, "+
 				"/ready, /livez, /ping, /version, /metrics and the like) is let pass without an identity, or refused as others are."),

@@ -80,39 +80,48 @@ func (r *Reply) write(format Format, f *refusal) {
 // in front, whose route retries what fails. Envoy's doesn't retry what says that it is a limit's doing
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-ratelimited).
 func (r *Reply) Finish(longest int64) {
-	said := false
-	for _, header := range r.Headers {
-		switch header[0] {
-		case "retry-after-ms":
-			ms, err := strconv.ParseInt(header[1], 10, 64)
-			said = said || err == nil && ms > longest/int64(time.Millisecond)
-		case "x-should-retry":
-			longest = math.MaxInt64
-		}
+	wait, unit := r.get("retry-after-ms"), time.Millisecond
+	if wait == "" {
+		wait, unit = r.get("retry-after"), time.Second
 	}
-	if said && longest != math.MaxInt64 {
+	if n, err := strconv.ParseInt(wait, 10, 64); err == nil && n > longest/int64(unit) && r.get("x-should-retry") == "" {
 		r.add("x-should-retry", "false")
 	}
-	if r.Status >= 400 {
+	if r.Status >= 400 && r.get("x-envoy-ratelimited") == "" {
 		r.add("x-envoy-ratelimited", "true")
 	}
 }
 
 // Replace makes an answer the configured one. Without a body it keeps its own, an error in the request's dialect; what it says
-// of why it was given, and when to come back, stays.
+// of why it was given, and when to come back, stays, unless the headers say another time.
 func (r *Reply) Replace(status int, headers map[string]string, body string) {
 	r.Status = status
+	if headers["retry-after"] != "" { // clients prefer the other one
+		r.Headers = slices.DeleteFunc(r.Headers, func(h [2]string) bool { return h[0] == "retry-after-ms" })
+	}
 	if body != "" {
 		r.Body = append(r.Body[:0], body...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		at := slices.IndexFunc(r.Headers, func(h [2]string) bool { return h[0] == name })
-		if at < 0 {
+		if at := r.find(name); at < 0 {
 			r.add(name, headers[name])
 		} else {
 			r.Headers[at][1] = headers[name]
 		}
 	}
+}
+
+func (r *Reply) find(name string) int {
+	return slices.IndexFunc(r.Headers, func(h [2]string) bool { return h[0] == name })
+}
+
+// get gives a header, "" if there is none.
+func (r *Reply) get(name string) string {
+	at := r.find(name)
+	if at < 0 {
+		return ""
+	}
+	return r.Headers[at][1]
 }
 
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }

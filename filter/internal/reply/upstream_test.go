@@ -70,6 +70,12 @@ func TestReplacedAnswers(t *testing.T) {
 	if got := text(r); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	r = refuse(OpenAI, 503, about, closed)
+	r.Replace(503, map[string]string{"retry-after": "7200", "x-envoy-ratelimited": "false"}, "later")
+	r.Finish(60 * second) // of two times clients would take the other, and sleep for this one
+	if got, want := text(r), "503\ncontent-type: application/json\nx-spillway-reason: breaker/open\nretry-after: 7200\nx-envoy-ratelimited: false\nx-should-retry: false\nlater"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 	r = refuse(Anthropic, 503, about, closed)
 	if r.Replace(529, nil, ""); r.Status != 529 || !strings.HasPrefix(string(r.Body), `{"type":"error","error":{"type":"overloaded_error"`) {
 		t.Errorf("without a body it is\n%s", text(r))
