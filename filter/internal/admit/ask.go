@@ -154,21 +154,23 @@ func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
 	s.blamed = nil
 }
 
-// names says that an error is about what was added. Errors also repeat the request as it came, with what was added in it: there
-// it is followed by its value.
+// names says that an error is about what was added, the member or what is in it. Errors also repeat the request as it came, with what
+// was added in it: there it is followed by its value.
 func names(text []byte) bool {
-	const member = "stream_options"
+	return blames(text, "stream_options", "{") || blames(text, "include_usage", "true")
+}
+
+// blames says that a member stands somewhere without its value.
+func blames(text []byte, member, value string) bool {
 	for {
 		at := bytes.Index(text, []byte(member))
 		if at < 0 {
 			return false
 		}
 		text = bytes.TrimLeft(text[at+len(member):], "\\\"'` ")
-		after := text
-		for len(after) > 0 && (after[0] == ':' || after[0] == '=' || after[0] == ' ') {
-			after = after[1:]
-		}
-		repeated := len(after) < len(text) && (len(after) == 0 || after[0] == '{' || text[0] == '=')
+		after := bytes.TrimLeft(text, ":= ")
+		start := after[:min(len(after), len(value))]
+		repeated := len(after) < len(text) && (len(after) == 0 || strings.EqualFold(string(start), value) || text[0] == '=')
 		if !repeated {
 			return true
 		}

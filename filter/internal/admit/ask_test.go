@@ -100,6 +100,7 @@ const (
 	refusesAsking = `{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error"}}`
 	extraField    = `{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"include_usage":true}}]}`
 	unknownField  = `{"stream_options":["Unknown field."]}`
+	unknownInside = `{"error":"json: unknown field \"include_usage\""}`
 	echoes        = `{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required","input":{"stream_options":{"include_usage":true},"model":"mock"}}]}`
 	echoesQuoted  = `{"message":"bad request: {\"model\":\"mock\",\"stream_options\":{\"include_usage\":true}} and {'stream_options': {'include_usage': True}} and stream_options=StreamOptions()"}`
 	otherError    = `{"error":{"message":"messages is missing"}}`
@@ -121,7 +122,7 @@ func (x *exchange) succeed() {
 
 // An upstream that refuses the question is not asked for a while, and then again.
 func TestARefusalOfTheQuestionIsALesson(t *testing.T) {
-	for _, refusal := range []string{refusesAsking, extraField, unknownField} {
+	for _, refusal := range []string{refusesAsking, extraField, unknownField, unknownInside} {
 		h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 		x, edited := h.asked(plainStream)
 		expect(t, "asked at first", edited, true)
