@@ -93,7 +93,7 @@ func (g *Gate) Period() int64 {
 	case g.queue.waiting > 0 || g.unsaid:
 		return 10 * millisecond
 	case g.moving() || g.others || g.looked == 0:
-		return Beat
+		return Heartbeat
 	default:
 		return 0
 	}

@@ -261,7 +261,7 @@ func TestABeatKeepsAWorkerAlive(t *testing.T) {
 	arrive(t, a, noon, x, gate.Allowed, "")
 	now := noon
 	for now < noon+minute {
-		if a.Period() != Beat {
+		if a.Period() != Heartbeat {
 			t.Fatalf("period %d", a.Period())
 		}
 		now += a.Period()
@@ -287,7 +287,7 @@ func TestWhatADeadWorkerHadIsSeenToEnd(t *testing.T) {
 		for ; g.Period() > 0 && now < noon+minute; now += g.Period() {
 			serve(t, g, now)
 		}
-		if v := g.Look(now); v.InFlight != 0 || now <= noon+alive || now > noon+alive+3*Beat {
+		if v := g.Look(now); v.InFlight != 0 || now <= noon+alive || now > noon+alive+3*Heartbeat {
 			t.Errorf("after %d ns of ticks %d are in flight", now-noon, v.InFlight)
 		}
 	}

@@ -251,13 +251,13 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 // waiting request that is decided.
 func (g *Gate) Serve(now int64, do func(*Ticket, gate.Verdict)) error {
 	g.expire(now, do)
-	if (g.others || g.looked == 0) && now-g.looked >= Beat {
+	if (g.others || g.looked == 0) && now-g.looked >= Heartbeat {
 		if err := g.read(now); err != nil {
 			return err
 		}
 	}
 	g.wake(now)
-	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Beat {
+	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Heartbeat {
 		next, drop, err := g.step(now)
 		if err != nil {
 			return err
@@ -303,7 +303,7 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 		}
 		// A turn that has changed has to be told, or each worker would hold back for one that the other no longer has.
 		return g.unsaid || drop != [Priorities]uint32{} || !self.sameTurn(&g.told) ||
-			head != nil && now-g.said >= beat || now-g.said >= Beat
+			head != nil && now-g.said >= queueHeartbeat || now-g.said >= Heartbeat
 	})
 	return next, drop, err
 }

@@ -17,13 +17,13 @@ const (
 	second      = int64(1e9)
 	millisecond = int64(1e6)
 
-	// alive is how long a worker's requests in flight count without word from it. A worker with any sends word every Beat.
+	// alive is how long a worker's requests in flight count without word from it. A worker with any sends word every Heartbeat.
 	alive = 5 * second
-	// Beat is how often a worker with requests in flight says so.
-	Beat = second
-	// fresh is how long a worker's waiting requests count without word from it, and beat how often one with any sends word.
-	fresh = 250 * millisecond
-	beat  = 80 * millisecond
+	// Heartbeat is how often a worker with requests in flight says so.
+	Heartbeat = second
+	// fresh is how long a worker's waiting requests count without word from it, and queueHeartbeat how often one with any sends word.
+	fresh          = 250 * millisecond
+	queueHeartbeat = 80 * millisecond
 	// patience is how much longer another worker's request of the same turn must have waited to go first.
 	patience = 250 * millisecond
 )

@@ -165,7 +165,7 @@ func TestCrash(t *testing.T) {
 		worst = max(worst, used)
 	}
 	t.Logf("slots of a dead worker were used again after at most %.2f s", seconds(worst))
-	if worst > alive+dispatch.Beat {
+	if worst > alive+dispatch.Heartbeat {
 		t.Errorf("after %.2f s", seconds(worst))
 	}
 }
