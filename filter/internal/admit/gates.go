@@ -116,12 +116,12 @@ func (e *Engine) observe(s *Stream, now int64) {
 }
 
 // measure tells the gates how a request that was sent has ended.
-func (e *Engine) measure(s *Stream, now int64, complete bool) {
+func (e *Engine) measure(s *Stream, now int64, end *ending) {
 	if !s.measured {
 		return
 	}
 	s.measured = false
-	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, complete)}
+	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end.complete)}
 	if n := s.pace.outputs; n > 1 {
 		o.ITL = (s.pace.last - s.first) / (n - 1)
 	}

@@ -6,16 +6,18 @@ import (
 )
 
 // gatekeeper leads requests through one gate. It keeps nothing of a request, and nothing of an upstream: that stands in the stream and in the
-// upstream, in memory that is used again, so that to ask allocates nothing. A new gate is one of these, and a place in newGates' list.
-type gatekeeper interface {
+// upstream, in memory that is used again, so that to ask allocates nothing. What a gate has no use for is nil. It is a table of functions rather
+// than an interface, which would take 27 KB more of the module. A new gate is one of these, and a place in listGates.
+type gatekeeper struct {
+	name string // as decisions name it
 	// ask writes what the gate says of a request into v, which is empty. Of its own, such as a record that can't be used, it takes note itself.
-	ask(e *Engine, s *Stream, now int64, v *gate.Verdict)
+	ask func(e *Engine, s *Stream, now int64, v *gate.Verdict)
 	// leave ends a request that the gate may have been asked for, and that goes no further: another gate has refused it, or its client left.
-	leave(e *Engine, s *Stream, now int64)
+	leave func(e *Engine, s *Stream, now int64)
 	// observe takes the moment of a stream's first output: in an overload it is the earliest sign.
-	observe(e *Engine, s *Stream, now int64)
+	observe func(e *Engine, s *Stream, now int64)
 	// finish takes the end of a request that was sent, of which is known by now what it used.
-	finish(e *Engine, s *Stream, now int64, end *ending)
+	finish func(e *Engine, s *Stream, now int64, end *ending)
 }
 
 // ending is how a request ended that was sent.
@@ -29,18 +31,22 @@ type ending struct {
 // since what it keeps away is no business of the others; the limits come after all that can refuse without charging; the queue is
 // last, since what waits there has passed everything else, and is asked when all of the request has come (proceed).
 func (e *Engine) listGates() {
-	add := func(on bool, g gatekeeper) {
-		if on {
-			e.gates = append(e.gates, g)
-		}
+	if e.adapts { // what breaker, latency gate and throttle let pass is part of what they measure, all three at once
+		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).unsent, finish: (*Engine).measure})
 	}
-	add(e.adapts, breakerGate{})
-	add(e.board != nil, pressureGate{})
-	add(e.adapts, latencyGate{})
-	add(e.adapts, throttleGate{})
-	add(e.limits.Any(), limitsGate{})
-	e.decisive = len(e.gates)
-	add(e.governs, queueGate{})
+	if e.board != nil {
+		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure})
+	}
+	if e.adapts {
+		e.gates = append(e.gates, gatekeeper{name: gate.Latency, ask: (*Engine).askLatency, observe: (*Engine).observe},
+			gatekeeper{name: gate.Throttle, ask: (*Engine).askThrottle})
+	}
+	if e.limits.Any() {
+		e.gates = append(e.gates, gatekeeper{name: gate.Limits, ask: (*Engine).askLimits, leave: (*Engine).giveBack, finish: (*Engine).settle})
+	}
+	if e.decisive = len(e.gates); e.governs {
+		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue})
+	}
 }
 
 // passes asks the gates that a request comes to when it is decided, or when it is complete, and says whether it goes on. What one of them says
@@ -50,10 +56,10 @@ func (e *Engine) passes(s *Stream, now int64, complete bool) bool {
 	if complete {
 		gates = e.gates[e.decisive:]
 	}
-	for _, g := range gates {
+	for i := range gates {
 		v := &s.verdict
 		*v = gate.Verdict{}
-		switch g.ask(e, s, now, v); {
+		switch gates[i].ask(e, s, now, v); {
 		case v.Outcome == gate.Queued:
 			s.step.Action = Hold
 			return false
@@ -69,47 +75,45 @@ func (e *Engine) passes(s *Stream, now int64, complete bool) bool {
 
 // leave ends what the gates know of a request that goes no further.
 func (e *Engine) leave(s *Stream, now int64) {
-	for _, g := range e.gates {
-		g.leave(e, s, now)
+	for i := range e.gates {
+		if leave := e.gates[i].leave; leave != nil {
+			leave(e, s, now)
+		}
 	}
 }
 
-// inert is what a gate does that wants to know no more of a request than that it came.
-type inert struct{}
+// finishAll tells the gates how a request ended that was sent.
+func (e *Engine) finishAll(s *Stream, now int64) {
+	for i := range e.gates {
+		if finish := e.gates[i].finish; finish != nil {
+			finish(e, s, now, &s.ending)
+		}
+	}
+}
 
-func (inert) leave(*Engine, *Stream, int64)           {}
-func (inert) observe(*Engine, *Stream, int64)         {}
-func (inert) finish(*Engine, *Stream, int64, *ending) {}
+// observeAll tells the gates of a stream's first output.
+func (e *Engine) observeAll(s *Stream, now int64) {
+	for i := range e.gates {
+		if observe := e.gates[i].observe; observe != nil {
+			observe(e, s, now)
+		}
+	}
+}
 
-// learning is what breaker, latency gate and throttle have in common: what they let pass is part of what they measure, all three at once.
-type learning struct{ inert }
-
-func (learning) leave(e *Engine, s *Stream, now int64)               { e.unsent(s, now) }
-func (learning) finish(e *Engine, s *Stream, now int64, end *ending) { e.measure(s, now, end.complete) }
-
-type (
-	breakerGate  struct{ learning }
-	pressureGate struct{ inert }
-	latencyGate  struct{ learning }
-	throttleGate struct{ learning }
-	limitsGate   struct{ inert }
-	queueGate    struct{ inert }
-)
-
-func (breakerGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askBreaker(s *Stream, now int64, v *gate.Verdict) {
 	if s.measured {
 		*v = s.upstream.adaptive.Breaker(now, &s.asks)
 		e.gateError(s, v.Err)
 	}
 }
 
-func (pressureGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askPressure(s *Stream, now int64, v *gate.Verdict) {
 	if u := s.upstream; u != nil && u.pressure != nil {
 		*v = e.board.Judge(now, u.pressure, s.caller.Priority)
 	}
 }
 
-func (latencyGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 	if s.measured {
 		*v = s.upstream.adaptive.Latency(now, &s.asks)
 		e.gateError(s, v.Err)
@@ -119,16 +123,14 @@ func (latencyGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
 	}
 }
 
-func (latencyGate) observe(e *Engine, s *Stream, now int64) { e.observe(s, now) }
-
-func (throttleGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askThrottle(s *Stream, now int64, v *gate.Verdict) {
 	if s.measured {
 		*v = s.upstream.adaptive.Throttle(now, &s.asks)
 		e.gateError(s, v.Err)
 	}
 }
 
-func (limitsGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if s.preflight {
 		return
 	}
@@ -146,9 +148,8 @@ func (limitsGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
 	}
 }
 
-func (limitsGate) leave(e *Engine, s *Stream, now int64) { e.giveBack(s, now) }
-
-func (limitsGate) finish(e *Engine, s *Stream, now int64, end *ending) {
+// settle charges what a request has used.
+func (e *Engine) settle(s *Stream, now int64, end *ending) {
 	delete(e.reserving, s)
 	if end.spared {
 		e.report(s, e.limits.Refund(now, s.charges))
@@ -157,13 +158,13 @@ func (limitsGate) finish(e *Engine, s *Stream, now int64, end *ending) {
 	}
 }
 
-func (queueGate) ask(e *Engine, s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askQueue(s *Stream, now int64, v *gate.Verdict) {
 	if s.upstream != nil && s.upstream.gate != nil {
 		e.arrive(s, now, v)
 	}
 }
 
-func (queueGate) leave(e *Engine, s *Stream, now int64) {
+func (e *Engine) leaveQueue(s *Stream, now int64) {
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 		e.waited(s, s.ticket.Waited(now))
@@ -171,7 +172,7 @@ func (queueGate) leave(e *Engine, s *Stream, now int64) {
 	e.release(s, now, unanswered)
 }
 
-func (queueGate) finish(e *Engine, s *Stream, now int64, end *ending) {
+func (e *Engine) finishQueue(s *Stream, now int64, end *ending) {
 	s.answer.Used = end.used.Total
 	s.answer.Judged, s.answer.Limited = s.responding() && !s.foreign(), s.status == 429 || s.failure == 429
 	e.release(s, now, s.answer)

@@ -30,9 +30,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 		e.publishUsage(s, s.ending.used, source)
 		e.publishTimes(s, now)
 	}
-	for _, g := range e.gates {
-		g.finish(e, s, now, &s.ending)
-	}
+	e.finishAll(s, now)
 }
 
 // spent is what a request has used, and how that is known; "": it is not to be published.

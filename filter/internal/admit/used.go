@@ -22,9 +22,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 	if r.Outputs > s.outputs {
 		if s.outputs == 0 {
 			s.first = now
-			for _, g := range e.gates {
-				g.observe(e, s, now)
-			}
+			e.observeAll(s, now)
 		}
 		s.outputs, s.last = r.Outputs, now
 		s.pace.output(now, r.Outputs)
