@@ -21,6 +21,7 @@ type Config struct {
 	Retry          Retry
 	ErrorFormat    ErrorFormat
 	Operations     []Operation
+	Unknown        Unknown
 	Models         Models
 	Identity       Identity
 	Priority       PriorityRules
@@ -46,6 +47,16 @@ type Operation struct {
 	Path    string
 	Dialect string // one of Dialects
 }
+
+// Unknown says what becomes of a request with a body whose path has no dialect, neither a built-in one nor one of Operations.
+type Unknown string
+
+// The ways.
+const (
+	UnknownPass     Unknown = "pass"     // it costs no tokens
+	UnknownEstimate Unknown = "estimate" // it costs the estimate, of a model that can't be told
+	UnknownReject   Unknown = "reject"   // it is refused where an enforced limit counts tokens, status 400
+)
 
 // Models names the models.
 type Models struct {

@@ -29,6 +29,7 @@ func TestTheDefaultsThatSecurityRestsOn(t *testing.T) {
 		"`identity.missing: anonymous`":                fmt.Sprintf("`identity.missing: %s`", c.Identity.Missing),
 		"`identity.probes: pass`":                      fmt.Sprintf("`identity.probes: %s`", c.Identity.Probes),
 		"`models.unread: match`":                       fmt.Sprintf("`models.unread: %s`", c.Models.Unread),
+		"`unknown: pass`":                              fmt.Sprintf("`unknown: %s`", c.Unknown),
 		"`usage.maxRequestBytes: 1048576`":             fmt.Sprintf("`usage.maxRequestBytes: %d`", c.Usage.MaxRequestBytes),
 		"`admission: lenient`":                         fmt.Sprintf("`admission: %s`", l.Admission),
 		"`queue.whenFull: reject`":                     fmt.Sprintf("`queue.whenFull: %s`", u.Queue.WhenFull),

@@ -55,6 +55,10 @@ func (c *Config) fields() []field {
 			"Format of error bodies: that of the request's dialect, or Dynamo's {message, type, code}."),
 		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },
 			"Path suffixes and their dialects, ahead of the built-in list; the first match counts."),
+		enum("unknown", &c.Unknown, UnknownPass, []Unknown{UnknownPass, UnknownEstimate, UnknownReject},
+			"A request with a body whose path has no dialect here: pass lets it go to the server without counting its tokens; estimate holds it to "+
+				"limits and upstreams as one whose model can't be told, for its bytes and the output that is expected; reject refuses it (status 400) "+
+				"where an enforced limit counts tokens. A path that operations gives the dialect other passes all the same."),
 		object("models", &c.Models, "How models are named."),
 		object("identity", &c.Identity, "Who is asking: where user, tenant and API key are read from."),
 		object("priority", &c.Priority, "Who may go first."),

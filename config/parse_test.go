@@ -18,6 +18,7 @@ func defaults() Config {
 		},
 		Retry:       Retry{Longest: time.Minute},
 		ErrorFormat: "dialect",
+		Unknown:     UnknownPass,
 		Identity: Identity{
 			User:    Source{Headers: []string{"x-user-id"}},
 			Tenant:  Source{Headers: []string{"x-tenant-id"}},

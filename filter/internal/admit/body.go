@@ -138,6 +138,8 @@ func (e *Engine) explain(why usage.Unread) string {
 		return "the body's content-encoding or charset isn't read here. Send UTF-8, as it is or compressed by gzip or deflate."
 	case usage.Ambiguous:
 		return "the body names more than one, or others that may serve in its place. Send one \"model\"."
+	case usage.Undescribed:
+		return "nothing here says how requests of its path are read. " + nameThePath
 	case usage.NameTooLong:
 		return "its name is longer than 256 bytes. Send a shorter one."
 	case changedModel:

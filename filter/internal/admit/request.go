@@ -76,6 +76,7 @@ type course struct {
 	leased           bool   // its requests are charged as leases, until it is sent
 	subject          uint64 // 0: not asked for yet
 	keyed            bool
+	undescribed      bool   // it would be refused because its dialect isn't known, were it not for shadow mode
 	doubt            string // why the caller would be refused, were it not for shadow mode
 
 	upstream *upstream // whose gates the request stands at, or went through; nil: none
@@ -140,6 +141,9 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end b
 		if e.refuseIdentity(s, now, refusal) {
 			return &s.step
 		}
+	}
+	if e.unknown(s, path, end) && e.refuseUnknown(s, now) {
+		return &s.step
 	}
 	if e.left != nil {
 		e.resume(s, headers)
@@ -257,13 +261,17 @@ func (e *Engine) decide(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	e.identify(s)
 	s.step.set("gen_ai.operation.name", s.operation)
-	if s.dialect != nil {
+	if s.dialect != nil && s.dialect != usage.Opaque {
 		s.step.set("gen_ai.provider.name", s.dialect.Provider())
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
 	s.phase, s.decision = stQueued, gate.Verdict{}
 	if s.doubt != "" {
 		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
+		s.note(&v)
+	}
+	if s.undescribed {
+		v := gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
 		s.note(&v)
 	}
 	if s.dialect == nil && strings.EqualFold(s.method, "POST") {

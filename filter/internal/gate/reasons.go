@@ -4,6 +4,8 @@ package gate
 const (
 	Missing = "missing" // identity: nothing says whose it is
 
+	UnknownPath = "unknown" // operation: nothing says how requests of this path are read
+
 	Expectation = "expectation_failed" // request: nobody will tell its client to go on
 
 	BreakerOpen = "open"              // breaker

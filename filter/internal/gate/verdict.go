@@ -18,6 +18,8 @@ const (
 	Request  = "request"  // it asks for nothing that can't be had
 	Model    = "model"    // it says which model it is for
 
+	Operation = "operation" // it is known what it asks for
+
 	Breaker  = "breaker"
 	Pressure = "pressure"
 	Latency  = "latency"

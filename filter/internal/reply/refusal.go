@@ -28,7 +28,7 @@ func status(v *gate.Verdict, statuses *config.StatusCode) int {
 		return 400
 	case gate.Request:
 		return 417
-	case gate.Model:
+	case gate.Model, gate.Operation:
 		return 400
 	case gate.Breaker:
 		return statuses.Breaker
@@ -58,6 +58,8 @@ func kind(v *gate.Verdict, status int) (kind, code string) {
 		return "invalid_request_error", "missing_identity"
 	case v.Gate == gate.Model:
 		return "invalid_request_error", "model_unread"
+	case v.Gate == gate.Operation:
+		return "invalid_request_error", "unknown_operation"
 	case v.Gate == gate.Identity, v.Gate == gate.Request:
 		return "invalid_request_error", v.Reason
 	case v.Limit != nil && v.Limit.Unit != config.Requests:
@@ -72,7 +74,7 @@ func kind(v *gate.Verdict, status int) (kind, code string) {
 // message says why, and when to come back.
 func message(v *gate.Verdict, a *About) (text string) {
 	switch v.Gate {
-	case gate.Identity, gate.Request, gate.Model:
+	case gate.Identity, gate.Request, gate.Model, gate.Operation:
 		return v.Message
 	case gate.Limits:
 		text = limited(v, a)

@@ -53,6 +53,7 @@ var builtin = []route{
 type route struct {
 	suffix, within string
 	dialect        Dialect
+	configured     bool
 }
 
 // Operations finds the dialect of a path.
@@ -64,7 +65,7 @@ type Operations struct {
 func NewOperations(configured []config.Operation) *Operations {
 	o := &Operations{}
 	for _, c := range configured {
-		r := route{suffix: c.Path, dialect: byName(c.Dialect)}
+		r := route{suffix: c.Path, dialect: byName(c.Dialect), configured: true}
 		o.routes = append(o.routes, r)
 		if r.suffix = read(c.Path)[0]; r.suffix != "" && r.suffix != c.Path { // as the readings of a request's path have it
 			o.routes = append(o.routes, r)
@@ -78,10 +79,11 @@ func NewOperations(configured []config.Operation) *Operations {
 type found struct {
 	dialect   Dialect
 	operation string
+	passes    bool // it has no dialect because the configuration says so
 }
 
 // mostGoverned is the rank of what brings output.
-const mostGoverned = 3
+const mostGoverned = 4
 
 // rank says how much is governed of what was found.
 func (f found) rank() int {
@@ -89,8 +91,10 @@ func (f found) rank() int {
 	case f.dialect != nil && f.dialect.Outputs():
 		return mostGoverned
 	case f.dialect != nil:
-		return 2
+		return 3
 	case f.operation != OperationOther:
+		return 2
+	case !f.passes:
 		return 1
 	}
 	return 0
@@ -99,13 +103,24 @@ func (f found) rank() int {
 // Find gives the dialect of a request's path (its query is ignored) and the name of its operation; the dialect is nil
 // where bodies are not read. A path that servers may read in several ways is what most is governed of.
 func (o *Operations) Find(path string) (Dialect, string) {
+	f := o.find(path)
+	return f.dialect, f.operation
+}
+
+// Unknown says that nothing is known of a path: that its bodies are not read is not what the configuration says.
+func (o *Operations) Unknown(path string) bool {
+	f := o.find(path)
+	return f.dialect == nil && !f.passes
+}
+
+func (o *Operations) find(path string) found {
 	path, _, _ = strings.Cut(path, "?")
 	best := o.match(path)
 	if plain(path) && (best.rank() == mostGoverned || !formatted(path)) {
-		return best.dialect, best.operation
+		return best
 	}
 	last := best
-	best = found{nil, OperationOther}
+	best = found{nil, OperationOther, true}
 	for _, reading := range read(path) {
 		if f := o.match(reading); f.rank() > best.rank() {
 			best = f
@@ -114,7 +129,7 @@ func (o *Operations) Find(path string) (Dialect, string) {
 	if last.rank() > best.rank() {
 		best = last // by a server that decodes nothing
 	}
-	return best.dialect, best.operation
+	return best
 }
 
 // match looks one reading of a path up, in any case.
@@ -125,14 +140,14 @@ func (o *Operations) match(path string) found {
 			continue
 		}
 		if r.dialect == nil {
-			return found{nil, OperationOther}
+			return found{nil, OperationOther, r.configured}
 		}
-		return found{r.dialect, r.dialect.Operation()}
+		return found{r.dialect, r.dialect.Operation(), false}
 	}
 	if path = lower(path); strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/") {
-		return found{nil, OperationModels}
+		return found{nil, OperationModels, false}
 	}
-	return found{nil, OperationOther}
+	return found{nil, OperationOther, false}
 }
 
 func byName(name string) Dialect {

@@ -126,6 +126,8 @@ func (r *RequestReader) prompt() Prompt {
 func (r *RequestReader) unread(d *draft) Unread {
 	why := d.unread()
 	switch {
+	case r.dialect == Opaque:
+		return Undescribed
 	case d.Route != "":
 		return ""
 	case r.form.Odd:
@@ -190,7 +192,7 @@ func (r *RequestReader) Close() Request {
 	d.OutputLoose = d.loose() || d.OutputBound > 0 && !valid
 	d.Unread = r.unread(d)
 	switch {
-	case d.Route != "":
+	case d.Route != "", d.Unread == Undescribed:
 	case d.Bytes == 0:
 		d.Unread = NoBody
 	case !valid && d.Unread != TooLarge && d.Unread != Encoded:

@@ -178,11 +178,11 @@ func (r *ResponseReader) Streams(expected bool) bool {
 func (r *ResponseReader) Bytes() int64 { return r.bytes }
 
 // Unread says of a body that has passed that it was none of those that the dialect has: not JSON, and no events. Where
-// sound and transcripts may come as bytes and text, nothing is amiss.
+// sound and transcripts may come as bytes and text, or whatever, nothing is amiss.
 func (r *ResponseReader) Unread() bool {
 	const most = 4096 // bytes without an event; there may be comments at first
 	switch {
-	case r.dialect == audio || r.several || r.response.Reported:
+	case r.dialect == audio || r.dialect == Opaque || r.several || r.response.Reported:
 		return false
 	case r.form == events:
 		return r.bytes > most

@@ -71,6 +71,7 @@ const (
 	Encoded     Unread = "encoded"   // its content-encoding or charset can't be read
 	Ambiguous   Unread = "ambiguous" // it names several, and servers may differ in which one they take
 	NameTooLong Unread = "too_long"  // the name is longer than what is kept
+	Undescribed Unread = "unknown"   // its dialect isn't known
 )
 
 // Tokens counts tokens, in the meaning of the package's comment. Each may be Absent.
