@@ -128,7 +128,7 @@ func (i *Identity) fields() []field {
 	return []field{
 		source("user", &i.User, []string{"x-user-id"}, nil, false, "user"),
 		source("tenant", &i.Tenant, []string{"x-tenant-id"}, nil, false, "tenant"),
-		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, []string{"key"}, true, "API key"),
+		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, []string{"key"}, true, "API key"),
 		str("missing", &i.Missing, "anonymous", someText,
 			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401, where a limit depends on it)."),
 		enum("probes", &i.Probes, ProbesPass, []Probes{ProbesPass, ProbesReject},

@@ -22,7 +22,7 @@ func defaults() Config {
 		Identity: Identity{
 			User:    Source{Headers: []string{"x-user-id"}},
 			Tenant:  Source{Headers: []string{"x-tenant-id"}},
-			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key"}, Query: []string{"key"}, Hash: true},
+			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, Query: []string{"key"}, Hash: true},
 			Missing: "anonymous",
 			Probes:  ProbesPass,
 		},

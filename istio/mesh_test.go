@@ -110,6 +110,7 @@ func checkFilter(t *testing.T, filter object, c config.Config, context string) {
 		if text := p.text("patch.value.typed_config.stream_idle_timeout"); text != "" {
 			for key, want := range map[string]any{ // what the filter sees of a path is what the server will see
 				"normalize_path": true, "merge_slashes": true, "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
+				"common_http_protocol_options.headers_with_underscores_action": "DROP_HEADER",
 			} {
 				if got := p.at("patch.value.typed_config." + key); got != want {
 					t.Errorf("%s is %v, want %v", key, got, want)

@@ -6,6 +6,7 @@ import "strings"
 // since a caller could then have as many subjects as there are spellings.
 var credentials = map[string]bool{
 	"authorization": true, "proxy-authorization": true, "x-api-key": true, "api-key": true, "x-goog-api-key": true,
+	"x-litellm-api-key": true, "ocp-apim-subscription-key": true, // of LiteLLM and of Azure's API management
 }
 
 // credential takes a key out of a header's value, without the scheme (RFC 9110, section 11.4; some servers read none, some any) and the
