@@ -92,11 +92,11 @@ func (boolKind) describe(s *Schema) { s.Type = "boolean" }
 func (k textKind) describe(s *Schema) { s.Type, s.Pattern = "string", k.rule.pattern }
 
 // describe lists false, too, where Parse takes it for "off".
-func (k enumKind[T]) describe(s *Schema) {
-	for _, value := range k.values {
-		s.Enum = append(s.Enum, string(value))
+func (k enumKind) describe(s *Schema) {
+	for _, word := range k.words {
+		s.Enum = append(s.Enum, word)
 	}
-	if slices.Contains(k.values, "off") {
+	if slices.Contains(k.words, "off") {
 		s.Enum = append(s.Enum, false)
 		s.Description += " YAML reads an unquoted off as false, which is the same here."
 		return

@@ -56,8 +56,14 @@ func str(name string, to *string, standard string, r rule, doc string) field {
 	return single[string](name, to, standard, textKind{r}, doc)
 }
 
+// enum is read as a string and handed on: to read each type by itself would cost the module 8 KB for each.
 func enum[T ~string](name string, to *T, standard T, values []T, doc string) field {
-	return single[T](name, to, standard, enumKind[T]{values}, doc)
+	words := make([]string, len(values))
+	for i, value := range values {
+		words[i] = string(value)
+	}
+	read := scalar[string]{new(string), string(standard), enumKind{words}}
+	return field{name: name, doc: doc, value: assigned{read, func(word string) { *to = T(word) }}}
 }
 
 func integer[T ~int | ~int64](name string, to *T, standard, lowest, highest T, doc string) field {

@@ -54,28 +54,22 @@ func (k textKind) parse(v *fastjson.Value) (string, string) {
 }
 
 // enumKind is one of a few words.
-type enumKind[T ~string] struct{ values []T }
+type enumKind struct{ words []string }
 
-func (k enumKind[T]) plain(value T) any { return string(value) }
-func (k enumKind[T]) want() string {
-	words := make([]string, len(k.values))
-	for i, value := range k.values {
-		words[i] = string(value)
-	}
-	return oneOf(words)
-}
+func (k enumKind) plain(word string) any { return word }
+func (k enumKind) want() string          { return oneOf(k.words) }
 
 // parse takes false for "off": that is what YAML 1.1, Envoy's and Kubernetes' included, makes of an unquoted off.
-func (k enumKind[T]) parse(v *fastjson.Value) (T, string) {
-	for _, value := range k.values {
+func (k enumKind) parse(v *fastjson.Value) (string, string) {
+	for _, word := range k.words {
 		switch v.Type() {
 		case fastjson.TypeString:
-			if text(v) == string(value) {
-				return value, ""
+			if text(v) == word {
+				return word, ""
 			}
 		case fastjson.TypeFalse:
-			if value == "off" {
-				return value, ""
+			if word == "off" {
+				return word, ""
 			}
 		}
 	}

@@ -25,6 +25,17 @@ func (s scalar[T]) read(r *reader, path string, v *fastjson.Value) {
 	}
 }
 
+// assigned is a word for a variable of a type of its own.
+type assigned struct {
+	scalar[string]
+	assign func(word string)
+}
+
+func (a assigned) read(r *reader, path string, v *fastjson.Value) {
+	a.scalar.read(r, path, v)
+	a.assign(*a.to)
+}
+
 // one reads a single value.
 func one[T any](r *reader, path string, v *fastjson.Value, k kind[T]) (T, bool) {
 	value, problem := k.parse(v)
