@@ -312,7 +312,8 @@ func (g *gateway) active() uint64 {
 	return g.Stats(name)[name]
 }
 
-// enqueue sends a request and returns when Envoy has it, so that the next one comes later.
+// enqueue sends a request and returns when Envoy has it, so that the next one comes later, as a rule: where all depends on its place,
+// the queue's depth tells (the request takes it when its body is complete).
 func (g *gateway) enqueue(t testing.TB, a ask) *call {
 	t.Helper()
 	before := g.active()

@@ -26,6 +26,7 @@ func refuseFull(t *testing.T, g *gateway) {
 		for range room {
 			waiting = append(waiting, g.enqueue(t, ask{user: "kim"}))
 		}
+		g.awaitMetric(t, room, "spillway_queue_depth")
 		var late []*call
 		for i := range more {
 			late = append(late, g.send(t, ask{priority: "urgent", path: []string{chatPath, messagesPath}[i%2]}))
@@ -82,6 +83,7 @@ func dropLowest(t *testing.T, g *gateway) {
 	for range room {
 		low = append(low, g.enqueue(t, ask{priority: "low", user: "kim"}))
 	}
+	g.awaitMetric(t, room, "spillway_queue_depth")
 	wantRefused(t, g.send(t, ask{priority: "low", user: "kim"}), http.StatusServiceUnavailable, "queue/full", "is full")
 	for i := range room {
 		high = append(high, g.send(t, ask{priority: "high", user: "lena"}))
@@ -109,6 +111,7 @@ func passFull(t *testing.T, g *gateway) {
 	past := g.metric("spillway_passthrough_total", "upstream", "pass", "reason", "queue_full")
 	busy := g.occupy(t, ask{})
 	waiting := g.enqueue(t, ask{})
+	g.awaitMetric(t, 1, "spillway_queue_depth")
 	other := g.enqueue(t, ask{})
 	low := g.send(t, ask{priority: "low"})
 	wantRefused(t, low, http.StatusTooManyRequests, "queue/timeout", "upstream pass, as long as a request of priority LOW may.")
@@ -129,6 +132,7 @@ func bypassFull(t *testing.T, g *gateway) {
 	past := g.metric("spillway_passthrough_total", "upstream", "bypass", "reason", "bypassed")
 	busy := g.occupy(t, ask{})
 	waiting := g.enqueue(t, ask{})
+	g.awaitMetric(t, 1, "spillway_queue_depth")
 	for range 3 {
 		c := g.do(t, ask{priority: "low"})
 		wantServed(t, c)

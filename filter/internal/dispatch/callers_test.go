@@ -365,6 +365,13 @@ func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
 		arrive(t, a, noon, from(one, true), gate.Queued, "")
 	}
 	arrive(t, b, noon, from(11, true), gate.Rejected, gate.Full)
+	// Nor does anybody take a place of his own, by asking another worker.
+	a, b, _ = pair(Settings{Requests: perMinute(600), Slots: 1, QueueMax: 8})
+	arrive(t, a, noon, from(9, true), gate.Allowed, "")
+	for range 8 {
+		arrive(t, a, noon, from(1, true), gate.Queued, "")
+	}
+	arrive(t, b, noon, from(1, true), gate.Rejected, gate.Full)
 }
 
 // What a worker was asked for is asked for once, also if it writes before it obeys.

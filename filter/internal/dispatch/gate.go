@@ -150,9 +150,9 @@ func (g *Gate) say(now int64, self *worker, next *Ticket) {
 	// Who has little of the queue is asked for none of it, and what was asked for already is no longer to be had.
 	much, asked := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4, 0
 	for p := range self.waiting {
-		self.waiting[p], self.longest[p] = uint32(g.queue.count(config.Priority(p))), 0
-		if much {
-			self.longest[p] = uint32(max(g.queue.longest(config.Priority(p)).length()-int(self.drop[p]), 0))
+		self.waiting[p], self.longest[p], self.longestOf[p] = uint32(g.queue.count(config.Priority(p))), 0, 0
+		if longest := g.queue.longest(config.Priority(p)); longest != nil && much {
+			self.longest[p], self.longestOf[p] = uint32(max(longest.count-int(self.drop[p]), 0)), longest.subject
 		}
 		asked += int(self.drop[p])
 	}

@@ -142,7 +142,7 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 		self.waiting[t.Priority]--
 		return inPlaceOf(longest.last)
 	}
-	if now >= s.shutFor(t) && s.makesRoom(self, t.Priority, uint32(g.queue.line(t).length())) {
+	if now >= s.shutFor(t) && s.makesRoom(self, t, uint32(g.queue.line(t).length())) {
 		return says(gate.Queued, "")
 	}
 	return turnedAway(gate.Full, g.advice(now, s, t))
@@ -162,8 +162,10 @@ func inPlaceOf(dropped *Ticket) Arrival {
 	return a
 }
 
-// makesRoom asks another worker for the room of one that waits beside its queue, or at the end of a line that is longer than a request's own.
-func (s *shared) makesRoom(self *worker, p config.Priority, mine uint32) bool {
+// makesRoom asks another worker for the room of one that waits beside its queue, or at the end of another subject's line that is longer
+// than the mine requests of t's own.
+func (s *shared) makesRoom(self *worker, t *Ticket, mine uint32) bool {
+	p := t.Priority
 	for i := range s.workers {
 		w := &s.workers[i]
 		switch {
@@ -171,7 +173,7 @@ func (s *shared) makesRoom(self *worker, p config.Priority, mine uint32) bool {
 			continue
 		case w.idle > 0:
 			w.idle--
-		case w.longest[p] > mine+1:
+		case w.longest[p] > mine+1 && w.longestOf[p] != t.Subject:
 			w.longest[p]--
 		default:
 			continue

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	layout      = 3   // of the record; another one's counts as damaged
+	layout      = 4   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -52,18 +52,19 @@ type turn struct {
 
 // worker is what one worker says of itself.
 type worker struct {
-	id       uint64
-	heard    int64
-	inFlight [Priorities]uint32
-	waiting  [Priorities]uint32
-	drop     [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
-	longest  [Priorities]uint32 // how many wait in its longest line
-	idle     uint32             // how many wait beside its queue
-	reserved int64              // tokens that its requests in flight are expected to use
-	waits    bool
-	head     config.Priority // of its best waiting request, if any waits
-	tag      uint64
-	since    int64 // when that one came
+	id        uint64
+	heard     int64
+	inFlight  [Priorities]uint32
+	waiting   [Priorities]uint32
+	drop      [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
+	longest   [Priorities]uint32 // how many wait in its longest line
+	longestOf [Priorities]uint64 // whose line that is
+	idle      uint32             // how many wait beside its queue
+	reserved  int64              // tokens that its requests in flight are expected to use
+	waits     bool
+	head      config.Priority // of its best waiting request, if any waits
+	tag       uint64
+	since     int64 // when that one came
 }
 
 // sameTurn says that the heads of two entries' queues have the same turn.
@@ -259,7 +260,7 @@ func decay(elapsed int64) float64 { return math.Exp(-float64(max(elapsed, 0)) / 
 const (
 	headerSize = 12 + 2*16 + 3*8 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
-	workerSize = 16 + 4*4*Priorities + 4 + 8 + 8 + 8 + 8
+	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8
 )
 
 var order = binary.LittleEndian
@@ -315,6 +316,9 @@ func (w *worker) encode(b []byte) []byte {
 		for _, n := range counts {
 			b = order.AppendUint32(b, n)
 		}
+	}
+	for _, subject := range w.longestOf {
+		b = order.AppendUint64(b, subject)
 	}
 	b = order.AppendUint32(b, w.idle)
 	b = order.AppendUint64(b, uint64(w.reserved))
@@ -390,6 +394,9 @@ func (r *reader) worker() worker {
 			counts[p] = order.Uint32(*r)
 			*r = (*r)[4:]
 		}
+	}
+	for p := range w.longestOf {
+		w.longestOf[p] = r.next()
 	}
 	w.idle = order.Uint32(*r)
 	*r = (*r)[4:]
