@@ -116,6 +116,21 @@ func (e *Envoy) Samples(name string) []Sample {
 	return samples
 }
 
+// Sum adds up the samples of that name that have the labels: name, value, name, value, ...
+func (e *Envoy) Sum(name string, labels ...string) (sum float64) {
+	e.t.Helper()
+	for _, sample := range e.Samples(name) {
+		same := true
+		for i := 0; i < len(labels); i += 2 {
+			same = same && sample.Labels[labels[i]] == labels[i+1]
+		}
+		if same {
+			sum += sample.Value
+		}
+	}
+	return sum
+}
+
 // Record is one line of the access log: the keys of standalone.yaml; what was absent is missing.
 type Record map[string]any
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,36 @@ func (e *Envoy) Reconfigure(config string) error {
 	return e.ReplaceListeners(func(listeners []map[string]any) {
 		setPluginConfig(e.t.Fatalf, listeners, pluginConfig(config, e.hold))
 	})
+}
+
+// ReconfigureHold is Reconfigure for an Envoy that from now on holds requests in another way.
+func (e *Envoy) ReconfigureHold(hold Hold, config string) error {
+	e.t.Helper()
+	e.hold = hold
+	return e.ReplaceListeners(func(listeners []map[string]any) {
+		setPluginConfig(e.t.Fatalf, listeners, pluginConfig(config, hold))
+		Visit(listeners, func(object map[string]any) {
+			if object["name"] == envoyproc.WasmFilter && object["configuration"] != nil {
+				object["allow_on_headers_stop_iteration"] = hold == HoldStopIteration
+			}
+			if filters, ok := object["http_filters"].([]any); ok {
+				object["http_filters"] = withBuffer(filters, hold == HoldBufferFilter)
+			}
+		})
+	})
+}
+
+// withBuffer gives the filters with Envoy's buffer filter after ours, or without it.
+func withBuffer(filters []any, wanted bool) []any {
+	buffer := BufferFilter()
+	named := func(name any) func(any) bool {
+		return func(filter any) bool { return filter.(map[string]any)["name"] == name }
+	}
+	filters = slices.DeleteFunc(slices.Clone(filters), named(buffer["name"]))
+	if !wanted {
+		return filters
+	}
+	return slices.Insert(filters, slices.IndexFunc(filters, named(envoyproc.WasmFilter))+1, any(buffer))
 }
 
 // ReplaceListeners is Reconfigure for any change of the listeners.

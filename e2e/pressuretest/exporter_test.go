@@ -223,7 +223,7 @@ func killed(t *testing.T, m *measured) {
 		}
 		x := m.run(still(t, 1))
 		m.becomes(stages[4])
-		before := total(m.bed, "pressure_fetch")
+		before := m.bed.Sum("spillway_errors_total", "reason", "pressure_fetch")
 		x.signal(t, syscall.SIGKILL)
 		m.awaitStale(before)
 		m.becomes(want)
@@ -237,7 +237,7 @@ func killed(t *testing.T, m *measured) {
 func hang(t *testing.T, m *measured) {
 	x := m.run(still(t, 0.5))
 	m.becomes(stages[0])
-	before := total(m.bed, "pressure_fetch")
+	before := m.bed.Sum("spillway_errors_total", "reason", "pressure_fetch")
 	x.signal(t, syscall.SIGSTOP)
 	t.Cleanup(func() { _ = syscall.Kill(x.PID(), syscall.SIGCONT) })
 	m.awaitStale(before)
@@ -250,6 +250,6 @@ func hang(t *testing.T, m *measured) {
 func (m *measured) awaitStale(before float64) {
 	m.t.Helper()
 	harness.Await(m.t, patience, "fetches that fail, and an age that grows", func() bool {
-		return total(m.bed, "pressure_fetch") > before && gauge(m.bed, "spillway_pressure_age_milliseconds", "") > 1500
+		return m.bed.Sum("spillway_errors_total", "reason", "pressure_fetch") > before && gauge(m.bed, "spillway_pressure_age_milliseconds", "") > 1500
 	})
 }

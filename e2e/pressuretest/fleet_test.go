@@ -36,7 +36,7 @@ func thousandPeers(t *testing.T, m *measured) {
 	x := m.run("--interval=5s", "--timeout=5m", "--peer="+strings.Join(urls, ","))
 	m.instances(1000)
 	m.becomes(stages[4])
-	if n := total(m.bed, "pressure_instances"); n != 0 {
+	if n := m.bed.Sum("spillway_errors_total", "reason", "pressure_instances"); n != 0 {
 		t.Errorf("%v instances were left out", n)
 	}
 	const fetches = 10
@@ -55,7 +55,7 @@ instances:
   - {name: b, count: 76, activeDecodeBlocks: 0.1, activePrefillTokens: 0, gpus: {count: 1, memoryTotalBytes: 80, memoryUsed: 0.5}}`))
 	m.instances(1024)
 	m.becomes(stages[1])
-	if n := total(m.bed, "pressure_instances"); n == 0 || int(n)%76 != 0 {
+	if n := m.bed.Sum("spillway_errors_total", "reason", "pressure_instances"); n == 0 || int(n)%76 != 0 {
 		t.Errorf("%v instances were left out, want 76 of each document", n)
 	}
 }

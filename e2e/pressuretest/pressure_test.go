@@ -232,7 +232,7 @@ func chosen(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	b.blocks(1)
-	shadowed := func() float64 { return decided(b, "SHADOW") }
+	shadowed := func() float64 { return b.Sum("spillway_requests_total", "decision", "SHADOW") }
 	harness.Await(t, patience, "all workers know it", func() bool {
 		const asked = 20
 		before := shadowed()
@@ -259,16 +259,6 @@ func (b *bed) shadows(t *testing.T) (n int) {
 		}
 	}
 	return n
-}
-
-// decided counts requests by their decision.
-func decided(b *bed, decision string) (sum float64) {
-	for _, s := range b.Samples("spillway_requests_total") {
-		if s.Labels["decision"] == decision {
-			sum += s.Value
-		}
-	}
-	return sum
 }
 
 // gauge gives a gauge's value by its label; -1 if it is not there.
@@ -315,24 +305,14 @@ func fail(t *testing.T, b *bed, onStale, want string) {
 		b.blocks(1)
 		b.becomes(join(busy, busy, busy, busy))
 		b.say(answer)
-		before := total(b, "pressure_fetch")
-		harness.Await(t, patience, name+": errors", func() bool { return total(b, "pressure_fetch") > before+5 }) // more than a second of it
+		before := b.Sum("spillway_errors_total", "reason", "pressure_fetch")
+		harness.Await(t, patience, name+": errors", func() bool { return b.Sum("spillway_errors_total", "reason", "pressure_fetch") > before+5 }) // more than a second of it
 		b.becomes(want)
 		b.blocks(0)
 		b.becomes(join(ok, ok, ok, ok))
 	}
 	// What it says wrongly is as if it had not said it.
 	b.say(text(200, `{"version":1,"instances":[{"activeDecodeBlocks":-3},{"activeDecodeBlocks":"full"},{"activeDecodeBlocks":1e9}]}`))
-	harness.Await(t, patience, "wrong values", func() bool { return total(b, "pressure_value") >= 3 })
+	harness.Await(t, patience, "wrong values", func() bool { return b.Sum("spillway_errors_total", "reason", "pressure_value") >= 3 })
 	b.becomes(join(ok, ok, ok, ok))
-}
-
-// total is how many errors there were for a reason.
-func total(b *bed, reason string) (sum float64) {
-	for _, s := range b.Samples("spillway_errors_total") {
-		if strings.Contains(fmt.Sprint(s.Labels), reason) {
-			sum += s.Value
-		}
-	}
-	return sum
 }

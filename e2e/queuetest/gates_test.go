@@ -228,10 +228,10 @@ func throttle(t *testing.T, g *gateway) {
 	}
 	wantServed(t, g.send(t, ask{priority: "high"}), g.send(t, ask{priority: "urgent"}))
 	g.awaitMetric(t, 2, "spillway_gate_state", "gate", "throttle")
-	if got := g.scraped("spillway_gate_state", "gate", "throttle", "model", "all"); got != 2 {
+	if got := g.Sum("spillway_gate_state", "gate", "throttle", "model", "all"); got != 2 {
 		t.Errorf("Prometheus gets the state %v, want 2", got)
 	}
-	if got := g.scraped("spillway_ttft_milliseconds_count", "streaming", "false", "priority", "HIGH"); got < 12 {
+	if got := g.Sum("spillway_ttft_milliseconds_count", "streaming", "false", "priority", "HIGH"); got < 12 {
 		t.Errorf("Prometheus gets %v times, want all requests of priority HIGH", got)
 	}
 }

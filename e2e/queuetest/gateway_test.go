@@ -128,40 +128,11 @@ func (f *front) replace(t *testing.T, other http.Handler) {
 // configure puts a configuration into force, and sets Envoy up to hold requests as hold says.
 func (g *gateway) configure(t *testing.T, hold harness.Hold, config string) {
 	t.Helper()
-	told := hold
-	if hold == harness.HoldBroken {
-		told = harness.HoldStopIteration
-	}
-	config = fmt.Sprintf(`{"requestHold":%q,%s`, told, strings.TrimSpace(config)[1:])
-	err := g.ReplaceListeners(func(listeners []map[string]any) {
-		harness.Visit(listeners, func(object map[string]any) {
-			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
-				plugin["value"] = config
-				object["allow_on_headers_stop_iteration"] = hold == harness.HoldStopIteration
-			}
-			if filters, ok := object["http_filters"].([]any); ok {
-				object["http_filters"] = withBuffer(filters, hold == harness.HoldBufferFilter)
-			}
-		})
-	})
-	if err != nil {
+	if err := g.ReconfigureHold(hold, config); err != nil {
 		t.Fatal(err)
 	}
 	g.hold = hold
 	g.sim.Reset() // the records of earlier parts would only be searched
-}
-
-// withBuffer gives the filters with Envoy's buffer filter after ours, or without it.
-func withBuffer(filters []any, wanted bool) []any {
-	buffer := harness.BufferFilter()
-	named := func(name any) func(any) bool {
-		return func(filter any) bool { return filter.(map[string]any)["name"] == name }
-	}
-	filters = slices.DeleteFunc(slices.Clone(filters), named(buffer["name"]))
-	if !wanted {
-		return filters
-	}
-	return slices.Insert(filters, slices.IndexFunc(filters, named(envoyproc.WasmFilter))+1, any(buffer))
 }
 
 // ask is a request. What is left out is that of a chat without a stream, and sent by nobody.
@@ -391,20 +362,6 @@ func (g *gateway) metric(name string, labels ...string) (sum float64) {
 		}
 		if same {
 			sum += float64(value)
-		}
-	}
-	return sum
-}
-
-// scraped is the same sum as Prometheus gets it.
-func (g *gateway) scraped(name string, labels ...string) (sum float64) {
-	for _, sample := range g.Samples(name) {
-		same := true
-		for i := 0; i < len(labels); i += 2 {
-			same = same && sample.Labels[labels[i]] == labels[i+1]
-		}
-		if same {
-			sum += sample.Value
 		}
 	}
 	return sum

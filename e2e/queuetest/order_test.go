@@ -25,7 +25,7 @@ func label(priority string) string {
 func serveInOrder(t *testing.T, g *gateway) {
 	g.holds(t, `{"upstreams": [{"name": "order", "concurrency": {"max": 1}, "queue": {"maxWait": {"low": "1m"}}}]}`, func(t *testing.T) {
 		queued := g.metric("spillway_requests_total", "decision", "QUEUED", "gate", "queue")
-		waits := g.scraped("spillway_queue_wait_milliseconds_count", "priority", "HIGH")
+		waits := g.Sum("spillway_queue_wait_milliseconds_count", "priority", "HIGH")
 		busy := g.occupy(t, ask{user: "first"})
 		var calls []*call
 		for range 3 {
@@ -37,7 +37,7 @@ func serveInOrder(t *testing.T, g *gateway) {
 			g.awaitMetric(t, 6, "spillway_queue_depth", "priority", p)
 		}
 		g.awaitMetric(t, 1, "spillway_inflight")
-		if depth, inFlight := g.scraped("spillway_queue_depth", "priority", "LOW"), g.scraped("spillway_inflight"); depth != 6 || inFlight != 1 {
+		if depth, inFlight := g.Sum("spillway_queue_depth", "priority", "LOW"), g.Sum("spillway_inflight"); depth != 6 || inFlight != 1 {
 			t.Errorf("Prometheus gets %v that wait and %v in flight, want 6 and 1", depth, inFlight)
 		}
 		if seen := g.order(calls); len(seen) > 0 {
@@ -54,7 +54,7 @@ func serveInOrder(t *testing.T, g *gateway) {
 		}
 		g.awaitMetric(t, queued+float64(len(calls)), "spillway_requests_total", "decision", "QUEUED", "gate", "queue")
 		harness.Await(t, patience, "the histogram has all waits", func() bool {
-			return g.scraped("spillway_queue_wait_milliseconds_count", "priority", "HIGH") == waits+6
+			return g.Sum("spillway_queue_wait_milliseconds_count", "priority", "HIGH") == waits+6
 		})
 		g.awaitIdle(t)
 		if c := g.do(t, ask{user: "kim", priority: "no such priority"}); c.status != http.StatusOK {

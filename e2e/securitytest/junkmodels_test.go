@@ -55,7 +55,7 @@ func keepLabels(t *testing.T, g *gateway) {
 		g.of(t, fmt.Sprint("junk", 4+i%2, "-", i))
 		g.of(t, fmt.Sprint("junk4;gate=forged", i))
 	}
-	requests := func(model string) float64 { return g.metric("spillway_requests_total", "model", model) }
+	requests := func(model string) float64 { return g.Sum("spillway_requests_total", "model", model) }
 	for _, model := range []string{"named-b", "named-c", "real-1", "real-2"} {
 		for range 4 * 2 { // each worker learns by itself
 			if a := g.of(t, model); a.status != 200 {
@@ -63,7 +63,7 @@ func keepLabels(t *testing.T, g *gateway) {
 			}
 		}
 		harness.Await(t, patience, model+" is counted under its name", func() bool { return requests(model) == 8 })
-		if tokens := g.metric("spillway_tokens_total", "model", model, "type", "output"); tokens != 8*5 {
+		if tokens := g.Sum("spillway_tokens_total", "model", model, "type", "output"); tokens != 8*5 {
 			t.Errorf("%s: %v tokens under its name, want 40", model, tokens)
 		}
 	}

@@ -62,7 +62,7 @@ func passTheRetreatOfOne(t *testing.T, g *gateway) {
 	upstream := strings.Split(config, `"`)[5]
 	harness.Await(t, patience, "the alarm begins", func() bool {
 		g.chat(t, "x-api-key: bad", "x-make: 429")
-		return g.metric("spillway_retreat_alarm", "upstream", upstream) == 1
+		return g.Sum("spillway_retreat_alarm", "upstream", upstream) == 1
 	})
 	if a := g.chat(t, "x-api-key: bad"); a.reason() != "queue/timeout" {
 		t.Errorf("alone it got %d %q", a.status, a.reason())
@@ -79,12 +79,12 @@ func passWhatIsAskedFor(t *testing.T, g *gateway) {
 	g.configure(t, fresh("asked", `"budget":{"tokens":60000,"window":"60s"}`))
 	for i, asked := range []string{`"min_tokens":1000000000000`, `"min_tokens":60000,"max_tokens":60000`} {
 		large := g.hang(t, strings.Replace(hello, `"model"`, asked+`,"model"`, 1), "x-api-key: large")
-		harness.Await(t, patience, "it is at the server", func() bool { return g.metric("spillway_inflight") >= 1 })
+		harness.Await(t, patience, "it is at the server", func() bool { return g.Sum("spillway_inflight") >= 1 })
 		if a := g.chat(t, fmt.Sprint("x-api-key: other", i)); a.status != 200 {
 			t.Errorf("beside %s a stranger got %d %q", asked, a.status, a.reason())
 		}
 		_ = large.Close()
-		harness.Await(t, patience, "it is gone", func() bool { return g.metric("spillway_inflight") == 0 })
+		harness.Await(t, patience, "it is gone", func() bool { return g.Sum("spillway_inflight") == 0 })
 		g.configure(t, fresh("asked", `"budget":{"tokens":60000,"window":"60s"}`))
 	}
 }
@@ -93,16 +93,16 @@ func passWhatIsAskedFor(t *testing.T, g *gateway) {
 func findRoom(t *testing.T, g *gateway) {
 	g.configure(t, fresh("filled", `"concurrency":{"max":1},"queue":{"max":8}`))
 	busy := g.hang(t, hello, "x-api-key: many")
-	harness.Await(t, patience, "the slot is taken", func() bool { return g.metric("spillway_inflight") == 1 })
+	harness.Await(t, patience, "the slot is taken", func() bool { return g.Sum("spillway_inflight") == 1 })
 	for range 12 {
 		g.launch(t, hello, "x-api-key: many")
 	}
-	harness.Await(t, patience, "the queue is full", func() bool { return g.metric("spillway_queue_depth") == 8 })
+	harness.Await(t, patience, "the queue is full", func() bool { return g.Sum("spillway_queue_depth") == 8 })
 	done := make(chan answer)
 	for i := range 3 {
 		go func() { done <- g.chat(t, fmt.Sprint("x-api-key: other", i)) }()
 	}
-	harness.Await(t, patience, "they wait", func() bool { return g.metric("spillway_queue_depth") >= 8 })
+	harness.Await(t, patience, "they wait", func() bool { return g.Sum("spillway_queue_depth") >= 8 })
 	time.AfterFunc(500*time.Millisecond, func() { _ = busy.Close() }) // what is refused is answered before
 	for range 3 {
 		if a := <-done; a.status != 200 {

@@ -52,13 +52,7 @@ func TestAReportThatCanNotBeTrueIsCut(t *testing.T) {
 	if got := g.record(t, "honest").Text("total_tokens"); got != "1100000" {
 		t.Errorf("an honest report became %s", got)
 	}
-	var cut float64
-	for _, s := range g.Samples("spillway_errors_total") {
-		if s.Labels["reason"] == "usage_implausible" {
-			cut += s.Value
-		}
-	}
-	if cut != float64(2*lies) {
+	if cut := g.Sum("spillway_errors_total", "reason", "usage_implausible"); cut != float64(2*lies) {
 		t.Errorf("%v lies were counted, want %d", cut, 2*lies)
 	}
 	if n := strings.Count(g.Logs(), "usage_implausible"); n != 1 {

@@ -42,20 +42,6 @@ func (g *gateway) chat(t *testing.T, headers ...string) answer {
 	return g.send(t, "POST", chatPath, hello, headers...)
 }
 
-// metric is the sum of a metric's samples that have the labels: "name", "value", ...
-func (g *gateway) metric(name string, labels ...string) (sum float64) {
-	for _, sample := range g.Samples(name) {
-		matches := true
-		for i := 0; i < len(labels); i += 2 {
-			matches = matches && sample.Labels[labels[i]] == labels[i+1]
-		}
-		if matches {
-			sum += sample.Value
-		}
-	}
-	return sum
-}
-
 // What an upstream tells one caller of its limits holds for that caller, not for the others.
 func TestOneCallersLimitsStopNobodyElse(t *testing.T) {
 	t.Parallel()
@@ -156,8 +142,8 @@ func limitOne(t *testing.T, g *gateway) {
 		"retreat":{"window":"4s","every":"100ms","minSamples":5,"minRequests":20,"recoverWindow":"60s","recoverStep":5}`)
 	g.configure(t, config)
 	upstream := strings.Split(config, `"`)[5]
-	rpm := func() float64 { return g.metric("spillway_effective_rpm", "upstream", upstream) }
-	state := func() float64 { return g.metric("spillway_retreat_state", "upstream", upstream) }
+	rpm := func() float64 { return g.Sum("spillway_effective_rpm", "upstream", upstream) }
+	state := func() float64 { return g.Sum("spillway_retreat_state", "upstream", upstream) }
 	until := func(what string, step func(), done func() bool) {
 		t.Helper()
 		harness.Await(t, patience, what, func() bool { step(); return done() })
@@ -176,17 +162,17 @@ func limitOne(t *testing.T, g *gateway) {
 	for range 30 {
 		mixed()
 	}
-	until("the share of 429 is published", mixed, func() bool { return g.metric("spillway_upstream_429_ratio", "upstream", upstream) > 200 })
+	until("the share of 429 is published", mixed, func() bool { return g.Sum("spillway_upstream_429_ratio", "upstream", upstream) > 200 })
 	if state() != 0 || rpm() != 36000 {
 		t.Errorf("one caller's 429 led to the state %v and a rate of %v", state(), rpm())
 	}
 	// Alone it is believed, with an alarm; the others undo that at once.
-	until("the alarm begins", bad, func() bool { return g.metric("spillway_retreat_alarm", "upstream", upstream) == 1 })
+	until("the alarm begins", bad, func() bool { return g.Sum("spillway_retreat_alarm", "upstream", upstream) == 1 })
 	if got := strings.Count(g.Logs(), upstream+" answers so many requests with 429"); got != 1 {
 		t.Errorf("the log has %d lines of the alarm's begin, want 1", got)
 	}
 	until("it is over", good, func() bool { return state() == 0 && rpm() == 36000 })
-	until("so is the alarm", func() {}, func() bool { return g.metric("spillway_retreat_alarm", "upstream", upstream) == 0 })
+	until("so is the alarm", func() {}, func() bool { return g.Sum("spillway_retreat_alarm", "upstream", upstream) == 0 })
 	if got := strings.Count(g.Logs(), upstream+" takes requests again"); got != 1 {
 		t.Errorf("the log has %d lines of the alarm's end, want 1", got)
 	}

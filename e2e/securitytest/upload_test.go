@@ -2,19 +2,16 @@ package securitytest
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
 )
 
 // What tests of uploads send and get.
@@ -76,38 +73,9 @@ func (u *upstream) saw(user string) (begun, served int) {
 // configure puts a configuration into force, and sets Envoy up to hold requests as hold says.
 func configure(t *testing.T, e *harness.Envoy, hold harness.Hold, config string) {
 	t.Helper()
-	told := hold
-	if hold == harness.HoldBroken {
-		told = harness.HoldStopIteration
-	}
-	config = fmt.Sprintf(`{"requestHold":%q,%s`, told, strings.TrimSpace(config)[1:])
-	err := e.ReplaceListeners(func(listeners []map[string]any) {
-		harness.Visit(listeners, func(object map[string]any) {
-			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
-				plugin["value"] = config
-				object["allow_on_headers_stop_iteration"] = hold == harness.HoldStopIteration
-			}
-			if filters, ok := object["http_filters"].([]any); ok {
-				object["http_filters"] = withBuffer(filters, hold == harness.HoldBufferFilter)
-			}
-		})
-	})
-	if err != nil {
+	if err := e.ReconfigureHold(hold, config); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// withBuffer gives the filters with Envoy's buffer filter after ours, or without it.
-func withBuffer(filters []any, wanted bool) []any {
-	buffer := harness.BufferFilter()
-	named := func(name any) func(any) bool {
-		return func(filter any) bool { return filter.(map[string]any)["name"] == name }
-	}
-	filters = slices.DeleteFunc(slices.Clone(filters), named(buffer["name"]))
-	if !wanted {
-		return filters
-	}
-	return slices.Insert(filters, slices.IndexFunc(filters, named(envoyproc.WasmFilter))+1, any(buffer))
 }
 
 // holds runs a test in each way of holding requests.
