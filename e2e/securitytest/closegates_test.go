@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/harness"
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
 )
 
 // speaks answers as x-make says: "late N" begins its stream after so many milliseconds, "large" has a large answer of each kind; else it
@@ -70,22 +69,6 @@ func TestClientsCloseNoGates(t *testing.T) {
 	}
 }
 
-// held puts a configuration into force, and sets Envoy up to hold requests as hold says.
-func (g *gateway) held(t *testing.T, hold, config string) {
-	t.Helper()
-	err := g.ReplaceListeners(func(listeners []map[string]any) {
-		harness.Visit(listeners, func(object map[string]any) {
-			if plugin, ok := object["configuration"].(map[string]any); ok && object["name"] == envoyproc.WasmFilter {
-				plugin["value"] = fmt.Sprintf(`{"requestHold":%q,%s`, hold, config[1:])
-				object["allow_on_headers_stop_iteration"] = hold == "stopIteration"
-			}
-		})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // begin sends a request's headers and the first half of its body.
 func (g *gateway) begin(t *testing.T, body string, headers ...string) (connection net.Conn, rest string) {
 	t.Helper()
@@ -116,8 +99,8 @@ func (g *gateway) fine(t *testing.T, after string) {
 // The bounds are far above what an answer takes on a busy machine, and the waits far above the bounds. Each gate is tried by itself: what
 // another one needs of a request changes when it is sent.
 var gatesOf = map[string]string{
-	"latency": `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"2s"}`,
-	"breaker": `"breaker":{"mode":"enforce","slowCall":"2s","minRequests":2,"window":"10m"}`,
+	"latency": `"latency":{"mode":"enforce","per":"global","ttft":"4s","itl":"4s"}`,
+	"breaker": `"breaker":{"mode":"enforce","slowCall":"4s","minRequests":2,"window":"10m"}`,
 }
 
 func uploadSlowly(t *testing.T, g *gateway, hold string) {
@@ -125,14 +108,14 @@ func uploadSlowly(t *testing.T, g *gateway, hold string) {
 	for gate, config := range gatesOf {
 		for kind, body := range map[string]string{"read": streamed, "not read to its end": large} {
 			t.Run(gate+", bodies "+kind, func(t *testing.T) {
-				g.held(t, hold, fresh("uploads", config))
+				configure(t, g.Envoy, harness.Hold(hold), fresh("uploads", config))
 				var slow []net.Conn
 				var rests []string
 				for range 12 {
 					connection, rest := g.begin(t, body, "x-user-id: slow", "connection: close")
 					slow, rests = append(slow, connection), append(rests, rest)
 				}
-				time.Sleep(3 * time.Second) // what is slow: the client
+				time.Sleep(6 * time.Second) // what is slow: the client
 				for i, connection := range slow {
 					go func() { _, _ = io.WriteString(connection, rests[i]) }()
 				}
@@ -166,7 +149,7 @@ func readSlowly(t *testing.T, g *gateway) {
 	defer buffer(32 << 20)
 	for gate, config := range gatesOf {
 		t.Run(gate, func(t *testing.T) {
-			g.held(t, "stopIteration", fresh("readers", config))
+			configure(t, g.Envoy, harness.HoldStopIteration, fresh("readers", config))
 			readSlowlyFrom(t, g)
 		})
 	}
@@ -185,7 +168,7 @@ func readSlowlyFrom(t *testing.T, g *gateway) {
 		}
 		slow = append(slow, connection)
 	}
-	time.Sleep(3 * time.Second) // Envoy's buffers are full, and it reads no more
+	time.Sleep(6 * time.Second) // Envoy's buffers are full, and it reads no more
 	for i, connection := range slow {
 		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 		if err != nil {
@@ -199,14 +182,14 @@ func readSlowlyFrom(t *testing.T, g *gateway) {
 }
 
 func sendHugePrompts(t *testing.T, g *gateway) {
-	g.held(t, "stopIteration", fresh("huge", `"latency":{"mode":"enforce","per":"global","ttft":"300ms","itl":"10s","timeConstant":"2m"}`))
+	configure(t, g.Envoy, harness.HoldStopIteration, fresh("huge", `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"10s","timeConstant":"2m"}`))
 	refused := func(a answer) bool { return strings.HasPrefix(a.reason(), "latency/") }
 	stranger := func(i int) answer {
 		return g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: stranger", i%3))
 	}
 	// Alone the slow one closes the gate for itself, as a server that is slow should be left alone.
 	harness.Await(t, patience, "it is closed for the one that is slow", func() bool {
-		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: slow", "x-make: late 600"))
+		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: slow", "x-make: late 4000"))
 	})
 	for i := range 3 {
 		if a := stranger(i); refused(a) {
@@ -214,17 +197,17 @@ func sendHugePrompts(t *testing.T, g *gateway) {
 		}
 	}
 	// If all are slow it is closed for all.
-	g.held(t, "stopIteration", fresh("slow", `"latency":{"mode":"enforce","per":"global","ttft":"300ms","itl":"10s","timeConstant":"2m"}`))
+	configure(t, g.Envoy, harness.HoldStopIteration, fresh("slow", `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"10s","timeConstant":"2m"}`))
 	harness.Await(t, patience, "it is closed for all when several are slow", func() bool {
 		for i := range 2 {
-			g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: slow", i), "x-make: late 600")
+			g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: slow", i), "x-make: late 4000")
 		}
 		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: somebody"))
 	})
 }
 
 func leave(t *testing.T, g *gateway) {
-	g.held(t, "stopIteration", fresh("left", gatesOf["breaker"]))
+	configure(t, g.Envoy, harness.HoldStopIteration, fresh("left", gatesOf["breaker"]))
 	for range 10 {
 		connection, rest := g.begin(t, streamed, "x-user-id: slow", "x-make: late 300")
 		if _, err := io.WriteString(connection, rest); err != nil {
