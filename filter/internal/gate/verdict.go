@@ -96,11 +96,6 @@ func Because(outcome Outcome, gate, reason string) Verdict {
 	return Verdict{Outcome: outcome, Gate: gate, Reason: reason, Measured: Absent, Threshold: Absent}
 }
 
-// Refuses says that the request goes no further.
-func (v *Verdict) Refuses() bool {
-	return v.Outcome == Rejected || v.Outcome == Open || v.Outcome == HalfOpen
-}
-
 // Headroom is how much of a limit is left.
 type Headroom struct {
 	Limit     *config.Limit // nil: no limit of the kind applies
