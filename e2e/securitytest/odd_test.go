@@ -14,14 +14,7 @@ import (
 // Whatever a client does while its request waits, it leaves no slot taken and no place in the queue, and the next one is served.
 func TestOddClientsInTheQueueLeaveNothing(t *testing.T) {
 	t.Parallel()
-	server := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-User-Id") == "busy" {
-			<-r.Context().Done()
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, answered)
-	})
+	server := newUpstream(t, answersButBusy)
 	e := harness.Start(t, harness.Options{Upstream: server.URL})
 	length := fmt.Sprint(len(chatBody))
 	request := "POST " + chatPath + " HTTP/1.1\r\nHost: gateway\r\nContent-Length: " + length + "\r\n\r\n" + chatBody

@@ -35,14 +35,7 @@ func TestSlowUploadsHoldNoSlots(t *testing.T) {
 	if len(chatBody) != 79 {
 		t.Fatalf("the body has %d bytes", len(chatBody))
 	}
-	server := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-User-Id") == "busy" {
-			<-r.Context().Done()
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, answered)
-	})
+	server := newUpstream(t, answersButBusy)
 	e := harness.Start(t, harness.Options{Upstream: server.URL})
 	holds(t, e, `{"upstreams":[{"name":"llm","concurrency":{"max":2},"budget":{"requests":1000,"window":"1h"},"queue":{"max":8}}]}`, func(t *testing.T, hold harness.Hold) {
 		uploads := make([]*raw, len(slowUploads))

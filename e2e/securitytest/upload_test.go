@@ -70,6 +70,16 @@ func (u *upstream) saw(user string) (begun, served int) {
 	return count(u.begun), count(u.served)
 }
 
+// answersButBusy answers everybody but the user "busy", whose request it keeps until its client leaves.
+func answersButBusy(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-User-Id") == "busy" {
+		<-r.Context().Done()
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, answered)
+}
+
 // configure puts a configuration into force, and sets Envoy up to hold requests as hold says.
 func configure(t *testing.T, e *harness.Envoy, hold harness.Hold, config string) {
 	t.Helper()

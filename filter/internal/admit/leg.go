@@ -1,9 +1,8 @@
 package admit
 
 import (
-	"github.com/spillway-proxy/spillway/filter/internal/ident"
-
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
 )
 
 // Envoy can run its filters again for one request: after a redirect that it follows itself, or a route that was found late. Each run is
