@@ -1,16 +1,15 @@
 package plugin
 
 import (
-	"encoding/binary"
 	"math"
 	"strconv"
-	"strings"
 	"unsafe"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -121,9 +120,9 @@ func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		if err != nil {
 			s.plugin.hostError("response_headers", err)
 		}
-		if turnedDown(headers) {
-			s.state.Origin(origin())
-		} else if ofLimits(headers) && origin() == admit.Elsewhere {
+		if origin.Counts(statusOf(headers)) {
+			s.state.Origin(whoAnswered())
+		} else if origin.MentionsLimits(headers) && whoAnswered() == origin.Elsewhere {
 			s.state.Hearsay()
 		}
 		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
@@ -189,52 +188,41 @@ func (s *stream) OnHttpStreamDone() {
 	s.plugin.vm.recycle(s)
 }
 
+// whoAnswered says who made a response. Filters behind this one answer, too: a rate limit of the whole fleet's, an authorization.
+func whoAnswered() origin.Origin {
+	details, there := attribute("response", "code_details")
+	if !there {
+		return origin.Upstream // not this host's way to tell
+	}
+	return origin.Of(details)
+}
+
 // beginsAnew says that the host has ended a stream to run the filters again for its request.
 func beginsAnew() bool {
-	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
-	return err == nil && string(details) == "internal_redirect"
+	details, there := attribute("response", "code_details")
+	return there && origin.BeginsAnew(details)
 }
 
-// ofLimits says that a response tells of limits, whosever they are.
-func ofLimits(headers [][2]string) bool {
-	for _, header := range headers {
-		if name := header[0]; len(name) > 12 && (name[0] == 'x' || name[0] == 'a') && strings.Contains(name, "ratelimit-") {
-			return true
-		}
-	}
-	return false
-}
-
-// turnedDown says that a response is one of those that could count against the upstream.
-func turnedDown(headers [][2]string) bool {
-	for _, header := range headers {
-		if header[0] == ":status" {
-			return header[1] == "429" || strings.HasPrefix(header[1], "5")
-		}
-	}
-	return false
-}
-
-// origin says who made a response. Filters behind this one answer, too: a rate limit of the whole fleet's, an authorization.
-func origin() admit.Origin {
-	details, err := proxywasm.GetProperty([]string{"response", "code_details"})
-	if err != nil {
-		return admit.FromUpstream // not this host's way to tell
-	}
-	return admit.OriginOf(string(details))
-}
-
-// tornByUpstream says that the response of a stream that ends now was broken off by the upstream. What a client can bring about
-// by reading slowly, such as a timeout, is not that.
+// tornByUpstream says that the response of a stream that ends now was broken off by the upstream.
 func tornByUpstream() bool {
-	const ( // Envoy's response flags, as the attribute response.flags has them
-		upstreamReset         = 1 << 4  // UR
-		upstreamTermination   = 1 << 6  // UC
-		upstreamProtocolError = 1 << 23 // UPE: a chunked body without its end is one
-	)
-	flags, err := proxywasm.GetProperty([]string{"response", "flags"})
-	return err == nil && len(flags) == 8 &&
-		binary.LittleEndian.Uint64(flags)&(upstreamReset|upstreamTermination|upstreamProtocolError) != 0
+	flags, there := attribute("response", "flags")
+	return there && origin.Torn(flags)
+}
+
+// attribute asks the host for one of its attributes.
+func attribute(path ...string) (value string, there bool) {
+	bytes, err := proxywasm.GetProperty(path)
+	return unsafe.String(unsafe.SliceData(bytes), len(bytes)), err == nil
+}
+
+// statusOf gives a response's status.
+func statusOf(headers [][2]string) string {
+	for i := range headers {
+		if headers[i][0] == ":status" {
+			return headers[i][1]
+		}
+	}
+	return ""
 }
 
 // carryOut does what a step says.

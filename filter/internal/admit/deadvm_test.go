@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -61,7 +62,7 @@ func TestALeasedRequestIsCountedOnce(t *testing.T) {
 		"its turn comes and it fails": {func(first, second *exchange) { first.done(); second.status("500", "", true) }, 9},
 		"nobody is to be had": {func(first, second *exchange) {
 			first.done()
-			second.Origin(Unreachable)
+			second.Origin(origin.Unreachable)
 			second.status("503", "", true)
 		}, 10},
 	} {
@@ -113,12 +114,13 @@ func TestWhatIsSentAtOnceIsNotLeased(t *testing.T) {
 
 // What the proxy answers in the upstream's place says of the upstream what it did.
 func TestWhatAnOriginSaysOfTheUpstream(t *testing.T) {
-	for origin, want := range map[Origin]adaptive.Result{
-		FromUpstream: adaptive.Failed, TimedOut: adaptive.Failed, Broken: adaptive.Failed, Unreachable: adaptive.Failed, Elsewhere: adaptive.Neither,
+	for who, want := range map[origin.Origin]adaptive.Result{
+		origin.Upstream: adaptive.Failed, origin.TimedOut: adaptive.Failed, origin.Broken: adaptive.Failed,
+		origin.Unreachable: adaptive.Failed, origin.Elsewhere: adaptive.Neither,
 	} {
-		s := Stream{course: course{origin: origin, status: 504, pace: pace{uploaded: 1}}}
+		s := Stream{course: course{origin: who, status: 504, pace: pace{uploaded: 1}}}
 		if got := s.result(second, true); got != want {
-			t.Errorf("origin %d: %v, want %v", origin, got, want)
+			t.Errorf("origin %d: %v, want %v", who, got, want)
 		}
 	}
 }

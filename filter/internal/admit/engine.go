@@ -21,7 +21,7 @@
 //
 // A request that went to the upstream counts as one, whatever came of it: an error, a 429, a timeout, a client that left. It counts
 // when it is sent; until then it is a lease (package limit). One that the upstream never had costs nothing: it was refused, its
-// client left or broke its upload off before, no upstream was to be had, another filter answered (Origin).
+// client left or broke its upload off before, no upstream was to be had, another filter answered (package origin).
 //
 // Tokens are those that the response reports, up to what is plausible. Without a report, the output events that passed (source
 // "counted"), those of unknown form among them; without those, the estimate ("estimated"). Nothing was generated where the upstream answers an error, before or in place of

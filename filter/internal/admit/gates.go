@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
@@ -137,7 +138,7 @@ func (s *Stream) result(now int64, complete bool) adaptive.Result {
 	switch {
 	case s.foreign():
 		return adaptive.Neither
-	case s.origin == TimedOut && s.uploads(now):
+	case s.origin == origin.TimedOut && s.uploads(now):
 		return adaptive.Neither
 	case s.torn || status >= 500:
 		return adaptive.Failed

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -158,7 +159,7 @@ func TestAnswersOfOtherFilters(t *testing.T) {
 		for range 20 {
 			x := h.try("m")
 			wantPassed(t, x)
-			x.Origin(Elsewhere)
+			x.Origin(origin.Elsewhere)
 			x.serve(second, status)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
 // retry-after is heeded at a 429: at a 503 it tells of an outage, which is the breaker's business, and of no limit. What is left of a limit is
@@ -55,7 +56,7 @@ func TestHintsAreTheUpstreamsOwn(t *testing.T) {
 		waits  bool
 	}{
 		"the upstream's":         {func(x *exchange) { x.status("200", "text/plain", true, nothingLeft...) }, true},
-		"another filter's error": {func(x *exchange) { x.Origin(Elsewhere); x.status("429", "text/plain", true, nothingLeft...) }, false},
+		"another filter's error": {func(x *exchange) { x.Origin(origin.Elsewhere); x.status("429", "text/plain", true, nothingLeft...) }, false},
 		"another filter's word":  {func(x *exchange) { x.Hearsay(); x.status("403", "text/plain", true, nothingLeft...) }, false},
 		"no answer":              {func(*exchange) {}, false},
 	} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
 // Clients make up names of models. What is kept by model is bounded, so it is kept first for those that the configuration names,
@@ -142,7 +143,7 @@ func (e *Engine) unlabelled(s *Stream) bool {
 
 // learnLabel takes note of an answer of the upstream.
 func (e *Engine) learnLabel(s *Stream, now int64) {
-	if s.origin != FromUpstream || s.status < 200 || s.status > 299 {
+	if s.origin != origin.Upstream || s.status < 200 || s.status > 299 {
 		return
 	}
 	if s.readable && s.response.Response().Failure != 0 {

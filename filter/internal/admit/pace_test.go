@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -196,7 +197,7 @@ func TestWhoseFaultATimeOutIs(t *testing.T) {
 				x.upload(chatBody)
 			}
 			h.now += test.waiting
-			x.Origin(TimedOut)
+			x.Origin(origin.TimedOut)
 			x.status("504", "text/plain", false)
 			x.response("timed out", true)
 			x.done()
@@ -220,7 +221,7 @@ func TestEvery429Counts(t *testing.T) {
 			x.events(`{"choices":[{"delta":{"content":"a"}}]}`, `{"error":{"message":"m","code":429}}`)
 		}, 1},
 		"another's status": {func(x *exchange) {
-			x.Origin(Elsewhere)
+			x.Origin(origin.Elsewhere)
 			x.status("429", "application/json", true, [2]string{"retry-after", "60"}, [2]string{"x-ratelimit-remaining-requests", "0"})
 		}, 0},
 		"another event": {func(x *exchange) { x.events(`{"error":{"message":"m","code":"invalid_request_error"}}`) }, 0},

@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -92,7 +93,7 @@ type course struct {
 	failure  int // the HTTP status of an error inside a stream
 
 	hearsay   bool // and what they tell of limits is another filter's
-	origin    Origin
+	origin    origin.Origin
 	status    int
 	stream    bool  // the response is server-sent events
 	readable  bool  // the response's body is being read

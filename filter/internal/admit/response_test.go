@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -20,7 +21,7 @@ func usageEvent() string { return "data: " + used(26, 76) + "\n\n" }
 func charged(t *testing.T, h *host) (requests, tokens int64) {
 	t.Helper()
 	x := h.startWith([][2]string{{":method", "GET"}, {":path", "/"}, {"x-user-id", "alice"}}, true)
-	x.Origin(Unreachable) // it costs nothing itself
+	x.Origin(origin.Unreachable) // it costs nothing itself
 	remaining := header(x.status("503", "", true).Headers, "x-ratelimit-remaining-requests")
 	if remaining != "" {
 		t.Error("a failure shows headroom")
@@ -71,12 +72,12 @@ func TestWhatIsCharged(t *testing.T) {
 		{"no body", func(x *exchange) { x.status("204", "", true) }, 1, prompt + 100, "estimated"},
 		{"a fault of the upstream", func(x *exchange) { x.status("500", "application/json", false); x.response(`{}`, true) }, 1, 0, ""},
 		{"an upstream that refuses", func(x *exchange) { x.status("429", "application/json", true) }, 1, 0, ""},
-		{"an upstream that can't be reached", func(x *exchange) { x.Origin(Unreachable); x.status("503", "text/plain", false) }, 0, 0, ""},
-		{"an upstream that breaks off before it answers", func(x *exchange) { x.Origin(Broken); x.status("503", "text/plain", false) }, 1, 0, ""},
-		{"another filter's refusal", func(x *exchange) { x.Origin(Elsewhere); x.status("429", "text/plain", true) }, 0, 0, ""},
+		{"an upstream that can't be reached", func(x *exchange) { x.Origin(origin.Unreachable); x.status("503", "text/plain", false) }, 0, 0, ""},
+		{"an upstream that breaks off before it answers", func(x *exchange) { x.Origin(origin.Broken); x.status("503", "text/plain", false) }, 1, 0, ""},
+		{"another filter's refusal", func(x *exchange) { x.Origin(origin.Elsewhere); x.status("429", "text/plain", true) }, 0, 0, ""},
 		{"a timeout of the proxy's", func(x *exchange) {
 			x.host.now += 15 * second
-			x.Origin(TimedOut)
+			x.Origin(origin.TimedOut)
 			x.status("504", "text/plain", false)
 			x.response("upstream request timeout", true)
 		}, 1, prompt + 100, "estimated"},

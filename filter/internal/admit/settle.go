@@ -3,7 +3,14 @@ package admit
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
+
+// Origin says who made the response that begins. Without it, it is the upstream's.
+func (s *Stream) Origin(o origin.Origin) { s.origin = o }
+
+// foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
+func (s *Stream) foreign() bool { return s.origin == origin.Elsewhere }
 
 // failed says that the upstream did not serve the request through a fault or shortage of its own.
 func (s *Stream) failed() bool { return s.status >= 500 || s.status == 429 }
@@ -37,7 +44,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, source string) {
 	switch {
 	case s.dialect == nil:
-	case s.origin == TimedOut:
+	case s.origin == origin.TimedOut:
 		e.estimate(s)
 		used, source = limit.Usage{Prompt: s.estimate.Prompt, Completion: e.wasted(s, now)}, estimated
 		used.Total = used.Prompt + used.Completion
@@ -56,7 +63,7 @@ func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, s
 
 // spared says that the upstream never had the request.
 func (s *Stream) spared() bool {
-	return s.responding() && (s.origin == Unreachable || s.origin == Elsewhere)
+	return s.responding() && s.origin.Spares()
 }
 
 // wasted is the output of a request of which none came back: its client left before a stream's first output, or the proxy's

@@ -1,0 +1,112 @@
+package origin
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestWhoMadeAnAnswer(t *testing.T) {
+	for details, want := range map[string]Origin{
+		"via_upstream":                         Upstream,
+		"response_timeout":                     TimedOut,
+		"upstream_per_try_timeout":             TimedOut,
+		"upstream_per_try_idle_timeout":        TimedOut,
+		"stream_idle_timeout":                  TimedOut,
+		"max_duration_timeout":                 TimedOut,
+		"upstream_max_stream_duration_reached": TimedOut,
+		"no_healthy_upstream":                  Unreachable,
+		"upstream_reset_before_response_started{connection_failure}":                                          Unreachable,
+		"upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_111}":        Unreachable,
+		"upstream_reset_before_response_started{local_connection_failure,TLS_error:_certificate_has_expired}": Unreachable,
+		"upstream_reset_before_response_started{connection_timeout}":                                          Unreachable,
+		"upstream_reset_before_response_started{overflow}":                                                    Unreachable,
+		"upstream_reset_before_response_started{connection_termination}":                                      Broken,
+		"upstream_reset_before_response_started{remote_reset}":                                                Broken,
+		"upstream_reset_before_response_started{protocol_error}":                                              Broken,
+		"upstream_reset_before_response_started":                                                              Broken,
+		"upstream_something_that_is_new":                                                                      Broken,
+		"request_rate_limited":                                                                                Elsewhere,
+		"ext_authz_denied":                                                                                    Elsewhere,
+		"rate_limiter_error":                                                                                  Elsewhere,
+		"cluster_not_found":                                                                                   Elsewhere,
+		"direct_response":                                                                                     Elsewhere,
+		"":                                                                                                    Elsewhere,
+	} {
+		if got := Of(details); got != want {
+			t.Errorf("%q: got %d, want %d", details, got, want)
+		}
+	}
+}
+
+func TestOnlyWhatTheUpstreamNeverHadIsSpared(t *testing.T) {
+	for o, want := range map[Origin]bool{Upstream: false, TimedOut: false, Broken: false, Unreachable: true, Elsewhere: true} {
+		if o.Spares() != want {
+			t.Errorf("origin %d: got %t", o, !want)
+		}
+	}
+}
+
+func TestWhichAnswersCouldCountAgainstTheUpstream(t *testing.T) {
+	for status, want := range map[string]bool{
+		"200": false, "302": false, "400": false, "408": false, "422": false, "428": false, "429": true, "499": false,
+		"500": true, "502": true, "503": true, "504": true, "529": true, "599": true, "": false, "0": false,
+	} {
+		if Counts(status) != want {
+			t.Errorf("%q: got %t", status, !want)
+		}
+	}
+}
+
+func TestWhichAnswersMentionLimits(t *testing.T) {
+	for name, want := range map[string]bool{
+		"x-ratelimit-remaining-requests":         true,
+		"x-ratelimit-limit-tokens":               true,
+		"anthropic-ratelimit-requests-remaining": true,
+		"x-envoy-ratelimit-x":                    true,
+		"ratelimit-remaining":                    false,
+		"x-ratelimit-":                           false,
+		"x-ratelimited":                          false,
+		"x-request-id":                           false,
+		"":                                       false,
+	} {
+		if got := MentionsLimits([][2]string{{":status", "200"}, {name, "1"}}); got != want {
+			t.Errorf("%q: got %t", name, got)
+		}
+	}
+	if MentionsLimits(nil) {
+		t.Error("an answer without headers mentions limits")
+	}
+}
+
+func TestWhichStreamsBeginAnew(t *testing.T) {
+	for details, want := range map[string]bool{
+		"internal_redirect": true, "via_upstream": false, "downstream_remote_disconnect": false, "": false, "internal_redirects": false,
+	} {
+		if BeginsAnew(details) != want {
+			t.Errorf("%q: got %t", details, !want)
+		}
+	}
+}
+
+func TestWhoBrokeAnAnswerOff(t *testing.T) {
+	for flags, want := range map[string]bool{
+		"\x10\x00\x00\x00\x00\x00\x00\x00":     true,  // UR
+		"\x40\x00\x00\x00\x00\x00\x00\x00":     true,  // UC
+		"\x00\x00\x80\x00\x00\x00\x00\x00":     true,  // UPE
+		"\x44\x00\x00\x00\x00\x00\x00\x00":     true,  // UC and UT
+		"\x04\x00\x00\x00\x00\x00\x00\x00":     false, // UT: a client that reads slowly brings it about
+		"\x00\x40\x00\x00\x00\x00\x00\x00":     false, // DC: the client left
+		"\x00\x00\x00\x00\x10\x00\x00\x00":     false, // a flag far above
+		"\x00\x00\x00\x00\x00\x00\x00\x10":     false, // a number the other way round
+		"\x00\x00\x00\x00\x00\x00\x00\x00":     false,
+		"\x10\x00\x00\x00":                     false, // not a number of eight bytes
+		"\x10\x00\x00\x00\x00\x00\x00\x00\x00": false,
+		"UR":                                   false,
+		"":                                     false,
+		strings.Repeat("\xff", 8):              true,
+	} {
+		if Torn(flags) != want {
+			t.Errorf("%q: got %t", flags, !want)
+		}
+	}
+}
