@@ -114,7 +114,7 @@ type Usage struct {
 	Cost                []CostWeights
 }
 
-// CostWeights prices one token of each kind for Unit Cost; the first entry whose model glob matches counts.
+// CostWeights prices one token of each kind for the unit Cost; the first entry whose model glob matches counts.
 type CostWeights struct {
 	Models                                []string
 	Prompt, Cached, Completion, Reasoning float64
@@ -134,7 +134,7 @@ type Limit struct {
 	Name      string
 	Per       []string // PerUser and so on, or PerHeader and a name; empty: one bucket for all
 	Match     Match
-	Unit      Unit
+	Unit      *Unit
 	Quantity  int64 // units per Window; at least 1
 	Window    time.Duration
 	Burst     int64 // the bucket's size in units; Quantity by default

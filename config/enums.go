@@ -31,18 +31,6 @@ const (
 	Urgent
 )
 
-// Unit is what a limit counts.
-type Unit string
-
-// The units.
-const (
-	Requests         Unit = "requests"
-	PromptTokens     Unit = "promptTokens"
-	CompletionTokens Unit = "completionTokens"
-	TotalTokens      Unit = "totalTokens"
-	Cost             Unit = "cost" // tokens, each kind multiplied by its weight in Usage.Cost
-)
-
 // Admission says how much of a reservation must fit for a request to pass.
 type Admission string
 

@@ -215,8 +215,7 @@ func (l *Limit) fields() []field {
 			"What has a quota of its own: user, tenant, key, model, priority or header:<name>, or a combination of them. "+
 				"Empty: all requests share one."),
 		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
-		required(enum("unit", &l.Unit, "", []Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost},
-			"What is counted. totalTokens is prompt and completion tokens; cost is tokens times usage.cost.")),
+		required(unit("unit", &l.Unit)),
 		required(integer("quantity", &l.Quantity, 0, 1, maxUnits, "Units per window.")),
 		required(duration("window", &l.Window, 0, time.Second, longest, "Time in which the quantity flows in, evenly.")),
 		derived(integer("burst", &l.Burst, 0, 1, maxUnits, "Most units that can be used at once. Default: quantity.")),

@@ -68,7 +68,7 @@ func brokenInvariants(c Config) (broken []string) {
 		names[l.Name] = true
 		check(l.Quantity >= 1 && l.Quantity <= maxUnits && l.Burst >= 1 && l.Burst <= maxUnits, "a limit's size is out of range")
 		check(l.Window >= 1e9 && l.Window <= longest, "a limit's window is out of range")
-		check(l.Unit != "" && l.Admission != "" && l.Mode != "", "a limit is incomplete")
+		check(l.Unit != nil && l.Admission != "" && l.Mode != "", "a limit is incomplete")
 	}
 	for _, r := range c.Priority.Rules {
 		check((r.Set == nil) != (r.Max == nil), "a priority rule has not exactly one of set and max")

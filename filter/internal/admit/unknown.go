@@ -39,7 +39,7 @@ func (e *Engine) refuseUnknown(s *Stream, now int64) bool {
 // countsTokens says that an enforced limit does.
 func countsTokens(c *config.Config) bool {
 	for i := range c.Limits {
-		if c.Limits[i].Unit != config.Requests && c.Limits[i].Mode == config.Enforce {
+		if c.Limits[i].Unit.Tokens() && c.Limits[i].Mode == config.Enforce {
 			return true
 		}
 	}

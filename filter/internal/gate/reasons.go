@@ -1,6 +1,7 @@
 package gate
 
-// The reasons, a closed set for each gate. The others of a request's identity and model are of the packages that read these (ident, usage).
+// The reasons, a closed set for each gate. The others of a request's identity and model are of the packages that read these (ident, usage),
+// and a limit that has no room has its unit's (config.Unit).
 const (
 	Missing = "missing" // identity: nothing says whose it is
 
@@ -25,11 +26,8 @@ const (
 	GPUMemory = "gpu_memory" // throttle
 	Fused     = "fused"      // throttle: of the signals together
 
-	RequestsExceeded = "requests_exceeded" // limits
-	TokensExceeded   = "tokens_exceeded"   // limits
-	CostExceeded     = "cost_exceeded"     // limits
-	TooLarge         = "request_too_large" // limits: waiting won't help
-	Contended        = "contended"         // limits: the bucket could not be changed for the crowd of workers
+	TooLarge  = "request_too_large" // limits: waiting won't help
+	Contended = "contended"         // limits: the bucket could not be changed for the crowd of workers
 
 	Full       = "full"       // queue: there is no room
 	Timeout    = "timeout"    // queue: it has waited as long as its priority may

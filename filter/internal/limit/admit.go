@@ -106,7 +106,7 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 	}
 	c.need = s.need(c.limit, r, &c.state)
 	wanted := c.need
-	if c.limit.Admission == config.Lenient && c.limit.Unit != config.Requests {
+	if c.limit.Admission == config.Lenient && c.limit.Unit.Tokens() {
 		// Lenient: any balance above zero will do. A request's own cost is known to be 1, so there is nothing to be
 		// lenient about.
 		wanted = 1
@@ -122,24 +122,18 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 	if v.Outcome == outcome && wait <= v.Wait || v.Outcome.Refuses() && c.skip {
 		return // another one weighs more
 	}
-	v.Verdict = gate.Because(outcome, gate.Limits, reason(c.limit.Unit, wait))
+	v.Verdict = gate.Because(outcome, gate.Limits, reason(c.limit, wait))
 	used := units(c.limit.rate.Burst - c.state.Balance(c.limit.rate))
 	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
 	v.Requested = units(max(s.asked(c.limit, r), c.need))
 }
 
-func reason(unit config.Unit, wait int64) string {
-	switch {
-	case wait == gate.Never:
+func reason(l *limit, wait int64) string {
+	if wait == gate.Never {
 		return gate.TooLarge
-	case unit == config.Requests:
-		return gate.RequestsExceeded
-	case unit == config.Cost:
-		return gate.CostExceeded
-	default:
-		return gate.TokensExceeded
 	}
+	return l.Unit.Reason
 }
 
 // full is how long a bucket takes to be full again.
@@ -151,7 +145,7 @@ func full(l *config.Limit, used int64) int64 {
 // asked is what the request, by its own bound, may use in all.
 func (s *Set) asked(l *limit, r *Request) int64 {
 	e := &r.Estimate
-	if e.OutputBound == 0 || l.Unit == config.Requests {
+	if e.OutputBound == 0 || !l.Unit.Tokens() {
 		return 0
 	}
 	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: e.OutputBound, Total: e.Prompt + e.OutputBound})
@@ -205,7 +199,7 @@ func (s *Set) write(page *table.Page, now int64, r *Request, v *Admission) (bool
 		}
 		c.used, c.reserved, c.period = 0, 0, page.Period()
 		state := c.state
-		if c.limit.Unit == config.Requests && !r.Waits {
+		if c.limit.Unit.Charged == config.WhenSent && !r.Waits {
 			c.used = c.need
 			state.Use(c.used)
 		} else {
@@ -270,7 +264,7 @@ func (s *Set) accept(v *Admission) {
 			Reset:     state.Wait(c.limit.rate.Burst, c.limit.rate),
 		}
 		kind := &v.Tokens
-		if c.limit.Unit == config.Requests {
+		if !c.limit.Unit.Tokens() {
 			kind = &v.Requests
 		}
 		if kind.Limit == nil || tighter(h, *kind) {

@@ -23,7 +23,7 @@ func TestTheFifthRequestOfTheSeedIsDenied(t *testing.T) {
 	if !v.Outcome.Refuses() {
 		t.Fatal("the fifth passes")
 	}
-	want := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Limits, Reason: gate.TokensExceeded, Measured: 304, Threshold: 300, Requested: 100, Wait: 48*second + 1}
+	want := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Limits, Reason: config.CompletionTokens.Reason, Measured: 304, Threshold: 300, Requested: 100, Wait: 48*second + 1}
 	if d := v.Verdict; d.Limit.Name != "u" || d.Measured != want.Measured || d.Requested != want.Requested || d.Wait < 48*second || d.Wait > 48*second+millionth {
 		t.Errorf("got %+v, want %+v", d, want)
 	}

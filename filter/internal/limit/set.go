@@ -116,7 +116,7 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 				Window:   int64(configured.Window),
 			},
 			group: s.group(configured.Per),
-			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + string(configured.Unit)))),
+			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
 		}
 		for _, per := range configured.Per {
 			p := part{kind: per}
@@ -189,9 +189,9 @@ func (s *Set) Timing(r *Request) Timing {
 			continue
 		}
 		switch {
-		case l.Unit == config.Requests && (r.ModelKnown || !l.needsModel()):
+		case !l.Unit.Tokens() && (r.ModelKnown || !l.needsModel()):
 			timing = max(timing, AtHeaders)
-		case r.ModelKnown, !l.needsModel() && !(l.Unit == config.Cost && len(s.cost) > 1):
+		case r.ModelKnown, !l.needsModel() && !(l.Unit.Counts == config.CountsCost && len(s.cost) > 1):
 			timing = max(timing, Estimated)
 		default:
 			timing = AtBody
@@ -213,7 +213,7 @@ func (l *limit) needsModel() bool {
 // matches says whether the limit applies. While the model is unknown, a limit that depends on it may apply.
 func (l *limit) matches(r *Request) bool {
 	m := &l.Match
-	if l.Unit != config.Requests && !r.Tokens {
+	if l.Unit.Tokens() && !r.Tokens {
 		return false
 	}
 	if r.ModelKnown && !r.ModelUnread && !config.MatchModel(m.Models, r.Model) {
@@ -272,7 +272,7 @@ func (p part) value(r *Request) string {
 // bucket has reserved already (see the package comment); and since that is a guess, it never needs more than the
 // bucket holds: only what a request itself states can be too large for good.
 func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
-	if l.Unit == config.Requests {
+	if !l.Unit.Tokens() {
 		return bucket.Micro
 	}
 	e := &r.Estimate
@@ -293,10 +293,10 @@ func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
 // free says that the request needs nothing of the limit's unit for certain, be it as long as it may: an estimate of 0 is none.
 // What is used all the same is charged.
 func (s *Set) free(l *limit, r *Request) bool {
-	switch l.Unit {
-	case config.CompletionTokens:
+	switch l.Unit.Counts {
+	case config.CountsCompletion:
 		return r.NoOutput
-	case config.Cost:
+	case config.CountsCost:
 		use := Usage{Prompt: 2, Cached: 1, Completion: 2, Reasoning: 1}
 		if r.NoOutput {
 			use.Completion, use.Reasoning = 0, 0
@@ -309,14 +309,14 @@ func (s *Set) free(l *limit, r *Request) bool {
 
 // amount is what a use costs a limit, in millionths.
 func (s *Set) amount(l *limit, model string, u Usage) int64 {
-	switch l.Unit {
-	case config.Requests:
+	switch l.Unit.Counts {
+	case config.CountsRequests:
 		return bucket.Micro
-	case config.PromptTokens:
+	case config.CountsPrompt:
 		return micro(float64(u.Prompt))
-	case config.CompletionTokens:
+	case config.CountsCompletion:
 		return micro(float64(u.Completion))
-	case config.TotalTokens:
+	case config.CountsTotal:
 		return micro(float64(u.Total))
 	default:
 		return micro(s.price(model, u))

@@ -18,14 +18,14 @@ type Outcome struct {
 // answer. Requests are counted for good when they are sent. A limit that refunds the status gives everything back.
 func (s *Set) Settle(now int64, charges []Charge, model string, used Usage, status int) Outcome {
 	wants := func(c *Charge) bool {
-		return c.limit.Unit != config.Requests || c.reserved > 0 || c.limit.refunds(status)
+		return c.limit.Unit.Charged == config.WhenEnded || c.reserved > 0 || c.limit.refunds(status)
 	}
 	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		state.Release(c.reserved, p.Period()-c.period)
 		switch {
 		case c.limit.refunds(status):
 			state.Use(-c.used)
-		case c.limit.Unit != config.Requests || c.used == 0:
+		case c.limit.Unit.Charged == config.WhenEnded || c.used == 0:
 			state.Use(s.amount(c.limit, model, used))
 		}
 	})
@@ -53,7 +53,7 @@ func (s *Set) Refund(now int64, charges []Charge) Outcome {
 // Lease makes reservations of requests that were counted, since they have to wait before they are sent: should the worker die
 // meanwhile, they are forgotten, and not lost to their subject.
 func (s *Set) Lease(now int64, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.limit.Unit == config.Requests && c.used > 0 }
+	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.used > 0 }
 	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		c.renewed = p.Period()
 		state.Use(-c.used)
@@ -69,7 +69,7 @@ func (s *Set) Lease(now int64, charges []Charge) Outcome {
 
 // Send counts requests for good that were leased.
 func (s *Set) Send(now int64, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.limit.Unit == config.Requests && c.reserved > 0 }
+	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.reserved > 0 }
 	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		state.Release(c.reserved, p.Period()-c.period)
 		state.Use(bucket.Micro)

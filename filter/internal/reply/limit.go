@@ -3,7 +3,6 @@ package reply
 import (
 	"strconv"
 
-	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
@@ -12,7 +11,7 @@ const maxShown = 128
 
 // limited says that a limit has no room.
 func limited(v *gate.Verdict, a *About) string {
-	of := unitName(v.Limit.Unit) + " per " + Window(v.Limit.Window)
+	of := v.Limit.Unit.Noun + " per " + Window(v.Limit.Window)
 	size := strconv.FormatInt(v.Limit.Burst, 10)
 	where := " (limit " + v.Limit.Name + ")"
 	switch {
@@ -26,28 +25,13 @@ func limited(v *gate.Verdict, a *About) string {
 		", used " + strconv.FormatInt(int64(v.Measured), 10) + ", requested " + strconv.FormatInt(v.Requested, 10) + "."
 }
 
-func unitName(u config.Unit) string {
-	switch u {
-	case config.Requests:
-		return "requests"
-	case config.PromptTokens:
-		return "prompt tokens"
-	case config.CompletionTokens:
-		return "tokens"
-	case config.TotalTokens:
-		return "total tokens"
-	default:
-		return "cost units"
-	}
-}
-
 // AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied.
 func AppendHeadroom(headers [][2]string, h gate.Headroom) [][2]string {
 	if h.Limit == nil {
 		return headers
 	}
 	names := &tokenHeaders
-	if h.Limit.Unit == config.Requests {
+	if !h.Limit.Unit.Tokens() {
 		names = &requestHeaders
 	}
 	return append(headers,

@@ -62,7 +62,7 @@ func kind(v *gate.Verdict, status int) (kind, code string) {
 		return "invalid_request_error", "unknown_operation"
 	case v.Gate == gate.Identity, v.Gate == gate.Request:
 		return "invalid_request_error", v.Reason
-	case v.Limit != nil && v.Limit.Unit != config.Requests:
+	case v.Limit != nil && v.Limit.Unit.Tokens():
 		return "tokens", "rate_limit_exceeded"
 	case v.Limit != nil, status == 429 && v.Gate != gate.Pressure, v.Reason == gate.Ceiling:
 		return "requests", "rate_limit_exceeded"

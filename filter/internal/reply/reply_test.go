@@ -15,13 +15,13 @@ import (
 const second = int64(time.Second)
 
 // limitOf is a limit of 300 an hour, named u.
-func limitOf(unit config.Unit) *config.Limit {
+func limitOf(unit *config.Unit) *config.Limit {
 	return &config.Limit{Name: "u", Unit: unit, Quantity: 300, Burst: 300, Window: time.Hour}
 }
 
 // denied is what a limit says that refuses.
-func denied(unit config.Unit, used, requested, wait int64, contended bool) gate.Verdict {
-	v := gate.Because(gate.Rejected, gate.Limits, gate.TokensExceeded)
+func denied(unit *config.Unit, used, requested, wait int64, contended bool) gate.Verdict {
+	v := gate.Because(gate.Rejected, gate.Limits, unit.Reason)
 	v.Limit, v.Requested, v.Wait, v.Reset = limitOf(unit), requested, wait, wait
 	switch {
 	case contended:
@@ -29,10 +29,6 @@ func denied(unit config.Unit, used, requested, wait int64, contended bool) gate.
 		return v
 	case wait == gate.Never:
 		v.Reason = gate.TooLarge
-	case unit == config.Requests:
-		v.Reason = gate.RequestsExceeded
-	case unit == config.Cost:
-		v.Reason = gate.CostExceeded
 	}
 	v.Measured, v.Threshold, v.Reset = float64(used), float64(v.Limit.Burst), used*int64(v.Limit.Window)/v.Limit.Quantity
 	return v
@@ -186,9 +182,8 @@ func FuzzBody(f *testing.F) {
 	f.Add("\"}\\\x00\x7f\u2028\xff\xed\xa0\x80", uint8(1), int64(math.MaxInt64), true)
 	f.Add(strings.Repeat("é", 100), uint8(4), int64(1), true)
 	f.Add("</script><!--", uint8(2), int64(0), false)
-	units := []config.Unit{config.Requests, config.PromptTokens, config.CompletionTokens, config.TotalTokens, config.Cost}
 	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
-		denial := denied(units[int(unit)%len(units)], 5, 9, wait, contended)
+		denial := denied(config.Units[int(unit)%len(config.Units)], 5, 9, wait, contended)
 		for _, format := range []Format{OpenAI, Anthropic, Gemini, Dynamo} {
 			r := refuse(format, 429, About{Model: model}, denial)
 			if !json.Valid(r.Body) {

@@ -1,0 +1,90 @@
+package config
+
+// Unit is what a limit counts. All that tells one unit from another is in its row here, and no other place asks which of them a limit
+// has: a new one is a row, and an entry in Units. What it counts of a request is worked out in package limit (amount), if no other unit
+// counts that yet. Rows are never changed.
+type Unit struct {
+	Name    string  // in the configuration
+	Counts  Counts  // what of a request
+	Charged Charged // when that is used up
+	Noun    string  // in messages: "tokens" per hour
+	Reason  string  // of a refusal, in the gate limits
+
+	doc string // what is counted, where the name doesn't say it
+}
+
+// Counts is what of a request is counted.
+type Counts uint8
+
+// What can be counted.
+const (
+	CountsRequests   Counts = iota // the request itself: one, whatever it is
+	CountsPrompt                   // the tokens of its prompt
+	CountsCompletion               // those of its output
+	CountsTotal                    // both
+	CountsCost                     // both, each kind multiplied by its weight in Usage.Cost
+)
+
+// Charged is when what is counted is used up. Until then a request only holds it, and a worker that dies gives it back.
+type Charged uint8
+
+// The moments.
+const (
+	WhenSent  Charged = iota // as the request goes to the upstream
+	WhenEnded                // at its end, when it is known how much it was
+)
+
+// The units.
+var (
+	Requests = &Unit{
+		Name: "requests", Counts: CountsRequests, Charged: WhenSent,
+		Noun: "requests", Reason: "requests_exceeded",
+	}
+	PromptTokens = &Unit{
+		Name: "promptTokens", Counts: CountsPrompt, Charged: WhenEnded,
+		Noun: "prompt tokens", Reason: "tokens_exceeded",
+	}
+	CompletionTokens = &Unit{
+		Name: "completionTokens", Counts: CountsCompletion, Charged: WhenEnded,
+		Noun: "tokens", Reason: "tokens_exceeded",
+	}
+	TotalTokens = &Unit{
+		Name: "totalTokens", Counts: CountsTotal, Charged: WhenEnded,
+		Noun: "total tokens", Reason: "tokens_exceeded", doc: "prompt and completion tokens",
+	}
+	Cost = &Unit{
+		Name: "cost", Counts: CountsCost, Charged: WhenEnded,
+		Noun: "cost units", Reason: "cost_exceeded", doc: "tokens times usage.cost",
+	}
+
+	// Units are all of them, in the order of the documentation.
+	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost}
+)
+
+// Tokens says that it counts tokens: it is only for requests that use some, and how many can depend on the body.
+func (u *Unit) Tokens() bool { return u.Counts != CountsRequests }
+
+// unit is the field of a unit, by its name.
+func unit(name string, to **Unit) field {
+	doc, words := "What is counted.", make([]string, len(Units))
+	between := " "
+	for i, u := range Units {
+		words[i] = u.Name
+		if u.doc != "" {
+			doc += between + u.Name + " is " + u.doc
+			between = "; "
+		}
+	}
+	read := scalar[string]{new(string), "", enumKind{words}}
+	return field{name: name, doc: doc + ".", value: assigned{read, func(word string) { *to = unitNamed(word) }}}
+}
+
+// unitNamed gives the unit of a name, nil if there is none.
+func unitNamed(name string) *Unit {
+	for _, u := range Units {
+		if u.Name == name {
+			return u
+		}
+	}
+	return nil
+}
