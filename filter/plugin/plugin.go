@@ -20,6 +20,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
@@ -86,7 +87,7 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 	}
 	cfg, err := config.Parse(data)
 	if err != nil {
-		p.vm.metrics.configError()
+		p.vm.metrics.add(metric.ConfigErrors("invalid"))
 		proxywasm.LogCritical("spillway: the configuration is refused:")
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			proxywasm.LogCritical("spillway: " + line)
@@ -207,7 +208,7 @@ func (p *plugin) recovered(callback string, then func()) {
 		text = c
 	}
 	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + admit.OneLine(text))
-	p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"panic"}, N: 1})
+	p.vm.metrics.add(metric.Errors("panic"))
 	if then != nil {
 		then()
 	}

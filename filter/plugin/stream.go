@@ -9,6 +9,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -327,7 +328,7 @@ func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
 	// A stream that is gone makes this fail and leaves another one in force: nothing may be done to it then, but what it
 	// holds is given back.
 	if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
-		p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"stream_gone"}, N: 1})
+		p.vm.metrics.add(metric.Errors("stream_gone"))
 		p.count(p.engine.Done(s, monotonic()))
 		return
 	}
@@ -341,14 +342,8 @@ func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
 
 // count writes a step's metrics and log lines.
 func (p *plugin) count(step *admit.Step) {
-	for _, count := range step.Counts {
-		p.vm.metrics.add(count)
-	}
-	for _, gauge := range step.Gauges {
-		p.vm.metrics.set(gauge)
-	}
-	for _, sample := range step.Samples {
-		p.vm.metrics.record(sample)
+	for i := range step.Metrics {
+		p.vm.metrics.update(&step.Metrics[i])
 	}
 	for _, note := range step.Notes {
 		proxywasm.LogWarn("spillway: " + note.Text)
@@ -357,6 +352,6 @@ func (p *plugin) count(step *admit.Step) {
 
 // hostError counts a host call that failed.
 func (p *plugin) hostError(call string, err error) {
-	p.vm.metrics.add(admit.Count{Counter: admit.Errors, Labels: [4]string{"host_" + call}, N: 1})
+	p.vm.metrics.add(metric.Errors("host_" + call))
 	proxywasm.LogError("spillway: the host refused " + call + ": " + err.Error())
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -147,7 +148,7 @@ func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
 	}
 	s.blaming = false
 	if names(s.blamed) && e.lessons.refused(s.lesson, now) {
-		s.step.count(Errors, 1, "stream_options_refused")
+		s.step.count(metric.Errors("stream_options_refused"), 1)
 		s.step.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.model) +
 			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
 	}

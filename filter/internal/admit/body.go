@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -110,7 +111,7 @@ func (e *Engine) doubts(s *Stream, now int64) bool {
 
 // noteUnread counts it, and says so in the log the first time that it happens for the reason.
 func (e *Engine) noteUnread(s *Stream, why usage.Unread) {
-	s.step.count(Uncharged, 1, "model_unread")
+	s.step.count(metric.Uncharged("model_unread"), 1)
 	if !e.warned[why] {
 		e.warned[why] = true
 		s.step.warn("a request's model can't be told: " + e.explain(why) + " It is treated as models.unread says; from here on such" +

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -92,7 +93,7 @@ func (e *Engine) record(s *Stream) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
-		s.step.count(Requests, 1, s.decision.Outcome.String(), cmp.Or(s.decision.Gate, "none"), s.caller.Priority.String(), e.label(s.model))
+		s.step.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.model)), 1)
 	}
 }
 

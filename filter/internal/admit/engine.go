@@ -45,6 +45,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -194,12 +195,12 @@ func (e *Engine) format(s *Stream) reply.Format {
 
 // report notes what became of a change to buckets.
 func (e *Engine) report(s *Stream, o limit.Outcome) {
-	s.step.count(Evictions, int64(o.Evicted), "page_full")
+	s.step.count(metric.Evictions("page_full"), int64(o.Evicted))
 	if o.Contended {
-		s.step.count(Uncharged, 1, "contended")
+		s.step.count(metric.Uncharged("contended"), 1)
 	}
 	if o.Err != nil {
-		s.step.count(Errors, 1, "store")
+		s.step.count(metric.Errors("store"), 1)
 		s.step.warn("shared data failed: " + o.Err.Error())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
@@ -154,7 +155,7 @@ func (e *Engine) gateError(s *Stream, err error) {
 	if err == nil {
 		return
 	}
-	s.step.count(Errors, 1, "store")
+	s.step.count(metric.Errors("store"), 1)
 	s.step.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
 }
 
@@ -183,9 +184,9 @@ func bound(value string) int64 {
 // tickAdaptive lets the gates write what they have counted.
 func (e *Engine) tickAdaptive(u *upstream, now int64) {
 	err := u.adaptive.Tick(now)
-	e.aside.count(Errors, int64(u.adaptive.Damaged()), "record_damaged")
+	e.aside.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
 	if err != nil {
-		e.aside.count(Errors, 1, "store")
+		e.aside.count(metric.Errors("store"), 1)
 		e.aside.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
 	}
 }
@@ -194,22 +195,22 @@ func (e *Engine) tickAdaptive(u *upstream, now int64) {
 func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 	snapshot, err := u.adaptive.Look(now)
 	if err != nil {
-		e.aside.count(Errors, 1, "store")
+		e.aside.count(metric.Errors("store"), 1)
 		return
 	}
 	for key, n := range e.worst(snapshot.Models) {
 		switch which, label := key[0], key[1]; which {
 		case gate.Breaker:
-			e.aside.gauge(BreakerState, n, u.name, label)
+			e.aside.gauge(metric.BreakerState(u.name, label), n)
 		case gate.Latency:
-			e.aside.gauge(GateState, n, which, u.name, label)
+			e.aside.gauge(metric.GateState(which, u.name, label), n)
 		default:
-			e.aside.gauge(LatencyAverage, n, which, u.name, label)
+			e.aside.gauge(metric.LatencyAverage(which, u.name, label), n)
 		}
 	}
 	if len(snapshot.Throttle) > 0 {
-		e.aside.gauge(GateState, level(snapshot.Throttle[0].State), gate.Throttle, u.name, "all")
-		e.aside.gauge(ThrottleSeverity, int64(snapshot.Severity*1000+0.5), u.name)
+		e.aside.gauge(metric.GateState(gate.Throttle, u.name, "all"), level(snapshot.Throttle[0].State))
+		e.aside.gauge(metric.ThrottleSeverity(u.name), int64(snapshot.Severity*1000+0.5))
 	}
 }
 

@@ -1,6 +1,9 @@
 package admit
 
-import "github.com/spillway-proxy/spillway/config"
+import (
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
+)
 
 // A host shows a request's body while its headers are held only if it is set up for that (config.HoldStopIteration), and can't be
 // asked whether it is. If it isn't, a held request would hang. So what is held for guardTime without its body is looked at: a
@@ -57,7 +60,7 @@ func (e *Engine) watch(now int64, came func(*Stream) bool, do func(*Stream, *Ste
 		}
 		s.step.reset()
 		e.guard.kept++
-		s.step.count(Errors, 1, "body_not_delivered")
+		s.step.count(metric.Errors("body_not_delivered"), 1)
 		s.step.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
 			" filter's configuration, or requestHold to bufferFilter or none")
 		e.letGo(s, now)

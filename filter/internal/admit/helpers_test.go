@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -40,12 +41,15 @@ type host struct {
 	woken  map[*Stream]string // other streams that an event has let go on, "", or answered, its reason
 }
 
-var counters = map[Counter]string{
-	Requests: "requests", Tokens: "tokens", Uncharged: "uncharged", Evictions: "evictions", Errors: "errors",
-	Pressure: "pressure", PressureInstances: "pressure of",
-	QueueDepth: "depth", InFlight: "inflight", RetreatState: "retreat", RetreatAlarm: "alarm", EffectiveRPM: "rpm", LimitedShare: "share", QueueWait: "wait",
-	Warnings: "warnings", Passthrough: "passthrough", BreakerState: "breaker", GateState: "gate", LatencyAverage: "average", ThrottleSeverity: "severity",
-	TTFT: "ttft", ITL: "itl",
+// short are the metrics' names in tests.
+var short = map[string]string{
+	"spillway_requests_total": "requests", "spillway_tokens_total": "tokens", "spillway_uncharged_total": "uncharged",
+	"spillway_evictions_total": "evictions", "spillway_errors_total": "errors", "spillway_warnings_total": "warnings",
+	"spillway_passthrough_total": "passthrough", "spillway_pressure": "pressure", "spillway_pressure_instances": "pressure of",
+	"spillway_queue_depth": "depth", "spillway_inflight": "inflight", "spillway_retreat_state": "retreat", "spillway_retreat_alarm": "alarm",
+	"spillway_effective_rpm": "rpm", "spillway_upstream_429_ratio": "share", "spillway_queue_wait_milliseconds": "wait",
+	"spillway_breaker_state": "breaker", "spillway_gate_state": "gate", "spillway_latency_average_milliseconds": "average",
+	"spillway_throttle_severity": "severity", "spillway_ttft_milliseconds": "ttft", "spillway_itl_milliseconds": "itl",
 }
 
 func newHost(t fataler, configuration string, store record.Store) *host {
@@ -93,21 +97,28 @@ func (x *exchange) did(step *Step) *Step {
 }
 
 func (h *host) noted(step *Step) {
-	for _, list := range [][]Count{step.Counts, step.Samples} {
-		for _, c := range list {
-			h.counts[named(c)] += c.N
+	for i := range step.Metrics {
+		u := &step.Metrics[i]
+		if u.Series.Kind() == metric.KindGauge {
+			h.gauges[named(&u.Series)] = u.N
+		} else {
+			h.counts[named(&u.Series)] += u.N
 		}
-	}
-	for _, c := range step.Gauges {
-		h.gauges[named(c)] = c.N
 	}
 	for _, n := range step.Notes {
 		h.notes = append(h.notes, n.Text)
 	}
 }
 
-func named(c Count) string {
-	return strings.TrimRight(counters[c.Counter]+" "+strings.Join(c.Labels[:], " "), " ")
+// named is a series as tests write it: its short name and its labels' values.
+func named(s *metric.Series) string {
+	parts := strings.Split(s.Name(), ";")
+	name := short[parts[0]]
+	for _, label := range parts[1:] {
+		_, value, _ := strings.Cut(label, "=")
+		name += " " + value
+	}
+	return strings.TrimRight(name, " ")
 }
 
 // after takes what an event has changed beside its own stream.

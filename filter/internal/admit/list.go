@@ -3,6 +3,7 @@ package admit
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
 // gatekeeper leads requests through one gate. It keeps nothing of a request, and nothing of an upstream: that stands in the stream and in the
@@ -118,7 +119,7 @@ func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 		*v = s.upstream.adaptive.Latency(now, &s.asks)
 		e.gateError(s, v.Err)
 		if v.Warning {
-			s.step.count(Warnings, 1, gate.Latency, s.upstream.name)
+			s.step.count(metric.Warnings(gate.Latency, s.upstream.name), 1)
 		}
 	}
 }
@@ -141,7 +142,7 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	}
 	e.report(s, limit.Outcome{Evicted: made.Evicted, Err: made.Err})
 	if made.Err != nil {
-		s.step.count(Uncharged, 1, "store")
+		s.step.count(metric.Uncharged("store"), 1)
 	}
 	if *v = made.Verdict; v.Outcome.Refuses() && s.measured {
 		s.upstream.adaptive.Uncount()

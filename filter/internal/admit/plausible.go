@@ -1,6 +1,9 @@
 package admit
 
-import "github.com/spillway-proxy/spillway/filter/internal/usage"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
 
 // What an upstream may report at most. An upstream is believed about its own work, but not without bounds: a figure that is
 // wrong by orders of magnitude would lock a caller out for years. The bounds are loose on purpose, since much of the work does not
@@ -44,7 +47,7 @@ func cut(t *usage.Tokens, most usage.Tokens) (changed bool) {
 
 // implausible counts a report that can't be true. The log has it once: who sends one sends many.
 func (e *Engine) implausible(s *Stream) {
-	s.step.count(Errors, 1, "usage_implausible")
+	s.step.count(metric.Errors("usage_implausible"), 1)
 	if !e.doubted {
 		e.doubted = true
 		s.step.warn("an upstream reports more tokens than can be, or a number that is none: such figures are cut, and counted in" +

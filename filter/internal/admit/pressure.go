@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
@@ -33,7 +34,7 @@ func (e *Engine) tickPressure(now int64) {
 	}
 	due, err := e.board.Due(now)
 	if err != nil {
-		e.aside.count(Errors, 1, "store")
+		e.aside.count(metric.Errors("store"), 1)
 		e.aside.warn("the record of pressure can't be used: " + err.Error())
 	}
 	if due {
@@ -53,10 +54,10 @@ func (e *Engine) Fetched(now int64, status int, body []byte) {
 		e.unpressed("gave an answer that is " + err.Error())
 		return
 	}
-	e.aside.count(Errors, int64(snapshot.Wrong), "pressure_value")
-	e.aside.count(Errors, int64(snapshot.Ignored), "pressure_instances")
+	e.aside.count(metric.Errors("pressure_value"), int64(snapshot.Wrong))
+	e.aside.count(metric.Errors("pressure_instances"), int64(snapshot.Ignored))
 	if err := e.board.Publish(now, snapshot); err != nil {
-		e.aside.count(Errors, 1, "store")
+		e.aside.count(metric.Errors("store"), 1)
 		e.aside.warn("the record of pressure can't be written: " + err.Error())
 		return
 	}
@@ -65,7 +66,7 @@ func (e *Engine) Fetched(now int64, status int, body []byte) {
 
 // unpressed takes note of a fetch that failed; the log has the first of several.
 func (e *Engine) unpressed(what string) {
-	e.aside.count(Errors, 1, "pressure_fetch")
+	e.aside.count(metric.Errors("pressure_fetch"), 1)
 	if !e.silent {
 		c := &e.cfg.PressureSource
 		e.aside.warn("the exporter at cluster " + c.Cluster + " " + what + ": pressure is not known until it answers; onStale says what" +
@@ -82,13 +83,13 @@ func (e *Engine) gaugePressure(now int64) {
 		return
 	}
 	show := func(kind string, n int64, of int) {
-		e.aside.gauge(Pressure, max(n, 0), kind)
-		e.aside.gauge(PressureInstances, int64(of), kind)
+		e.aside.gauge(metric.Pressure(kind), max(n, 0))
+		e.aside.gauge(metric.PressureInstances(kind), int64(of))
 	}
 	share := func(n float64) int64 { return int64(n*1000 + 0.5) }
 	show("active_decode_blocks", share(g.Decode), g.DecodeOf)
 	show("gpu_memory", share(g.Memory), g.MemoryOf)
 	show("active_prefill_tokens", g.Prefill, g.PrefillOf)
-	e.aside.gauge(Pressure, int64(g.Instances), "instances")
-	e.aside.gauge(PressureAge, g.Age/millisecond)
+	e.aside.gauge(metric.Pressure("instances"), int64(g.Instances))
+	e.aside.gauge(metric.PressureAge(), g.Age/millisecond)
 }

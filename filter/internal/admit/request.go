@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -276,7 +277,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.note(&v)
 	}
 	if s.dialect == nil && strings.EqualFold(s.method, "POST") {
-		s.step.count(Uncharged, 1, "unknown_path")
+		s.step.count(metric.Uncharged("unknown_path"), 1)
 	}
 	if e.doubts(s, now) {
 		return

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -105,10 +106,10 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 // publishTimes tells how fast the answer came, as the client sees it: waiting for a turn is part of it. What does not stream
 // comes as a whole, and has no inter-token latency.
 func (e *Engine) publishTimes(s *Stream, now int64) {
-	priority := s.caller.Priority.String()
+	priority := s.caller.Priority
 	if !s.stream {
 		if s.status < 400 && s.responding() {
-			s.step.sample(TTFT, (now-s.since)/millisecond, "false", priority)
+			s.step.sample(metric.TTFT(false, priority), (now-s.since)/millisecond)
 		}
 		return
 	}
@@ -117,10 +118,10 @@ func (e *Engine) publishTimes(s *Stream, now int64) {
 	}
 	ttft := (s.first - s.since) / millisecond
 	s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
-	s.step.sample(TTFT, ttft, "true", priority)
+	s.step.sample(metric.TTFT(true, priority), ttft)
 	if n := s.outputs; n > 1 {
 		itl := (s.last - s.first) / (n - 1) / millisecond
 		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
-		s.step.sample(ITL, itl, "true", priority)
+		s.step.sample(metric.ITL(true, priority), itl)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
 // A client decides how long its request takes to arrive, so what others wait for isn't taken before a request is complete: a slot,
@@ -173,7 +174,7 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	refused := s.status >= 400
 	if !s.routed || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
-		s.step.count(Uncharged, 1, "answered_early")
+		s.step.count(metric.Uncharged("answered_early"), 1)
 		e.forsake(s, now, gate.Allowed)
 		return
 	}

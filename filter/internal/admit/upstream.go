@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
@@ -110,7 +111,7 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	arrival := s.upstream.gate.Arrive(now, &s.ticket)
 	*v = arrival.Verdict
 	if v.Err != nil {
-		s.step.count(Uncharged, 1, "store")
+		s.step.count(metric.Uncharged("store"), 1)
 		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
 	if arrival.Dropped != nil {
@@ -119,11 +120,11 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	switch {
 	case v.Outcome == gate.Queued:
 		if s.full = v.Reason; s.full != "" {
-			s.step.count(Passthrough, 1, s.upstream.name, s.full)
+			s.step.count(metric.Passthrough(s.upstream.name, s.full), 1)
 		}
 		e.lease(s, now)
 	case v.Reason == gate.Bypassed:
-		s.step.count(Passthrough, 1, s.upstream.name, v.Reason)
+		s.step.count(metric.Passthrough(s.upstream.name, v.Reason), 1)
 	}
 }
 
@@ -181,7 +182,7 @@ func (e *Engine) waited(s *Stream, wait int64) {
 		return
 	}
 	s.step.set("spillway.queue.ms", strconv.FormatInt(wait/millisecond, 10))
-	s.step.sample(QueueWait, wait/millisecond, s.caller.Priority.String())
+	s.step.sample(metric.QueueWait(s.caller.Priority), wait/millisecond)
 }
 
 // turn takes what the gate has decided about a waiting request.
@@ -204,7 +205,7 @@ func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 func (e *Engine) serve(u *upstream, now int64) {
 	err := u.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
 	if err != nil {
-		e.aside.count(Errors, 1, "store")
+		e.aside.count(metric.Errors("store"), 1)
 		e.aside.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}
 	switch began, ended := u.gate.Rang(); {
@@ -222,7 +223,7 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 		return
 	}
 	if err := s.upstream.gate.Finish(now, &s.ticket, a); err != nil {
-		s.step.count(Errors, 1, "store")
+		s.step.count(metric.Errors("store"), 1)
 		s.step.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
 	}
 	e.serve(s.upstream, now)
@@ -243,7 +244,7 @@ func (e *Engine) After(do func(*Stream, *Step)) {
 		do(e.woken[i], &e.woken[i].step)
 	}
 	e.woken = e.woken[:0]
-	if e.aside.Fetch != nil || len(e.aside.Counts)+len(e.aside.Gauges)+len(e.aside.Notes) > 0 {
+	if e.aside.Fetch != nil || len(e.aside.Metrics)+len(e.aside.Notes) > 0 {
 		aside := e.aside
 		e.aside = Step{} // do may end up here again
 		do(nil, &aside)
@@ -263,18 +264,18 @@ func (e *Engine) gauge(now int64) {
 			continue
 		}
 		v := u.gate.Look(now)
-		e.aside.gauge(InFlight, int64(v.InFlight), u.name)
+		e.aside.gauge(metric.InFlight(u.name), int64(v.InFlight))
 		for p, n := range v.Waiting {
-			e.aside.gauge(QueueDepth, int64(n), u.name, config.Priority(p).String())
+			e.aside.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))
 		}
 		alarm := int64(0)
 		if v.Alarm {
 			alarm = 1
 		}
-		e.aside.gauge(RetreatState, int64(v.Phase), u.name)
-		e.aside.gauge(RetreatAlarm, alarm, u.name)
-		e.aside.gauge(EffectiveRPM, u.base*v.Scale/dispatch.Whole, u.name)
-		e.aside.gauge(LimitedShare, int64(v.Share*1000+0.5), u.name)
+		e.aside.gauge(metric.RetreatState(u.name), int64(v.Phase))
+		e.aside.gauge(metric.RetreatAlarm(u.name), alarm)
+		e.aside.gauge(metric.EffectiveRPM(u.name), u.base*v.Scale/dispatch.Whole)
+		e.aside.gauge(metric.Upstream429Ratio(u.name), int64(v.Share*1000+0.5))
 	}
 	if e.board != nil {
 		e.gaugePressure(now)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -95,7 +96,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 	}
 	unread := s.readable && s.response.Unread()
 	if unread && complete {
-		s.step.count(Errors, 1, "response_unread")
+		s.step.count(metric.Errors("response_unread"), 1)
 	}
 	return e.guessed(s, r, complete, unread)
 }
@@ -194,7 +195,7 @@ func (e *Engine) publishUsage(s *Stream, u limit.Usage, source string) {
 			s.step.set(c.property, strconv.FormatInt(c.tokens, 10))
 		}
 		if c.kind != "" {
-			s.step.count(Tokens, c.tokens, c.kind, source, model)
+			s.step.count(metric.Tokens(c.kind, source, model), c.tokens)
 		}
 	}
 	s.step.set("gen_ai.usage.source", source)

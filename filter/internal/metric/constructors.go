@@ -1,0 +1,118 @@
+package metric
+
+import (
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+)
+
+// The constructors take the labels in the table's order.
+
+// Requests counts requests. The gate is "none" where none decided.
+func Requests(decision gate.Outcome, gate string, priority config.Priority, model string) Counter {
+	return Counter{Series{requests, [mostLabels]string{decision.String(), gate, priority.String(), model}}}
+}
+
+// Tokens counts what was used.
+func Tokens(tokenType, source, model string) Counter {
+	return Counter{Series{tokens, [mostLabels]string{tokenType, source, model}}}
+}
+
+// Uncharged counts requests that passed without being charged.
+func Uncharged(reason string) Counter { return Counter{Series{uncharged, [mostLabels]string{reason}}} }
+
+// Evictions counts balances that were given up.
+func Evictions(reason string) Counter { return Counter{Series{evictions, [mostLabels]string{reason}}} }
+
+// Errors counts what went wrong.
+func Errors(reason string) Counter { return Counter{Series{errors, [mostLabels]string{reason}}} }
+
+// ConfigErrors counts configurations that were refused.
+func ConfigErrors(reason string) Counter {
+	return Counter{Series{configErrors, [mostLabels]string{reason}}}
+}
+
+// Warnings counts requests that passed near a gate's threshold.
+func Warnings(gate, upstream string) Counter {
+	return Counter{Series{warnings, [mostLabels]string{gate, upstream}}}
+}
+
+// Passthrough counts requests that passed a queue.
+func Passthrough(upstream, reason string) Counter {
+	return Counter{Series{passthrough, [mostLabels]string{upstream, reason}}}
+}
+
+// QueueDepth is how many requests wait.
+func QueueDepth(upstream string, priority config.Priority) Gauge {
+	return Gauge{Series{queueDepth, [mostLabels]string{upstream, priority.String()}}}
+}
+
+// InFlight is how many requests the upstream has.
+func InFlight(upstream string) Gauge { return Gauge{Series{inFlight, [mostLabels]string{upstream}}} }
+
+// RetreatState is 0 normal, 1 retreating, 2 recovering.
+func RetreatState(upstream string) Gauge {
+	return Gauge{Series{retreatState, [mostLabels]string{upstream}}}
+}
+
+// RetreatAlarm is 1 while the upstream's budget is at its floor, else 0.
+func RetreatAlarm(upstream string) Gauge {
+	return Gauge{Series{retreatAlarm, [mostLabels]string{upstream}}}
+}
+
+// EffectiveRPM is the upstream's budget, in requests a minute.
+func EffectiveRPM(upstream string) Gauge {
+	return Gauge{Series{effectiveRPM, [mostLabels]string{upstream}}}
+}
+
+// Upstream429Ratio is the share of 429 in the upstream's answers, in thousandths.
+func Upstream429Ratio(upstream string) Gauge {
+	return Gauge{Series{upstream429Ratio, [mostLabels]string{upstream}}}
+}
+
+// Pressure is what the servers tell, shares in thousandths; 0 also where none tells it any more.
+func Pressure(kind string) Gauge { return Gauge{Series{pressure, [mostLabels]string{kind}}} }
+
+// PressureInstances is how many servers tell of that kind of pressure.
+func PressureInstances(kind string) Gauge {
+	return Gauge{Series{pressureInstances, [mostLabels]string{kind}}}
+}
+
+// PressureAge is the time since the last fetch that succeeded, in milliseconds.
+func PressureAge() Gauge { return Gauge{Series{id: pressureAge}} }
+
+// BreakerState is 0 closed, 1 half open, 2 open.
+func BreakerState(upstream, model string) Gauge {
+	return Gauge{Series{breakerState, [mostLabels]string{upstream, model}}}
+}
+
+// GateState is 0 passing, 1 warning, 2 refusing.
+func GateState(gate, upstream, model string) Gauge {
+	return Gauge{Series{gateState, [mostLabels]string{gate, upstream, model}}}
+}
+
+// LatencyAverage is in milliseconds; kind is "ttft" or "itl".
+func LatencyAverage(kind, upstream, model string) Gauge {
+	return Gauge{Series{latencyAverage, [mostLabels]string{kind, upstream, model}}}
+}
+
+// ThrottleSeverity is the share of NORMAL requests that is refused, in thousandths.
+func ThrottleSeverity(upstream string) Gauge {
+	return Gauge{Series{throttleSeverity, [mostLabels]string{upstream}}}
+}
+
+// QueueWait takes how long a request has waited, in milliseconds.
+func QueueWait(priority config.Priority) Histogram {
+	return Histogram{Series{queueWait, [mostLabels]string{priority.String()}}}
+}
+
+// TTFT takes the time to the first token, in milliseconds; of what does not stream, to the whole answer.
+func TTFT(streaming bool, priority config.Priority) Histogram {
+	return Histogram{Series{ttft, [mostLabels]string{strconv.FormatBool(streaming), priority.String()}}}
+}
+
+// ITL takes the average time between a stream's tokens, in milliseconds.
+func ITL(streaming bool, priority config.Priority) Histogram {
+	return Histogram{Series{itl, [mostLabels]string{strconv.FormatBool(streaming), priority.String()}}}
+}

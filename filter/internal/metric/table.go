@@ -1,0 +1,115 @@
+package metric
+
+import "slices"
+
+// Row is what the table has of a metric. Its name begins with spillway_, a counter's ends in _total.
+type Row struct {
+	Name   string
+	Kind   Kind
+	Unit   string
+	Labels []string
+	Help   string // a sentence or two, in Markdown
+}
+
+// The metrics. A new one is a line here, a row of the table and a constructor, and is set somewhere.
+const (
+	requests ID = iota
+	tokens
+	uncharged
+	evictions
+	errors
+	configErrors
+	warnings
+	passthrough
+
+	queueDepth
+	inFlight
+	retreatState
+	retreatAlarm
+	effectiveRPM
+	upstream429Ratio
+	pressure
+	pressureInstances
+	pressureAge
+	breakerState
+	gateState
+	latencyAverage
+	throttleSeverity
+
+	queueWait
+	ttft
+	itl
+
+	Count // how many there are
+)
+
+// The host takes whole numbers only, hence the thousandths. Prometheus adds _bucket, _sum and _count to a histogram's name.
+var table = [Count]Row{
+	requests: {"spillway_requests_total", KindCounter, "requests", []string{"decision", "gate", "priority", "model"},
+		"Every request, once, by what became of it and the gate that decided; `none`: no gate did."},
+	tokens: {"spillway_tokens_total", KindCounter, "tokens", []string{"type", "source", "model"},
+		"What was used. `type` is `input`, `output`, `cached` (a part of input) or `reasoning` (of output); `source` is how it is known:" +
+			" `reported`, `counted` or `estimated`."},
+	uncharged: {"spillway_uncharged_total", KindCounter, "requests", []string{"reason"},
+		"Requests that passed without being charged, or not for all: a way around limits, if it grows."},
+	evictions: {"spillway_evictions_total", KindCounter, "balances", []string{"reason"},
+		"Balances that were given up to make room for others."},
+	errors: {"spillway_errors_total", KindCounter, "errors", []string{"reason"},
+		"What went wrong in the filter or between it and its host, a store or an exporter. `panic` is a fault in the filter's code; the log tells more."},
+	configErrors: {"spillway_config_errors_total", KindCounter, "configurations", []string{"reason"},
+		"Configurations that were refused, once for each worker; the log has every error."},
+	warnings: {"spillway_warnings_total", KindCounter, "requests", []string{"gate", "upstream"},
+		"Requests that passed near a gate's threshold."},
+	passthrough: {"spillway_passthrough_total", KindCounter, "requests", []string{"upstream", "reason"},
+		"Requests that passed an upstream's queue without a place in it."},
+
+	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
+		"Requests that wait for their turn, of all workers."},
+	inFlight: {"spillway_inflight", KindGauge, "requests", []string{"upstream"},
+		"Requests that the upstream has, of all workers."},
+	retreatState: {"spillway_retreat_state", KindGauge, "state", []string{"upstream"},
+		"0 normal, 1 retreating, 2 recovering."},
+	retreatAlarm: {"spillway_retreat_alarm", KindGauge, "state", []string{"upstream"},
+		"1 while the upstream's budget is at its floor because it answers so many requests with 429, else 0."},
+	effectiveRPM: {"spillway_effective_rpm", KindGauge, "requests/minute", []string{"upstream"},
+		"The upstream's budget, as the retreat leaves it."},
+	upstream429Ratio: {"spillway_upstream_429_ratio", KindGauge, "thousandths", []string{"upstream"},
+		"The share of 429 in the upstream's answers."},
+	pressure: {"spillway_pressure", KindGauge, "by kind", []string{"kind"},
+		"`active_decode_blocks` and `gpu_memory` in thousandths, `active_prefill_tokens` in tokens: of all servers the smallest." +
+			" `instances`: how many servers there are."},
+	pressureInstances: {"spillway_pressure_instances", KindGauge, "servers", []string{"kind"},
+		"How many servers tell of that kind. 0: nobody does, and the 0 of `spillway_pressure` is no measurement."},
+	pressureAge: {"spillway_pressure_age_milliseconds", KindGauge, "milliseconds", nil,
+		"Time since the last fetch of pressure that succeeded."},
+	breakerState: {"spillway_breaker_state", KindGauge, "state", []string{"upstream", "model"},
+		"0 closed, 1 half open, 2 open."},
+	gateState: {"spillway_gate_state", KindGauge, "state", []string{"gate", "upstream", "model"},
+		"Of the gates `latency` and `throttle`: 0 passing, 1 warning, 2 refusing."},
+	latencyAverage: {"spillway_latency_average_milliseconds", KindGauge, "milliseconds", []string{"kind", "upstream", "model"},
+		"The average that is held against the threshold; `kind` is `ttft` or `itl`."},
+	throttleSeverity: {"spillway_throttle_severity", KindGauge, "thousandths", []string{"upstream"},
+		"The share of NORMAL requests that the throttle refuses."},
+
+	queueWait: {"spillway_queue_wait_milliseconds", KindHistogram, "milliseconds", []string{"priority"},
+		"How long requests waited for their turn, of those that waited."},
+	ttft: {"spillway_ttft_milliseconds", KindHistogram, "milliseconds", []string{"streaming", "priority"},
+		"Time to the first token as the client sees it, its wait for a turn included; of what does not stream, to the whole answer."},
+	itl: {"spillway_itl_milliseconds", KindHistogram, "milliseconds", []string{"streaming", "priority"},
+		"Average time between the tokens of a stream."},
+}
+
+// Table is the table, in its order.
+func Table() []Row { return table[:] }
+
+// Labels are the labels of all metrics, each once.
+func Labels() (labels []string) {
+	for _, row := range table {
+		for _, label := range row.Labels {
+			if !slices.Contains(labels, label) {
+				labels = append(labels, label)
+			}
+		}
+	}
+	return labels
+}
