@@ -22,6 +22,7 @@ type Schema struct {
 
 	Properties []Property // of an object with known keys, in the documentation's order; no others are allowed
 	Required   []string
+	Exclusions []Exclusion
 	Values     *Schema // of an object with free keys
 	Keys       *Schema
 }
@@ -30,6 +31,15 @@ type Schema struct {
 type Property struct {
 	Name   string
 	Schema Schema
+}
+
+// Exclusion says of a key that it isn't allowed where another one has one of some values; where that has another value, the key may be
+// required.
+type Exclusion struct {
+	Key      string
+	Required bool
+	Where    string
+	Is       []any
 }
 
 // Describe is the description of the whole configuration, from the same fields that Parse works by.
@@ -44,7 +54,14 @@ func describeSection(s *Schema, of section) {
 	for _, f := range of.fields() {
 		p := Schema{Description: strings.TrimSpace(f.doc)}
 		f.value.describe(&p)
-		if f.required {
+		switch {
+		case f.unless != nil:
+			x := Exclusion{Key: f.name, Required: f.required, Where: f.unless.key}
+			for _, word := range f.unless.words {
+				x.Is = append(x.Is, word)
+			}
+			s.Exclusions = append(s.Exclusions, x)
+		case f.required:
 			s.Required = append(s.Required, f.name)
 		}
 		if f.required || f.derived {

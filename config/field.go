@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/valyala/fastjson"
@@ -12,6 +13,23 @@ type field struct {
 	value     value
 	required  bool // the key must be given
 	derived   bool // left out, the value follows from others; the doc says how
+	unless    *exclusion
+}
+
+// exclusion says beside which words of another key a key makes no sense, and why, and what would be right. Beside those it isn't missed,
+// either.
+type exclusion struct {
+	key   string
+	words []string
+	why   string
+}
+
+// applies says that the other key has one of the words.
+func (x *exclusion) applies(given map[string]*fastjson.Value) bool {
+	if x == nil || given[x.key] == nil || given[x.key].Type() != fastjson.TypeString {
+		return false
+	}
+	return slices.Contains(x.words, text(given[x.key]))
 }
 
 // value is a place for a value: a single one, a list, a map, or a section.
@@ -40,6 +58,12 @@ func (p part) fields() []field { return p }
 
 func required(f field) field { f.required = true; return f }
 func derived(f field) field  { f.derived = true; return f }
+
+// unless bars a key beside some words of another one.
+func unless(key string, words []string, f field, why string) field {
+	f.unless = &exclusion{key, words, why}
+	return f
+}
 
 // secret hides the value of f from all errors.
 func secret(f field) field { f.value = hidden{f.value}; return f }

@@ -124,7 +124,11 @@ func (r *reader) section(path string, s section, v *fastjson.Value) {
 	isObject := v != nil && v.Type() == fastjson.TypeObject
 	for _, f := range fields {
 		value := given[f.name]
-		if value == nil && f.required && isObject {
+		switch barred := f.unless.applies(given); {
+		case barred && value != nil:
+			r.fail(join(path, f.name), value, f.unless.why)
+			value = nil
+		case !barred && value == nil && f.required && isObject:
 			r.problem(join(path, f.name), "", "missing; want "+f.value.want())
 		}
 		f.value.read(r, join(path, f.name), value)

@@ -97,8 +97,24 @@ func node(s config.Schema) ordered {
 		add(true, "properties", properties)
 		add(s.Required != nil, "required", s.Required)
 		add(true, "additionalProperties", false)
+		add(s.Exclusions != nil, "allOf", exclusions(s.Exclusions))
 	}
 	return o
+}
+
+// exclusions says which keys don't go with the values of which others.
+func exclusions(all []config.Exclusion) (conditions []ordered) {
+	for _, x := range all {
+		condition := ordered{
+			{"if", ordered{{"properties", ordered{{x.Where, ordered{{"enum", x.Is}}}}}, {"required", []string{x.Where}}}},
+			{"then", ordered{{"properties", ordered{{x.Key, false}}}}},
+		}
+		if x.Required {
+			condition = append(condition, entry{"else", ordered{{"required", []string{x.Key}}}})
+		}
+		conditions = append(conditions, condition)
+	}
+	return conditions
 }
 
 // ordered is a JSON object that keeps its keys in order.
