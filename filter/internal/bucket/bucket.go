@@ -9,6 +9,9 @@
 // after that it is forgotten. So what a dead worker had reserved comes back in at most two periods, without anybody
 // knowing which worker it was.
 //
+// A bucket without a window has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
+// released or forgotten.
+//
 // All of it is pure: time comes in as monotonic nanoseconds. A clock that steps back leaks nothing until it has caught
 // up; it never adds use.
 package bucket
@@ -28,7 +31,7 @@ const Most = int64(4e18)
 type Rate struct {
 	Burst    int64 // size of the bucket in millionths
 	Quantity int64 // leaks away per Window, in millionths; at least 1
-	Window   int64 // nanoseconds; at least 1
+	Window   int64 // nanoseconds; 0: nothing is ever used, only reserved
 }
 
 // State is one bucket. The zero value is a full one.
@@ -107,15 +110,18 @@ func (s *State) Release(units uint32, age uint32) {
 	}
 }
 
-// Wait is the time until the balance reaches amount (in millionths), in nanoseconds; 0 if it has, and MaxInt64 if it
-// can't, because the bucket is smaller. Reservations are taken to be used.
+// Wait is the time until the balance reaches amount (in millionths), in nanoseconds; 0 if it has, and MaxInt64 if time
+// doesn't bring it: the bucket is smaller, or has no window. Reservations are taken to be used.
 func (s *State) Wait(amount int64, rate Rate) int64 {
 	if amount > rate.Burst {
 		return math.MaxInt64
 	}
 	missing := amount - s.Balance(rate)
-	if missing <= 0 {
+	switch {
+	case missing <= 0:
 		return 0
+	case rate.Window == 0:
+		return math.MaxInt64
 	}
 	return mulDivUp(missing, rate.Window, rate.Quantity)
 }

@@ -61,6 +61,30 @@ func TestWaitSaysWhatCanNeverFit(t *testing.T) {
 	}
 }
 
+// Whatever becomes of a bucket without a window, only what is reserved counts, and no time changes that.
+func TestABucketWithoutAWindowHoldsReservationsAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rate := Rate{Burst: 4 * Micro, Quantity: 4 * Micro}
+		s, now := State{Used: rapid.Int64Range(0, Most).Draw(t, "damage")}, int64(0)
+		s.Leak(1, rate)
+		for range 20 {
+			now += rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "time")
+			if s.Leak(now, rate); rapid.Bool().Draw(t, "comes") {
+				s.Reserve(1)
+			} else {
+				s.Release(1, 0)
+			}
+			under := int64(s.Reserved[0])
+			if s.Used != 0 || s.Balance(rate) != rate.Burst-under*Micro || s.Full() != (under == 0) {
+				t.Fatalf("%+v with %d reserved", s, under)
+			}
+			if wait := s.Wait(Micro, rate); (wait == 0) != (under < 4) || wait != 0 && wait != math.MaxInt64 {
+				t.Fatalf("wait %d with %d reserved", wait, under)
+			}
+		}
+	})
+}
+
 func TestAmountsSaturate(t *testing.T) {
 	var s State
 	s.Use(Most)

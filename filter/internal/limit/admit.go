@@ -15,7 +15,7 @@ import (
 type Admission struct {
 	gate.Verdict
 	Charges          []Charge      // what was charged; to be settled once
-	Requests, Tokens gate.Headroom // the tightest limits of either kind, after this request
+	Requests, Tokens gate.Headroom // the tightest limits of either kind that have a window, after this request
 	Evicted          int           // live buckets that had to go
 }
 
@@ -112,8 +112,11 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 		wanted = 1
 	}
 	wait := c.state.Wait(wanted, c.limit.rate)
-	if wait == 0 {
+	switch {
+	case wait == 0:
 		return
+	case c.limit.Window == 0:
+		wait = untilOneEnds
 	}
 	outcome := gate.Rejected
 	if c.limit.Mode == config.Shadow {
@@ -128,6 +131,9 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
 	v.Requested = units(max(s.asked(c.limit, r), c.need))
 }
+
+// untilOneEnds is how long to wait where a limit without a window has no room: nobody knows when a request ends.
+const untilOneEnds = int64(1e9)
 
 func reason(l *limit, wait int64) string {
 	if wait == gate.Never {
@@ -254,7 +260,7 @@ func (s *Set) accept(v *Admission) {
 			continue
 		}
 		v.Charges = append(v.Charges, c.Charge)
-		if c.limit.Mode != config.Enforce {
+		if c.limit.Mode != config.Enforce || c.limit.Window == 0 {
 			continue
 		}
 		state := c.page.Get(c.id())

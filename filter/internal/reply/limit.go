@@ -11,7 +11,10 @@ const maxShown = 128
 
 // limited says that a limit has no room.
 func limited(v *gate.Verdict, a *About) string {
-	of := v.Limit.Unit.Noun + " per " + Window(v.Limit.Window)
+	of, used := v.Limit.Unit.Noun, ", now "
+	if v.Limit.Window != 0 {
+		of, used = of+" per "+Window(v.Limit.Window), ", used "
+	}
 	size := strconv.FormatInt(v.Limit.Burst, 10)
 	where := " (limit " + v.Limit.Name + ")"
 	switch {
@@ -22,12 +25,13 @@ func limited(v *gate.Verdict, a *About) string {
 			strconv.FormatInt(v.Requested, 10) + ". Ask for at most " + size + "; waiting will not help." + where
 	}
 	return "Rate limit reached for " + modelName(a.Model) + " on " + of + ": limit " + size +
-		", used " + strconv.FormatInt(int64(v.Measured), 10) + ", requested " + strconv.FormatInt(v.Requested, 10) + "."
+		used + strconv.FormatInt(int64(v.Measured), 10) + ", requested " + strconv.FormatInt(v.Requested, 10) + "."
 }
 
-// AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied.
+// AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied, or one without a window: they speak of what
+// can be used in a time, and clients that pace themselves by them would take it for that.
 func AppendHeadroom(headers [][2]string, h gate.Headroom) [][2]string {
-	if h.Limit == nil {
+	if h.Limit == nil || h.Limit.Window == 0 {
 		return headers
 	}
 	names := &tokenHeaders
