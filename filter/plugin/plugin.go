@@ -31,6 +31,7 @@ var Version = "dev"
 type vm struct {
 	types.DefaultVMContext
 	metrics metrics
+	host    host
 	learned estimate.Learned
 	free    []*stream // ended streams whose memory is used again: garbage costs CPU
 	path    [1]string // of the property being set
@@ -38,7 +39,11 @@ type vm struct {
 }
 
 // New gives the VM's context.
-func New() types.VMContext { return &vm{} }
+func New() types.VMContext {
+	v := &vm{}
+	v.host.metrics = &v.metrics
+	return v
+}
 
 // mostFree bounds the memory kept for streams to come.
 const mostFree = 256
@@ -94,7 +99,7 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 		}
 		return status
 	}
-	if p.engine, err = admit.New(cfg, sharedData{}, &p.vm.learned, random()); err != nil {
+	if p.engine, err = admit.New(cfg, &p.vm.host, &p.vm.learned, random()); err != nil {
 		proxywasm.LogCritical("spillway: shared data can't be used: " + err.Error())
 		return status
 	}
@@ -134,7 +139,7 @@ func (p *plugin) OnTick() {
 		delete(p.owed, s)
 		p.aside(s, step)
 	}
-	p.engine.Tick(monotonic(), bodyCame, p.aside)
+	p.engine.Tick(monotonic(), p.aside)
 	p.engine.After(p.aside)
 	p.setTick(p.engine.TickPeriod())
 }
@@ -164,7 +169,7 @@ func (p *plugin) fetched(_, size, _ int) {
 	if size > 0 && status != 0 {
 		var err error
 		if body, err = proxywasm.GetHttpCallResponseBody(0, min(size, pressure.MostBytes+1)); err != nil {
-			p.hostError("fetched", err)
+			p.vm.host.failed("fetched", err)
 		}
 	}
 	p.engine.Fetched(monotonic(), status, body)

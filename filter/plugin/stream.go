@@ -10,7 +10,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
-	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
@@ -19,14 +18,13 @@ type stream struct {
 	types.DefaultHttpContext
 	plugin *plugin
 	state  admit.Stream
-	begun  bool // request headers came: without them there is nothing to end
 	broken bool // a callback panicked: the stream is left alone
 	held   bool // the last body callback was answered with a pause: the buffer still holds what was seen
 	seen   int  // bytes of the buffer that have been read
 }
 
 func (s *stream) reset(p *plugin, id uint32) {
-	s.plugin, s.begun, s.broken, s.held, s.seen = p, false, false, false, 0
+	s.plugin, s.broken, s.held, s.seen = p, false, false, 0
 	s.state.Reset(id)
 }
 
@@ -56,14 +54,9 @@ func (s *stream) refused() bool {
 
 // OnHttpRequestHeaders implements types.HttpContext.
 func (s *stream) OnHttpRequestHeaders(_ int, end bool) types.Action {
-	s.begun = true
 	return s.event("request_headers", func(now int64) *admit.Step {
-		headers, err := proxywasm.GetHttpRequestHeaders()
-		if err != nil {
-			s.plugin.hostError("request_headers", err)
-		}
-		trap(headers)
-		return s.plugin.engine.RequestHeaders(&s.state, now, headers, end)
+		s.plugin.vm.host.at(request, 0, 0)
+		return s.plugin.engine.RequestHeaders(&s.state, now, end)
 	})
 }
 
@@ -73,29 +66,14 @@ func (s *stream) OnHttpRequestBody(size int, end bool) types.Action {
 	if s.refused() {
 		return types.ActionPause
 	}
-	if s.state.Decided() && !s.state.Measuring() && !s.state.Waiting() {
-		if end {
-			s.state.Uploaded(monotonic())
-		}
-		return types.ActionContinue
-	}
-	if s.state.Resumed { // what the buffer held has gone on
-		s.held, s.state.Resumed = false, false
-	}
 	action := s.event("request_body", func(now int64) *admit.Step {
-		if !s.held {
-			s.seen = 0
+		if !s.held || s.state.Resumed { // what the buffer held has gone on
+			s.seen, s.state.Resumed = 0, false
 		}
 		fresh := max(size-s.seen, 0)
-		var piece []byte
-		if s.state.Reading() && fresh > 0 {
-			var err error
-			if piece, err = proxywasm.GetHttpRequestBody(s.seen, fresh); err != nil {
-				s.plugin.hostError("request_body", err)
-			}
-		}
+		s.plugin.vm.host.at(request, s.seen, fresh)
 		s.seen = size
-		return s.plugin.engine.RequestBody(&s.state, now, piece, fresh, end)
+		return s.plugin.engine.RequestBody(&s.state, now, fresh, end)
 	})
 	s.held = action == types.ActionPause
 	return action
@@ -113,45 +91,17 @@ func (s *stream) OnHttpRequestTrailers(int) types.Action {
 
 // OnHttpResponseHeaders implements types.HttpContext.
 func (s *stream) OnHttpResponseHeaders(_ int, end bool) types.Action {
-	if !s.begun || s.state.Ended() {
-		return types.ActionContinue // an answer of ours, or of the proxy itself to a request we never saw
-	}
 	return s.event("response_headers", func(now int64) *admit.Step {
-		headers, err := proxywasm.GetHttpResponseHeaders()
-		if err != nil {
-			s.plugin.hostError("response_headers", err)
-		}
-		if origin.Counts(statusOf(headers)) {
-			s.state.Origin(whoAnswered())
-		} else if origin.MentionsLimits(headers) && whoAnswered() == origin.Elsewhere {
-			s.state.Hearsay()
-		}
-		return s.plugin.engine.ResponseHeaders(&s.state, now, headers, end)
+		s.plugin.vm.host.at(response, 0, 0)
+		return s.plugin.engine.ResponseHeaders(&s.state, now, end)
 	})
 }
 
 // OnHttpResponseBody implements types.HttpContext. Responses are never paused, so size is that of the new piece.
 func (s *stream) OnHttpResponseBody(size int, end bool) types.Action {
-	if !s.begun || s.state.Ended() {
-		return types.ActionContinue
-	}
-	if !s.state.ReadingResponse() {
-		if s.state.Timing() {
-			s.state.Received(monotonic(), size)
-		}
-		if !end {
-			return types.ActionContinue
-		}
-	}
 	return s.event("response_body", func(now int64) *admit.Step {
-		var piece []byte
-		if size > 0 && s.state.ReadingResponse() {
-			var err error
-			if piece, err = proxywasm.GetHttpResponseBody(0, size); err != nil {
-				s.plugin.hostError("response_body", err)
-			}
-		}
-		return s.plugin.engine.ResponseBody(&s.state, now, piece, end)
+		s.plugin.vm.host.at(response, 0, size)
+		return s.plugin.engine.ResponseBody(&s.state, now, size, end)
 	})
 }
 
@@ -165,9 +115,6 @@ func (s *stream) OnHttpResponseTrailers(int) types.Action {
 // OnHttpStreamDone implements types.HttpContext. It may be a stream's only callback, and it comes for a broken one too:
 // what that one holds must be given back.
 func (s *stream) OnHttpStreamDone() {
-	if !s.begun {
-		return
-	}
 	s.broken = false
 	if s.refused() { // too late for the answer, not for the record
 		step := s.plugin.owed[&s.state]
@@ -175,55 +122,8 @@ func (s *stream) OnHttpStreamDone() {
 		step.Action = admit.Continue
 		s.plugin.carryOut(step)
 	}
-	if s.state.Measured() && tornByUpstream() {
-		s.state.Torn()
-	}
-	if !s.state.Ended() {
-		s.event("stream_done", func(now int64) *admit.Step {
-			if s.state.Unanswered() && beginsAnew() {
-				return s.plugin.engine.Left(&s.state, now)
-			}
-			return s.plugin.engine.Done(&s.state, now)
-		})
-	}
+	s.event("stream_done", func(now int64) *admit.Step { return s.plugin.engine.Done(&s.state, now) })
 	s.plugin.vm.recycle(s)
-}
-
-// whoAnswered says who made a response. Filters behind this one answer, too: a rate limit of the whole fleet's, an authorization.
-func whoAnswered() origin.Origin {
-	details, there := attribute("response", "code_details")
-	if !there {
-		return origin.Upstream // not this host's way to tell
-	}
-	return origin.Of(details)
-}
-
-// beginsAnew says that the host has ended a stream to run the filters again for its request.
-func beginsAnew() bool {
-	details, there := attribute("response", "code_details")
-	return there && origin.BeginsAnew(details)
-}
-
-// tornByUpstream says that the response of a stream that ends now was broken off by the upstream.
-func tornByUpstream() bool {
-	flags, there := attribute("response", "flags")
-	return there && origin.Torn(flags)
-}
-
-// attribute asks the host for one of its attributes.
-func attribute(path ...string) (value string, there bool) {
-	bytes, err := proxywasm.GetProperty(path)
-	return unsafe.String(unsafe.SliceData(bytes), len(bytes)), err == nil
-}
-
-// statusOf gives a response's status.
-func statusOf(headers [][2]string) string {
-	for i := range headers {
-		if headers[i][0] == ":status" {
-			return headers[i][1]
-		}
-	}
-	return ""
 }
 
 // carryOut does what a step says.
@@ -232,7 +132,7 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 	for _, property := range step.Properties {
 		p.vm.path[0] = property.Name
 		if err := proxywasm.SetProperty(p.vm.path[:], bytesOf(property.Value)); err != nil {
-			p.hostError("set_property", err)
+			p.vm.host.failed("set_property", err)
 		}
 	}
 	if !step.Edit.None() {
@@ -250,7 +150,7 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 	}
 	if step.Replace {
 		if err := proxywasm.ReplaceHttpResponseBody(step.Body); err != nil {
-			p.hostError("replace_body", err)
+			p.vm.host.failed("replace_body", err)
 		}
 	}
 	switch step.Action {
@@ -259,7 +159,7 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 	case admit.Answer:
 		r := step.Reply
 		if err := proxywasm.SendHttpResponse(uint32(r.Status), r.Headers, r.Body, -1); err != nil {
-			p.hostError("send_response", err)
+			p.vm.host.failed("send_response", err)
 		}
 		return types.ActionPause
 	default:
@@ -270,7 +170,7 @@ func (p *plugin) carryOut(step *admit.Step) types.Action {
 // reroute has the host choose the route anew. Before Envoy 1.33 the change of a header did it, and there is no such function.
 func (p *plugin) reroute() {
 	if _, err := proxywasm.CallForeignFunction("clear_route_cache", nil); err != nil && err != types.ErrorStatusNotFound {
-		p.hostError("clear_route_cache", err)
+		p.vm.host.failed("clear_route_cache", err)
 	}
 }
 
@@ -283,7 +183,7 @@ func (p *plugin) setHeader(header [2]string, replace func(key, value string) err
 		err = replace(header[0], header[1])
 	}
 	if err != nil {
-		p.hostError("set_header", err)
+		p.vm.host.failed("set_header", err)
 	}
 }
 
@@ -295,7 +195,7 @@ func (p *plugin) editRequest(edit usage.Edit, measure bool) {
 		err = proxywasm.ReplaceHttpRequestBody(body)
 	}
 	if err != nil {
-		p.hostError("edit_body", err)
+		p.vm.host.failed("edit_body", err)
 		return
 	}
 	if measure {
@@ -329,7 +229,7 @@ func (p *plugin) aside(s *admit.Stream, step *admit.Step) {
 	// holds is given back.
 	if err := proxywasm.SetEffectiveContext(s.ID); err != nil {
 		p.vm.metrics.add(metric.Errors("stream_gone"))
-		p.count(p.engine.Done(s, monotonic()))
+		p.count(p.engine.Gone(s, monotonic()))
 		return
 	}
 	if p.carryOut(step) == types.ActionContinue {
@@ -348,10 +248,4 @@ func (p *plugin) count(step *admit.Step) {
 	for _, note := range step.Notes {
 		proxywasm.LogWarn("spillway: " + note.Text)
 	}
-}
-
-// hostError counts a host call that failed.
-func (p *plugin) hostError(call string, err error) {
-	p.vm.metrics.add(metric.Errors("host_" + call))
-	proxywasm.LogError("spillway: the host refused " + call + ": " + err.Error())
 }

@@ -34,7 +34,8 @@ func BenchmarkRequest(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				e, err := New(cfg, recordtest.NewMemory(), new(estimate.Learned), make([]byte, 16))
+				p := &proxy{Store: recordtest.NewMemory()}
+				e, err := New(cfg, p, new(estimate.Learned), make([]byte, 16))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -42,17 +43,23 @@ func BenchmarkRequest(b *testing.B) {
 				s := new(Stream)
 				for now := int64(1); b.Loop(); now += 1e6 {
 					s.Reset(1)
-					e.RequestHeaders(s, now, request, false)
-					e.RequestBody(s, now, body, len(body), true)
+					p.headers = request
+					e.RequestHeaders(s, now, false)
+					p.piece = body
+					e.RequestBody(s, now, len(body), true)
 					if sse {
-						e.ResponseHeaders(s, now, stream, false)
+						p.headers = stream
+						e.ResponseHeaders(s, now, false)
 						for range 50 {
-							e.ResponseBody(s, now, event, false)
+							p.piece = event
+							e.ResponseBody(s, now, len(event), false)
 						}
-						e.ResponseBody(s, now, nil, true)
+						e.ResponseBody(s, now, 0, true)
 					} else {
-						e.ResponseHeaders(s, now, response, false)
-						e.ResponseBody(s, now, json, true)
+						p.headers = response
+						e.ResponseHeaders(s, now, false)
+						p.piece = json
+						e.ResponseBody(s, now, len(json), true)
 					}
 					e.Done(s, now)
 				}

@@ -29,12 +29,14 @@ func (e *Engine) form(s *Stream) usage.Form {
 }
 
 // take reads a piece of the body.
-func (e *Engine) take(s *Stream, piece []byte, size int) {
-	if !s.Reading() {
+func (e *Engine) take(s *Stream, size int) {
+	if !s.wants() {
 		s.asked.Bytes += int64(size)
 		return
 	}
-	s.request.Write(piece)
+	if size > 0 {
+		s.request.Write(e.host.Piece())
+	}
 	if s.reading && e.enough(s) {
 		s.reading, s.editing = false, false
 		s.asked = s.request.Cut()

@@ -37,7 +37,8 @@ func BenchmarkBody(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e, err := New(cfg, recordtest.NewMemory(), new(estimate.Learned), make([]byte, 16))
+			p := &proxy{Store: recordtest.NewMemory()}
+			e, err := New(cfg, p, new(estimate.Learned), make([]byte, 16))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -48,16 +49,20 @@ func BenchmarkBody(b *testing.B) {
 			s := new(Stream)
 			for now := int64(1); b.Loop(); now += 1e6 {
 				s.Reset(1)
-				e.RequestHeaders(s, now, request, false)
+				p.headers = request
+				e.RequestHeaders(s, now, false)
 				for _, piece := range c.request {
-					e.RequestBody(s, now, piece, len(piece), false)
+					p.piece = piece
+					e.RequestBody(s, now, len(piece), false)
 				}
-				e.RequestBody(s, now, nil, 0, true)
-				e.ResponseHeaders(s, now, response, false)
+				e.RequestBody(s, now, 0, true)
+				p.headers = response
+				e.ResponseHeaders(s, now, false)
 				for _, piece := range c.answer {
-					e.ResponseBody(s, now, piece, false)
+					p.piece = piece
+					e.ResponseBody(s, now, len(piece), false)
 				}
-				e.ResponseBody(s, now, nil, true)
+				e.ResponseBody(s, now, 0, true)
 				e.Done(s, now)
 			}
 			if c.kind == "text/event-stream" {

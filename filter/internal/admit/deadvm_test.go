@@ -62,7 +62,7 @@ func TestALeasedRequestIsCountedOnce(t *testing.T) {
 		"its turn comes and it fails": {func(first, second *exchange) { first.done(); second.status("500", "", true) }, 9},
 		"nobody is to be had": {func(first, second *exchange) {
 			first.done()
-			second.Origin(origin.Unreachable)
+			second.host.comes(origin.Unreachable)
 			second.status("503", "", true)
 		}, 10},
 	} {

@@ -181,7 +181,7 @@ func TestEventsOfAnotherNameAreChanged(t *testing.T) {
 // A request that is let go without its body, because the host keeps it back, can't be changed any more.
 func TestWhatWasLetGoIsNotChanged(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
-	h.keeps = true
+	h.holdsBack = true
 	x := h.start("alice", false, length(streamBody))
 	expect(t, "at the headers", x.last.Action, Hold)
 	h.now += guardTime

@@ -47,7 +47,6 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
-	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -66,7 +65,7 @@ const (
 type Engine struct {
 	cfg        config.Config
 	operations *usage.Operations
-	store      record.Store
+	host       Host
 	table      *table.Table
 	upstreams  []*upstream
 	governs    bool            // at least one of them has a gate
@@ -108,15 +107,15 @@ type slots struct {
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
-func New(cfg config.Config, store record.Store, learned *estimate.Learned, random []byte) (*Engine, error) {
-	t, err := table.New(store, cfg.Namespace, LeasePeriod, random)
+func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte) (*Engine, error) {
+	t, err := table.New(host, cfg.Namespace, LeasePeriod, random)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		cfg:        cfg,
 		operations: usage.NewOperations(cfg.Operations),
-		store:      store,
+		host:       host,
 		table:      t,
 		learned:    learned,
 		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
@@ -167,8 +166,8 @@ func (e *Engine) TickPeriod() uint32 {
 }
 
 // Tick renews reservations, lets the streams go that wait in vain for their body, and serves the queues. do carries out
-// a stream's step; came asks the host whether it has received anything of a held stream's body.
-func (e *Engine) Tick(now int64, came func(*Stream) bool, do func(*Stream, *Step)) {
+// a stream's step.
+func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
 	e.left = nil // nothing came
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
@@ -177,7 +176,7 @@ func (e *Engine) Tick(now int64, came func(*Stream) bool, do func(*Stream, *Step
 			do(s, &s.step)
 		}
 	}
-	e.watch(now, came, do)
+	e.watch(now, do)
 	e.tickGates(now) // last: what it decides stands in the streams' steps until After
 }
 

@@ -20,8 +20,8 @@ func TestWhatWentUpstreamCountsWhateverCameOfIt(t *testing.T) {
 		"500":     func(x *exchange) { x.status("500", "application/json", true) },
 		"529":     func(x *exchange) { x.status("529", "application/json", true) },
 		"400":     func(x *exchange) { x.status("400", "application/json", true) },
-		"timeout": func(x *exchange) { x.Origin(origin.TimedOut); x.status("504", "text/plain", true) },
-		"reset":   func(x *exchange) { x.Origin(origin.Broken); x.status("503", "text/plain", true) },
+		"timeout": func(x *exchange) { x.host.comes(origin.TimedOut); x.status("504", "text/plain", true) },
+		"reset":   func(x *exchange) { x.host.comes(origin.Broken); x.status("503", "text/plain", true) },
 		"an error in the stream": func(x *exchange) {
 			x.status("200", "text/event-stream", false)
 			x.response(`data: {"error":{"code":503}}`+"\n\n", true)
@@ -54,9 +54,9 @@ func TestWhatWentUpstreamCountsWhateverCameOfIt(t *testing.T) {
 // What never went upstream costs nothing, whatever the status says.
 func TestWhatNeverWentUpstreamCostsNothing(t *testing.T) {
 	for name, end := range map[string]func(*exchange){
-		"unreachable": func(x *exchange) { x.Origin(origin.Unreachable); x.status("503", "text/plain", true) },
-		"a filter":    func(x *exchange) { x.Origin(origin.Elsewhere); x.status("429", "text/plain", true) },
-		"no filter's": func(x *exchange) { x.Origin(origin.Elsewhere); x.status("500", "text/plain", true) },
+		"unreachable": func(x *exchange) { x.host.comes(origin.Unreachable); x.status("503", "text/plain", true) },
+		"a filter":    func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("429", "text/plain", true) },
+		"no filter's": func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("500", "text/plain", true) },
 	} {
 		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, recordtest.NewMemory())
 		for range 10 {
@@ -87,11 +87,11 @@ func TestARefundIsOfOneLimit(t *testing.T) {
 	} {
 		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, `,"refund":`+test.refund, "")+`}`, recordtest.NewMemory())
 		x := h.say("alice", chatBody)
-		x.Origin(test.origin)
+		x.host.comes(test.origin)
 		x.status(test.status, "application/json", true)
 		x.done()
 		got := h.say("alice", `{}`)
-		got.Origin(origin.Unreachable)
+		got.host.comes(origin.Unreachable)
 		got.status("503", "", true)
 		got.done()
 		name := test.refund + " of " + test.status
@@ -100,7 +100,7 @@ func TestARefundIsOfOneLimit(t *testing.T) {
 	}
 	h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", `,"refund":[504]`)+`}`, recordtest.NewMemory())
 	x := h.say("alice", chatBody)
-	x.Origin(origin.TimedOut)
+	x.host.comes(origin.TimedOut)
 	x.status("504", "text/plain", true)
 	x.done()
 	expect(t, "tokens of a timeout that are given back", 100000-h.balance("alice"), 0)

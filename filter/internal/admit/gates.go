@@ -31,7 +31,7 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 		return
 	}
 	settings.Models = namedModels(&e.cfg)
-	u.adaptive = adaptive.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, id)
+	u.adaptive = adaptive.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
 	e.selects, e.adapts = true, true
 	none := e.picker.Want("") // no header has this name

@@ -47,15 +47,16 @@ func (g *guard) delivered(s *Stream) {
 	}
 }
 
-// watch lets those go whose bodies the host keeps back. A body that was received a moment ago may still be on its way through other
+// watch lets those go whose bodies the host keeps back. A host that can't tell is taken for one that does: a request that nobody ever
+// lets go is worse than one that is not held. A body that was received a moment ago may still be on its way through other
 // filters; but if that of a later request has come through, the host is not to blame.
-func (e *Engine) watch(now int64, came func(*Stream) bool, do func(*Stream, *Step)) {
+func (e *Engine) watch(now int64, do func(*Stream, *Step)) {
 	for s := range e.guard.holding {
 		if now < s.look || s.since < e.guard.shown {
 			continue
 		}
 		s.look = now + guardTime
-		if !came(s) {
+		if bytes, headers, known := e.host.Received(s); known && bytes <= headers {
 			continue
 		}
 		s.step.reset()

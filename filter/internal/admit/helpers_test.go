@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -31,13 +32,12 @@ type fataler interface {
 type host struct {
 	fataler
 	*Engine
+	proxy
 	cfg    config.Config
-	store  record.Store
 	now    int64
 	counts map[string]int64 // "counter label label": sum
 	gauges map[string]int64
 	notes  []string
-	keeps  bool               // the host keeps bodies back that it has received
 	woken  map[*Stream]string // other streams that an event has let go on, "", or answered, its reason
 }
 
@@ -58,12 +58,48 @@ func newHost(t fataler, configuration string, store record.Store) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := New(cfg, store, new(estimate.Learned), random)
-	if err != nil {
+	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
+		woken: map[*Stream]string{}}
+	if h.Engine, err = New(cfg, &h.proxy, new(estimate.Learned), random); err != nil {
 		t.Fatal(err)
 	}
-	return &host{fataler: t, Engine: engine, cfg: cfg, store: store, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
-		woken: map[*Stream]string{}}
+	return h
+}
+
+// proxy stands in for what the proxy tells of the event that is being handled.
+type proxy struct {
+	record.Store
+	headers   [][2]string
+	piece     []byte
+	details   string // code_details
+	flags     string
+	holdsBack bool // it keeps bodies back that it has received
+	read      int  // bytes of bodies that were read
+}
+
+func (p *proxy) Headers() [][2]string { return p.headers }
+
+func (p *proxy) Piece() []byte {
+	p.read += len(p.piece)
+	return p.piece
+}
+
+func (p *proxy) Attribute(a Attribute) (string, bool) {
+	value := [Attributes]string{CodeDetails: p.details, ResponseFlags: p.flags}[a]
+	return value, value != ""
+}
+
+func (p *proxy) Received(*Stream) (bytes, headers uint64, known bool) {
+	if p.holdsBack {
+		return 101, 100, true
+	}
+	return 100, 100, true
+}
+
+// comes says who has made the next answer.
+func (h *host) comes(from origin.Origin) {
+	h.details = map[origin.Origin]string{origin.Upstream: "via_upstream", origin.TimedOut: "response_timeout", origin.Unreachable: "no_healthy_upstream",
+		origin.Broken: "upstream_reset_before_response_started{connection_termination}", origin.Elsewhere: "ext_authz_denied"}[from]
 }
 
 // seedLimits is the seed: 300 completion tokens an hour for each x-user-id.
@@ -146,13 +182,15 @@ func (h *host) start(user string, end bool, more ...[2]string) *exchange {
 
 func (h *host) startWith(headers [][2]string, end bool) *exchange {
 	x := &exchange{host: h, properties: map[string]string{}}
-	x.did(h.RequestHeaders(&x.Stream, h.now, headers, end))
+	h.headers = headers
+	x.did(h.RequestHeaders(&x.Stream, h.now, end))
 	return x
 }
 
 // body sends a piece of the request's body, as the binding does.
 func (x *exchange) body(piece string, end bool) *Step {
-	return x.did(x.host.RequestBody(&x.Stream, x.host.now, []byte(piece), len(piece), end))
+	x.host.piece = []byte(piece)
+	return x.did(x.host.RequestBody(&x.Stream, x.host.now, len(piece), end))
 }
 
 const chatBody = `{"model":"mock","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}`
@@ -168,12 +206,14 @@ func (h *host) ask(user string) *exchange {
 
 // status begins the response. An answer of the filter itself does not come to the engine.
 func (x *exchange) status(status, contentType string, end bool, more ...[2]string) *Step {
-	headers := append([][2]string{{":status", status}, {"content-type", contentType}}, more...)
-	return x.did(x.host.ResponseHeaders(&x.Stream, x.host.now, headers, end))
+	x.host.headers = append([][2]string{{":status", status}, {"content-type", contentType}}, more...)
+	defer x.host.comes(origin.Upstream)
+	return x.did(x.host.ResponseHeaders(&x.Stream, x.host.now, end))
 }
 
 func (x *exchange) response(piece string, end bool) *Step {
-	return x.did(x.host.ResponseBody(&x.Stream, x.host.now, []byte(piece), end))
+	x.host.piece = []byte(piece)
+	return x.did(x.host.ResponseBody(&x.Stream, x.host.now, len(piece), end))
 }
 
 func (x *exchange) done() *Step { return x.did(x.host.Done(&x.Stream, x.host.now)) }
@@ -194,7 +234,7 @@ func used(prompt, completion int) string {
 // tick lets the engine's timer run.
 func (h *host) tick() map[*Stream]Action {
 	resumed := map[*Stream]Action{}
-	h.Tick(h.now, func(*Stream) bool { return h.keeps }, func(s *Stream, step *Step) {
+	h.Tick(h.now, func(s *Stream, step *Step) {
 		h.noted(step)
 		if step.Resume || step.Action == Answer {
 			resumed[s] = step.Action
@@ -208,7 +248,7 @@ func (h *host) tick() map[*Stream]Action {
 // would that asks for nothing.
 func (h *host) balance(user string) int64 {
 	h.Helper()
-	buckets, err := table.New(h.store, h.cfg.Namespace, LeasePeriod, random)
+	buckets, err := table.New(h.proxy, h.cfg.Namespace, LeasePeriod, random)
 	if err != nil {
 		h.Fatal(err)
 	}

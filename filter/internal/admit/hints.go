@@ -31,9 +31,6 @@ func newHints(p *ident.Picker) hints {
 // unanswered is what is known of a request that nobody has answered: nothing, which is not the same as nothing being left.
 var unanswered = dispatch.Answer{Requests: -1, Tokens: -1}
 
-// Hearsay says that what the response tells of limits is another filter's word.
-func (s *Stream) Hearsay() { s.hearsay = true }
-
 // read takes what a response says.
 func (x *hints) read(h *ident.Headers, status int) dispatch.Answer {
 	a := dispatch.Answer{

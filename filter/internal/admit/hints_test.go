@@ -56,8 +56,8 @@ func TestHintsAreTheUpstreamsOwn(t *testing.T) {
 		waits  bool
 	}{
 		"the upstream's":         {func(x *exchange) { x.status("200", "text/plain", true, nothingLeft...) }, true},
-		"another filter's error": {func(x *exchange) { x.Origin(origin.Elsewhere); x.status("429", "text/plain", true, nothingLeft...) }, false},
-		"another filter's word":  {func(x *exchange) { x.Hearsay(); x.status("403", "text/plain", true, nothingLeft...) }, false},
+		"another filter's error": {func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("429", "text/plain", true, nothingLeft...) }, false},
+		"another filter's word":  {func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("403", "text/plain", true, nothingLeft...) }, false},
 		"no answer":              {func(*exchange) {}, false},
 	} {
 		h := timed(t, "stopIteration", `"budget":{"requests":100,"window":"60s"}`)

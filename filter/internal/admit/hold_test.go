@@ -9,7 +9,7 @@ import (
 // nothing is held any more.
 func TestABodyThatIsNotDelivered(t *testing.T) {
 	h := newSeed(t, "stopIteration")
-	h.keeps = true
+	h.holdsBack = true
 	for i := range 3 {
 		x := h.start("alice", false)
 		expect(t, "at the headers", x.last.Action, Hold)
@@ -43,7 +43,7 @@ func TestTheTimerRefusesWhatHasNoRoom(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	h.ask("alice").answer(used(26, 400))
 	h.now++
-	h.keeps = true
+	h.holdsBack = true
 	x := h.start("alice", false)
 	h.now += guardTime
 	if action := h.tick()[&x.Stream]; action != Answer {
@@ -82,7 +82,7 @@ func TestSlowClientsAreWaitedFor(t *testing.T) {
 // A host that was set right is noticed: one request in a while is held all the same.
 func TestHoldingBeginsAgain(t *testing.T) {
 	h := newSeed(t, "stopIteration")
-	h.keeps = true
+	h.holdsBack = true
 	spoil := func() {
 		t.Helper()
 		x := h.start("bob", false)
@@ -101,7 +101,7 @@ func TestHoldingBeginsAgain(t *testing.T) {
 	spoil()
 	expect(t, "one at a time", h.start("bob", false).last.Action, Continue)
 	h.now += retryTime
-	h.keeps = false
+	h.holdsBack = false
 	probe := h.start("bob", false)
 	expect(t, "held again", probe.last.Action, Hold)
 	expect(t, "the others are not", h.start("bob", false).last.Action, Continue)
@@ -112,7 +112,7 @@ func TestHoldingBeginsAgain(t *testing.T) {
 // A body on its way through other filters is no sign against the host, once those of later requests have come through.
 func TestAHostThatHasShownALaterBodyIsNotBlamed(t *testing.T) {
 	h := newSeed(t, "stopIteration")
-	h.keeps = true
+	h.holdsBack = true
 	x := h.start("alice", false)
 	h.now++
 	h.ask("bob").answer(used(26, 10))

@@ -18,13 +18,13 @@ type leg struct {
 	counted  bool         // in the requests metric
 }
 
-// Unanswered says that it matters whether the stream, which has ended, was one leg of several.
-func (s *Stream) Unanswered() bool {
+// unanswered says that it matters whether the stream, which has ended, was one leg of several.
+func (s *Stream) unanswered() bool {
 	return !s.responding() && s.phase > stNew && s.phase < stDone
 }
 
-// Left takes the end of a leg, in place of Done: the request begins anew.
-func (e *Engine) Left(s *Stream, now int64) *Step {
+// endLeg takes the end of a leg, in place of Gone: the request begins anew.
+func (e *Engine) endLeg(s *Stream, now int64) *Step {
 	s.step.reset()
 	delete(e.guard.holding, s)
 	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.hiding, s.counted}

@@ -78,7 +78,7 @@ func TestOnlyAnswersTeachLabels(t *testing.T) {
 		func(*exchange) {}, // its client leaves
 		func(x *exchange) { x.status("404", "application/json", true) },
 		func(x *exchange) { x.status("500", "application/json", true) },
-		func(x *exchange) { x.Origin(origin.Elsewhere); x.status("200", "application/json", true) },
+		func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("429", "application/json", true) },
 		func(x *exchange) { x.events(`{"error":{"message":"no such model","code":404}}`) },
 	} {
 		ask(end)

@@ -11,7 +11,7 @@ import (
 // the first worker that asks, and not again before the proxy is restarted.
 func (e *Engine) Notices() (notices []Note) {
 	once := func(name string, n Note) {
-		written, err := e.store.Put(e.cfg.Namespace+"/notice/"+name, []byte{1}, record.Create)
+		written, err := e.host.Put(e.cfg.Namespace+"/notice/"+name, []byte{1}, record.Create)
 		if written || err != nil {
 			notices = append(notices, n)
 		}

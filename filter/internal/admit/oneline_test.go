@@ -55,10 +55,10 @@ func TestTheFilterStateHasNoControlCharacters(t *testing.T) {
 				}, false)
 				x.body(test.body, true)
 				if x.last.Action != Answer {
-					x.did(h.ResponseHeaders(&x.Stream, h.now, [][2]string{{":status", "200"}, {"content-type", "application/json"}}, false))
-					x.did(h.ResponseBody(&x.Stream, h.now, []byte(test.answer), true))
+					x.status("200", "application/json", false)
+					x.response(test.answer, true)
 				}
-				x.did(h.Done(&x.Stream, h.now))
+				x.done()
 				for property, value := range x.properties {
 					if OneLine(value) != value {
 						t.Errorf("%s is %q", property, value)

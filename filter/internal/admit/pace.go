@@ -19,15 +19,12 @@ type pace struct {
 	outputs  int64 // how many of these there were
 }
 
-// Uploaded says that the last of the request has come.
-func (s *Stream) Uploaded(now int64) {
+// uploaded says that the last of the request has come.
+func (s *Stream) uploaded(now int64) {
 	if s.pace.uploaded == 0 {
 		s.pace.uploaded = now
 	}
 }
-
-// Timing says that it matters when the next piece of the response's body comes, if only for its size.
-func (s *Stream) Timing() bool { return s.measured && s.responding() && s.pace.bytes < unhindered }
 
 // took is how long the upstream had had all of the request at a time; 0: it had not.
 func (s *Stream) took(at int64) int64 {
@@ -36,9 +33,6 @@ func (s *Stream) took(at int64) int64 {
 	}
 	return max(at-max(s.sent, s.pace.uploaded), 0)
 }
-
-// Received takes note of a piece of the response's body that isn't read.
-func (s *Stream) Received(now int64, size int) { s.pace.received(now, size) }
 
 // uploads says that a time-out may be the client's doing: the request isn't complete, or it took longer to come than the upstream had for it.
 func (s *Stream) uploads(now int64) bool {

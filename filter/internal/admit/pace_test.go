@@ -30,7 +30,7 @@ func TestASlowUploadIsNotTheUpstreamsTime(t *testing.T) {
 				for range 4 {
 					x := h.start("ann", false, headers...)
 					h.now += 20 * second
-					if x.upload(chatBody); x.Refused() {
+					if x.body(chatBody, true); x.Refused() {
 						t.Fatalf("%s, %s, %s: refused", hold, name, gate)
 					}
 					x.stream(100*millisecond, 10*millisecond)
@@ -38,15 +38,6 @@ func TestASlowUploadIsNotTheUpstreamsTime(t *testing.T) {
 			}
 		}
 	}
-}
-
-// upload sends the request's body as the binding does: what nobody wants to see of it doesn't come to the engine, but its end.
-func (x *exchange) upload(body string) {
-	if x.Decided() && !x.Measuring() && !x.Waiting() {
-		x.Uploaded(x.host.now)
-		return
-	}
-	x.body(body, true)
 }
 
 // The time of an answer that begins before its request is complete tells nothing.
@@ -194,10 +185,10 @@ func TestWhoseFaultATimeOutIs(t *testing.T) {
 			x := h.start(fmt.Sprint(i), false)
 			h.now += test.upload
 			if test.complete {
-				x.upload(chatBody)
+				x.body(chatBody, true)
 			}
 			h.now += test.waiting
-			x.Origin(origin.TimedOut)
+			x.host.comes(origin.TimedOut)
 			x.status("504", "text/plain", false)
 			x.response("timed out", true)
 			x.done()
@@ -221,7 +212,7 @@ func TestEvery429Counts(t *testing.T) {
 			x.events(`{"choices":[{"delta":{"content":"a"}}]}`, `{"error":{"message":"m","code":429}}`)
 		}, 1},
 		"another's status": {func(x *exchange) {
-			x.Origin(origin.Elsewhere)
+			x.host.comes(origin.Elsewhere)
 			x.status("429", "application/json", true, [2]string{"retry-after", "60"}, [2]string{"x-ratelimit-remaining-requests", "0"})
 		}, 0},
 		"another event": {func(x *exchange) { x.events(`{"error":{"message":"m","code":"invalid_request_error"}}`) }, 0},

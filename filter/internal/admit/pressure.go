@@ -23,7 +23,7 @@ func (e *Engine) newPressure(u *upstream) {
 	u.pressure = &rule
 	e.selects = true
 	if e.board == nil {
-		e.board = pressure.NewBoard(e.store, e.cfg.Namespace, e.cfg.PressureSource.Interval.Nanoseconds())
+		e.board = pressure.NewBoard(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval.Nanoseconds())
 	}
 }
 

@@ -24,8 +24,7 @@ func TestAPromptElsewhereTeachesNothing(t *testing.T) {
 			x := h.request(test.path, test.body)
 			x.answer(test.answer)
 		}
-		h = &host{fataler: t, Engine: h.Engine, cfg: h.cfg, store: recordtest.NewMemory(), now: h.now, counts: map[string]int64{},
-			gauges: map[string]int64{}, woken: map[*Stream]string{}}
+		h.Store = recordtest.NewMemory()
 		x := h.request(test.path, `{"model":"m","max_tokens":1,"messages":"`+strings.Repeat("word ", 1600)+`"}`)
 		if got := x.estimate.Prompt; got < 1900 || got > 2100 {
 			t.Errorf("%s: 8 KB of text are taken for %d tokens", test.name, got)

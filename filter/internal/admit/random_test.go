@@ -58,7 +58,7 @@ func (e *events) step() {
 	}
 	if pick == 3 {
 		e.now += rapid.Int64Range(-second, 2*LeasePeriod).Draw(e.t, "time")
-		e.keeps = rapid.Bool().Draw(e.t, "the host keeps bodies back")
+		e.holdsBack = rapid.Bool().Draw(e.t, "the host keeps bodies back")
 		e.tick()
 		return
 	}
@@ -69,8 +69,8 @@ func (e *events) step() {
 	case pick == 4:
 		x.done()
 		e.open = append(e.open[:i], e.open[i+1:]...)
-	case pick == 12 && x.Unanswered(): // the host begins anew
-		x.did(e.Left(&x.Stream, e.now))
+	case pick == 12 && x.unanswered(): // the host begins anew
+		x.endLeg()
 		e.open = append(e.open[:i], e.open[i+1:]...)
 		e.begin(e.with[x])
 	case x.Refused(): // the binding keeps everything else from the engine

@@ -93,7 +93,6 @@ type course struct {
 	answer   dispatch.Answer
 	failure  int // the HTTP status of an error inside a stream
 
-	hearsay   bool // and what they tell of limits is another filter's
 	origin    origin.Origin
 	status    int
 	stream    bool  // the response is server-sent events
@@ -124,10 +123,12 @@ func (s *Stream) Reset(id uint32) {
 }
 
 // RequestHeaders takes a request's headers; end says that no body follows.
-func (e *Engine) RequestHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
+func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
 	s.step.reset()
-	if s.since = now; end {
-		s.Uploaded(now)
+	s.since = now // first: whatever the headers bring about, the request has come
+	headers := e.host.Headers()
+	if end {
+		s.uploaded(now)
 	}
 	e.picker.Pick(headers, &s.headers)
 	s.method = s.headers.Get(e.slots.method)
@@ -197,18 +198,12 @@ func (e *Engine) askIdentity(s *Stream) {
 // Fault says that the binding failed on the stream and lets it pass from here on.
 func (s *Stream) Fault() { s.fault = true }
 
-// Measured says that it matters how the response ended: it has begun, and did not come to its end.
-func (s *Stream) Measured() bool { return s.phase == stSent && s.measured && s.responding() }
-
-// Torn says that the upstream broke the response off. Done follows.
-func (s *Stream) Torn() { s.torn = true }
-
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.decision.Outcome.Refuses() }
 
-// Measuring says that the request's body is of interest, if only for its size.
-func (s *Stream) Measuring() bool {
-	return s.Reading() || s.uploading || s.dialect != nil && s.length < 0
+// measuring says that the request's body is of interest, if only for its size.
+func (s *Stream) measuring() bool {
+	return s.wants() || s.uploading || s.dialect != nil && s.length < 0
 }
 
 // Waiting says that the request waits for its turn at its upstream.
@@ -217,11 +212,14 @@ func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
 // Decided says that the request was admitted or refused, or has ended.
 func (s *Stream) Decided() bool { return s.phase >= stQueued }
 
-// Ended says that nothing is left to be done for the stream.
-func (s *Stream) Ended() bool { return s.counted && s.phase == stDone }
+// begun says that the request's headers have come.
+func (s *Stream) begun() bool { return s.since != 0 }
 
-// Reading says whether the request's body is of interest.
-func (s *Stream) Reading() bool { return s.reading || s.watching }
+// ended says that nothing is left to be done for the stream.
+func (s *Stream) ended() bool { return s.counted && s.phase == stDone }
+
+// wants says whether the request's body is of interest.
+func (s *Stream) wants() bool { return s.reading || s.watching }
 
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {

@@ -100,7 +100,7 @@ func TestARequestDecidedAtItsHeadersIsReadOn(t *testing.T) {
 	h := newHost(t, `{"requestHold":"none","models":{"labels":["*"]},`+both+`}`, recordtest.NewMemory())
 	x := h.start("alice", false)
 	expect(t, "reserved", h.balance("alice"), 10000-256)
-	expect(t, "reading", x.Reading(), true)
+	expect(t, "reading", x.wants(), true)
 	x.body(chatBody[:9], false)
 	expect(t, "counted before its model is known", h.requests(), 0)
 	x.body(chatBody[9:], true)

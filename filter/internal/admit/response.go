@@ -6,18 +6,23 @@ import (
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // ResponseHeaders takes a response's headers; end says that no body follows.
-func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end bool) *Step {
+func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 	s.step.reset()
-	if s.phase == stDone {
-		return &s.step
+	if s.phase == stDone || !s.begun() {
+		return &s.step // an answer of ours, or of the proxy itself to a request that we never saw
 	}
+	headers := e.host.Headers()
 	e.picker.Pick(headers, &s.headers)
 	status, _ := strconv.Atoi(s.headers.Get(e.slots.status))
 	s.status = max(status, 1) // even one that is none is a response's
+	if origin.Counts(s.headers.Get(e.slots.status)) {
+		s.origin = e.origin()
+	}
 	if s.phase != stSent {
 		if e.answeredEarly(s, now); s.Refused() {
 			return &s.step
@@ -31,7 +36,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, headers [][2]string, end 
 	}
 	e.hide(s, events)
 	e.judged(s)
-	if s.ticket.InFlight() && !s.foreign() && !s.hearsay {
+	if s.ticket.InFlight() && !s.foreign() && !e.hearsay(s, headers) {
 		s.answer = e.hints.read(&s.headers, s.status)
 	}
 	if !s.failed() {
@@ -53,11 +58,18 @@ func (e *Engine) hide(s *Stream, events bool) {
 	}
 }
 
-// ResponseBody takes the next piece of a response's body.
-func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Step {
+// ResponseBody takes the next piece of a response's body, which is of that size.
+func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
 	s.step.reset()
-	s.pace.received(now, len(piece))
-	if s.ReadingResponse() {
+	if s.phase == stDone {
+		return &s.step
+	}
+	s.pace.received(now, size)
+	var piece []byte
+	if size > 0 && s.readingResponse() {
+		piece = e.host.Piece()
+	}
+	if s.readingResponse() {
 		if s.hiding {
 			s.step.Body, s.step.Replace = s.response.Hide(piece, end)
 		} else {
@@ -76,8 +88,8 @@ func (e *Engine) ResponseBody(s *Stream, now int64, piece []byte, end bool) *Ste
 	return &s.step
 }
 
-// ReadingResponse says whether the response's body is of interest.
-func (s *Stream) ReadingResponse() bool {
+// readingResponse says whether the response's body is of interest.
+func (s *Stream) readingResponse() bool {
 	return s.readable && s.phase == stSent && (s.response.Wanting() || s.blaming)
 }
 
@@ -88,9 +100,26 @@ func (e *Engine) ResponseTrailers(s *Stream, now int64) *Step {
 	return &s.step
 }
 
-// Done takes the end of the stream, however it came.
+// Done takes the end of the stream, however it came. It may be a stream's only event.
 func (e *Engine) Done(s *Stream, now int64) *Step {
+	if s.phase == stSent && s.measured && s.responding() {
+		flags, _ := e.host.Attribute(ResponseFlags)
+		s.torn = origin.Torn(flags)
+	}
+	if s.unanswered() {
+		if details, _ := e.host.Attribute(CodeDetails); origin.BeginsAnew(details) {
+			return e.endLeg(s, now)
+		}
+	}
+	return e.Gone(s, now)
+}
+
+// Gone is Done of a stream of which the host knows nothing any more.
+func (e *Engine) Gone(s *Stream, now int64) *Step {
 	s.step.reset()
+	if !s.begun() || s.ended() {
+		return &s.step
+	}
 	delete(e.guard.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
 		s.phase, s.decision = stDone, gate.Verdict{Outcome: gate.Cancelled}
@@ -101,6 +130,20 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 	e.finish(s, now, false)
 	e.count(s)
 	return &s.step
+}
+
+// origin says who made the response whose event is being handled.
+func (e *Engine) origin() origin.Origin {
+	details, known := e.host.Attribute(CodeDetails)
+	if !known {
+		return origin.Upstream // not this host's way to tell
+	}
+	return origin.Of(details)
+}
+
+// hearsay says that what a response tells of limits is another filter's word.
+func (e *Engine) hearsay(s *Stream, headers [][2]string) bool {
+	return s.origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin() == origin.Elsewhere
 }
 
 // publishTimes tells how fast the answer came, as the client sees it: waiting for a turn is part of it. What does not stream

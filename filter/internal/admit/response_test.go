@@ -21,7 +21,7 @@ func usageEvent() string { return "data: " + used(26, 76) + "\n\n" }
 func charged(t *testing.T, h *host) (requests, tokens int64) {
 	t.Helper()
 	x := h.startWith([][2]string{{":method", "GET"}, {":path", "/"}, {"x-user-id", "alice"}}, true)
-	x.Origin(origin.Unreachable) // it costs nothing itself
+	x.host.comes(origin.Unreachable) // it costs nothing itself
 	remaining := header(x.status("503", "", true).Headers, "x-ratelimit-remaining-requests")
 	if remaining != "" {
 		t.Error("a failure shows headroom")
@@ -72,12 +72,12 @@ func TestWhatIsCharged(t *testing.T) {
 		{"no body", func(x *exchange) { x.status("204", "", true) }, 1, prompt + 100, "estimated"},
 		{"a fault of the upstream", func(x *exchange) { x.status("500", "application/json", false); x.response(`{}`, true) }, 1, 0, ""},
 		{"an upstream that refuses", func(x *exchange) { x.status("429", "application/json", true) }, 1, 0, ""},
-		{"an upstream that can't be reached", func(x *exchange) { x.Origin(origin.Unreachable); x.status("503", "text/plain", false) }, 0, 0, ""},
-		{"an upstream that breaks off before it answers", func(x *exchange) { x.Origin(origin.Broken); x.status("503", "text/plain", false) }, 1, 0, ""},
-		{"another filter's refusal", func(x *exchange) { x.Origin(origin.Elsewhere); x.status("429", "text/plain", true) }, 0, 0, ""},
+		{"an upstream that can't be reached", func(x *exchange) { x.host.comes(origin.Unreachable); x.status("503", "text/plain", false) }, 0, 0, ""},
+		{"an upstream that breaks off before it answers", func(x *exchange) { x.host.comes(origin.Broken); x.status("503", "text/plain", false) }, 1, 0, ""},
+		{"another filter's refusal", func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("429", "text/plain", true) }, 0, 0, ""},
 		{"a timeout of the proxy's", func(x *exchange) {
 			x.host.now += 15 * second
-			x.Origin(origin.TimedOut)
+			x.host.comes(origin.TimedOut)
 			x.status("504", "text/plain", false)
 			x.response("upstream request timeout", true)
 		}, 1, prompt + 100, "estimated"},
@@ -129,11 +129,13 @@ func TestAnUploadThatIsBrokenOffCostsNothing(t *testing.T) {
 	}
 }
 
+// What the proxy answers before the request has come here is none of our requests.
 func TestDoneMayBeTheOnlyEvent(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	x := &exchange{host: h, properties: map[string]string{}}
+	x.status("400", "text/plain", true)
 	x.done()
-	expect(t, "counted", h.requests(), 1)
+	expect(t, "counted", h.requests(), 0)
 	h.idle()
 }
 
@@ -244,7 +246,7 @@ func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	expect(t, "errors of renewal and settlement", h.counts["errors store"], 3)
 	h.idle()
 
-	if _, err := New(h.cfg, store, h.learned, random); !errors.Is(err, errFailure) {
+	if _, err := New(h.cfg, &h.proxy, h.learned, random); !errors.Is(err, errFailure) {
 		t.Errorf("a new engine: %v", err)
 	}
 }

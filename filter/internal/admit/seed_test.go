@@ -114,10 +114,10 @@ func TestAChangedConfigurationKeepsTheBalances(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	running := h.ask("alice")
 	h.ask("alice").answer(used(26, 76))
-	changed := newHost(t, `{"requestHold":"none","limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":200,"window":"1h"}]}`, h.store)
+	changed := newHost(t, `{"requestHold":"none","limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":200,"window":"1h"}]}`, h.Store)
 	expect(t, "balance, with what the old one's request reserves", changed.balance("alice"), 200-76-100)
 	running.answer(used(26, 50))
 	expect(t, "balance, when it is settled", changed.balance("alice"), 200-76-50)
-	elsewhere := newHost(t, `{"namespace":"elsewhere",`+seedLimits+`}`, h.store)
+	elsewhere := newHost(t, `{"namespace":"elsewhere",`+seedLimits+`}`, h.Store)
 	expect(t, "balance in another namespace", elsewhere.balance("alice"), 300)
 }

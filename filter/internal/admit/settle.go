@@ -6,9 +6,6 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
-// Origin says who made the response that begins. Without it, it is the upstream's.
-func (s *Stream) Origin(o origin.Origin) { s.origin = o }
-
 // foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
 func (s *Stream) foreign() bool { return s.origin == origin.Elsewhere }
 

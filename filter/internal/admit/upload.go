@@ -104,16 +104,18 @@ func (e *Engine) hold(s *Stream, now int64) {
 	}
 }
 
-// RequestBody takes the next piece of a request's body. size is its size; the piece itself may be left out when Reading
-// says that it is of no interest.
-func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end bool) *Step {
+// RequestBody takes the next piece of a request's body, which is of that size.
+func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) *Step {
 	s.step.reset()
 	if end {
-		s.Uploaded(now)
+		s.uploaded(now)
+	}
+	if s.Decided() && !s.measuring() && !s.Waiting() {
+		return &s.step
 	}
 	e.guard.delivered(s)
 	s.received += int64(size)
-	e.take(s, piece, size)
+	e.take(s, size)
 	switch {
 	case !s.uploading:
 	case end, s.length >= 0 && s.received >= s.length && !e.keeps(s): // some servers don't wait for the end of what they have
@@ -132,7 +134,7 @@ func (e *Engine) RequestBody(s *Stream, now int64, piece []byte, size int, end b
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
 func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 	s.step.reset()
-	s.Uploaded(now)
+	s.uploaded(now)
 	e.guard.delivered(s)
 	if s.uploading {
 		s.editing = false
@@ -156,7 +158,7 @@ func (e *Engine) goOn(s *Stream, now int64) {
 // bodyEnded takes note that the body is complete.
 func (e *Engine) bodyEnded(s *Stream, now int64) {
 	s.uploading = false
-	s.Uploaded(now)
+	s.uploaded(now)
 	if s.reading || s.watching && s.phase == stHolding {
 		s.reading, s.watching = false, false
 		s.asked = s.request.Close()

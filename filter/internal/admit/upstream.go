@@ -41,7 +41,7 @@ func (e *Engine) newUpstreams(random []byte) {
 		u := &upstream{name: c.Name, models: c.Models, cfg: c}
 		settings := dispatch.NewSettings(c, e.cfg.Mode)
 		if settings.Governs() {
-			u.gate = dispatch.New(settings, e.store, e.cfg.Namespace+"/u1/"+c.Name, binary.LittleEndian.Uint64(random)+uint64(i))
+			u.gate = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+c.Name, binary.LittleEndian.Uint64(random)+uint64(i))
 			u.base = c.Budget.Requests * int64(60*second) / c.Budget.Window.Nanoseconds()
 			e.governs, e.selects = true, true
 		}

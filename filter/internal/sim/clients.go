@@ -100,18 +100,20 @@ func (p *Proxy) bring(c client) *exchange {
 	if c.leaves > 0 {
 		p.after(c.leaves, func() { p.leaves(x) })
 	}
-	e.did(x, e.RequestHeaders(&x.Stream, p.now, [][2]string{
+	e.headers = [][2]string{
 		{":method", "POST"}, {":path", "/v1/chat/completions"}, {"x-user-id", c.user}, {"content-length", fmt.Sprint(len(body))},
-	}, false))
+	}
+	e.did(x, e.RequestHeaders(&x.Stream, p.now, false))
 	if x.over {
 		return x
 	}
 	if c.partial {
-		e.did(x, e.RequestBody(&x.Stream, p.now, []byte(body[:20]), 20, false))
+		e.piece = []byte(body[:20])
+		e.did(x, e.RequestBody(&x.Stream, p.now, len(e.piece), false))
 		return x
 	}
-	x.Uploaded(p.now)
-	e.did(x, e.RequestBody(&x.Stream, p.now, []byte(body), len(body), true))
+	e.piece = []byte(body)
+	e.did(x, e.RequestBody(&x.Stream, p.now, len(body), true))
 	return x
 }
 
@@ -131,7 +133,8 @@ func (p *Proxy) answers(x *exchange) {
 	if x.stream && x.status == 200 {
 		kind = "text/event-stream"
 	}
-	e.did(x, e.ResponseHeaders(&x.Stream, p.now, [][2]string{{":status", fmt.Sprint(x.status)}, {"content-type", kind}}, false))
+	e.headers = [][2]string{{":status", fmt.Sprint(x.status)}, {"content-type", kind}}
+	e.did(x, e.ResponseHeaders(&x.Stream, p.now, false))
 	usage := ""
 	if x.reports >= 0 {
 		usage = fmt.Sprintf(`,"usage":{"prompt_tokens":9,"completion_tokens":%d,"total_tokens":%d}`, x.reports, x.reports+9)
@@ -147,7 +150,8 @@ func (p *Proxy) answers(x *exchange) {
 	if x.status != 200 {
 		body = `{"error":{}}`
 	}
-	e.did(x, e.ResponseBody(&x.Stream, p.now, []byte(body), true))
+	e.piece = []byte(body)
+	e.did(x, e.ResponseBody(&x.Stream, p.now, len(body), true))
 	p.ends(x)
 }
 

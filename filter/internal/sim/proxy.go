@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -57,6 +58,7 @@ type ProxyScene struct {
 // engine is one worker.
 type engine struct {
 	*admit.Engine
+	host
 	proxy *Proxy
 	open  map[*exchange]bool
 	alive bool
@@ -141,9 +143,23 @@ func (p *Proxy) newEngine() (*engine, error) {
 	for i := range random {
 		random[i] = byte(p.random.Uint32())
 	}
-	e, err := admit.New(p.cfg, p.memory, new(estimate.Learned), random)
-	return &engine{Engine: e, proxy: p, open: map[*exchange]bool{}, alive: true}, err
+	e := &engine{host: host{Store: p.memory}, proxy: p, open: map[*exchange]bool{}, alive: true}
+	var err error
+	e.Engine, err = admit.New(p.cfg, &e.host, new(estimate.Learned), random)
+	return e, err
 }
+
+// host is what a worker's proxy shows of the event that is being handled. It can't tell more.
+type host struct {
+	record.Store
+	headers [][2]string
+	piece   []byte
+}
+
+func (h *host) Headers() [][2]string                           { return h.headers }
+func (h *host) Piece() []byte                                  { return h.piece }
+func (*host) Attribute(admit.Attribute) (string, bool)         { return "", false }
+func (*host) Received(*admit.Stream) (_, _ uint64, known bool) { return 0, 0, false }
 
 // after lets something happen later.
 func (p *Proxy) after(wait int64, do func()) {
@@ -242,7 +258,7 @@ func (e *engine) wantTick() {
 		e.proxy.after(int64(period)*millisecond, func() {
 			e.ticks = false
 			if e.alive {
-				e.Tick(e.proxy.now, func(*admit.Stream) bool { return true }, e.other)
+				e.Tick(e.proxy.now, e.other)
 				e.did(nil, nil)
 			}
 		})

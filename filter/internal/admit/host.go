@@ -1,0 +1,28 @@
+package admit
+
+import "github.com/spillway-proxy/spillway/filter/internal/record"
+
+// Host is what the engine asks of the proxy. What it gives is the host's: it is good until the event that asked for it has been handled.
+type Host interface {
+	record.Store
+
+	// Headers are those of the message whose event is being handled; none if they can't be had.
+	Headers() [][2]string
+	// Piece is what the event that is being handled has brought of its message's body; nil if it can't be had.
+	Piece() []byte
+	// Attribute is what the proxy knows of the stream whose event is being handled.
+	Attribute(Attribute) (value string, known bool)
+	// Received is how many bytes of a held request the proxy has received so far, shown or not, and how many of these are its headers.
+	// known is false if it can't tell.
+	Received(*Stream) (bytes, headers uint64, known bool)
+}
+
+// Attribute names what a proxy knows of a stream beside its messages.
+type Attribute uint8
+
+// The attributes, by Envoy's names: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes
+const (
+	CodeDetails   Attribute = iota // response.code_details: who made the response, and why
+	ResponseFlags                  // response.flags: how it ended, 8 bytes, the lowest first
+	Attributes                     // how many there are
+)
