@@ -17,11 +17,11 @@ override ENVOY := $(ENVOY_DIR)/envoy/_bin/envoy
 endif
 
 # OpenAI's Python client, with which tests ask too.
-OPENAI_PYTHON_VERSION := $(shell sed -n 's/^openai==//p' e2e/clienttest/requirements.txt)
+OPENAI_PYTHON_VERSION := $(shell sed -n 's/^openai==//p' e2e/test/clienttest/requirements.txt)
 OPENAI_PYTHON_DIR := $(CACHE)/openai-python-$(OPENAI_PYTHON_VERSION)
 
 # Starlette, whose routing the filter's is compared with.
-STARLETTE_VERSION := $(shell sed -n 's/^starlette==//p' e2e/securitytest/requirements.txt)
+STARLETTE_VERSION := $(shell sed -n 's/^starlette==//p' e2e/test/securitytest/requirements.txt)
 STARLETTE_DIR := $(CACHE)/starlette-$(STARLETTE_VERSION)
 
 GOLANGCI_LINT_VERSION := v2.15.0
@@ -29,12 +29,12 @@ GOLANGCI_LINT_DIR := $(CACHE)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOLANGCI_LINT ?= $(GOLANGCI_LINT_DIR)/golangci-lint
 
 # promtool, which tests the alerts of istio/monitoring.
-PROMTOOL_VERSION := $(shell sed -n 's|^require github.com/prometheus/prometheus ||p' e2e/promtool/go.mod)
+PROMTOOL_VERSION := $(shell sed -n 's|^require github.com/prometheus/prometheus ||p' e2e/tools/promtool/go.mod)
 PROMTOOL_DIR := $(CACHE)/promtool-$(PROMTOOL_VERSION)
 PROMTOOL ?= $(PROMTOOL_DIR)/promtool
 
 # The rate limit service of Envoy's makers, and Redis, with which a fleet shares limits. REDIS_SERVER= is a redis-server of yours.
-RATELIMIT_VERSION := $(shell sed -n 's|^require github.com/envoyproxy/ratelimit ||p' e2e/ratelimit/go.mod)
+RATELIMIT_VERSION := $(shell sed -n 's|^require github.com/envoyproxy/ratelimit ||p' e2e/tools/ratelimit/go.mod)
 RATELIMIT_DIR := $(CACHE)/ratelimit-$(RATELIMIT_VERSION)
 RATELIMIT ?= $(RATELIMIT_DIR)/ratelimit
 REDIS_DIR := $(CACHE)/redis-$(shell . /etc/os-release 2> /dev/null && echo "$$ID-$$VERSION_ID")
@@ -42,8 +42,8 @@ ifeq ($(strip $(REDIS_SERVER)),)
 override REDIS_SERVER := $(or $(shell command -v redis-server),$(REDIS_DIR)/redis-server)
 endif
 
-# A Kubernetes API and Istio, for the tests of e2e/mesh. A change of what they are built from makes others.
-MESH_VERSION = $(shell sed -n 's|^\(require \)*[[:space:]]*$(1) ||p' e2e/mesh/build/$(2)/go.mod)-$(firstword $(shell cat e2e/mesh/build/$(2)/* | cksum))
+# A Kubernetes API and Istio, for the tests of e2e/test/mesh. A change of what they are built from makes others.
+MESH_VERSION = $(shell sed -n 's|^\(require \)*[[:space:]]*$(1) ||p' e2e/tools/mesh/$(2)/go.mod)-$(firstword $(shell cat e2e/tools/mesh/$(2)/* | cksum))
 KUBE_DIR := $(CACHE)/kube-$(call MESH_VERSION,k8s.io/kubernetes,kube)
 ISTIO_DIR := $(CACHE)/istio-$(call MESH_VERSION,istio.io/istio,istio)
 GATEWAY_DIR := $(CACHE)/envoy-gateway-$(call MESH_VERSION,github.com/envoyproxy/gateway,gateway)
@@ -61,6 +61,12 @@ WASM_MAX_BYTES := 5300000
 PACKAGES ?= ./...
 GO_TEST_ARGS ?=
 
+# The modules of this repository: what is shipped, and what only its tests and its packing need. Those that only build a program of
+# others lie in e2e/tools.
+MODULES := . e2e tools/image
+# $(call in_module,MODULE): those of PACKAGES that are in it, as it calls them; ./... are all of them.
+in_module = $(if $(filter ./...,$(PACKAGES)),./...,$(if $(filter .,$(1)),$(filter-out $(MODULES:%=./%/%),$(PACKAGES)),$(patsubst ./$(1)/%,./%,$(filter ./$(1)/%,$(PACKAGES)))))
+
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
@@ -77,9 +83,6 @@ export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
 export SPILLWAY_PROMETHEUS_CRD := $(PROMETHEUS_CRD_DIR)
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
 export SPILLWAY_STARLETTE := $(STARLETTE_DIR)
-export SPILLWAY_WASM := $(CURDIR)/build/spillway.wasm
-export SPILLWAY_TRAP_WASM := $(CURDIR)/build/spillway-trap.wasm
-export SPILLWAY_GPUEXPORTER := $(CURDIR)/build/gpuexporter
 
 .DEFAULT_GOAL := help
 
@@ -108,14 +111,14 @@ run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and a
 ##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates
 ##  where there are none; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000' measures
 ##  a server, '--simulate ramp' simulates
-	@go build -o build/spillway-run ./e2e/cmd/spillway-run
+	@go -C e2e build -o ../build/spillway-run ./demo
 	exec build/spillway-run
 
 .PHONY: run-fleet
 run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
 ##  More ports: GATEWAY2_PORT=10010 ENVOY2_ADMIN_PORT=9911 REDIS_PORT=6379
 ##  RATELIMIT_PORT=8081; the rest as for run
-	@go build -o build/spillway-run ./e2e/cmd/spillway-run
+	@go -C e2e build -o ../build/spillway-run ./demo
 	exec build/spillway-run -fleet
 
 ##@ Work on it
@@ -123,22 +126,24 @@ run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share l
 .PHONY: test
 test: wasm wasm-trap gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
-	@go test -timeout 60m $(GO_TEST_ARGS) $(PACKAGES)
-	$(if $(filter ./...,$(PACKAGES)),go -C tools/image test -timeout 5m $(GO_TEST_ARGS) ./...)
+	@status=0
+	$(foreach module,$(MODULES),$(if $(call in_module,$(module)),
+		go -C $(module) test -timeout 60m $(GO_TEST_ARGS) $(call in_module,$(module)) || status=$$?))
+	exit $$status
 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
-MESH_PACKAGES ?= ./e2e/mesh/...
+MESH_PACKAGES ?= ./e2e/test/mesh/...
 .PHONY: test-mesh
 test-mesh: wasm gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a Kubernetes API, istiod and Envoy Gateway (Linux, root)
-##  The first time builds these: half an hour. MESH_PACKAGES=./e2e/mesh/istiotest
+##  The first time builds these: half an hour. MESH_PACKAGES=./e2e/test/mesh/istiotest
 ##  chooses; GO_TEST_ARGS= as for test
-	@go test -tags mesh -count=1 -timeout 20m $(GO_TEST_ARGS) $(MESH_PACKAGES)
+	@go -C e2e test -tags mesh -count=1 -timeout 20m $(GO_TEST_ARGS) $(MESH_PACKAGES:./e2e/%=./%)
 
 .PHONY: test-race
 test-race: ## Run the tests of the native code with the race detector (needs a C compiler)
 	@command -v "$$(go env CC)" > /dev/null || { echo "test-race needs a C compiler: install gcc, or set CC" >&2; exit 1; }
-	CGO_ENABLED=1 go test -race -timeout 20m $(GO_TEST_ARGS) ./config/... ./filter/... ./gpuexporter/... \
-		./e2e/llmsim/... ./e2e/wasmhost/...
+	CGO_ENABLED=1 go test -race -timeout 20m $(GO_TEST_ARGS) ./config/... ./filter/... ./gpuexporter/...
+	CGO_ENABLED=1 go -C e2e test -race -timeout 20m $(GO_TEST_ARGS) ./support/llmsim/... ./support/wasmhost/...
 
 .PHONY: gpu-test
 gpu-test: ## Test the exporter on this machine's NVIDIA GPUs, where there are any
@@ -161,14 +166,16 @@ check: check-format check-vet check-rules check-generated check-lint check-promt
 
 .PHONY: bench
 bench: wasm envoy ## Compare with what else could be used; writes docs/benchmarks.md
-	@go run ./e2e/bench
+	@go -C e2e build -o ../build/bench ./bench
+	exec build/bench
 
 .PHONY: vllm-run
 vllm-run: wasm gpuexporter envoy ## Measure a real vLLM in overload, with the filter off and on
 ##  By hand only: fetches 12 GB, once, and takes a quarter of an hour. Writes the
 ##  table of docs/pressure.md. VLLM_ARGS='-rounds 4': see e2e/vllm/README.md
 	@e2e/vllm/setup.sh "$(VLLM_DIR)"
-	go run ./e2e/vllm -cache "$(VLLM_DIR)" $(VLLM_ARGS)
+	go -C e2e build -o ../build/vllm-run ./vllm
+	exec build/vllm-run -cache "$(VLLM_DIR)" $(VLLM_ARGS)
 
 .PHONY: fmt
 fmt: ## Format the Go code
@@ -251,7 +258,7 @@ openai-python: $(OPENAI_PYTHON_DIR)/openai/__init__.py ## Fetch OpenAI's Python 
 $(OPENAI_PYTHON_DIR)/openai/__init__.py:
 	@echo "fetching OpenAI's Python client $(OPENAI_PYTHON_VERSION), once: 6 MB, into $(OPENAI_PYTHON_DIR)"
 	$(call install,$(OPENAI_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
-		--root-user-action=ignore --target "$$new" --requirement e2e/clienttest/requirements.txt)
+		--root-user-action=ignore --target "$$new" --requirement e2e/test/clienttest/requirements.txt)
 
 .PHONY: starlette
 starlette: $(STARLETTE_DIR)/starlette/__init__.py ## Fetch Starlette, for the tests
@@ -259,14 +266,14 @@ starlette: $(STARLETTE_DIR)/starlette/__init__.py ## Fetch Starlette, for the te
 $(STARLETTE_DIR)/starlette/__init__.py:
 	@echo "fetching Starlette $(STARLETTE_VERSION), once: 1 MB, into $(STARLETTE_DIR)"
 	$(call install,$(STARLETTE_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
-		--root-user-action=ignore --target "$$new" --requirement e2e/securitytest/requirements.txt)
+		--root-user-action=ignore --target "$$new" --requirement e2e/test/securitytest/requirements.txt)
 
 .PHONY: ratelimit
 ratelimit: $(if $(filter $(RATELIMIT_DIR)/%,$(RATELIMIT)),$(RATELIMIT)) ## Build Envoy's rate limit service, unless RATELIMIT= names one
 
 $(RATELIMIT_DIR)/ratelimit:
 	@echo "building ratelimit $(RATELIMIT_VERSION), once: a minute or two, into $(RATELIMIT_DIR)"
-	$(call install,$(RATELIMIT_DIR),go -C e2e/ratelimit build -trimpath -ldflags="-s -w" -o "$$new/ratelimit" \
+	$(call install,$(RATELIMIT_DIR),go -C e2e/tools/ratelimit build -trimpath -ldflags="-s -w" -o "$$new/ratelimit" \
 		github.com/envoyproxy/ratelimit/src/service_cmd)
 
 .PHONY: redis
@@ -275,28 +282,28 @@ redis: $(if $(filter $(REDIS_DIR)/%,$(REDIS_SERVER)),$(REDIS_SERVER)) ## Fetch R
 
 $(REDIS_DIR)/redis-server:
 	@echo "fetching Redis, once: 15 MB, into $(REDIS_DIR)"
-	$(call install,$(REDIS_DIR),e2e/redis/fetch.sh "$$new")
+	$(call install,$(REDIS_DIR),e2e/tools/redis/fetch.sh "$$new")
 
 .PHONY: kube
 kube: $(KUBE_DIR)/kubectl ## Build etcd, kube-apiserver and kubectl, for test-mesh
 
 $(KUBE_DIR)/kubectl:
 	@echo "building a Kubernetes API, once: about 10 minutes, into $(KUBE_DIR)"
-	$(call install,$(KUBE_DIR),e2e/mesh/build/kube/build.sh "$$new")
+	$(call install,$(KUBE_DIR),e2e/tools/mesh/kube/build.sh "$$new")
 
 .PHONY: istio
 istio: $(ISTIO_DIR)/istioctl ## Build istiod, Istio's agent and istioctl, for test-mesh
 
 $(ISTIO_DIR)/istioctl:
 	@echo "building Istio, once: about 15 minutes, into $(ISTIO_DIR)"
-	$(call install,$(ISTIO_DIR),e2e/mesh/build/istio/build.sh "$$new")
+	$(call install,$(ISTIO_DIR),e2e/tools/mesh/istio/build.sh "$$new")
 
 .PHONY: envoy-gateway
 envoy-gateway: $(GATEWAY_DIR)/envoy-gateway ## Build Envoy Gateway, for test-mesh
 
 $(GATEWAY_DIR)/envoy-gateway:
 	@echo "building Envoy Gateway, once: about 5 minutes, into $(GATEWAY_DIR)"
-	$(call install,$(GATEWAY_DIR),e2e/mesh/build/gateway/build.sh "$$new")
+	$(call install,$(GATEWAY_DIR),e2e/tools/mesh/gateway/build.sh "$$new")
 
 .PHONY: prometheus-crd
 prometheus-crd: $(PROMETHEUS_CRD_DIR)/servicemonitors.yaml ## Fetch the custom resources of the Prometheus operator, for test-mesh
@@ -322,10 +329,10 @@ check-format: ## gofmt changes nothing
 
 .PHONY: check-vet
 check-vet: ## go vet, natively and for Wasm
-	@go vet ./...
-	go vet -tags mesh ./e2e/mesh/...
-	go vet -tags mesh ./e2e/mesh/...
-	go -C tools/image vet ./...
+	@for module in $(MODULES); do
+		go -C "$$module" vet ./...
+	done
+	go -C e2e vet -tags mesh ./test/mesh/...
 	GOOS=wasip1 GOARCH=wasm go vet ./filter ./filter/plugin
 
 .PHONY: check-rules
@@ -335,7 +342,7 @@ check-rules: ## Import rules, no clocks or goroutines in the core, length of fil
 
 .PHONY: check-generated
 check-generated: ## go.mod is tidy, and the JSON Schema and the README's table are those of the code
-	@for module in . tools/image; do
+	@for module in $(MODULES); do
 		go -C "$$module" mod tidy -diff || { echo "go.mod or go.sum of $$module is not tidy: run \`go mod tidy\`" >&2; exit 1; }
 	done
 	go run ./config/schema -check || { echo "the JSON Schema is not that of the code: run \`make schema\`" >&2; exit 1; }
@@ -343,11 +350,13 @@ check-generated: ## go.mod is tidy, and the JSON Schema and the README's table a
 
 .PHONY: check-lint
 check-lint: $(if $(filter $(GOLANGCI_LINT_DIR)/%,$(GOLANGCI_LINT)),$(GOLANGCI_LINT)) ## golangci-lint, as .golangci.yml has it
-	@"$(GOLANGCI_LINT)" run ./...
+	@for module in . e2e; do
+		(cd "$$module" && "$(GOLANGCI_LINT)" run ./...)
+	done
 
 $(PROMTOOL_DIR)/promtool:
 	@echo "building promtool $(PROMTOOL_VERSION), once: some minutes, into $(PROMTOOL_DIR)"
-	$(call install,$(PROMTOOL_DIR),go -C e2e/promtool build -trimpath -tags remove_all_sd -ldflags="-s -w" -o "$$new/promtool" \
+	$(call install,$(PROMTOOL_DIR),go -C e2e/tools/promtool build -trimpath -tags remove_all_sd -ldflags="-s -w" -o "$$new/promtool" \
 		github.com/prometheus/prometheus/cmd/promtool)
 
 .PHONY: check-promtool

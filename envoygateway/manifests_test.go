@@ -1,4 +1,4 @@
-// Package envoygateway tests the manifests of this folder, as far as that goes without a cluster: e2e/mesh/gatewaytest applies them to
+// Package envoygateway tests the manifests of this folder, as far as that goes without a cluster: e2e/test/mesh/gatewaytest applies them to
 // a real one.
 package envoygateway
 

@@ -18,8 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
-	"github.com/spillway-proxy/spillway/e2e/manifest"
+	"github.com/spillway-proxy/spillway/internal/manifest"
 )
 
 // object is a manifest, or a part of one.
@@ -236,13 +235,9 @@ func checkConfined(t *testing.T, workload, container object) {
 
 // Flags are those of the program, and peers are services that are here.
 func TestArgumentsAreTheProgramsOwn(t *testing.T) {
-	binary, err := envoyproc.LocateExporter()
+	help, err := exec.Command("../build/gpuexporter", "--help").Output()
 	if err != nil {
-		t.Fatal(err)
-	}
-	help, err := exec.Command(binary, "--help").Output()
-	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ask the exporter for its flags: %v: run `make gpuexporter`", err)
 	}
 	all := manifests(t)
 	for _, c := range exporters(t, all) {

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 const (

@@ -75,7 +75,7 @@ func parse(args []string) (options, error) {
 	set := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) {
 		set[f.Name] = true
-		o.command = "go run ./e2e/bench"
+		o.command = "build/bench"
 	})
 	flags.Visit(func(f *flag.Flag) { o.command += " -" + strings.TrimSuffix(f.Name+"="+f.Value.String(), "=true") })
 	if *quick {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 const (

@@ -46,8 +46,8 @@ func (c *byteCount) Write(p []byte) (int, error) {
 func buildNoop(ctx context.Context, root string) (module, error) {
 	path := filepath.Join(root, "build", "bench-noop.wasm")
 	command := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", path,
-		"./e2e/bench/testdata/noop")
-	command.Dir = root
+		"./bench/noop")
+	command.Dir = filepath.Join(root, "e2e")
 	command.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if output, err := command.CombinedOutput(); err != nil {
 		return module{}, fmt.Errorf("build the no-op filter: %w\n%s", err, output)

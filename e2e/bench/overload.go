@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
-	"github.com/spillway-proxy/spillway/e2e/llmsim"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
 
 // The overload: four times of what a simulated server can do, with the filter and without.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/plot"
+	"github.com/spillway-proxy/spillway/e2e/support/plot"
 )
 
 // The retreat: an upstream that allows less than it is said to, for a while. A minute takes 1.2 seconds, with the default's

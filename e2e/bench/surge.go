@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
-	"github.com/spillway-proxy/spillway/e2e/llmsim"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
 
 // The surge: a server whose answers take longer the more it has to do, with bursts of more than it can do.

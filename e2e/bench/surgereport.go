@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/plot"
+	"github.com/spillway-proxy/spillway/e2e/support/plot"
 )
 
 // surgeTable has the arms side by side: medians of the rounds, and their ranges.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // bare is the variant that the others are compared with.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // lanes are the clients, one guidellm each, with their requests a second (Poisson). The server can do about 2: the first

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spillway-proxy/spillway/e2e/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // Where things are, relative to the root of the repository.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spillway-proxy/spillway/e2e/plot"
+	"github.com/spillway-proxy/spillway/e2e/support/plot"
 )
 
 // What lies between these lines of the document is written by this program.

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/e2e/captures"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
+	"github.com/spillway-proxy/spillway/internal/captures"
 )
 
 const askedStream = `{"model":"mock","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"hi"}]}`

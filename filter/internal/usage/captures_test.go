@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/e2e/captures"
+	"github.com/spillway-proxy/spillway/internal/captures"
 )
 
 // field is one thing to find in an exchange.

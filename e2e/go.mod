@@ -1,0 +1,26 @@
+// The tests in a real Envoy, the demo and the benchmarks: see README.md. A module of its own, so that the filter and the exporter
+// don't depend on what only these need, such as the clients of LLM providers.
+module github.com/spillway-proxy/spillway/e2e
+
+go 1.26
+
+replace github.com/spillway-proxy/spillway => ../
+
+require (
+	github.com/anthropics/anthropic-sdk-go v1.19.0
+	github.com/openai/openai-go/v3 v3.8.1
+	github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20250212164326-ab4161dcf924
+	github.com/spillway-proxy/spillway v0.0.0-00010101000000-000000000000
+	github.com/tetratelabs/wazero v1.12.0
+	sigs.k8s.io/yaml v1.6.0
+)
+
+require (
+	github.com/tidwall/gjson v1.20.0 // indirect
+	github.com/tidwall/match v1.1.1 // indirect
+	github.com/tidwall/pretty v1.2.1 // indirect
+	github.com/tidwall/sjson v1.2.5 // indirect
+	github.com/valyala/fastjson v1.6.10 // indirect
+	go.yaml.in/yaml/v2 v2.4.3 // indirect
+	golang.org/x/sys v0.44.0 // indirect
+)

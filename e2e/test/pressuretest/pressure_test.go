@@ -1,0 +1,318 @@
+// Package pressuretest shows that the filter, in a real Envoy, refuses by what the exporter says of engines and GPUs.
+package pressuretest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
+)
+
+const (
+	patience = harness.Patience
+	interval = 300 * time.Millisecond
+)
+
+// exporter answers what it is told to, and notes when it was asked.
+type exporter struct {
+	mu     sync.Mutex
+	answer func(w http.ResponseWriter, r *http.Request)
+	asked  []time.Time
+}
+
+func (x *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x.mu.Lock()
+	x.asked = append(x.asked, time.Now())
+	answer := x.answer
+	x.mu.Unlock()
+	answer(w, r)
+}
+
+func (x *exporter) say(answer func(w http.ResponseWriter, r *http.Request)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answer = answer
+}
+
+func (x *exporter) times() []time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.asked)
+}
+
+// blocks says how much of each instance's KV cache is in use.
+func (x *exporter) blocks(shares ...float64) {
+	var instances []string
+	for i, share := range shares {
+		instances = append(instances, fmt.Sprintf(`{"name":"%d","gpus":[],"activeDecodeBlocks":%g,"activePrefillTokens":0,"ageSeconds":0}`, i, share))
+	}
+	body := `{"version":1,"time":"2026-01-01T00:00:00Z","instances":[` + strings.Join(instances, ",") + `]}`
+	x.say(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+}
+
+func config(onStale, more string) string {
+	return `{"upstreams":[{"name":"llm","pressure":{"mode":"enforce","onStale":"` + onStale + `"}}],` + more +
+		`"pressureSource":{"interval":"300ms","timeout":"300ms","staleAfter":"1500ms"}}`
+}
+
+// bed is an Envoy with an exporter and a server behind it.
+type bed struct {
+	*harness.Envoy
+	*exporter
+	t    *testing.T
+	sent int // requests
+}
+
+func start(t *testing.T, workers int, config string) *bed {
+	t.Helper()
+	x := &exporter{}
+	x.blocks(0)
+	asked := httptest.NewServer(x)
+	t.Cleanup(asked.Close)
+	b := behind(t, harness.Options{Config: config, Exporter: asked.URL, Concurrency: workers})
+	b.exporter = x
+	return b
+}
+
+// behind is an Envoy with a server behind it, and an exporter that the options name.
+func behind(t *testing.T, options harness.Options) *bed {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`)
+	}))
+	t.Cleanup(server.Close)
+	options.Upstream = server.URL
+	return &bed{Envoy: harness.Start(t, options), t: t}
+}
+
+// ask sends a request of a priority and gives the answer's status and reason, and its body.
+func (b *bed) ask(priority string) (what, body string) {
+	b.t.Helper()
+	return b.askFor("m", priority)
+}
+
+func (b *bed) askFor(model, priority string) (what, body string) {
+	b.t.Helper()
+	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.URL+"/v1/chat/completions", strings.NewReader(`{"model":"`+model+`"}`))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.sent++
+	request.Header.Set("x-priority", priority)
+	response, err := b.Client.Do(request)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return strings.TrimSpace(fmt.Sprint(response.StatusCode, " ", response.Header.Get("x-spillway-reason"))), string(text)
+}
+
+// all asks with each priority, from LOW to URGENT.
+func (b *bed) all() string {
+	b.t.Helper()
+	var all []string
+	for _, priority := range []string{"low", "normal", "high", "urgent"} {
+		what, _ := b.ask(priority)
+		all = append(all, what)
+	}
+	return strings.Join(all, ", ")
+}
+
+// becomes waits until the priorities are answered like this, and says how long that took.
+func (b *bed) becomes(want string) time.Duration {
+	b.t.Helper()
+	began, got := time.Now(), ""
+	harness.Await(b.t, patience, "answers of "+want, func() bool {
+		got = b.all()
+		return got == want
+	})
+	return time.Since(began)
+}
+
+const (
+	ok      = "200"
+	ceiling = "429 pressure/ceiling"
+	busy    = "503 pressure/busy"
+	stale   = "503 pressure/stale"
+)
+
+func join(answers ...string) string { return strings.Join(answers, ", ") }
+
+func TestPressureInEnvoy(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	for _, workers := range []int{4, 1} {
+		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
+			t.Parallel()
+			b := start(t, workers, config("ignore", `"errorFormat":"dynamo",`))
+			t.Run("low priorities are shed first", func(t *testing.T) { shed(t, b) })
+			t.Run("one worker fetches for all", func(t *testing.T) { fetchOnce(t, b) })
+			t.Run("what is refused costs nothing, and a shadow refuses nothing", func(t *testing.T) { chosen(t, b) })
+			if workers == 1 {
+				return // what follows takes long, and is the same with one
+			}
+			for onStale, want := range map[string]string{
+				"ignore": join(ok, ok, ok, ok), "hold": join(busy, busy, busy, busy), "full": join(stale, stale, stale, stale),
+			} {
+				t.Run("an exporter that fails harms no more than it may: "+onStale, func(t *testing.T) { fail(t, b, onStale, want) })
+			}
+		})
+	}
+}
+
+func shed(t *testing.T, b *bed) {
+	// The thresholds are 0.85 of the blocks, times 0.8, 0.9, 0.95 and 1.
+	for _, step := range []struct {
+		share float64
+		want  string
+	}{
+		{0.5, join(ok, ok, ok, ok)},
+		{0.7, join(ceiling, ok, ok, ok)},
+		{0.78, join(ceiling, ceiling, ok, ok)},
+		{0.82, join(ceiling, ceiling, ceiling, ok)},
+		{1, join(busy, busy, busy, busy)},
+		{0.5, join(ok, ok, ok, ok)},
+	} {
+		b.blocks(step.share)
+		b.becomes(step.want)
+	}
+	b.blocks(1, 1, 0.6)
+	b.becomes(join(ok, ok, ok, ok)) // one of three is free
+	b.blocks(1, 1, 0.9)
+	b.becomes(join(busy, busy, busy, busy))
+	_, body := b.ask("urgent")
+	const want = `{"message":"Every instance of upstream llm is busy: KV-cache blocks in use 90 %, threshold 85 %. Please try again in 300ms.",` +
+		`"type":"service_unavailable","code":503}`
+	if body != want {
+		t.Errorf("the answer is %s, want %s", body, want)
+	}
+	if errors := b.Samples("spillway_errors_total"); len(errors) > 0 {
+		t.Errorf("errors: %v", errors)
+	}
+	harness.Await(t, patience, "the gauges", func() bool {
+		return gauge(b, "spillway_pressure", "active_decode_blocks") == 900 && gauge(b, "spillway_pressure", "instances") == 3
+	})
+}
+
+func chosen(t *testing.T, b *bed) {
+	// Model "other" has no limit.
+	limited := func(mode string) string {
+		return strings.Replace(config("ignore", `"statusCode":{"pressure":529},"limits":[{"name":"one-`+mode+`","per":["priority"],"unit":"requests",`+
+			`"match":{"models":["m"]},"quantity":1,"window":"720h"}],`), "enforce", mode, 1)
+	}
+	const overloaded, limit = "529 pressure/busy", "429 limits/requests_exceeded"
+	if err := b.Reconfigure(limited("enforce")); err != nil {
+		t.Fatal(err)
+	}
+	b.blocks(1)
+	harness.Await(t, patience, "everybody is refused", func() bool { what, _ := b.ask("urgent"); return what == overloaded })
+	if got, want := b.all()+"; "+b.all(), join(overloaded, overloaded, overloaded, overloaded); got != want+"; "+want {
+		t.Errorf("got %s, want %s twice", got, want)
+	}
+	b.blocks(0)
+	var what string
+	harness.Await(t, patience, "it is relieved", func() bool { what, _ = b.ask("low"); return what != overloaded })
+	if again, _ := b.ask("low"); what != ok || again != limit {
+		t.Errorf("got %s and %s, want %s and %s: what was refused for pressure is not charged", what, again, ok, limit)
+	}
+
+	if err := b.Reconfigure(limited("shadow")); err != nil {
+		t.Fatal(err)
+	}
+	b.blocks(1)
+	shadowed := func() float64 { return b.Sum("spillway_requests_total", "decision", "SHADOW") }
+	harness.Await(t, patience, "all workers know it", func() bool {
+		const asked = 20
+		before := shadowed()
+		for range asked {
+			b.Client.CloseIdleConnections() // the next request comes to any worker
+			b.askFor("other", "low")
+		}
+		return shadowed() == before+asked
+	})
+	before := b.shadows(t)
+	if got, want := b.all()+"; "+b.all(), join(ok, ok, ok, ok)+"; "+join(limit, limit, limit, limit); got != want {
+		t.Errorf("in shadow mode: got %s, want %s", got, want)
+	}
+	// Of a request that a limit refuses, the record tells of the limit.
+	harness.Await(t, patience, "four records of what would have been refused", func() bool { return b.shadows(t) == before+4 })
+}
+
+// shadows counts the records of what pressure would have refused, once all requests so far are logged.
+func (b *bed) shadows(t *testing.T) (n int) {
+	t.Helper()
+	for _, r := range b.AccessLog(b.sent) {
+		if r.Text("decision") == "SHADOW" && r.Text("gate") == "pressure" && r.Text("reason") == "busy" && r.Text("status") == "200" {
+			n++
+		}
+	}
+	return n
+}
+
+// gauge gives a gauge's value by its label; -1 if it is not there.
+func gauge(b *bed, name, label string) float64 {
+	for _, s := range b.Samples(name) {
+		if label == "" || strings.Contains(fmt.Sprint(s.Labels), label) {
+			return s.Value
+		}
+	}
+	return -1
+}
+
+func fetchOnce(t *testing.T, b *bed) {
+	// One in each interval, and some that were under way before and came late: if two workers fetched, it would be more, and
+	// however slow the machine is, it is never more.
+	const fetches, late = 20, 5
+	began, before := time.Now(), len(b.times())
+	harness.Await(t, patience, "some fetches", func() bool { return len(b.times()) >= before+fetches })
+	times := b.times()[before:]
+	for i, at := range times {
+		if most := int(at.Sub(began)/interval) + 1 + late; i+1 > most {
+			t.Errorf("%d fetches in %v, want at most %d", i+1, at.Sub(began), most)
+		}
+	}
+}
+
+func fail(t *testing.T, b *bed, onStale, want string) {
+	if err := b.Reconfigure(config(onStale, "")); err != nil {
+		t.Fatal(err)
+	}
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	text := func(status int, body string) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"it hangs":            hang,
+		"it fails":            text(500, `{"version":1,"instances":[]}`),
+		"it sends garbage":    text(200, "<html>no</html>"),
+		"it sends no version": text(200, `{"instances":[{"activeDecodeBlocks":0}]}`),
+	} {
+		b.blocks(1)
+		b.becomes(join(busy, busy, busy, busy))
+		b.say(answer)
+		before := b.Sum("spillway_errors_total", "reason", "pressure_fetch")
+		harness.Await(t, patience, name+": errors", func() bool { return b.Sum("spillway_errors_total", "reason", "pressure_fetch") > before+5 }) // more than a second of it
+		b.becomes(want)
+		b.blocks(0)
+		b.becomes(join(ok, ok, ok, ok))
+	}
+	// What it says wrongly is as if it had not said it.
+	b.say(text(200, `{"version":1,"instances":[{"activeDecodeBlocks":-3},{"activeDecodeBlocks":"full"},{"activeDecodeBlocks":1e9}]}`))
+	harness.Await(t, patience, "wrong values", func() bool { return b.Sum("spillway_errors_total", "reason", "pressure_value") >= 3 })
+	b.becomes(join(ok, ok, ok, ok))
+}

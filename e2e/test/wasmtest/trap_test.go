@@ -1,0 +1,68 @@
+package wasmtest
+
+import (
+	"testing"
+
+	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
+)
+
+// trap makes the worker of the trap build panic or die at a request's headers.
+func trap(what, user string) request {
+	return request{user: user, headers: [][2]string{{"x-spillway-trap", what}}}
+}
+
+func TestAPanicCostsOneStreamItsTreatmentAndNothingElse(t *testing.T) {
+	p := newProxyOf(t, trapFilter, stopIteration)
+	vm := p.worker(limitOf("requests", 2, `"match":{"models":["llama-*"]}`))
+	before := request{user: "ann"}.open(vm)
+	for range 3 {
+		s := trap("panic", "ann").ask(vm)
+		check(t, "status", s.ClientStatus, "200")
+		check(t, "upstream body", string(s.UpstreamBody), question)
+		check(t, "client body", string(s.ClientBody), completion(76))
+		check(t, "finished", s.Finished, true)
+		checkMap(t, "filter state", s.FilterState, nil)
+	}
+	bare := trap("panic", "ann")
+	bare.body = "-"
+	check(t, "status without a body", bare.ask(vm).ClientStatus, "200")
+	check(t, "counted", p.Counter("spillway_errors_total;reason=panic"), 4)
+	check(t, "logged", p.Logged(wasmhost.LevelCritical, "a fault in request_headers was contained: runtime error: index out of range"), true)
+	check(t, "dead", vm.Dead(), false)
+	before.RequestBody([]byte(question), true)
+	answer(before, completion(76))
+	statuses(t, []*wasmhost.Stream{before, request{user: "ann"}.ask(vm), request{user: "ann"}.ask(vm)}, "200", "200", "429")
+	check(t, "requests counted", p.requests(), 7)
+	check(t, "stream contexts", vm.Contexts(), 0)
+}
+
+func TestADeadWorkerLeavesItsStateToTheNext(t *testing.T) {
+	config := limitOf("requests", 3, `"match":{"models":["llama-*"]}`)
+	p := newProxyOf(t, trapFilter, stopIteration)
+	dying := p.worker(config)
+	request{user: "ann"}.ask(dying)
+	held, running := request{user: "ann"}.open(dying), request{user: "ann"}.send(dying)
+	check(t, "running", running.UpstreamEnd, true)
+	fatal := trap("die", "bob").send(dying)
+	check(t, "dead", dying.Dead(), true)
+	check(t, "status of the fatal request", fatal.ClientStatus, "503")
+	check(t, "the upstream saw it", fatal.ForwardedHeaders, false)
+	held.RequestBody([]byte(question), true)
+	answer(running, completion(76))
+	check(t, "status of the held one", held.ClientStatus, "503")
+	check(t, "status of the running one", running.ClientStatus, "503")
+
+	next := p.worker(config)
+	statuses(t, []*wasmhost.Stream{
+		request{user: "ann"}.ask(next), request{user: "ann"}.ask(next), request{user: "bob"}.ask(next),
+	}, "200", "429", "200")
+}
+
+func TestOnlyTheTrapBuildCanBeToldToDie(t *testing.T) {
+	for _, what := range []string{"panic", "die"} {
+		p, vm := start(t, stopIteration, limitOf("requests", 2))
+		check(t, "status", trap(what, "ann").ask(vm).ClientStatus, "200")
+		check(t, "dead", vm.Dead(), false)
+		check(t, "panics", p.Counter("spillway_errors_total;reason=panic"), 0)
+	}
+}
