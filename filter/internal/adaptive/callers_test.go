@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
@@ -26,7 +27,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 			u := only(which)
 			u.Latency.Per = global
 			gates := workers(u, newStore(), 2)
-			now := int64(noon)
+			now := noon
 			serve(t, gates[1], now, by(8), quick)
 			now += second
 			for _, g := range gates { // until each worker has heard of the other's
@@ -55,7 +56,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 }
 
 // by7 is a request of caller 7 that was admitted.
-func by7(g *Gates, now int64) *Request {
+func by7(g *Gates, now clock.Moment) *Request {
 	r := by(7)
 	g.Breaker(now, r)
 	return r
@@ -97,7 +98,7 @@ func TestSeveralCallersCloseGatesForAll(t *testing.T) {
 			u := only(which)
 			u.Latency.Per = per
 			gates := workers(u, newStore(), 2)
-			now := int64(noon)
+			now := noon
 			refused := false
 			for i := range 600 {
 				now += second / 5

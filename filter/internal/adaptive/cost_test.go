@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
@@ -31,7 +32,7 @@ func TestStoreCalls(t *testing.T) {
 		store := newStore()
 		g := workers(test.upstream, store, 1)[0]
 		serve(t, g, noon, chat("a"), quick)
-		now := int64(noon + second)
+		now := noon + second
 		g.Throttle(now, chat("a")) // which merges, so that the next 250 ms have nothing to merge
 		for range 20 {
 			now += 10 * millisecond
@@ -58,7 +59,7 @@ func TestStoreCalls(t *testing.T) {
 	store := newStore()
 	g := workers(upstream(), store, 1)[0]
 	for i := range int64(2000) {
-		serve(t, g, noon+i*5*millisecond, chat("a"), quick)
+		serve(t, g, noon+clock.Moment(i*5*millisecond), chat("a"), quick)
 	}
 	if gets, puts := store.counted(); gets > 2*2000+60 || puts > 2000+60 {
 		t.Errorf("%d gets and %d puts of 2000 requests in ten seconds", gets, puts)
@@ -75,7 +76,7 @@ func TestStoreCallsOfModelsWithoutAPlace(t *testing.T) {
 	serve(t, g, noon+second, chat("none"), quick)
 	store.counted()
 	for i := range int64(100) {
-		serve(t, g, noon+second+i*millisecond, chat("none"), Outcome{Result: Succeeded})
+		serve(t, g, noon+second+clock.Moment(i*millisecond), chat("none"), Outcome{Result: Succeeded})
 	}
 	if gets, puts := store.counted(); gets > 1 || puts != 0 {
 		t.Errorf("%d gets and %d puts of 100 requests", gets, puts)
@@ -84,7 +85,7 @@ func TestStoreCallsOfModelsWithoutAPlace(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	g := workers(upstream(), newStore(), 1)[0]
-	now := int64(noon)
+	now := noon
 	r := new(Request)
 	refused := 0
 	round := func(o Outcome, p config.Priority) {
@@ -117,7 +118,7 @@ func benchmark(b *testing.B, u *config.Upstream) {
 	g := New(NewSettings(u, config.Enforce), newStore(), "x/a1/up", 1)
 	r := new(Request)
 	b.ReportAllocs()
-	for now := int64(noon); b.Loop(); now += millisecond {
+	for now := noon; b.Loop(); now += millisecond {
 		*r = Request{Model: "llama-3-70b", Priority: config.Normal}
 		if g.Breaker(now, r).Outcome.Refuses() || g.Latency(now, r).Outcome.Refuses() || g.Throttle(now, r).Outcome.Refuses() {
 			b.Fatal("refused")

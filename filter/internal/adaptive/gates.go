@@ -2,9 +2,11 @@ package adaptive
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -13,12 +15,10 @@ import (
 )
 
 const (
-	second = int64(1e9)
-
 	// mergeEvery is how often, at most, a worker merges what it has counted for the throttle.
-	mergeEvery = second / 4
+	mergeEvery = time.Second / 4
 	// leastWait is the shortest advice.
-	leastWait = second
+	leastWait = time.Second
 )
 
 // Keys is how many keys of the store an upstream uses, at most: names, places, all, throttle.
@@ -35,19 +35,19 @@ type Gates struct {
 
 	configured map[uint64]struct{} // models, by hash
 	names      names               // as last read
-	namesAt    int64
+	namesAt    clock.Moment
 	namesRead  bool
 
 	opened opened // the record that was opened last
 
 	probes  [keys]uint16 // in flight, by place
 	probing int
-	renewed int64
+	renewed clock.Moment
 
 	throttle throttle.State // as last merged
 	delta    throttle.Delta
 	thinner  throttle.Thinner
-	merged   int64
+	merged   clock.Moment
 	merges   bool // it was merged at least once
 
 	damaged int
@@ -79,9 +79,9 @@ func New(settings Settings, store record.Store, key string, id uint64) *Gates {
 type Request struct {
 	Model     string
 	Priority  config.Priority
-	Subject   uint64  // who asks, as a keyed hash
-	TTFT, ITL int64   // the bounds that it asks for itself, in nanoseconds; 0: none
-	Memory    float64 // share of GPU memory in use, as the caller knows it; 0 or less: not known
+	Subject   uint64        // who asks, as a keyed hash
+	TTFT, ITL time.Duration // the bounds that it asks for itself; 0: none
+	Memory    float64       // share of GPU memory in use, as the caller knows it; 0 or less: not known
 
 	hash   uint64
 	at     place // where its breaker is
@@ -99,12 +99,12 @@ const (
 	Failed    = breaker.Failed    // the upstream failed: 5xx, an error inside a stream, not to be reached
 )
 
-// Outcome is what became of a request that was sent. Times are nanoseconds; 0 is not measured.
+// Outcome is what became of a request that was sent. A time of 0 is not measured.
 type Outcome struct {
 	Result    Result
-	Stream    bool  // it came in pieces
-	Duration  int64 // from being sent to the last byte
-	TTFT, ITL int64 // of a stream; without what Observe was told
+	Stream    bool          // it came in pieces
+	Duration  time.Duration // from being sent to the last byte
+	TTFT, ITL time.Duration // of a stream; without what Observe was told
 }
 
 // Damaged is how often a damaged record was read since it was last asked. Such a record is begun anew by the next write.
@@ -117,7 +117,7 @@ func (g *Gates) Damaged() (n int) {
 
 // Breaker asks the breaker of the request's model. A request that passes has to end with Finish or Cancel: it may be a probe. One
 // that is a probe already stays so when it asks again.
-func (g *Gates) Breaker(now int64, r *Request) gate.Verdict {
+func (g *Gates) Breaker(now clock.Moment, r *Request) gate.Verdict {
 	if g == nil || g.settings.Breaker == nil {
 		return gate.Verdict{}
 	}
@@ -158,7 +158,7 @@ func (g *Gates) Breaker(now int64, r *Request) gate.Verdict {
 }
 
 // Latency asks the latency gate: of the request's model, or of all.
-func (g *Gates) Latency(now int64, r *Request) gate.Verdict {
+func (g *Gates) Latency(now clock.Moment, r *Request) gate.Verdict {
 	if g == nil || g.settings.Latency == nil {
 		return gate.Verdict{}
 	}
@@ -185,7 +185,7 @@ func (g *Gates) Latency(now int64, r *Request) gate.Verdict {
 }
 
 // Throttle asks the throttle, and counts the request for it.
-func (g *Gates) Throttle(now int64, r *Request) gate.Verdict {
+func (g *Gates) Throttle(now clock.Moment, r *Request) gate.Verdict {
 	if g == nil || g.settings.Throttle == nil {
 		return gate.Verdict{}
 	}
@@ -215,7 +215,7 @@ func (g *Gates) Uncount() {
 }
 
 // Cancel ends a request that was not sent after all. It gives its probe back.
-func (g *Gates) Cancel(now int64, r *Request) error {
+func (g *Gates) Cancel(now clock.Moment, r *Request) error {
 	if g == nil || !r.judged {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (g *Gates) Cancel(now int64, r *Request) error {
 }
 
 // Observe takes times of a request that is still running, such as that of the first token.
-func (g *Gates) Observe(now int64, r *Request, s latency.Sample) error {
+func (g *Gates) Observe(now clock.Moment, r *Request, s latency.Sample) error {
 	if g == nil || g.settings.Latency == nil || s == (latency.Sample{}) {
 		return nil
 	}
@@ -243,7 +243,7 @@ func (g *Gates) Observe(now int64, r *Request, s latency.Sample) error {
 }
 
 // Finish takes the end of a request that was sent, once.
-func (g *Gates) Finish(now int64, r *Request, o Outcome) error {
+func (g *Gates) Finish(now clock.Moment, r *Request, o Outcome) error {
 	if g == nil {
 		return nil
 	}
@@ -270,7 +270,7 @@ func (g *Gates) Finish(now int64, r *Request, o Outcome) error {
 }
 
 // conclude records a request's end in its model's record.
-func (g *Gates) conclude(now int64, r *Request, o *Outcome, sample latency.Sample) error {
+func (g *Gates) conclude(now clock.Moment, r *Request, o *Outcome, sample latency.Sample) error {
 	judged, probe := r.judged, r.judged && r.pass.Probe
 	r.judged = false
 	if probe {
@@ -309,7 +309,7 @@ func (o *Outcome) tells() rank {
 }
 
 // take takes a request's end into its model's record, and says whether that changes it. counts says that it is the breaker's as well.
-func (g *Gates) take(now int64, known *opened, r *Request, o *Outcome, counts bool, sample latency.Sample) (changed bool) {
+func (g *Gates) take(now clock.Moment, known *opened, r *Request, o *Outcome, counts bool, sample latency.Sample) (changed bool) {
 	if sample.TTFT != 0 || sample.ITL != 0 || sample.Unary != 0 {
 		known.latency.Record(now, g.settings.Latency, sample)
 		changed = true
@@ -322,7 +322,7 @@ func (g *Gates) take(now int64, known *opened, r *Request, o *Outcome, counts bo
 }
 
 // timed gives the place of the latency that counts for a request.
-func (g *Gates) timed(now int64, r *Request, rank rank) (place, error) {
+func (g *Gates) timed(now clock.Moment, r *Request, rank rank) (place, error) {
 	if g.settings.Global {
 		return all, nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -53,7 +54,7 @@ func TestNothingIsOn(t *testing.T) {
 	for _, which := range []string{gate.Breaker, gate.Latency, gate.Throttle} {
 		store := newStore()
 		g := New(NewSettings(only(which), config.Enforce), store, "x", 1)
-		for name, ask := range map[string]func(int64, *Request) gate.Verdict{gate.Breaker: g.Breaker, gate.Latency: g.Latency, gate.Throttle: g.Throttle} {
+		for name, ask := range map[string]func(clock.Moment, *Request) gate.Verdict{gate.Breaker: g.Breaker, gate.Latency: g.Latency, gate.Throttle: g.Throttle} {
 			store.counted()
 			if ask(noon, r); name != which && store.gets+store.puts != 0 {
 				t.Errorf("%s, which is off, asks the store", name)
@@ -64,7 +65,7 @@ func TestNothingIsOn(t *testing.T) {
 
 func TestBreakerOfOneModel(t *testing.T) {
 	gates := workers(upstream(), newStore(), 2)
-	now := int64(noon)
+	now := noon
 	fails(t, gates[0], now, "a", 10)
 	fails(t, gates[1], now, "a", 9)
 	serve(t, gates[0], now, chat("b"), quick)
@@ -169,7 +170,7 @@ func TestProbesAreRenewed(t *testing.T) {
 		if gates[0].Period() != breaker.Lease/8 || gates[1].Period() != 0 {
 			t.Fatalf("periods %d and %d", gates[0].Period(), gates[1].Period())
 		}
-		now += gates[0].Period()
+		now += clock.Moment(gates[0].Period())
 		for _, g := range gates {
 			if err := g.Tick(now); err != nil {
 				t.Fatal(err)
@@ -179,7 +180,7 @@ func TestProbesAreRenewed(t *testing.T) {
 			t.Fatal("a second probe")
 		}
 	}
-	now += breaker.Lease // now it is dead
+	now += clock.Moment(breaker.Lease) // now it is dead
 	if v := gates[1].Breaker(now, chat("a")); v.Outcome.Refuses() {
 		t.Errorf("%+v", v)
 	}
@@ -194,19 +195,19 @@ func TestLatencyGate(t *testing.T) {
 		t.Errorf("%+v, %s", v, v.Text.String())
 	}
 	const constant = 30 * second
-	opens := int64(math.Ceil(float64(constant) * math.Ln2))
-	first, last := int64(math.MaxInt64), int64(0)
+	opens := time.Duration(math.Ceil(float64(constant) * math.Ln2))
+	first, last := time.Duration(math.MaxInt64), time.Duration(0)
 	for range 100 { // they are told to come back over the whole of a time constant
-		wait := gates[1].Latency(noon+second, chat("b")).Wait
+		wait := time.Duration(gates[1].Latency(noon+second, chat("b")).Wait)
 		first, last = min(first, wait), max(last, wait)
 	}
 	if first < opens || first > opens+constant/20 || last < opens+constant*19/20 || last > opens+constant {
-		t.Errorf("waits from %v to %v, want from %v on", time.Duration(first), time.Duration(last), time.Duration(opens))
+		t.Errorf("waits from %v to %v, want from %v on", first, last, opens)
 	}
 	if v := gates[1].Latency(noon+second, chat("a")); v.Reason != "" || v.Warning {
 		t.Errorf("another model: %+v", v)
 	}
-	if v := gates[1].Latency(noon+second+opens+1000, chat("b")); v.Outcome.Refuses() || !v.Warning {
+	if v := gates[1].Latency(noon+second+clock.Moment(opens)+1000, chat("b")); v.Outcome.Refuses() || !v.Warning {
 		t.Errorf("by decay alone: %+v", v)
 	}
 	m := look(t, gates[1], noon+second)["b"]
@@ -252,7 +253,7 @@ func TestRequestsOwnBounds(t *testing.T) {
 	g := workers(upstream(), newStore(), 1)[0]
 	observe(t, g, noon, "a", latency.Sample{TTFT: 600 * millisecond, ITL: 40 * millisecond})
 	for _, test := range []struct {
-		ttft, itl int64
+		ttft, itl time.Duration
 		reason    string
 		text      string
 	}{
@@ -271,14 +272,14 @@ func TestRequestsOwnBounds(t *testing.T) {
 
 func TestThrottleGate(t *testing.T) {
 	gates := workers(upstream(), newStore(), 2)
-	ask := func(g *Gates, now int64, p config.Priority) gate.Verdict {
+	ask := func(g *Gates, now clock.Moment, p config.Priority) gate.Verdict {
 		return g.Throttle(now, &Request{Model: "a", Priority: p, Memory: 0.80})
 	}
 	ask(gates[0], noon, config.Normal)
 	refused := map[config.Priority]int{}
 	for i := range int64(1000) {
 		for p := config.Low; p <= config.Urgent; p++ {
-			v := ask(gates[i%2], noon+i*millisecond, p)
+			v := ask(gates[i%2], noon+clock.Moment(i*millisecond), p)
 			if v.Err != nil {
 				t.Fatal(v.Err)
 			}
@@ -308,7 +309,7 @@ func TestThrottleGate(t *testing.T) {
 func TestWorkersCountTogether(t *testing.T) {
 	u := only(gate.Throttle)
 	gates := workers(u, newStore(), 3)
-	now := int64(noon)
+	now := noon
 	for range 100 {
 		for i := range 30 {
 			r := chat("a")
@@ -326,7 +327,7 @@ func TestWorkersCountTogether(t *testing.T) {
 			}
 		}
 	}
-	now += mergeEvery
+	now += clock.Moment(mergeEvery)
 	for _, g := range gates {
 		if err := g.Tick(now); err != nil || g.Period() != 0 {
 			t.Fatal(err)

@@ -5,14 +5,16 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 const (
+	second      = 1_000_000_000 // of moments and durations alike
 	millisecond = second / 1000
-	noon        = 12 * 3600 * second
+	noon        = clock.Moment(12 * 3600 * second)
 )
 
 // upstream has all gates, with the default configuration.
@@ -108,9 +110,9 @@ func only(which string) *config.Upstream {
 func chat(model string) *Request { return &Request{Model: model, Priority: config.Normal} }
 
 // judge asks all gates, as the caller does: the first that refuses ends it.
-func judge(t *testing.T, g *Gates, now int64, r *Request) (refusal gate.Verdict) {
+func judge(t *testing.T, g *Gates, now clock.Moment, r *Request) (refusal gate.Verdict) {
 	t.Helper()
-	for _, ask := range []func(int64, *Request) gate.Verdict{g.Breaker, g.Latency, g.Throttle} {
+	for _, ask := range []func(clock.Moment, *Request) gate.Verdict{g.Breaker, g.Latency, g.Throttle} {
 		v := ask(now, r)
 		if v.Err != nil {
 			t.Fatal(v.Err)
@@ -126,18 +128,18 @@ func judge(t *testing.T, g *Gates, now int64, r *Request) (refusal gate.Verdict)
 }
 
 // serve leads a request through all gates to its end, and says what refused it.
-func serve(t *testing.T, g *Gates, now int64, r *Request, o Outcome) gate.Verdict {
+func serve(t *testing.T, g *Gates, now clock.Moment, r *Request, o Outcome) gate.Verdict {
 	t.Helper()
 	if v := judge(t, g, now, r); v.Outcome.Refuses() {
 		return v
 	}
-	if err := g.Finish(now+o.Duration, r, o); err != nil {
+	if err := g.Finish(now+clock.Moment(o.Duration), r, o); err != nil {
 		t.Fatal(err)
 	}
 	return gate.Verdict{}
 }
 
-func fails(t *testing.T, g *Gates, now int64, model string, n int) {
+func fails(t *testing.T, g *Gates, now clock.Moment, model string, n int) {
 	t.Helper()
 	for range n {
 		serve(t, g, now, chat(model), Outcome{Result: Failed})
@@ -146,7 +148,7 @@ func fails(t *testing.T, g *Gates, now int64, model string, n int) {
 
 var quick = Outcome{Result: Succeeded, Stream: true, Duration: second / 2, TTFT: 100 * millisecond, ITL: 10 * millisecond}
 
-func look(t *testing.T, g *Gates, now int64) map[string]Model {
+func look(t *testing.T, g *Gates, now clock.Moment) map[string]Model {
 	t.Helper()
 	s, err := g.Look(now)
 	if err != nil {
@@ -159,7 +161,7 @@ func look(t *testing.T, g *Gates, now int64) map[string]Model {
 	return models
 }
 
-func observe(t *testing.T, g *Gates, now int64, model string, s latency.Sample) {
+func observe(t *testing.T, g *Gates, now clock.Moment, model string, s latency.Sample) {
 	t.Helper()
 	if err := g.Observe(now, chat(model), s); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,10 @@
 package adaptive
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -29,9 +32,9 @@ type View struct {
 	Name             string // of a throttle's signal
 	State            string // "": it is off, or nothing is known
 	Value, Threshold float64
-	LastAt           int64  // when it last closed, in monotonic nanoseconds
-	LastReason       string // "": never
-	RecoversIn       int64  // nanoseconds
+	LastAt           clock.Moment // when it last closed
+	LastReason       string       // "": never
+	RecoversIn       time.Duration
 }
 
 // The states of gates other than the breaker.
@@ -42,7 +45,7 @@ const (
 )
 
 // Look reads all records of the upstream: one for each model that is known, and two.
-func (g *Gates) Look(now int64) (s Snapshot, err error) {
+func (g *Gates) Look(now clock.Moment) (s Snapshot, err error) {
 	if g == nil {
 		return s, nil
 	}
@@ -57,7 +60,7 @@ func (g *Gates) Look(now int64) (s Snapshot, err error) {
 	return s, err
 }
 
-func (g *Gates) lookModels(now int64, s *Snapshot) error {
+func (g *Gates) lookModels(now clock.Moment, s *Snapshot) error {
 	if err := g.readNames(now); err != nil {
 		return err
 	}
@@ -76,7 +79,7 @@ func (g *Gates) lookModels(now int64, s *Snapshot) error {
 	return nil
 }
 
-func (g *Gates) view(now int64, o *opened) Model {
+func (g *Gates) view(now clock.Moment, o *opened) Model {
 	m := Model{Name: string(o.name[:o.length])}
 	if o.at == all {
 		m.Name = "all"
@@ -99,12 +102,12 @@ func (g *Gates) view(now int64, o *opened) Model {
 }
 
 // timing is the view of one of the latency gate's signals.
-func (g *Gates) timing(now int64, state *latency.State, signal latency.Signal, average float64) View {
+func (g *Gates) timing(now clock.Moment, state *latency.State, signal latency.Signal, average float64) View {
 	c := g.settings.Latency
-	bounds := [...]int64{c.TTFT, 0}
+	bounds := [...]time.Duration{c.TTFT, 0}
 	threshold := c.TTFT
 	if signal == latency.ITL {
-		bounds, threshold = [...]int64{0, c.ITL}, c.ITL
+		bounds, threshold = [...]time.Duration{0, c.ITL}, c.ITL
 	}
 	v := View{State: Passing, Value: average / 1e6, Threshold: float64(threshold) / 1e6}
 	r := state.Misses(now, c, bounds[0], bounds[1])
@@ -120,7 +123,7 @@ func (g *Gates) timing(now int64, state *latency.State, signal latency.Signal, a
 	return v
 }
 
-func (g *Gates) lookThrottle(now int64, s *Snapshot) error {
+func (g *Gates) lookThrottle(now clock.Moment, s *Snapshot) error {
 	u := record.Open(g.store, g.throttleKey)
 	if !u.Read() {
 		return u.Err()

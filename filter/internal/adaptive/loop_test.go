@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
@@ -25,9 +26,9 @@ const (
 type client struct {
 	r      *Request
 	worker int
-	came   int64
-	tokens float64 // still to come
-	first  int64   // when the first one came
+	came   clock.Moment
+	tokens float64      // still to come
+	first  clock.Moment // when the first one came
 }
 
 // loop is one run.
@@ -90,7 +91,7 @@ func someone(random *rand.Rand) config.Priority {
 }
 
 // rate is the arrivals a second: calm, with a burst of 30 seconds every 400 after the first five minutes.
-func rate(since int64) float64 {
+func rate(since clock.Moment) float64 {
 	if at := since % (400 * second); since > 300*second && at < 30*second {
 		return 20
 	}
@@ -105,7 +106,7 @@ func (l *loop) play(t *testing.T) *score {
 		l.gates = make([]*Gates, 2)
 	}
 	l.result.reasons = map[string]int{}
-	for now := int64(noon); now < noon+l.length.Nanoseconds(); now += tick {
+	for now := noon; now < noon+clock.Moment(l.length); now += tick {
 		since := now - noon
 		for random.Float64() < rate(since)*float64(tick)/float64(second) {
 			c := &client{worker: random.IntN(2), came: now, tokens: 20 + 80*random.ExpFloat64()}
@@ -122,7 +123,7 @@ func (l *loop) play(t *testing.T) *score {
 	return &l.result
 }
 
-func (l *loop) arrive(t *testing.T, now int64, c *client) {
+func (l *loop) arrive(t *testing.T, now clock.Moment, c *client) {
 	l.result.arrived[c.r.Priority]++
 	if v := judge(t, l.gates[c.worker], now, c.r); v.Outcome.Refuses() {
 		l.result.refused[c.r.Priority]++
@@ -133,7 +134,7 @@ func (l *loop) arrive(t *testing.T, now int64, c *client) {
 }
 
 // serve lets a tick pass in the server.
-func (l *loop) serve(t *testing.T, now int64) {
+func (l *loop) serve(t *testing.T, now clock.Moment) {
 	for len(l.waiting) > 0 && (now-l.waiting[0].came > patience || len(l.run) < slots) {
 		c := l.waiting[0]
 		l.waiting = l.waiting[1:]
@@ -148,8 +149,8 @@ func (l *loop) serve(t *testing.T, now int64) {
 	running := l.run[:0]
 	for _, c := range l.run {
 		if c.first == 0 { // its prompt is read in this tick
-			c.first = now + int64(each)
-			if err := l.gates[c.worker].Observe(now, c.r, latency.Sample{TTFT: c.first - c.came}); err != nil {
+			c.first = now + clock.Moment(each)
+			if err := l.gates[c.worker].Observe(now, c.r, latency.Sample{TTFT: time.Duration(c.first - c.came)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -159,16 +160,16 @@ func (l *loop) serve(t *testing.T, now int64) {
 			continue
 		}
 		l.result.served[c.r.Priority]++
-		l.result.ttft = append(l.result.ttft, c.first-c.came)
+		l.result.ttft = append(l.result.ttft, int64(c.first-c.came))
 		if c.first-c.came <= target {
 			l.result.good[c.r.Priority]++
 		}
-		l.finish(t, now, c, Outcome{Result: Succeeded, Stream: true, Duration: now - c.came, ITL: int64(each)})
+		l.finish(t, now, c, Outcome{Result: Succeeded, Stream: true, Duration: clock.Sub(now, c.came), ITL: time.Duration(each)})
 	}
 	l.run = running
 }
 
-func (l *loop) finish(t *testing.T, now int64, c *client, o Outcome) {
+func (l *loop) finish(t *testing.T, now clock.Moment, c *client, o Outcome) {
 	if err := l.gates[c.worker].Finish(now, c.r, o); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,11 @@
 package adaptive
 
-import "github.com/spillway-proxy/spillway/filter/internal/record"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+)
 
 // place is where a model's record is: one of the places, or that of all models together.
 type place int8
@@ -16,7 +21,7 @@ const (
 	namesSize = 1 + places*entrySize
 
 	// idle is how long a model has not been heard of before its place can be given to another one.
-	idle = 600 * second
+	idle = 10 * time.Minute
 )
 
 // rank says how sure it is that there is such a model. Clients make up names, so what is surer takes the place of what is less sure.
@@ -43,7 +48,7 @@ type names [places]entry
 // entry is a place. The zero value is free.
 type entry struct {
 	hash    uint64
-	touched int64 // when the model was last heard of, to within a quarter of idle
+	touched clock.Moment // when the model was last heard of, to within a quarter of idle
 	rank    rank
 }
 
@@ -63,7 +68,7 @@ func (n *names) decode(b []byte) bool {
 	}
 	for i := range n {
 		e := b[1+entrySize*i:]
-		n[i] = entry{order.Uint64(e), int64(order.Uint64(e[8:])), rank(e[16])}
+		n[i] = entry{order.Uint64(e), clock.Moment(order.Uint64(e[8:])), rank(e[16])}
 		if n[i].rank > configured {
 			*n = names{}
 			return false
@@ -84,14 +89,14 @@ func (n *names) find(hash uint64) place {
 
 // vacant gives a place for a new model: a free one, or that of a model which is less sure to be one, or of one that has been idle. What
 // the configuration names makes place only for its like.
-func (n *names) vacant(now int64, newcomer rank) place {
-	found, lowest, longest := nowhere, newcomer, int64(0)
+func (n *names) vacant(now clock.Moment, newcomer rank) place {
+	found, lowest, longest := nowhere, newcomer, time.Duration(0)
 	for i := range n {
 		e := &n[i]
 		if e.hash == 0 {
 			return place(i)
 		}
-		quiet := now - e.touched
+		quiet := clock.Sub(now, e.touched)
 		if quiet < -idle { // touched by a clock that was set back since
 			quiet = -quiet
 		}
@@ -117,12 +122,12 @@ func hashOf(model string) uint64 {
 }
 
 // locate gives the place of a model's record; nowhere: it has none. With a rank it is given one, if there is one for it.
-func (g *Gates) locate(now int64, hash uint64, rank rank) (place, error) {
+func (g *Gates) locate(now clock.Moment, hash uint64, rank rank) (place, error) {
 	at := g.names.find(hash)
 	if at != nowhere && g.namesRead && rank <= g.names[at].rank {
 		return at, nil
 	}
-	if age := now - g.namesAt; !g.namesRead || age < 0 || age >= mergeEvery {
+	if age := clock.Sub(now, g.namesAt); !g.namesRead || age < 0 || age >= mergeEvery {
 		if err := g.readNames(now); err != nil {
 			return nowhere, err
 		}
@@ -137,7 +142,7 @@ func (g *Gates) locate(now int64, hash uint64, rank rank) (place, error) {
 }
 
 // settle gives a model a place, or the rank that it has by now.
-func (g *Gates) settle(now int64, hash uint64, rank rank) (place, error) {
+func (g *Gates) settle(now clock.Moment, hash uint64, rank rank) (place, error) {
 	u := record.Open(g.store, g.namesKey)
 	for u.Read() {
 		g.takeNames(now, u.Value)
@@ -159,11 +164,11 @@ func (g *Gates) settle(now int64, hash uint64, rank rank) (place, error) {
 }
 
 // touch notes that a model has been heard of, now and then. If that fails, the next one does it.
-func (g *Gates) touch(now int64, at place, hash uint64) error {
+func (g *Gates) touch(now clock.Moment, at place, hash uint64) error {
 	if at < 0 || at >= places {
 		return nil
 	}
-	if quiet := now - g.names[at].touched; g.names[at].hash == hash && quiet > -idle/4 && quiet < idle/4 {
+	if quiet := clock.Sub(now, g.names[at].touched); g.names[at].hash == hash && quiet > -idle/4 && quiet < idle/4 {
 		return nil
 	}
 	u := record.Open(g.store, g.namesKey)
@@ -178,7 +183,7 @@ func (g *Gates) touch(now int64, at place, hash uint64) error {
 }
 
 // readNames reads the names, to change nothing in them.
-func (g *Gates) readNames(now int64) error {
+func (g *Gates) readNames(now clock.Moment) error {
 	u := record.Open(g.store, g.namesKey)
 	if u.Read() {
 		g.takeNames(now, u.Value)
@@ -187,7 +192,7 @@ func (g *Gates) readNames(now int64) error {
 }
 
 // takeNames takes in the names as they were read.
-func (g *Gates) takeNames(now int64, value []byte) {
+func (g *Gates) takeNames(now clock.Moment, value []byte) {
 	if !g.names.decode(value) && len(value) > 0 {
 		g.damaged++
 	}

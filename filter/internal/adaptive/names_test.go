@@ -5,10 +5,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
@@ -20,7 +22,7 @@ func TestKeysAreBounded(t *testing.T) {
 	for _, u := range []*config.Upstream{upstream(), u} {
 		store := newStore()
 		gates := workers(u, store, 3)
-		now := int64(noon)
+		now := noon
 		for i := range 5000 {
 			r := chat("model-" + strconv.Itoa(i%500+i/1000))
 			serve(t, gates[i%3], now, r, quick)
@@ -46,7 +48,7 @@ func model(i int) string { return "model-" + strconv.Itoa(i) }
 func TestMadeUpModelsRefuseNoOther(t *testing.T) {
 	for _, first := range []string{"junk", "models"} {
 		g := workers(upstream(), newStore(), 1)[0]
-		now := int64(noon)
+		now := noon
 		if first == "models" {
 			for i := range places {
 				serve(t, g, now, chat(model(i)), quick)
@@ -78,7 +80,7 @@ func TestConfiguredModelsKeepTheirPlace(t *testing.T) {
 	settings := NewSettings(upstream(), config.Enforce)
 	settings.Models = []string{"named", "also-named"}
 	gates := []*Gates{New(settings, store, "x", 1), New(settings, store, "x", 2)}
-	now := int64(noon)
+	now := noon
 	serve(t, gates[0], now, chat("named"), quick)
 	for i := range 3 * places {
 		now += second
@@ -89,7 +91,7 @@ func TestConfiguredModelsKeepTheirPlace(t *testing.T) {
 	if m["named"].TTFT.Value == 0 || m["also-named"].Breaker.State != "OPEN" || len(m) != places {
 		t.Errorf("%+v, %+v", m["named"], m["also-named"])
 	}
-	now += 3 * idle
+	now += clock.Moment(3 * idle)
 	for i := range 2 * places {
 		serve(t, gates[i%2], now, chat("later-"+strconv.Itoa(i)), quick)
 	}
@@ -104,7 +106,7 @@ func TestIdleModelsMakeRoom(t *testing.T) {
 	for i := range places {
 		serve(t, g, noon, chat(model(i)), quick)
 	}
-	now := int64(noon + second)
+	now := noon + second
 	serve(t, g, now, chat("new"), quick)
 	if m := look(t, g, now); m["new"].Name != "" || len(m) != places {
 		t.Errorf("%d models, %+v", len(m), m["new"])
@@ -130,7 +132,7 @@ func TestPlaceOfAnotherModel(t *testing.T) {
 	fails(t, gates[0], noon+second, "model-0", 25)
 	early := chat("model-1")
 	gates[1].Breaker(noon+second, early)
-	now := noon + 2*idle
+	now := noon + clock.Moment(2*idle)
 	for i := range places {
 		serve(t, gates[0], now, chat("fresh-"+strconv.Itoa(i)), quick)
 	}
@@ -169,9 +171,9 @@ func TestOpenBreakersKeepTheirPlace(t *testing.T) {
 		serve(t, g, noon, chat(model(i)), quick)
 		fails(t, g, noon, model(i), 20)
 	}
-	now := int64(noon)
+	now := noon
 	for range 40 {
-		now += idle / 8
+		now += clock.Moment(idle / 8)
 		for i := range places {
 			if v := g.Breaker(now, chat(model(i))); !v.Outcome.Refuses() {
 				t.Fatalf("model %d: %+v", i, v)
@@ -221,7 +223,7 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r modelRecord
 		r.own(rapid.Uint64().Draw(t, "hash"), rapid.StringN(0, 100, 200).Draw(t, "model"))
-		r.latency.Record(rapid.Int64().Draw(t, "now"), &latency.Settings{TimeConstant: second}, latency.Sample{TTFT: rapid.Int64().Draw(t, "ttft")})
+		r.latency.Record(clock.Moment(rapid.Int64().Draw(t, "now")), &latency.Settings{TimeConstant: second}, latency.Sample{TTFT: time.Duration(rapid.Int64().Draw(t, "ttft"))})
 		b := r.append(nil)
 		var got modelRecord
 		if len(b) != recordSize || !got.decode(b) || got != r {
@@ -265,19 +267,19 @@ func FuzzDecode(f *testing.F) {
 		g := New(NewSettings(upstream(), config.Enforce), store, "x", 1)
 		for range 3 {
 			q := chat("a")
-			for _, v := range []gate.Verdict{g.Breaker(now, q), g.Latency(now, q), g.Throttle(now, q)} {
+			for _, v := range []gate.Verdict{g.Breaker(clock.Moment(now), q), g.Latency(clock.Moment(now), q), g.Throttle(clock.Moment(now), q)} {
 				if v.Err != nil {
 					t.Fatal(v.Err)
 				}
 				_ = v.Text.String()
 			}
-			if err := g.Finish(now+second, q, quick); err != nil {
+			if err := g.Finish(clock.Moment(now+second), q, quick); err != nil {
 				t.Fatal(err)
 			}
-			if err := g.Tick(now + second); err != nil {
+			if err := g.Tick(clock.Moment(now + second)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := g.Look(now + second); err != nil {
+			if _, err := g.Look(clock.Moment(now + second)); err != nil {
 				t.Fatal(err)
 			}
 			now += second

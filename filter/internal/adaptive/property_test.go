@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // crowd is workers whose calls run into each other: while one writes, others do something, too.
@@ -14,7 +15,7 @@ type crowd struct {
 	t      *rapid.T
 	store  *counting
 	gates  []*Gates
-	now    int64
+	now    clock.Moment
 	flying [][]*Request // by worker
 	phases map[breaker.Phase]int
 }
@@ -107,7 +108,7 @@ func TestWorkersRunIntoEachOther(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
-			c.now += rapid.SampledFrom([]int64{0, 0, 1, second, 10 * second}).Draw(t, "pause")
+			c.now += rapid.SampledFrom([]clock.Moment{0, 0, 1, second, 10 * second}).Draw(t, "pause")
 			for i, g := range gates {
 				busy = i
 				if err := g.Tick(c.now); err != nil {

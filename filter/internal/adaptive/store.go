@@ -1,7 +1,10 @@
 package adaptive
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
@@ -19,7 +22,7 @@ type opened struct {
 	err error // why it could not be read or saved
 
 	update record.Update
-	now    int64
+	now    clock.Moment
 	reader *Request
 	rank   rank
 	valid  bool // it is what was read, and was not saved since
@@ -28,7 +31,7 @@ type opened struct {
 
 // open opens the record of a place for a request. What was read for it in the same event is not read again: if it has changed since, the
 // write will say so. With a rank, one that was never written begins as the model's. There is one open record at a time.
-func (g *Gates) open(now int64, at place, r *Request, rank rank) *opened {
+func (g *Gates) open(now clock.Moment, at place, r *Request, rank rank) *opened {
 	o := &g.opened
 	o.rank, o.err = rank, nil
 	if o.kept = o.valid && r != nil && o.reader == r && o.at == at && o.now == now; o.kept {
@@ -112,13 +115,13 @@ func (g *Gates) save(o *opened) bool {
 }
 
 // due says that it is time to merge what was counted for the throttle.
-func (g *Gates) due(now int64) bool {
-	age := now - g.merged
+func (g *Gates) due(now clock.Moment) bool {
+	age := clock.Sub(now, g.merged)
 	return !g.merges || age < 0 || age >= mergeEvery
 }
 
 // merge adds what this worker has counted to the throttle. If that fails it is kept for the next time.
-func (g *Gates) merge(now int64) error {
+func (g *Gates) merge(now clock.Moment) error {
 	g.merged, g.merges = now, true
 	u := record.Open(g.store, g.throttleKey)
 	for u.Read() {
@@ -138,8 +141,8 @@ func (g *Gates) merge(now int64) error {
 	return u.Err()
 }
 
-// Period is how often Tick wants to be called, in nanoseconds; 0: not at all.
-func (g *Gates) Period() int64 {
+// Period is how often Tick wants to be called; 0: not at all.
+func (g *Gates) Period() time.Duration {
 	switch {
 	case g == nil:
 		return 0
@@ -153,7 +156,7 @@ func (g *Gates) Period() int64 {
 }
 
 // Tick merges what was counted, and says of this worker's probes that they are still in flight.
-func (g *Gates) Tick(now int64) error {
+func (g *Gates) Tick(now clock.Moment) error {
 	if g == nil {
 		return nil
 	}
@@ -161,7 +164,7 @@ func (g *Gates) Tick(now int64) error {
 	if g.settings.Throttle != nil && !g.delta.Empty() && g.due(now) {
 		failed = g.merge(now)
 	}
-	if age := now - g.renewed; g.probing == 0 || age >= 0 && age < breaker.Lease/8 {
+	if age := clock.Sub(now, g.renewed); g.probing == 0 || age >= 0 && age < breaker.Lease/8 {
 		return failed
 	}
 	g.renewed = now
@@ -176,7 +179,7 @@ func (g *Gates) Tick(now int64) error {
 }
 
 // renew renews the probes at a place, whosever it is by now.
-func (g *Gates) renew(now int64, at place) error {
+func (g *Gates) renew(now clock.Moment, at place) error {
 	o := g.open(now, at, nil, unasked)
 	for g.load(o) && o.breaker.Renew(now, g.id) {
 		g.save(o)

@@ -3,6 +3,7 @@ package admit
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
@@ -114,7 +115,7 @@ func (e *Engine) observe(s *Stream, now int64) {
 	if ttft == 0 { // it can't be told how much of it was the upstream's
 		return
 	}
-	e.gateError(s, s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: ttft}))
+	e.gateError(s, s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: time.Duration(ttft)}))
 }
 
 // measure tells the gates how a request that was sent has ended.
@@ -123,9 +124,9 @@ func (e *Engine) measure(s *Stream, now int64, end *ending) {
 		return
 	}
 	s.measured = false
-	o := adaptive.Outcome{Stream: s.stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end.complete)}
+	o := adaptive.Outcome{Stream: s.stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end.complete)}
 	if n := s.pace.outputs; n > 1 {
-		o.ITL = (s.pace.last - s.first) / (n - 1)
+		o.ITL = time.Duration((s.pace.last - s.first) / (n - 1))
 	}
 	e.gateError(s, s.upstream.adaptive.Finish(now, &s.asks, o))
 }
@@ -172,13 +173,13 @@ func (e *Engine) gpuMemory(u *upstream, now int64) float64 {
 }
 
 // bound reads a request's own bound, in milliseconds; 0: none.
-func bound(value string) int64 {
+func bound(value string) time.Duration {
 	const most = 3600_000
 	ms, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 	if err != nil || !(ms > 0 && ms <= most) {
 		return 0
 	}
-	return int64(ms * float64(millisecond))
+	return time.Duration(ms * float64(time.Millisecond))
 }
 
 // tickAdaptive lets the gates write what they have counted.

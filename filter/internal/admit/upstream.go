@@ -321,7 +321,7 @@ func (e *Engine) gatePeriod() (period uint32) {
 		}
 		if u.adaptive != nil {
 			want(gaugePeriod) // what they measure changes while nothing comes: averages decay, a breaker's time runs out
-			want(u.adaptive.Period())
+			want(int64(u.adaptive.Period()))
 		}
 	}
 	return period

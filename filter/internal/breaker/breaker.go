@@ -33,7 +33,7 @@
 //
 // A State belongs to its caller, who shares it between workers: each reads it, changes its copy, and writes it if nobody
 // else has meanwhile; else it decides again on what it reads then. All methods say whether there is anything to write.
-// While CLOSED, admission writes nothing. States can be compared with ==. Time comes in as monotonic nanoseconds.
+// While CLOSED, admission writes nothing. States can be compared with ==. Time comes in  as an argument.
 //
 // The stream dies: its probe is given back. The worker dies: after Lease. A worker that stood still for longer than Lease and
 // goes on: its probes were given to others, so their ends count for nothing. Two workers write at once: one decides again.
@@ -43,19 +43,21 @@ package breaker
 
 import (
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
-// Lease is how long a worker's probes are its own without being renewed, in nanoseconds. It renews them every quarter.
-const Lease = int64(20e9)
+// Lease is how long a worker's probes are its own without being renewed. It renews them every quarter.
+const Lease = 20 * time.Second
 
-// Settings is the configuration of one breaker. Times are nanoseconds.
+// Settings is the configuration of one breaker.
 type Settings struct {
-	ErrorRate                 float64 // in (0, 1]
-	SlowCall, Window, OpenFor int64   // SlowCall 0: none is too slow
+	ErrorRate                 float64       // in (0, 1]
+	SlowCall, Window, OpenFor time.Duration // SlowCall 0: none is too slow
 	MinRequests               int64
 	Probes                    uint32
 }
@@ -63,7 +65,7 @@ type Settings struct {
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Breaker) Settings {
 	return Settings{
-		ErrorRate: c.ErrorRate, SlowCall: int64(c.SlowCall), Window: int64(c.Window), OpenFor: int64(c.OpenFor),
+		ErrorRate: c.ErrorRate, SlowCall: c.SlowCall, Window: c.Window, OpenFor: c.OpenFor,
 		MinRequests: int64(c.MinRequests), Probes: uint32(min(max(c.Probes, 1), math.MaxInt32)),
 	}
 }
@@ -103,9 +105,9 @@ const (
 // State is the breaker of one model of one upstream. The zero value is Closed and has counted nothing.
 type State struct {
 	phase     Phase
-	period    uint64 // counts the transitions
-	since     int64  // of the present phase; 0 while it never was another one
-	succeeded uint32 // probes
+	period    uint64       // counts the transitions
+	since     clock.Moment // of the present phase; 0 while it never was another one
+	succeeded uint32       // probes
 	window    window
 	holders   [maxHolders]holder
 	last      Trigger
@@ -118,7 +120,7 @@ type State struct {
 type Pass struct {
 	period  uint64
 	subject uint64
-	began   int64 // of the entry that holds its probe
+	began   clock.Moment // of the entry that holds its probe
 	Probe   bool
 }
 
@@ -126,7 +128,7 @@ type Pass struct {
 type Verdict struct {
 	Refused    bool
 	Phase      Phase
-	RecoversIn int64 // nanoseconds until it is tried again
+	RecoversIn time.Duration // until it is tried again
 }
 
 // Phase is the present phase.
@@ -137,7 +139,7 @@ func (s *State) Last() Trigger { return s.last }
 
 // Admit decides about a request of the worker; subject is a keyed hash of who sent it. changed says that the state is to be written; if
 // it can't be, the verdict and the pass are void.
-func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v Verdict, changed bool) {
+func (s *State) Admit(now clock.Moment, c *Settings, worker, subject uint64) (p Pass, v Verdict, changed bool) {
 	subject = max(subject, 1)
 	p = Pass{period: s.period, subject: subject}
 	if s.phase == Closed {
@@ -154,7 +156,7 @@ func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v
 		s.enter(HalfOpen, now)
 		s.sole, s.blamed = sole, blamed
 		p.period, changed = s.period, true
-	} else if s.barred(subject) && sliding.Since(s.since, now) < c.OpenFor {
+	} else if s.barred(subject) && clock.Sub(now, s.since) < c.OpenFor {
 		return p, Verdict{Refused: true, Phase: HalfOpen}, false
 	}
 	s.expire(now)
@@ -170,19 +172,19 @@ func (s *State) Admit(now int64, c *Settings, worker, subject uint64) (p Pass, v
 func (s *State) barred(subject uint64) bool { return s.blamed == subject && s.sole != subject }
 
 // waitFor is how long an open breaker stays so for a subject.
-func (s *State) waitFor(now int64, c *Settings, subject uint64) int64 {
+func (s *State) waitFor(now clock.Moment, c *Settings, subject uint64) time.Duration {
 	wait := s.wait(now, c)
 	switch {
 	case s.sole != 0 && s.sole != subject:
 		return 0
 	case s.barred(subject):
-		return max(2*max(c.OpenFor, 1)-max(sliding.Since(s.since, now), 0), 0)
+		return max(2*max(c.OpenFor, 1)-max(clock.Sub(now, s.since), 0), 0)
 	}
 	return wait
 }
 
-// Finish takes a request's end; duration is in nanoseconds. changed says that the state is to be written.
-func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, duration int64) (changed bool) {
+// Finish takes a request's end. changed says that the state is to be written.
+func (s *State) Finish(now clock.Moment, c *Settings, worker uint64, p Pass, r Result, duration time.Duration) (changed bool) {
 	if p.period != s.period {
 		return false
 	}
@@ -213,7 +215,7 @@ func (s *State) Finish(now int64, c *Settings, worker uint64, p Pass, r Result, 
 }
 
 // probed takes a probe's end.
-func (s *State) probed(now int64, c *Settings, p Pass, r Result, slow bool) {
+func (s *State) probed(now clock.Moment, c *Settings, p Pass, r Result, slow bool) {
 	switch {
 	case r == Neither:
 	case r == Failed:
@@ -229,10 +231,10 @@ func (s *State) probed(now int64, c *Settings, p Pass, r Result, slow bool) {
 
 // Renew says that the worker, which has probes, is alive. changed says that the state is to be written; within a quarter of
 // Lease it isn't.
-func (s *State) Renew(now int64, worker uint64) (changed bool) {
+func (s *State) Renew(now clock.Moment, worker uint64) (changed bool) {
 	for i := range s.holders {
 		if h := &s.holders[i]; h.probes > 0 && h.worker == worker {
-			if quiet := sliding.Since(h.heard, now); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
+			if quiet := clock.Sub(now, h.heard); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
 				h.heard, changed = now, true
 			}
 		}
@@ -240,8 +242,8 @@ func (s *State) Renew(now int64, worker uint64) (changed bool) {
 	return changed
 }
 
-// RecoversIn is the time until it is tried again, in nanoseconds; 0 unless it is Open.
-func (s *State) RecoversIn(now int64, c *Settings) int64 {
+// RecoversIn is the time until it is tried again; 0 unless it is Open.
+func (s *State) RecoversIn(now clock.Moment, c *Settings) time.Duration {
 	if s.phase != Open {
 		return 0
 	}
@@ -249,7 +251,7 @@ func (s *State) RecoversIn(now int64, c *Settings) int64 {
 }
 
 // Shares are the shares of failed and of slow requests in the window, and how many requests there were.
-func (s *State) Shares(now int64, c *Settings) (failed, slow float64, requests int64) {
+func (s *State) Shares(now clock.Moment, c *Settings) (failed, slow float64, requests int64) {
 	w := s.window
 	w.Advance(now, c.Window)
 	sum := w.sum()
@@ -258,8 +260,8 @@ func (s *State) Shares(now int64, c *Settings) (failed, slow float64, requests i
 }
 
 // wait is how long an open breaker stays so.
-func (s *State) wait(now int64, c *Settings) int64 {
-	open := sliding.Since(s.since, now)
+func (s *State) wait(now clock.Moment, c *Settings) time.Duration {
+	open := clock.Sub(now, s.since)
 	if open < 0 { // another worker's clock was read later
 		return max(c.OpenFor, 1)
 	}
@@ -267,8 +269,8 @@ func (s *State) wait(now int64, c *Settings) int64 {
 }
 
 // follow takes the time of a clock that is far behind: it was set back, or another one was wrong.
-func (s *State) follow(now int64, c *Settings) bool {
-	if sliding.Since(now, s.since) <= max(c.OpenFor, c.Window) {
+func (s *State) follow(now clock.Moment, c *Settings) bool {
+	if clock.Sub(s.since, now) <= max(c.OpenFor, c.Window) {
 		return false
 	}
 	s.since = now
@@ -276,7 +278,7 @@ func (s *State) follow(now int64, c *Settings) bool {
 }
 
 // judge opens it if too many requests of the window failed.
-func (s *State) judge(now int64, c *Settings) {
+func (s *State) judge(now clock.Moment, c *Settings) {
 	sum := s.window.sum()
 	bad := uint64(sum.failed) + uint64(sum.slow)
 	if sum.total == 0 || int64(sum.total) < c.MinRequests || float64(bad)/float64(sum.total) < c.ErrorRate {
@@ -302,7 +304,7 @@ func (s *State) judge(now int64, c *Settings) {
 }
 
 // fail opens it again, since a subject's probe failed.
-func (s *State) fail(now int64, subject uint64, t Trigger) {
+func (s *State) fail(now clock.Moment, subject uint64, t Trigger) {
 	sole := s.sole
 	s.open(now, t)
 	if s.blamed = subject; sole == subject {
@@ -310,13 +312,13 @@ func (s *State) fail(now int64, subject uint64, t Trigger) {
 	}
 }
 
-func (s *State) open(now int64, t Trigger) {
+func (s *State) open(now clock.Moment, t Trigger) {
 	t.At = now
 	s.last = t
 	s.enter(Open, now)
 }
 
 // enter makes a transition. Whatever was counted or held belongs to the period that ends.
-func (s *State) enter(p Phase, now int64) {
+func (s *State) enter(p Phase, now clock.Moment) {
 	*s = State{phase: p, period: s.period + 1, since: now, last: s.last, window: window{sliding.Window[counts]{Opened: now}}}
 }

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
-	second = int64(time.Second)
-	noon   = 12 * 3600 * second
+	second = 1_000_000_000 // of moments and durations alike
+	noon   = clock.Moment(12 * 3600 * second)
 	self   = uint64(7)
 )
 
@@ -21,7 +22,7 @@ var standard = NewSettings(&config.Breaker{ErrorRate: 0.5, Window: 30 * time.Sec
 var preset = NewSettings(&config.Breaker{ErrorRate: 0.05, Window: 30 * time.Second, MinRequests: 20, OpenFor: 30 * time.Second, Probes: 5})
 
 // serve leads requests through, one after the other at the same time: of total, the first failed ones fail.
-func (s *State) serve(now int64, c *Settings, total, failed int, duration int64) {
+func (s *State) serve(now clock.Moment, c *Settings, total, failed int, duration int64) {
 	for i := range total {
 		p, v, _ := s.Admit(now, c, self, 1)
 		if v.Refused {
@@ -31,7 +32,7 @@ func (s *State) serve(now int64, c *Settings, total, failed int, duration int64)
 		if i >= total-failed {
 			result = Failed
 		}
-		s.Finish(now, c, self, p, result, duration)
+		s.Finish(now, c, self, p, result, time.Duration(duration))
 	}
 }
 
@@ -121,12 +122,12 @@ func opened(c *Settings) *State {
 
 func TestOpenRefusesUntilItsTimeIsOver(t *testing.T) {
 	s := opened(&standard)
-	for _, after := range []int64{0, 1, 59 * second, 60*second - 1} {
-		_, v, changed := s.Admit(noon+after, &standard, self, 1)
+	for _, after := range []time.Duration{0, 1, 59 * second, 60*second - 1} {
+		_, v, changed := s.Admit(noon+clock.Moment(after), &standard, self, 1)
 		if !v.Refused || v.Phase != Open || v.RecoversIn != 60*second-after || changed {
 			t.Errorf("after %d ns: %+v, changed %v", after, v, changed)
 		}
-		if got := s.RecoversIn(noon+after, &standard); got != 60*second-after {
+		if got := s.RecoversIn(noon+clock.Moment(after), &standard); got != 60*second-after {
 			t.Errorf("after %d ns: recovers in %d", after, got)
 		}
 	}
@@ -157,7 +158,7 @@ func TestOneProbe(t *testing.T) {
 		if _, v, _ := s.Admit(now, &c, 8, 1); !v.Refused || v.Phase != HalfOpen {
 			t.Errorf("%s: a second probe passed: %+v", test.name, v)
 		}
-		if !s.Finish(now+second, &c, self, p, test.result, test.duration) {
+		if !s.Finish(now+second, &c, self, p, test.result, time.Duration(test.duration)) {
 			t.Errorf("%s: nothing to write", test.name)
 		}
 		if s.Phase() != test.want || s.Last().String() != test.reason {
@@ -231,17 +232,17 @@ func TestProbesOfADeadWorkerComeBack(t *testing.T) {
 	s := opened(&standard)
 	now := noon + 60*second
 	dead, _, _ := s.Admit(now, &standard, self, 1)
-	if _, v, _ := s.Admit(now+Lease-1, &standard, 8, 1); !v.Refused {
+	if _, v, _ := s.Admit(now+clock.Moment(Lease)-1, &standard, 8, 1); !v.Refused {
 		t.Error("a probe passed while another one was out")
 	}
-	p, v, _ := s.Admit(now+Lease, &standard, 8, 1)
+	p, v, _ := s.Admit(now+clock.Moment(Lease), &standard, 8, 1)
 	if v.Refused || !p.Probe {
 		t.Fatalf("%+v", v)
 	}
-	if s.Finish(now+Lease, &standard, self, dead, Failed, 0) {
+	if s.Finish(now+clock.Moment(Lease), &standard, self, dead, Failed, 0) {
 		t.Error("the end of a probe that was given to another worker counts")
 	}
-	s.Finish(now+Lease, &standard, 8, p, Succeeded, 0)
+	s.Finish(now+clock.Moment(Lease), &standard, 8, p, Succeeded, 0)
 	if s.Phase() != Closed {
 		t.Error(s.Phase())
 	}
@@ -252,11 +253,11 @@ func TestOldProbeIsNotTheNewOne(t *testing.T) {
 	s := opened(&standard)
 	now := noon + 60*second
 	old, _, _ := s.Admit(now, &standard, self, 1)
-	fresh, _, _ := s.Admit(now+Lease, &standard, self, 1)
-	if !fresh.Probe || s.Finish(now+Lease+1, &standard, self, old, Succeeded, 0) || s.Phase() != HalfOpen {
+	fresh, _, _ := s.Admit(now+clock.Moment(Lease), &standard, self, 1)
+	if !fresh.Probe || s.Finish(now+clock.Moment(Lease)+1, &standard, self, old, Succeeded, 0) || s.Phase() != HalfOpen {
 		t.Errorf("%+v, %v", fresh, s.Phase())
 	}
-	if !s.Finish(now+Lease+1, &standard, self, fresh, Succeeded, 0) || s.Phase() != Closed {
+	if !s.Finish(now+clock.Moment(Lease)+1, &standard, self, fresh, Succeeded, 0) || s.Phase() != Closed {
 		t.Errorf("%v", s.Phase())
 	}
 }
@@ -266,7 +267,7 @@ func TestRenewedProbesLast(t *testing.T) {
 	now := noon + 60*second
 	p, _, _ := s.Admit(now, &standard, self, 1)
 	for range 500 {
-		now += Lease / 4
+		now += clock.Moment(Lease / 4)
 		if s.Renew(now-1, self) || s.Renew(now, 8) || !s.Renew(now, self) {
 			t.Fatal("it is renewed every quarter of a lease, by its own worker")
 		}
@@ -329,8 +330,8 @@ func TestClocks(t *testing.T) {
 		t.Errorf("%v", closed.Phase())
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
-		s.serve(extreme, &standard, 30, 30, 0)
-		if wait := s.RecoversIn(extreme, &standard); !s.possible() || wait < 0 || wait > standard.OpenFor {
+		s.serve(clock.Moment(extreme), &standard, 30, 30, 0)
+		if wait := s.RecoversIn(clock.Moment(extreme), &standard); !s.possible() || wait < 0 || wait > standard.OpenFor {
 			t.Errorf("at %d: %+v", extreme, s)
 		}
 	}

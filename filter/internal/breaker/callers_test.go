@@ -1,12 +1,17 @@
 package breaker
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // call leads one request of a subject through, if it may pass.
-func (s *State) call(now int64, c *Settings, subject uint64, r Result, duration int64) (v Verdict) {
+func (s *State) call(now clock.Moment, c *Settings, subject uint64, r Result, duration int64) (v Verdict) {
 	p, v, _ := s.Admit(now, c, self, subject)
 	if !v.Refused {
-		s.Finish(now, c, self, p, r, duration)
+		s.Finish(now, c, self, p, r, time.Duration(duration))
 	}
 	return v
 }
@@ -80,7 +85,7 @@ func TestAStrangerTriesWhatOneHasOpened(t *testing.T) {
 // What one caller has opened alone keeps no others up while one of them tries it, however long that takes. The one may keep failing.
 func TestOthersPassBesideTheProbeOfWhatOneHasOpened(t *testing.T) {
 	var s State
-	fail := func(now int64) {
+	fail := func(now clock.Moment) {
 		for range 20 {
 			s.call(now, &standard, 7, Failed, 0)
 		}

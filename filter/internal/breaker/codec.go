@@ -3,7 +3,9 @@ package breaker
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
@@ -51,16 +53,16 @@ func Decode(b []byte) (State, bool) {
 	if len(b) != Size || b[0] > byte(HalfOpen) || b[1] > byte(ProbeSlow) {
 		return State{}, false
 	}
-	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: int64(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
+	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: clock.Moment(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
 	s.last.Cause = Cause(b[1])
-	s.window.Opened = int64(order.Uint64(b[headSize:]))
+	s.window.Opened = clock.Moment(order.Uint64(b[headSize:]))
 	b = b[headSize+8:]
 	for i := range s.window.Slots {
 		s.window.Slots[i] = counts{total: order.Uint32(b), failed: order.Uint32(b[4:]), slow: order.Uint32(b[8:])}
 		b = b[12:]
 	}
 	for i := range s.holders {
-		s.holders[i] = holder{worker: order.Uint64(b), began: int64(order.Uint64(b[8:])), heard: int64(order.Uint64(b[16:])), by: order.Uint64(b[24:]), probes: order.Uint32(b[32:])}
+		s.holders[i] = holder{worker: order.Uint64(b), began: clock.Moment(order.Uint64(b[8:])), heard: clock.Moment(order.Uint64(b[16:])), by: order.Uint64(b[24:]), probes: order.Uint32(b[32:])}
 		b = b[holderSize:]
 	}
 	var sound bool
@@ -68,7 +70,7 @@ func Decode(b []byte) (State, bool) {
 	b = b[quorum.Size:]
 	s.sole, s.blamed = order.Uint64(b), order.Uint64(b[8:])
 	b = b[16:]
-	s.last.At, s.last.Share, s.last.Over = int64(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), int64(order.Uint64(b[16:]))
+	s.last.At, s.last.Share, s.last.Over = clock.Moment(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), time.Duration(order.Uint64(b[16:]))
 	if !sound || !s.possible() {
 		return State{}, false
 	}

@@ -1,6 +1,8 @@
 package breaker
 
-import "github.com/spillway-proxy/spillway/filter/internal/sliding"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // maxHolders is how many workers can have probes in flight at one time.
 const maxHolders = 8
@@ -8,16 +10,16 @@ const maxHolders = 8
 // holder is one worker's probes in flight. It is gone with the last of them.
 type holder struct {
 	worker uint64
-	began  int64 // when the entry was made: a probe of another one by the same worker is not this one's
-	heard  int64
+	began  clock.Moment // when the entry was made: a probe of another one by the same worker is not this one's
+	heard  clock.Moment
 	by     uint64 // whose probes they are; 0: of several subjects
 	probes uint32 // 0: the place is free
 }
 
 // expire drops the entries of dead workers.
-func (s *State) expire(now int64) {
+func (s *State) expire(now clock.Moment) {
 	for i := range s.holders {
-		if h := &s.holders[i]; h.probes > 0 && (sliding.Since(h.heard, now) >= Lease || sliding.Since(now, h.heard) >= Lease) {
+		if h := &s.holders[i]; h.probes > 0 && (clock.Sub(now, h.heard) >= Lease || clock.Sub(h.heard, now) >= Lease) {
 			*h = holder{}
 		}
 	}
@@ -25,7 +27,7 @@ func (s *State) expire(now int64) {
 
 // room gives the entry in which the worker can take one more probe for a subject; nil if there is none to take, or no place for an
 // entry. What is older than OpenFor, and another's, is not waited for, and makes place.
-func (s *State) room(now int64, c *Settings, worker, subject uint64) *holder {
+func (s *State) room(now clock.Moment, c *Settings, worker, subject uint64) *holder {
 	taken := uint64(s.succeeded)
 	var own, free, stuck *holder
 	for i := range s.holders {
@@ -33,7 +35,7 @@ func (s *State) room(now int64, c *Settings, worker, subject uint64) *holder {
 		switch {
 		case h.probes == 0:
 			free = h
-		case h.by != subject && sliding.Since(h.began, now) >= max(c.OpenFor, 1):
+		case h.by != subject && clock.Sub(now, h.began) >= max(c.OpenFor, 1):
 			stuck = h
 		case h.worker == worker:
 			own = h
@@ -61,7 +63,7 @@ func (s *State) room(now int64, c *Settings, worker, subject uint64) *holder {
 }
 
 // holder gives the entry that was made at a time.
-func (s *State) holder(worker uint64, began int64) *holder {
+func (s *State) holder(worker uint64, began clock.Moment) *holder {
 	for i := range s.holders {
 		if h := &s.holders[i]; h.probes > 0 && h.worker == worker && h.began == began {
 			return h

@@ -3,16 +3,19 @@ package breaker
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 func someSettings(t *rapid.T) Settings {
 	return Settings{
 		ErrorRate:   rapid.Float64Range(0.01, 1).Draw(t, "error rate"),
-		SlowCall:    rapid.SampledFrom([]int64{0, second}).Draw(t, "slow call"),
-		Window:      rapid.Int64Range(second, 60*second).Draw(t, "window"),
-		OpenFor:     rapid.Int64Range(second/10, 55*second).Draw(t, "open for"),
+		SlowCall:    rapid.SampledFrom([]time.Duration{0, second}).Draw(t, "slow call"),
+		Window:      time.Duration(rapid.Int64Range(second, 60*second).Draw(t, "window")),
+		OpenFor:     time.Duration(rapid.Int64Range(second/10, 55*second).Draw(t, "open for")),
 		MinRequests: rapid.Int64Range(1, 10).Draw(t, "min requests"),
 		Probes:      rapid.Uint32Range(1, 6).Draw(t, "probes"),
 	}
@@ -38,11 +41,11 @@ type machine struct {
 	t        *rapid.T
 	settings Settings
 	shared   record
-	now      int64
+	now      clock.Moment
 	workers  []machineWorker
 
 	// What the written states add up to.
-	entered   int64
+	entered   clock.Moment
 	inFlight  map[owned]int // probes of the present period
 	succeeded int
 	stuck     bool // one of them lasts for longer than OpenFor
@@ -109,8 +112,8 @@ func (m *machine) complete(w *machineWorker) {
 func (m *machine) finish(w *machineWorker, s State) {
 	p := w.flying[0]
 	result := Result(rapid.IntRange(0, 2).Draw(m.t, "result"))
-	duration := rapid.SampledFrom([]int64{0, second}).Draw(m.t, "duration")
-	changed := s.Finish(m.now, &m.settings, w.id, p, result, duration)
+	duration := rapid.SampledFrom([]time.Duration{0, second}).Draw(m.t, "duration")
+	changed := s.Finish(m.now, &m.settings, w.id, p, result, time.Duration(duration))
 	if changed && w.version != m.shared.version {
 		return // lost: it reads again
 	}
@@ -153,7 +156,7 @@ func (m *machine) write(from, to *State) {
 		switch [2]Phase{from.phase, to.phase} {
 		case [2]Phase{Closed, Open}, [2]Phase{HalfOpen, Open}:
 		case [2]Phase{Open, HalfOpen}:
-			if m.now-m.entered < m.settings.OpenFor && from.sole == 0 {
+			if clock.Sub(m.now, m.entered) < m.settings.OpenFor && from.sole == 0 {
 				m.t.Fatalf("half open after %d, want %d", m.now-m.entered, m.settings.OpenFor)
 			}
 		case [2]Phase{HalfOpen, Closed}:
@@ -176,7 +179,7 @@ func (m *machine) write(from, to *State) {
 func (m *machine) checkProbes() {
 	out := 0
 	for o, n := range m.inFlight {
-		if m.now-o.pass.began >= m.settings.OpenFor {
+		if clock.Sub(m.now, o.pass.began) >= m.settings.OpenFor {
 			m.stuck = m.stuck || n > 0
 			continue
 		}
@@ -213,7 +216,7 @@ func TestWorkersShareOneBreaker(t *testing.T) {
 		ids := uint64(len(m.workers))
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			// Less than a lease passes while a probe is in flight, so that none expires whose worker is alive.
-			m.now += rapid.SampledFrom([]int64{0, 1, second / 10, m.settings.OpenFor / 3}).Draw(t, "pause")
+			m.now += rapid.SampledFrom([]clock.Moment{0, 1, second / 10, clock.Moment(m.settings.OpenFor / 3)}).Draw(t, "pause")
 			w := &m.workers[rapid.IntRange(0, len(m.workers)-1).Draw(t, "worker")]
 			m.renew()
 			switch {
@@ -254,7 +257,7 @@ func TestExactlyProbesPass(t *testing.T) {
 		c := standard
 		c.Probes = rapid.Uint32Range(1, 50).Draw(t, "probes")
 		shared := record{value: opened(&c).Append(nil)}
-		now := noon + c.OpenFor
+		now := noon + clock.Moment(c.OpenFor)
 		workers := make([]machineWorker, rapid.IntRange(1, maxHolders).Draw(t, "workers"))
 		for i := range workers {
 			workers[i].id = uint64(i + 1)
@@ -304,14 +307,14 @@ func TestClocksCantHarm(t *testing.T) {
 		var flying []Pass
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			now := rapid.Int64().Draw(t, "now")
-			if p, v, _ := s.Admit(now, &c, self, 1); !v.Refused {
+			if p, v, _ := s.Admit(clock.Moment(now), &c, self, 1); !v.Refused {
 				flying = append(flying, p)
 			} else if v.RecoversIn < 0 || v.RecoversIn > c.OpenFor {
 				t.Fatalf("%+v", v)
 			}
-			s.Renew(rapid.Int64().Draw(t, "then"), self)
+			s.Renew(clock.Moment(rapid.Int64().Draw(t, "then")), self)
 			if len(flying) > 0 && rapid.Bool().Draw(t, "ends") {
-				s.Finish(rapid.Int64().Draw(t, "then"), &c, self, flying[0], Result(rapid.IntRange(0, 2).Draw(t, "result")), rapid.Int64().Draw(t, "duration"))
+				s.Finish(clock.Moment(rapid.Int64().Draw(t, "then")), &c, self, flying[0], Result(rapid.IntRange(0, 2).Draw(t, "result")), time.Duration(rapid.Int64().Draw(t, "duration")))
 				flying = flying[1:]
 			}
 			if got, sound := Decode(s.Append(nil)); !sound || got != s {
@@ -352,10 +355,10 @@ func TestDecodeRefuses(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add(new(State).Append(nil), int64(0))
-	f.Add(opened(&standard).Append(nil), noon)
+	f.Add(opened(&standard).Append(nil), int64(noon))
 	s := opened(&preset)
 	s.Admit(noon+30*second, &preset, self, 1)
-	f.Add(s.Append(nil), noon+31*second)
+	f.Add(s.Append(nil), int64(noon+31*second))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		s, sound := Decode(b)
 		if !sound {
@@ -369,9 +372,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		_ = s.Last().String()
 		for i := range 40 {
-			p, _, _ := s.Admit(now, &preset, self, 1)
-			s.Renew(now, self)
-			s.Finish(now, &preset, self, p, Result(i%3), 0)
+			p, _, _ := s.Admit(clock.Moment(now), &preset, self, 1)
+			s.Renew(clock.Moment(now), self)
+			s.Finish(clock.Moment(now), &preset, self, p, Result(i%3), 0)
 			if !s.possible() {
 				t.Fatalf("%+v", s)
 			}

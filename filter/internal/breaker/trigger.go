@@ -1,6 +1,11 @@
 package breaker
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // Cause is what opened a breaker.
 type Cause uint8
@@ -17,10 +22,10 @@ const (
 
 // Trigger is when and why a breaker opened. The zero value is never.
 type Trigger struct {
-	At    int64
+	At    clock.Moment
 	Cause Cause
-	Share float64 // of the window's requests; 0 for a probe
-	Over  int64   // the window, in nanoseconds; 0 for a probe
+	Share float64       // of the window's requests; 0 for a probe
+	Over  time.Duration // the window; 0 for a probe
 }
 
 // String is the reason as an operator reads it, such as 5xx_rate_85%_in_30s; "" if it never opened.

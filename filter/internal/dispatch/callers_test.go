@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -270,7 +271,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 // What the retreat has lowered on the word of one caller keeps no other one up, whatever the one has used of the budget, and is waiting for.
 func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 	s := Settings{Requests: perMinute(600), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
-		Window: minute, Every: 5 * second, RecoverWindow: minute, Threshold: 0.05, RecoverThreshold: 0.01, Factor: 0.75, MinSamples: 20,
+		Window: time.Duration(minute), Every: time.Duration(5 * second), RecoverWindow: time.Duration(minute), Threshold: 0.05, RecoverThreshold: 0.01, Factor: 0.75, MinSamples: 20,
 		Floor: retreat.Whole / 30, Step: retreat.Whole / 50,
 	}}
 	for worker := range 2 {

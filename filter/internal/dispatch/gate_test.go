@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
@@ -326,7 +327,7 @@ func TestAnAnswerClosesAndLowers(t *testing.T) {
 
 func TestRetreatLowersTheBudget(t *testing.T) {
 	s := Settings{Requests: perMinute(40), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
-		Window: minute, Every: 5 * second, RecoverWindow: 2 * minute, Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
+		Window: time.Duration(minute), Every: time.Duration(5 * second), RecoverWindow: time.Duration(2 * minute), Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
 		MinSamples: 10, Floor: 125_000, Step: 50_000,
 	}}
 	a, b, _ := pair(s)

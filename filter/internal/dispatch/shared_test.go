@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -33,7 +34,7 @@ func records(t *rapid.T) shared {
 		s.virtual[p] = uint64s.Draw(t, "virtual")
 	}
 	for range rapid.IntRange(0, 40).Draw(t, "answers") {
-		s.retreat.Record(noon, &retreat.Settings{Window: second}, uint64s.Draw(t, "caller"), rapid.Bool().Draw(t, "limited"))
+		s.retreat.Record(noon, &retreat.Settings{Window: time.Duration(second)}, uint64s.Draw(t, "caller"), rapid.Bool().Draw(t, "limited"))
 	}
 	s.lent = [2]int64{amounts.Draw(t, "lent"), amounts.Draw(t, "lent tokens")}
 	s.callers = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) caller {

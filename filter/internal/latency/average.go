@@ -2,8 +2,9 @@ package latency
 
 import (
 	"math"
+	"time"
 
-	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // Average is a time-weighted exponential moving average. A sample stands for the time since the one before: it enters with
@@ -13,16 +14,16 @@ import (
 // The zero value has no samples. An Average takes 16 bytes, and a sample constant time, however many there were.
 type Average struct {
 	value float64 // nanoseconds, as it was at its last sample; 0: no samples
-	at    int64
+	at    clock.Moment
 }
 
 // longest is the most that a sample counts for: an hour.
-const longest = int64(3600e9)
+const longest = time.Hour
 
-// Add takes a sample, in nanoseconds; one of 0 or less is none. One that comes at the very time of the one before has no
+// Add takes a sample; one of 0 or less is none. One that comes at the very time of the one before has no
 // weight, and neither has one that comes earlier (another worker wrote first). If the clock was set back by more than the
 // time constant, the average goes on from there.
-func (a *Average) Add(now, sample, timeConstant int64) {
+func (a *Average) Add(now clock.Moment, sample, timeConstant time.Duration) {
 	if sample <= 0 {
 		return
 	}
@@ -31,7 +32,7 @@ func (a *Average) Add(now, sample, timeConstant int64) {
 		*a = Average{value: float64(sample), at: now}
 		return
 	}
-	elapsed := sliding.Since(a.at, now)
+	elapsed := clock.Sub(now, a.at)
 	if elapsed < -timeConstant {
 		a.at = now
 	}
@@ -44,13 +45,13 @@ func (a *Average) Add(now, sample, timeConstant int64) {
 }
 
 // At is the average by now, in nanoseconds: decayed since its last sample. 0 is none.
-func (a *Average) At(now, timeConstant int64) float64 {
-	return a.value * math.Exp(-float64(max(sliding.Since(a.at, now), 0))/float64(timeConstant))
+func (a *Average) At(now clock.Moment, timeConstant time.Duration) float64 {
+	return a.value * math.Exp(-float64(max(clock.Sub(now, a.at), 0))/float64(timeConstant))
 }
 
-// Until is how long decay alone takes to bring the average down to a bound, in nanoseconds, rounded up: the time constant
+// Until is how long decay alone takes to bring the average down to a bound, which is in nanoseconds, rounded up to one: the time constant
 // times ln(average/bound).
-func (a *Average) Until(now int64, bound float64, timeConstant int64) int64 {
+func (a *Average) Until(now clock.Moment, bound float64, timeConstant time.Duration) time.Duration {
 	value := a.At(now, timeConstant)
 	if value <= bound {
 		return 0
@@ -62,5 +63,5 @@ func (a *Average) Until(now int64, bound float64, timeConstant int64) int64 {
 	if wait >= math.MaxInt64 {
 		return math.MaxInt64
 	}
-	return int64(wait)
+	return time.Duration(wait)
 }

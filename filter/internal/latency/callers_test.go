@@ -6,7 +6,7 @@ import "testing"
 func TestOneCallersTimesAreItsOwn(t *testing.T) {
 	for _, slow := range []Sample{{TTFT: 40 * second, Subject: 7}, {ITL: second, Subject: 7}, {TTFT: 40 * second, ITL: second, Subject: 7}} {
 		var s State
-		now := int64(noon)
+		now := noon
 		s.Record(now, &standard, Sample{TTFT: second / 10, ITL: 10 * millisecond, Subject: 8})
 		for i := range uint64(300) {
 			now += second / 10
@@ -22,7 +22,7 @@ func TestOneCallersTimesAreItsOwn(t *testing.T) {
 func TestSeveralCloseIt(t *testing.T) {
 	for _, subjects := range []uint64{2, 3, 50} {
 		var s State
-		now := int64(noon)
+		now := noon
 		for i := range uint64(100) {
 			now += second
 			s.Record(now, &standard, Sample{TTFT: 3 * second, Subject: i%subjects*0x9e3779b97f4a7c15 + 1})

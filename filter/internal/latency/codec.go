@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
@@ -31,14 +32,14 @@ func Decode(b []byte) (State, bool) {
 	}
 	var s State
 	for _, a := range [...]*Average{&s.ttft, &s.itl, &s.unary} {
-		a.value, a.at = math.Float64frombits(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))
+		a.value, a.at = math.Float64frombits(binary.LittleEndian.Uint64(b)), clock.Moment(binary.LittleEndian.Uint64(b[8:]))
 		b = b[16:]
 		if !plausible(a.value) {
 			return State{}, false
 		}
 	}
 	s.last = Trigger{
-		Signal: Signal(b[0]), At: int64(binary.LittleEndian.Uint64(b[1:])),
+		Signal: Signal(b[0]), At: clock.Moment(binary.LittleEndian.Uint64(b[1:])),
 		Measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), Threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
 	}
 	var sound bool

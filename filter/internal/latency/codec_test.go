@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 func TestDecodeRefuses(t *testing.T) {
@@ -42,7 +44,7 @@ func FuzzDecode(f *testing.F) {
 	var s State
 	f.Add(s.Append(nil), int64(0))
 	s.Record(noon, &standard, Sample{TTFT: 3 * second, ITL: second, Unary: second})
-	f.Add(s.Append(nil), noon)
+	f.Add(s.Append(nil), int64(noon))
 	f.Add(make([]byte, Size-1), int64(1))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		s, sound := Decode(b)
@@ -55,8 +57,8 @@ func FuzzDecode(f *testing.F) {
 		if got := s.Append(nil); !bytes.Equal(got, b) {
 			t.Fatalf("%x became %x", b, got)
 		}
-		s.Record(now, &standard, Sample{TTFT: second, ITL: second, Unary: second})
-		r := s.Judge(now, &standard)
+		s.Record(clock.Moment(now), &standard, Sample{TTFT: second, ITL: second, Unary: second})
+		r := s.Judge(clock.Moment(now), &standard)
 		if !(r.Measured >= 0 && r.Measured <= float64(longest)) || r.RecoversIn < 0 {
 			t.Fatalf("%+v", r)
 		}

@@ -28,7 +28,7 @@
 // # Who owns what, and the worst moments
 //
 // A State belongs to its caller, who shares it between workers: each reads it, changes its copy, and writes it if nobody
-// else has meanwhile. States can be compared with ==. Time comes in as monotonic nanoseconds. The stream dies: what it has
+// else has meanwhile. States can be compared with ==. Time comes in as an argument. The stream dies: what it has
 // sampled stays. The worker dies or is loaded anew: the averages are in the record, nothing is lost. Two workers write at
 // once: one reads again; its sample then has the weight of the time since the other one's. The clock leaps ahead: the
 // averages decay by as much; it steps back: they stand still, or, further than the time constant, go on from there. The
@@ -37,21 +37,23 @@ package latency
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
-// Settings is the configuration of one gate. Times are nanoseconds, above zero.
+// Settings is the configuration of one gate. Times are above zero.
 type Settings struct {
-	TTFT, ITL    int64 // the thresholds
-	TimeConstant int64
+	TTFT, ITL    time.Duration // the thresholds
+	TimeConstant time.Duration
 	WarnAt       float64 // share of a threshold, in (0, 1]
 }
 
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Latency) Settings {
-	return Settings{TTFT: int64(c.TTFT), ITL: int64(c.ITL), TimeConstant: int64(c.TimeConstant), WarnAt: c.WarnAt}
+	return Settings{TTFT: c.TTFT, ITL: c.ITL, TimeConstant: c.TimeConstant, WarnAt: c.WarnAt}
 }
 
 // Signal is one of the two measures that can close the gate.
@@ -76,11 +78,11 @@ func (s Signal) String() string {
 	}
 }
 
-// Sample is what was measured of one answer, in nanoseconds; 0 is not measured.
+// Sample is what was measured of one answer; 0 is not measured.
 type Sample struct {
-	TTFT, ITL int64  // of a stream; ITL is its mean
-	Unary     int64  // duration of an answer that came as a whole
-	Subject   uint64 // whose request it was, as a keyed hash
+	TTFT, ITL time.Duration // of a stream; ITL is its mean
+	Unary     time.Duration // duration of an answer that came as a whole
+	Subject   uint64        // whose request it was, as a keyed hash
 }
 
 // State is the latency of one model, or of all. The zero value has no samples.
@@ -93,7 +95,7 @@ type State struct {
 
 // Trigger is when and why the gate closed. The zero value is never.
 type Trigger struct {
-	At                  int64
+	At                  clock.Moment
 	Signal              Signal
 	Measured, Threshold float64 // nanoseconds
 }
@@ -117,7 +119,7 @@ func Explain(b []byte, what string, measured, threshold float64) []byte {
 }
 
 // Record takes a sample, and says whether it closed the gate. What is above a threshold is left out unless it is to be believed.
-func (s *State) Record(now int64, c *Settings, sample Sample) (closed bool) {
+func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed bool) {
 	open := !s.Judge(now, c).Over
 	over := sample.TTFT > c.TTFT || sample.ITL > c.ITL
 	if sample.TTFT > 0 || sample.ITL > 0 {
@@ -140,7 +142,7 @@ func (s *State) Record(now int64, c *Settings, sample Sample) (closed bool) {
 const memory = 2
 
 // believed is what remains of a sample that is above a threshold.
-func (s *State) believed(now int64, c *Settings, sample Sample, open bool) Sample {
+func (s *State) believed(now clock.Moment, c *Settings, sample Sample, open bool) Sample {
 	switch subject := max(sample.Subject, 1); {
 	case !s.quorum.Credible(now, memory*c.TimeConstant, subject):
 		if sample.TTFT > c.TTFT {
@@ -168,14 +170,14 @@ func (s *State) Last() Trigger { return s.last }
 // Reading is what the averages say.
 type Reading struct {
 	Signal              Signal
-	Measured, Threshold float64 // nanoseconds
-	Over                bool    // the gate is closed
-	Warn                bool    // it isn't, but the average has reached WarnAt of the threshold
-	RecoversIn          int64   // nanoseconds until decay alone opens it
+	Measured, Threshold float64       // nanoseconds
+	Over                bool          // the gate is closed
+	Warn                bool          // it isn't, but the average has reached WarnAt of the threshold
+	RecoversIn          time.Duration // until decay alone opens it
 }
 
 // Judge looks at the signal that is highest in proportion to its threshold: the last one to recover.
-func (s *State) Judge(now int64, c *Settings) Reading {
+func (s *State) Judge(now clock.Moment, c *Settings) Reading {
 	ttft := s.read(now, c, TTFT, c.TTFT)
 	if itl := s.read(now, c, ITL, c.ITL); itl.Measured*ttft.Threshold > ttft.Measured*itl.Threshold {
 		return itl
@@ -183,11 +185,11 @@ func (s *State) Judge(now int64, c *Settings) Reading {
 	return ttft
 }
 
-// Misses looks at a request's own bounds, in nanoseconds; 0 is none. Over then says that at the present averages it can't
+// Misses looks at a request's own bounds; 0 is none. Over then says that at the present averages it can't
 // meet them.
-func (s *State) Misses(now int64, c *Settings, ttft, itl int64) Reading {
+func (s *State) Misses(now clock.Moment, c *Settings, ttft, itl time.Duration) Reading {
 	var worst Reading
-	for i, bound := range [...]int64{ttft, itl} {
+	for i, bound := range [...]time.Duration{ttft, itl} {
 		if bound <= 0 {
 			continue
 		}
@@ -201,11 +203,11 @@ func (s *State) Misses(now int64, c *Settings, ttft, itl int64) Reading {
 }
 
 // Look gives the averages by now, in nanoseconds.
-func (s *State) Look(now int64, c *Settings) (ttft, itl, unary float64) {
+func (s *State) Look(now clock.Moment, c *Settings) (ttft, itl, unary float64) {
 	return s.ttft.At(now, c.TimeConstant), s.itl.At(now, c.TimeConstant), s.unary.At(now, c.TimeConstant)
 }
 
-func (s *State) read(now int64, c *Settings, signal Signal, bound int64) Reading {
+func (s *State) read(now clock.Moment, c *Settings, signal Signal, bound time.Duration) Reading {
 	average := &s.ttft
 	if signal == ITL {
 		average = &s.itl

@@ -8,12 +8,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
-	second      = int64(time.Second)
-	millisecond = int64(time.Millisecond)
-	noon        = 12 * 3600 * second
+	second      = 1_000_000_000 // of moments and durations alike
+	millisecond = second / 1000
+	noon        = clock.Moment(12 * 3600 * second)
 )
 
 // standard is the default configuration.
@@ -28,10 +29,10 @@ func TestAverageIsItsClosedForm(t *testing.T) {
 		constant := rapid.Int64Range(second, 3600*second).Draw(t, "time constant")
 		var a Average
 		var times, samples []int64
-		now := rapid.Int64Range(0, noon).Draw(t, "start")
+		now := rapid.Int64Range(0, int64(noon)).Draw(t, "start")
 		for range rapid.IntRange(1, 60).Draw(t, "samples") {
-			times, samples = append(times, now), append(samples, rapid.Int64Range(1, longest).Draw(t, "sample"))
-			a.Add(now, samples[len(samples)-1], constant)
+			times, samples = append(times, now), append(samples, rapid.Int64Range(1, int64(longest)).Draw(t, "sample"))
+			a.Add(clock.Moment(now), time.Duration(samples[len(samples)-1]), time.Duration(constant))
 			now += rapid.Int64Range(1, 2*constant).Draw(t, "pause")
 		}
 		part := func(from, to int64) float64 { return math.Exp(-float64(to-from) / float64(constant)) }
@@ -40,10 +41,10 @@ func TestAverageIsItsClosedForm(t *testing.T) {
 		for i := 1; i < len(times); i++ {
 			want += float64(samples[i]) * (1 - part(times[i-1], times[i])) * part(times[i], last)
 		}
-		if got := a.At(last, constant); math.Abs(got-want) > 1e-6*want+0.01 { // of an hour's nanoseconds: there are so many digits
+		if got := a.At(clock.Moment(last), time.Duration(constant)); math.Abs(got-want) > 1e-6*want+0.01 { // of an hour's nanoseconds: there are so many digits
 			t.Fatalf("got %v, want %v", got, want)
 		}
-		if got := a.At(now, constant); math.Abs(got-want*part(last, now)) > 1e-6*want+0.01 {
+		if got := a.At(clock.Moment(now), time.Duration(constant)); math.Abs(got-want*part(last, now)) > 1e-6*want+0.01 {
 			t.Fatalf("after a pause of %d: got %v, want %v", now-last, got, want*part(last, now))
 		}
 	})
@@ -54,9 +55,9 @@ func TestConstantSignal(t *testing.T) {
 	for _, pause := range []int64{1, millisecond, second, 3600 * second} {
 		var a Average
 		for i := range int64(1000) {
-			a.Add(noon+i*pause, 70*millisecond, standard.TimeConstant)
+			a.Add(noon+clock.Moment(i*pause), 70*millisecond, standard.TimeConstant)
 		}
-		if got := a.At(noon+999*pause, standard.TimeConstant); !near(got, float64(70*millisecond)) {
+		if got := a.At(noon+clock.Moment(999*pause), standard.TimeConstant); !near(got, float64(70*millisecond)) {
 			t.Errorf("every %d ns: %v", pause, got)
 		}
 	}
@@ -101,21 +102,21 @@ func TestGate(t *testing.T) {
 func TestRecoversByDecayWhenItSaid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := standard
-		c.TimeConstant = rapid.Int64Range(second, 3600*second).Draw(t, "time constant")
+		c.TimeConstant = time.Duration(rapid.Int64Range(second, 3600*second).Draw(t, "time constant"))
 		var s State
-		s.Record(noon, &c, Sample{TTFT: rapid.Int64Range(second+1, longest).Draw(t, "ttft"), ITL: rapid.Int64Range(0, second).Draw(t, "itl")})
+		s.Record(noon, &c, Sample{TTFT: time.Duration(rapid.Int64Range(second+1, int64(longest)).Draw(t, "ttft")), ITL: time.Duration(rapid.Int64Range(0, second).Draw(t, "itl"))})
 		r := s.Judge(noon, &c)
 		if !r.Over || r.RecoversIn <= 0 {
 			t.Fatalf("%+v", r)
 		}
 		slack := r.RecoversIn/1_000_000 + 2 // of floating point
-		if before := s.Judge(noon+r.RecoversIn-slack, &c); !before.Over && r.RecoversIn > slack {
+		if before := s.Judge(noon+clock.Moment(r.RecoversIn)-clock.Moment(slack), &c); !before.Over && r.RecoversIn > slack {
 			t.Fatalf("open %d ns too early", slack)
 		}
-		if after := s.Judge(noon+r.RecoversIn+slack, &c); after.Over || !after.Warn {
+		if after := s.Judge(noon+clock.Moment(r.RecoversIn)+clock.Moment(slack), &c); after.Over || !after.Warn {
 			t.Fatalf("after %d ns: %+v", r.RecoversIn+slack, after)
 		}
-		if later := s.Judge(noon+r.RecoversIn+c.TimeConstant, &c); later.Warn {
+		if later := s.Judge(noon+clock.Moment(r.RecoversIn)+clock.Moment(c.TimeConstant), &c); later.Warn {
 			t.Fatalf("a time constant later it still warns: %+v", later)
 		}
 	})
@@ -126,7 +127,7 @@ func TestLateAnswersKeepTheAverageUp(t *testing.T) {
 	var s State
 	s.Record(noon, &standard, Sample{TTFT: 4 * second})
 	for i := range int64(40) {
-		now := noon + (i+1)*second
+		now := noon + clock.Moment((i+1)*second)
 		decayed := s.Judge(now, &standard)
 		s.Record(now, &standard, Sample{TTFT: 200 * millisecond})
 		if r := s.Judge(now, &standard); r.Measured <= decayed.Measured || r.Measured > decayed.Measured+float64(200*millisecond) {
@@ -138,7 +139,7 @@ func TestLateAnswersKeepTheAverageUp(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for i := range int64(7) {
-		s.Record(noon+(41+i)*second, &standard, Sample{TTFT: 200 * millisecond})
+		s.Record(noon+clock.Moment((41+i)*second), &standard, Sample{TTFT: 200 * millisecond})
 	}
 	if r := s.Judge(noon+47*second, &standard); r.Over {
 		t.Errorf("%+v", r)
@@ -180,7 +181,7 @@ func TestRequestsOwnBounds(t *testing.T) {
 		{"the worse of both", 500 * millisecond, 10 * millisecond, true, ITL, 60 * math.Ln2},
 		{"nonsense", -1, math.MinInt64, false, None, 0},
 	} {
-		r := s.Misses(noon, &standard, test.ttft, test.itl)
+		r := s.Misses(noon, &standard, time.Duration(test.ttft), time.Duration(test.itl))
 		if r.Over != test.over || r.Signal != test.signal || r.Warn || math.Abs(float64(r.RecoversIn)/1e9-test.recovers) > 1e-6 {
 			t.Errorf("%s: %+v", test.name, r)
 		}
@@ -225,8 +226,8 @@ func TestNothingCanHarm(t *testing.T) {
 		var s State
 		for range rapid.IntRange(1, 50).Draw(t, "samples") {
 			now := rapid.Int64().Draw(t, "now")
-			s.Record(now, &standard, Sample{rapid.Int64().Draw(t, "ttft"), rapid.Int64().Draw(t, "itl"), rapid.Int64().Draw(t, "unary"), rapid.Uint64Range(0, 3).Draw(t, "subject")})
-			r := s.Judge(rapid.Int64().Draw(t, "then"), &standard)
+			s.Record(clock.Moment(now), &standard, Sample{time.Duration(rapid.Int64().Draw(t, "ttft")), time.Duration(rapid.Int64().Draw(t, "itl")), time.Duration(rapid.Int64().Draw(t, "unary")), rapid.Uint64Range(0, 3).Draw(t, "subject")})
+			r := s.Judge(clock.Moment(rapid.Int64().Draw(t, "then")), &standard)
 			if !(r.Measured >= 0 && r.Measured <= float64(longest)) || r.RecoversIn < 0 || r.RecoversIn > 11*standard.TimeConstant { // ln(1 h / 100 ms) is 10.5
 				t.Fatalf("%+v", r)
 			}

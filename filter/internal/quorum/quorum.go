@@ -21,14 +21,16 @@
 // of the others how many there are about, by linear counting in 64 bits (Whang, Vander-Zanden, Taylor: A Linear-Time Probabilistic
 // Counting Algorithm for Database Applications, 1990): up to four exactly, some 100 to within a fifth, and no more than
 // 266. Subjects are keyed hashes, so nobody chooses the bit that he sets. It looks back between three quarters of its length and all of it. It
-// belongs to its caller, who shares it between workers; time comes in as monotonic nanoseconds.
+// belongs to its caller, who shares it between workers; time comes in as an argument.
 package quorum
 
 import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -44,7 +46,7 @@ const (
 
 // Quorum counts answers by subject. The zero value has counted none.
 type Quorum struct {
-	opened   int64         // when the newest part begins
+	opened   clock.Moment  // when the newest part begins
 	subjects [seats]uint64 // 0: the seat is free
 	parts    [parts]part   // the newest first
 }
@@ -65,8 +67,8 @@ func (t *tally) add(bad bool) {
 	}
 }
 
-// Record counts an answer to a subject. length is how far back it looks, in nanoseconds.
-func (q *Quorum) Record(now, length int64, subject uint64, bad bool) {
+// Record counts an answer to a subject. length is how far back it looks.
+func (q *Quorum) Record(now clock.Moment, length time.Duration, subject uint64, bad bool) {
 	q.advance(now, length)
 	subject = max(subject, 1)
 	p := &q.parts[0]
@@ -85,7 +87,7 @@ func (q *Quorum) Record(now, length int64, subject uint64, bad bool) {
 }
 
 // Merge takes in what another one has counted since a moment ago.
-func (q *Quorum) Merge(now, length int64, other *Quorum) {
+func (q *Quorum) Merge(now clock.Moment, length time.Duration, other *Quorum) {
 	q.advance(now, length)
 	p := &q.parts[0]
 	for i := range other.parts {
@@ -105,7 +107,7 @@ func (q *Quorum) Merge(now, length int64, other *Quorum) {
 	}
 }
 
-func (q *Quorum) advance(now, length int64) {
+func (q *Quorum) advance(now clock.Moment, length time.Duration) {
 	switch passed := sliding.Passed(&q.opened, now, length, parts); {
 	case passed >= parts:
 		*q = Quorum{opened: q.opened}
@@ -159,7 +161,7 @@ type Weight struct {
 var whole = Weight{Factor: 1, Most: 1}
 
 // Weigh looks at the answers of late.
-func (q *Quorum) Weigh(now, length int64) Weight {
+func (q *Quorum) Weigh(now clock.Moment, length time.Duration) Weight {
 	copied := *q
 	copied.advance(now, length)
 	c := copied.count()
@@ -197,7 +199,7 @@ func (w Weight) Share(bad, total uint64) (share, samples float64) {
 // Credible says of a subject that was just answered badly whether that tells anything about the upstream: it is the only one there
 // is, or at least every fourth subject meets the same and it has not had more than its part. It is for those who can't leave out later
 // what they have taken in.
-func (q *Quorum) Credible(now, length int64, subject uint64) bool {
+func (q *Quorum) Credible(now clock.Moment, length time.Duration, subject uint64) bool {
 	copied := *q
 	copied.advance(now, length)
 	c := copied.count()
@@ -292,7 +294,7 @@ func (t *tally) append(b []byte) []byte {
 
 // Decode reads what Append wrote, from the beginning of b, which has Size bytes at least. It says false if that isn't what it was given.
 func Decode(b []byte) (q Quorum, sound bool) {
-	q.opened = int64(order.Uint64(b))
+	q.opened = clock.Moment(order.Uint64(b))
 	b = b[8:]
 	for i := range q.subjects {
 		q.subjects[i] = order.Uint64(b)

@@ -5,14 +5,17 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
-	second = int64(1e9)
+	second = 1_000_000_000 // of moments and durations alike
 	minute = 60 * second
-	noon   = 12 * 3600 * second
+	noon   = clock.Moment(12 * 3600 * second)
 )
 
 // hashed gives the keyed hash of the n-th subject.
@@ -29,7 +32,7 @@ type met struct {
 	total, bad int
 }
 
-func (q *Quorum) feed(now int64, all ...met) {
+func (q *Quorum) feed(now clock.Moment, all ...met) {
 	for _, m := range all {
 		for i := range m.total {
 			q.Record(now, minute, hashed(m.subject), i < m.bad)
@@ -95,7 +98,7 @@ func TestOneSubjectIsNeverBelievedAgainstOthers(t *testing.T) {
 		well := uint64(rapid.IntRange(1, 200).Draw(t, "others"))
 		var bad, total uint64
 		for range rapid.IntRange(1, 300).Draw(t, "answers") {
-			now += rapid.Int64Range(0, second/2).Draw(t, "pause")
+			now += clock.Moment(rapid.Int64Range(0, second/2).Draw(t, "pause"))
 			if rapid.Bool().Draw(t, "the one") {
 				q.Record(now, minute, hashed(1000), true)
 				bad++
@@ -162,14 +165,14 @@ func TestNothingCanHarm(t *testing.T) {
 		for range rapid.IntRange(0, 60).Draw(t, "answers") {
 			length := rapid.Int64().Draw(t, "length")
 			subject := rapid.Uint64().Draw(t, "subject")
-			q.Record(rapid.Int64().Draw(t, "now"), length, subject, rapid.Bool().Draw(t, "bad"))
-			w := q.Weigh(rapid.Int64().Draw(t, "then"), length)
+			q.Record(clock.Moment(rapid.Int64().Draw(t, "now")), time.Duration(length), subject, rapid.Bool().Draw(t, "bad"))
+			w := q.Weigh(clock.Moment(rapid.Int64().Draw(t, "then")), time.Duration(length))
 			total := rapid.Uint64Range(0, 1<<40).Draw(t, "total")
 			share, samples := w.Share(rapid.Uint64Range(0, total).Draw(t, "bad"), total)
 			if !(share >= 0 && share <= 1 && samples >= 0 && samples <= float64(total)) {
 				t.Fatalf("%v of %v by %+v", share, samples, w)
 			}
-			_ = q.Credible(rapid.Int64().Draw(t, "later"), length, subject)
+			_ = q.Credible(clock.Moment(rapid.Int64().Draw(t, "later")), time.Duration(length), subject)
 			b := q.Append([]byte("x"))[1:]
 			if got, sound := Decode(b); !sound || got != q || len(b) != Size {
 				t.Fatalf("%+v became %+v", q, got)
@@ -180,9 +183,9 @@ func TestNothingCanHarm(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	var q Quorum
-	f.Add(q.Append(nil), noon)
+	f.Add(q.Append(nil), int64(noon))
 	q.feed(noon, met{0, 3, 2}, met{1, 1, 0})
-	f.Add(q.Append(nil), noon+second)
+	f.Add(q.Append(nil), int64(noon+second))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		if len(b) < Size {
 			return
@@ -197,11 +200,11 @@ func FuzzDecode(f *testing.F) {
 		if got := q.Append(nil); !bytes.Equal(got, b[:Size]) {
 			t.Fatalf("%x became %x", b, got)
 		}
-		share, samples := q.Weigh(now, minute).Share(5, 10)
+		share, samples := q.Weigh(clock.Moment(now), minute).Share(5, 10)
 		if !(share >= 0 && share <= 1 && samples >= 0 && samples <= 10) {
 			t.Fatalf("%v of %v", share, samples)
 		}
-		q.Record(now, minute, 7, true)
-		_ = q.Credible(now, minute, 7)
+		q.Record(clock.Moment(now), minute, 7, true)
+		_ = q.Credible(clock.Moment(now), minute, 7)
 	})
 }

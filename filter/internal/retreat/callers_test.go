@@ -1,6 +1,10 @@
 package retreat
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // hashed gives the keyed hash of the n-th caller.
 func hashed(n uint64) uint64 {
@@ -10,7 +14,7 @@ func hashed(n uint64) uint64 {
 }
 
 // callers answers subjects, in turn: of the total the first limited ones are 429.
-func (s *State) callers(now int64, subjects uint64, total, limited int) {
+func (s *State) callers(now clock.Moment, subjects uint64, total, limited int) {
 	for i := range total {
 		s.Record(now, &seed, hashed(uint64(i)%subjects), i < limited)
 	}
@@ -78,7 +82,7 @@ func TestOthersUndoWhatOneHasLowered(t *testing.T) {
 	for range pardon {
 		s.Record(now, &seed, 8, false)
 	}
-	now += seed.Every
+	now += clock.Moment(seed.Every)
 	if !s.Evaluate(now, &seed) || s.Scale() != Whole || s.Phase() != Normal || s.Alarm() {
 		t.Errorf("after others' answers: %v at %d, alarm %v", s.Phase(), s.Scale(), s.Alarm())
 	}
@@ -103,7 +107,7 @@ func TestWhatOthersMeetTooStaysLowered(t *testing.T) {
 	s.Record(now, &seed, 8, true)
 	for range 10 {
 		s.Record(now, &seed, 8, false)
-		now += seed.Every
+		now += clock.Moment(seed.Every)
 		if s.Evaluate(now, &seed); s.Scale() > seed.Floor {
 			t.Fatalf("%v at %d", s.Phase(), s.Scale())
 		}

@@ -3,6 +3,7 @@ package retreat
 import (
 	"encoding/binary"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
@@ -18,8 +19,8 @@ func (s *State) Append(b []byte) []byte {
 	}
 	b = append(b, byte(s.phase), alarm)
 	b = binary.LittleEndian.AppendUint32(b, s.lowered)
-	for _, time := range [...]int64{s.evaluated, s.calm, s.stepped, s.window.Opened} {
-		b = binary.LittleEndian.AppendUint64(b, uint64(time))
+	for _, moment := range [...]clock.Moment{s.evaluated, s.calm, s.stepped, s.window.Opened} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(moment))
 	}
 	b = s.steady.append(s.fresh.append(b))
 	for _, slot := range s.window.Slots {
@@ -41,8 +42,8 @@ func Decode(b []byte) (State, bool) {
 	}
 	s := State{phase: Phase(b[0]), alarm: b[1] == 1, lowered: binary.LittleEndian.Uint32(b[2:])}
 	b = b[6:]
-	for _, time := range [...]*int64{&s.evaluated, &s.calm, &s.stepped, &s.window.Opened} {
-		*time = int64(binary.LittleEndian.Uint64(b))
+	for _, moment := range [...]*clock.Moment{&s.evaluated, &s.calm, &s.stepped, &s.window.Opened} {
+		*moment = clock.Moment(binary.LittleEndian.Uint64(b))
 		b = b[8:]
 	}
 	s.fresh, b = decodeCounts(b)

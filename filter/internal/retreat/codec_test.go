@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 func someCounts(t *rapid.T, name string) counts {
@@ -16,14 +18,14 @@ func TestDecodeGivesWhatAppendTook(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := State{
 			phase:     Phase(rapid.IntRange(0, 2).Draw(t, "phase")),
-			evaluated: rapid.Int64().Draw(t, "evaluated"), calm: rapid.Int64().Draw(t, "calm"),
-			stepped: rapid.Int64().Draw(t, "stepped"), fresh: someCounts(t, "fresh"), steady: someCounts(t, "steady"),
+			evaluated: clock.Moment(rapid.Int64().Draw(t, "evaluated")), calm: clock.Moment(rapid.Int64().Draw(t, "calm")),
+			stepped: clock.Moment(rapid.Int64().Draw(t, "stepped")), fresh: someCounts(t, "fresh"), steady: someCounts(t, "steady"),
 		}
 		if s.phase != Normal {
 			s.lowered = rapid.Uint32Range(0, Whole-1).Draw(t, "lowered")
 			s.alarm = s.phase == Retreating && rapid.Bool().Draw(t, "alarm")
 		}
-		s.window.Opened = rapid.Int64().Draw(t, "opened")
+		s.window.Opened = clock.Moment(rapid.Int64().Draw(t, "opened"))
 		for i := range s.window.Slots {
 			s.window.Slots[i] = someCounts(t, "slot")
 		}
@@ -69,7 +71,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(new(State).Append(nil), int64(0))
 	f.Add((&State{phase: Retreating, alarm: true, lowered: 875_000, evaluated: 1 << 40}).Append(nil), int64(1)<<40)
 	f.Add((&State{phase: Recovering, lowered: 1, calm: -1, stepped: 1 << 62}).Append(nil), int64(-1)<<63)
-	f.Fuzz(func(t *testing.T, b []byte, now int64) {
+	f.Fuzz(func(t *testing.T, b []byte, at int64) {
+		now := clock.Moment(at)
 		s, ok := Decode(b)
 		if !ok {
 			if s != (State{}) {
@@ -87,9 +90,9 @@ func FuzzDecode(f *testing.F) {
 			s.Record(now, &seed, 1, true)
 			s.Evaluate(now, &seed)
 			s.Share(now, &seed)
-			now += seed.Every
+			now += clock.Moment(seed.Every)
 		}
-		if !s.possible() || s.Scale() > Whole || s.evaluated >= now-seed.Every && s.Scale() < seed.Floor {
+		if !s.possible() || s.Scale() > Whole || s.evaluated >= now-clock.Moment(seed.Every) && s.Scale() < seed.Floor {
 			t.Fatalf("%+v", s)
 		}
 	})

@@ -6,20 +6,21 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // upstream is what the provider enforces; it may change with time.
 type upstream interface {
-	refuses(now int64, perMinute float64) bool
+	refuses(now clock.Moment, perMinute float64) bool
 }
 
 // tokenBucket lets requests flow in evenly, as most providers document theirs.
 type tokenBucket struct {
 	burst, level float64
-	at           int64
+	at           clock.Moment
 }
 
-func (b *tokenBucket) refuses(now int64, perMinute float64) bool {
+func (b *tokenBucket) refuses(now clock.Moment, perMinute float64) bool {
 	b.level = min(b.burst, b.level+float64(now-b.at)*perMinute/float64(time.Minute))
 	b.at = now
 	if b.level < 1 {
@@ -31,13 +32,13 @@ func (b *tokenBucket) refuses(now int64, perMinute float64) bool {
 
 // fixedWindow counts from each full minute on.
 type fixedWindow struct {
-	minute int64
+	minute clock.Moment
 	used   float64
 }
 
-func (w *fixedWindow) refuses(now int64, perMinute float64) bool {
-	if minute := now / int64(time.Minute); minute != w.minute {
-		w.minute, w.used = minute, 0
+func (w *fixedWindow) refuses(now clock.Moment, perMinute float64) bool {
+	if minute := now / clock.Moment(time.Minute); minute != w.minute {
+		w.minute, w.used = clock.Moment(minute), 0
 	}
 	if w.used >= perMinute {
 		return true
@@ -52,10 +53,10 @@ type loop struct {
 	base     int64   // requests a minute
 	burst    int64   // most that the budget lets pass at once
 	demand   float64 // requests a minute that clients send at random; 0 is always more than the budget
-	allowed  func(now int64) float64
+	allowed  func(now clock.Moment) float64
 	upstream upstream
-	latency  int64 // until an answer is back
-	off      bool  // no retreat
+	latency  time.Duration // until an answer is back
+	off      bool          // no retreat
 }
 
 // minute is what happened in one minute.
@@ -67,13 +68,13 @@ type minute struct {
 }
 
 type answer struct {
-	at      int64
+	at      clock.Moment
 	limited bool
 }
 
 const (
-	tick   = int64(20 * time.Millisecond)
-	uptime = int64(3 * time.Hour) // the monotonic clock doesn't begin at zero
+	tick   = clock.Moment(20 * time.Millisecond)
+	uptime = clock.Moment(3 * time.Hour) // the monotonic clock doesn't begin at zero
 )
 
 func (l *loop) run(length time.Duration) (minutes []minute, state State) {
@@ -83,8 +84,8 @@ func (l *loop) run(length time.Duration) (minutes []minute, state State) {
 	var waiting float64
 	nextArrival := uptime
 	minutes = make([]minute, int(length/time.Minute))
-	for now := uptime; now < uptime+int64(length); now += tick {
-		m := &minutes[(now-uptime)/int64(time.Minute)]
+	for now := uptime; now < uptime+clock.Moment(length); now += tick {
+		m := &minutes[(now-uptime)/clock.Moment(time.Minute)]
 		for len(answers) > 0 && answers[0].at <= now {
 			if !l.off {
 				state.Record(now, &l.settings, 1, answers[0].limited)
@@ -93,10 +94,10 @@ func (l *loop) run(length time.Duration) (minutes []minute, state State) {
 		}
 		state.Evaluate(now, &l.settings)
 		for ; l.demand > 0 && nextArrival <= now; waiting++ {
-			nextArrival += int64(random.ExpFloat64() / l.demand * float64(time.Minute))
+			nextArrival += clock.Moment(random.ExpFloat64() / l.demand * float64(time.Minute))
 		}
 		rate := bucket.Rate{Burst: l.burst * bucket.Micro, Quantity: l.base * state.Scale(), Window: int64(time.Minute)}
-		budget.Leak(now, rate)
+		budget.Leak(int64(now), rate)
 		for (l.demand == 0 || waiting > 0) && budget.Balance(rate) >= bucket.Micro {
 			budget.Use(bucket.Micro)
 			waiting--
@@ -105,7 +106,7 @@ func (l *loop) run(length time.Duration) (minutes []minute, state State) {
 			if limited {
 				m.limited++
 			}
-			answers = append(answers, answer{at: now + l.latency, limited: limited})
+			answers = append(answers, answer{at: now + clock.Moment(l.latency), limited: limited})
 		}
 		m.scale, m.phase, m.alarm = float64(state.Scale())/Whole, state.Phase(), state.Alarm()
 	}
@@ -122,8 +123,8 @@ func summary(minutes []minute) (rate, share float64) {
 	return float64(sent) / float64(len(minutes)), float64(limited) / float64(max(sent, 1))
 }
 
-func always(perMinute float64) func(int64) float64 {
-	return func(int64) float64 { return perMinute }
+func always(perMinute float64) func(clock.Moment) float64 {
+	return func(clock.Moment) float64 { return perMinute }
 }
 
 func newBucket(burst float64) *tokenBucket {
@@ -131,7 +132,7 @@ func newBucket(burst float64) *tokenBucket {
 }
 
 // behind is a filter with the seed's numbers that always has something to send.
-func behind(u upstream, allowed func(int64) float64) loop {
+func behind(u upstream, allowed func(clock.Moment) float64) loop {
 	return loop{settings: seed, base: 40, burst: 40, allowed: allowed, upstream: u, latency: second / 2}
 }
 
@@ -200,8 +201,8 @@ func TestSettlesWithOtherUpstreams(t *testing.T) {
 func TestReturnsToTheBaseWhenItIsAllowed(t *testing.T) {
 	worst := 0
 	for change := 30; change < 36; change++ {
-		l := behind(newBucket(30), func(now int64) float64 {
-			if now < int64(change)*int64(time.Minute) {
+		l := behind(newBucket(30), func(now clock.Moment) float64 {
+			if now < clock.Moment(change)*clock.Moment(time.Minute) {
 				return 30
 			}
 			return 40

@@ -6,20 +6,21 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 func someSettings(t *rapid.T) Settings {
 	c := Settings{
-		Window:        rapid.Int64Range(second, int64(time.Hour)).Draw(t, "window"),
-		RecoverWindow: rapid.Int64Range(second, 24*int64(time.Hour)).Draw(t, "recover window"),
+		Window:        time.Duration(rapid.Int64Range(second, int64(time.Hour)).Draw(t, "window")),
+		RecoverWindow: time.Duration(rapid.Int64Range(second, 24*int64(time.Hour)).Draw(t, "recover window")),
 		Threshold:     rapid.Float64Range(0.001, 1).Draw(t, "threshold"),
 		Factor:        rapid.Float64Range(0.001, 0.999).Draw(t, "factor"),
 		MinSamples:    rapid.Int64Range(1, 30).Draw(t, "min samples"),
 		Floor:         rapid.Int64Range(1, Whole).Draw(t, "floor"),
 		Step:          rapid.Int64Range(1, Whole).Draw(t, "step"),
 	}
-	c.Every = rapid.Int64Range(second/10, c.Window).Draw(t, "every")
+	c.Every = time.Duration(rapid.Int64Range(second/10, int64(c.Window)).Draw(t, "every"))
 	c.RecoverThreshold = c.Threshold * rapid.Float64Range(0, 0.99).Draw(t, "recover threshold")
 	return c
 }
@@ -74,15 +75,15 @@ func TestWorkersShareOneState(t *testing.T) {
 		workers := make([]worker, rapid.IntRange(1, 4).Draw(t, "workers"))
 		for i := range workers {
 			workers[i].read = shared.load(t)
-			workers[i].skew = rapid.Int64Range(0, c.Window/4).Draw(t, "skew")
+			workers[i].skew = rapid.Int64Range(0, int64(c.Window/4)).Draw(t, "skew")
 		}
-		now := rapid.Int64Range(0, int64(24*365*time.Hour)).Draw(t, "start") + 2*c.Window
+		now := time.Duration(rapid.Int64Range(0, int64(24*365*time.Hour)).Draw(t, "start")) + 2*c.Window
 		stepped := now - 2*c.Window
 		limited := rapid.IntRange(0, 100).Draw(t, "percent limited")
 		for range rapid.IntRange(1, 150).Draw(t, "operations") {
-			now += rapid.Int64Range(0, 2*c.Every).Draw(t, "pause")
+			now += time.Duration(rapid.Int64Range(0, int64(2*c.Every)).Draw(t, "pause"))
 			w := &workers[rapid.IntRange(0, len(workers)-1).Draw(t, "worker")]
-			at := now - w.skew
+			at := now - time.Duration(w.skew)
 			s := w.read
 			changed := false
 			operation := rapid.IntRange(0, 20).Draw(t, "operation")
@@ -91,10 +92,10 @@ func TestWorkersShareOneState(t *testing.T) {
 				s.Reset()
 			case operation < 12:
 				for range rapid.IntRange(1, 20).Draw(t, "answers") {
-					s.Record(at, &c, 1, rapid.IntRange(0, 99).Draw(t, "answer") < limited)
+					s.Record(clock.Moment(at), &c, 1, rapid.IntRange(0, 99).Draw(t, "answer") < limited)
 				}
 			default:
-				changed = s.Evaluate(at, &c)
+				changed = s.Evaluate(clock.Moment(at), &c)
 			}
 			if w.version != shared.version { // somebody else was first: read again, decide again
 				w.read, w.version = shared.load(t), shared.version
@@ -131,23 +132,23 @@ func TestRecoveryIsMonotone(t *testing.T) {
 		s := State{phase: Retreating, lowered: uint32(rapid.Int64Range(0, Whole-c.Floor).Draw(t, "lowered"))}
 		s.alarm = s.Scale() == c.Floor && rapid.Bool().Draw(t, "alarm")
 		traffic := rapid.IntRange(0, 30).Draw(t, "answers an evaluation")
-		var now int64
-		deadline := 2*c.Window + c.RecoverWindow + c.Every*(Whole/c.Step+5)
+		var now clock.Moment
+		deadline := 2*c.Window + c.RecoverWindow + c.Every*time.Duration((Whole/c.Step+5))
 		for range rapid.IntRange(0, 40).Draw(t, "429") {
 			s.Record(now, &c, 1, true)
 		}
-		s.Evaluate(c.Every, &c)
-		for now = 2 * c.Every; s.phase != Normal; now += c.Every {
+		s.Evaluate(clock.Moment(c.Every), &c)
+		for now = clock.Moment(2 * c.Every); s.phase != Normal; now += clock.Moment(c.Every) {
 			for range traffic {
 				s.Record(now, &c, 1, false)
 			}
 			before := s
 			s.Evaluate(now, &c)
 			// What was refused before may still lower it for a window's length.
-			if now > c.Window+c.Every && (s.Scale() < before.Scale() || s.phase == Retreating && before.phase != Retreating) {
+			if now > clock.Moment(c.Window+c.Every) && (s.Scale() < before.Scale() || s.phase == Retreating && before.phase != Retreating) {
 				t.Fatalf("from %+v to %+v without a 429", before, s)
 			}
-			if now > deadline {
+			if now > clock.Moment(deadline) {
 				t.Fatalf("not back after %v: %+v", time.Duration(now), s)
 			}
 		}
@@ -160,24 +161,24 @@ func TestRecoveryIsMonotone(t *testing.T) {
 // The window's count is that of its last eleven twelfths, and of nothing older than itself.
 func TestWindowCountsWhatItCovers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := Settings{Window: rapid.Int64Range(1, int64(time.Hour)).Draw(t, "window")}
+		c := Settings{Window: time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "window"))}
 		var s State
 		var times []int64
 		now := rapid.Int64Range(0, int64(time.Hour)).Draw(t, "start")
 		for range rapid.IntRange(1, 100).Draw(t, "answers") {
-			now += rapid.Int64Range(0, c.Window/rapid.Int64Range(1, 50).Draw(t, "pace")).Draw(t, "pause")
-			s.Record(now, &c, 1, true)
+			now += rapid.Int64Range(0, int64(c.Window/time.Duration(rapid.Int64Range(1, 50).Draw(t, "pace")))).Draw(t, "pause")
+			s.Record(clock.Moment(now), &c, 1, true)
 			times = append(times, now)
 			var least, most int64
 			for _, at := range times {
-				if at > now-c.Window/sliding.Slots*(sliding.Slots-1) {
+				if at > now-int64(c.Window)/sliding.Slots*(sliding.Slots-1) {
 					least++
 				}
-				if at > now-max(c.Window, sliding.Slots) {
+				if at > now-max(int64(c.Window), sliding.Slots) {
 					most++
 				}
 			}
-			if _, samples := s.Share(now, &c); samples < least || samples > most {
+			if _, samples := s.Share(clock.Moment(now), &c); samples < least || samples > most {
 				t.Fatalf("%d answers, want %d to %d", samples, least, most)
 			}
 		}
@@ -192,10 +193,10 @@ func TestClocksCantHarm(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "operations") {
 			now := rapid.Int64().Draw(t, "now")
 			for range rapid.IntRange(0, 20).Draw(t, "answers") {
-				s.Record(now, &c, 1, rapid.Bool().Draw(t, "limited"))
+				s.Record(clock.Moment(now), &c, 1, rapid.Bool().Draw(t, "limited"))
 			}
-			s.Evaluate(now, &c)
-			share, samples := s.Share(rapid.Int64().Draw(t, "then"), &c)
+			s.Evaluate(clock.Moment(now), &c)
+			share, samples := s.Share(clock.Moment(rapid.Int64().Draw(t, "then")), &c)
 			if s.Scale() < c.Floor || s.Scale() > Whole || share < 0 || share > 1 || samples < 0 || !s.possible() {
 				t.Fatalf("%+v, share %v of %d", s, share, samples)
 			}

@@ -39,14 +39,16 @@
 // between the floor and a climb that ends too high: with a third of the base allowed or less, a sixth of the answers and
 // more are 429 still. The closed-loop tests print these figures.
 //
-// All of it is pure: time comes in as monotonic nanoseconds. A clock that steps back by less than the window is waited
+// All of it is pure: time comes in  as an argument. A clock that steps back by less than the window is waited
 // for; one that steps back further is followed, so that a wrong time can't stop the state for good. Neither makes a step.
 package retreat
 
 import (
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
@@ -56,7 +58,7 @@ const Whole = 1_000_000
 
 // Settings is the configuration of one upstream's retreat, as fractions of its base budget.
 type Settings struct {
-	Window, Every, RecoverWindow        int64 // nanoseconds
+	Window, Every, RecoverWindow        time.Duration
 	Threshold, RecoverThreshold, Factor float64
 	MinSamples                          int64
 	Floor, Step                         int64 // millionths of the base budget: never lowered below; raised by each step
@@ -69,7 +71,7 @@ type Settings struct {
 func NewSettings(u *config.Upstream) Settings {
 	r := &u.Retreat
 	s := Settings{
-		Window: int64(r.Window), Every: int64(r.Every), RecoverWindow: int64(r.RecoverWindow),
+		Window: r.Window, Every: r.Every, RecoverWindow: r.RecoverWindow,
 		Threshold: r.Threshold, RecoverThreshold: r.RecoverThreshold, Factor: r.Factor,
 		MinSamples: int64(r.MinSamples),
 		Floor:      part(5, 40), Step: part(2, 40),
@@ -117,12 +119,12 @@ func (p Phase) String() string {
 type State struct {
 	phase     Phase
 	alarm     bool
-	lowered   uint32 // millionths of the base that are taken away
-	evaluated int64  // when it was last evaluated
-	calm      int64  // while Retreating: since when the share is below RecoverThreshold
-	stepped   int64  // the last step down
-	fresh     counts // answers since then
-	steady    counts // answers since the scale last changed, up or down
+	lowered   uint32       // millionths of the base that are taken away
+	evaluated clock.Moment // when it was last evaluated
+	calm      clock.Moment // while Retreating: since when the share is below RecoverThreshold
+	stepped   clock.Moment // the last step down
+	fresh     counts       // answers since then
+	steady    counts       // answers since the scale last changed, up or down
 	window    window
 	quorum    quorum.Quorum
 	sole      uint64 // while lowered: the subject on whose 429 alone it is; 0: on those of several
@@ -145,7 +147,7 @@ func (s *State) Sole() uint64 { return s.sole }
 func (s *State) Scale() int64 { return Whole - int64(s.lowered) }
 
 // Share is the share of 429 among the answers of the window, and how many answers there were; without any it is 0.
-func (s *State) Share(now int64, c *Settings) (share float64, samples int64) {
+func (s *State) Share(now clock.Moment, c *Settings) (share float64, samples int64) {
 	w := s.window
 	w.Advance(now, c.Window)
 	sum := w.sum()
@@ -159,7 +161,7 @@ func (s *State) Reset() {
 }
 
 // Record counts an answer of the upstream to a subject, of which subject is a keyed hash; limited is a 429. Evaluate should follow.
-func (s *State) Record(now int64, c *Settings, subject uint64, limited bool) {
+func (s *State) Record(now clock.Moment, c *Settings, subject uint64, limited bool) {
 	s.follow(now, c)
 	s.quorum.Record(now, c.Window, subject, limited)
 	s.doubt(subject, limited)
@@ -173,9 +175,9 @@ func (s *State) Record(now int64, c *Settings, subject uint64, limited bool) {
 // evaluation it does nothing. It may be called by any worker at any time: after an answer, on a tick, before the scale is
 // used. A recovery only goes on while somebody calls it. Also an evaluation that changes nothing visible is to be written,
 // because it says when the next one is due.
-func (s *State) Evaluate(now int64, c *Settings) (changed bool) {
+func (s *State) Evaluate(now clock.Moment, c *Settings) (changed bool) {
 	s.follow(now, c)
-	if sliding.Since(s.evaluated, now) < max(c.Every, 1) {
+	if clock.Sub(now, s.evaluated) < max(c.Every, 1) {
 		return false
 	}
 	s.evaluated = now
@@ -197,7 +199,7 @@ func (s *State) doubt(subject uint64, limited bool) {
 	}
 }
 
-func (s *State) step(now int64, c *Settings) {
+func (s *State) step(now clock.Moment, c *Settings) {
 	if s.sole != 0 && s.others >= pardon {
 		s.phase, s.alarm, s.sole, s.others = Normal, false, 0, 0
 		s.setScale(Whole, c)
@@ -214,7 +216,7 @@ func (s *State) step(now int64, c *Settings) {
 	case s.phase == Retreating:
 		if !fresh.calm(c) {
 			s.calm = now
-		} else if sliding.Since(s.calm, now) >= c.RecoverWindow {
+		} else if clock.Sub(now, s.calm) >= c.RecoverWindow {
 			s.phase, s.alarm = Recovering, false
 			s.raise(c)
 		}
@@ -227,7 +229,7 @@ func (s *State) step(now int64, c *Settings) {
 
 // lower makes a step down, unless there is none left to make: then the upstream is only not calm. sole is the one subject that was
 // answered of late.
-func (s *State) lower(now, scale int64, sole uint64, c *Settings) {
+func (s *State) lower(now clock.Moment, scale int64, sole uint64, c *Settings) {
 	s.calm = now
 	if s.phase == Normal {
 		s.sole, s.others = sole, 0
@@ -252,8 +254,8 @@ func (s *State) setScale(scale int64, c *Settings) {
 }
 
 // sinceStep are the answers since the last step down that are not older than the window.
-func (s *State) sinceStep(now int64, c *Settings) counts {
-	if sliding.Since(s.stepped, now) < c.Window {
+func (s *State) sinceStep(now clock.Moment, c *Settings) counts {
+	if clock.Sub(now, s.stepped) < c.Window {
 		return s.fresh
 	}
 	return s.window.sum()
@@ -290,8 +292,8 @@ func (s *State) level(fresh weighed, weight quorum.Weight, c *Settings) int {
 }
 
 // follow takes the times of a clock that is more than a window behind: it was set back, or another one was wrong.
-func (s *State) follow(now int64, c *Settings) {
-	if latest := max(s.evaluated, s.calm, s.stepped, s.window.Opened); sliding.Since(now, latest) <= max(c.Window, c.Every) {
+func (s *State) follow(now clock.Moment, c *Settings) {
+	if latest := max(s.evaluated, s.calm, s.stepped, s.window.Opened); clock.Sub(latest, now) <= max(c.Window, c.Every) {
 		return
 	}
 	s.evaluated, s.calm = min(s.evaluated, now), min(s.calm, now)

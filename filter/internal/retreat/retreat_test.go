@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-const second = int64(time.Second)
+const second = 1_000_000_000 // of moments and durations alike
 
 // seed is a budget of 40 a minute with the default configuration.
 var seed = NewSettings(&config.Upstream{
@@ -51,14 +52,14 @@ func TestNewSettings(t *testing.T) {
 }
 
 // in gives a state of some phase and scale, an hour after the process has begun and long after its last step.
-func in(phase Phase, scale int64) (s State, now int64) {
+func in(phase Phase, scale int64) (s State, now clock.Moment) {
 	now = 3600 * second
 	s = State{phase: phase, lowered: uint32(Whole - scale), evaluated: now - 5*second, calm: now - 5*second, stepped: now - 600*second}
 	s.window.Opened = now - 5*second
 	return s, now
 }
 
-func (s *State) feed(now int64, total, limited int) {
+func (s *State) feed(now clock.Moment, total, limited int) {
 	for i := range total {
 		s.Record(now, &seed, 1, i < limited)
 	}
@@ -110,7 +111,7 @@ func TestTransitions(t *testing.T) {
 		if want := before.phase != s.phase || before.lowered != s.lowered || before.alarm != s.alarm; changed != want {
 			t.Errorf("%s: changed is %v", test.name, changed)
 		}
-		if again := s; s.Evaluate(now+seed.Every-1, &seed) || s != again {
+		if again := s; s.Evaluate(now+clock.Moment(seed.Every)-1, &seed) || s != again {
 			t.Errorf("%s: a second evaluation did something", test.name)
 		}
 	}
@@ -121,7 +122,7 @@ func TestOldAnswersDontLowerTwice(t *testing.T) {
 	s.feed(now, 30, 5)
 	s.Evaluate(now, &seed)
 	for range 11 {
-		now += seed.Every
+		now += clock.Moment(seed.Every)
 		s.feed(now, 3, 0)
 		s.Evaluate(now, &seed)
 	}
@@ -139,7 +140,7 @@ func TestNewAnswersLowerAgain(t *testing.T) {
 	s.feed(now, 20, 3)
 	s.Evaluate(now, &seed)
 	for step, want := range []int64{750_000, 562_500} { // five answers aren't enough, ten are
-		now += seed.Every
+		now += clock.Moment(seed.Every)
 		s.feed(now, 5, 1)
 		if s.Evaluate(now, &seed); s.Scale() != want {
 			t.Errorf("step %d: %d", step, s.Scale())
@@ -224,7 +225,7 @@ func TestResetIsImmediate(t *testing.T) {
 		t.Errorf("share %v of %d", share, samples)
 	}
 	s.feed(now, 20, 20)
-	if s.Evaluate(now+seed.Every-1, &seed) || !s.Evaluate(now+seed.Every, &seed) {
+	if s.Evaluate(now+clock.Moment(seed.Every)-1, &seed) || !s.Evaluate(now+clock.Moment(seed.Every), &seed) {
 		t.Error("the distance between two steps was forgotten")
 	}
 }
@@ -262,12 +263,12 @@ func TestClocks(t *testing.T) {
 	if s.Phase() != Recovering || s.Scale() != 800_000 {
 		t.Errorf("%v at %d after a leap", s.Phase(), s.Scale())
 	}
-	if s.Evaluate(now, &seed) || !s.Evaluate(now+seed.Every, &seed) {
+	if s.Evaluate(now, &seed) || !s.Evaluate(now+clock.Moment(seed.Every), &seed) {
 		t.Error("it doesn't follow a clock that was set back")
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
-		s.Record(extreme, &seed, 1, true)
-		s.Evaluate(extreme, &seed)
+		s.Record(clock.Moment(extreme), &seed, 1, true)
+		s.Evaluate(clock.Moment(extreme), &seed)
 		if s.Scale() < seed.Floor || s.Scale() > Whole {
 			t.Errorf("at %d", s.Scale())
 		}

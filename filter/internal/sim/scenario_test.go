@@ -2,6 +2,7 @@ package sim
 
 import (
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
@@ -60,7 +61,7 @@ func TestOverload(t *testing.T) {
 }
 
 var lowered = retreat.Settings{
-	Window: minute, Every: 5 * second, RecoverWindow: 2 * minute, Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
+	Window: time.Duration(minute), Every: time.Duration(5 * second), RecoverWindow: time.Duration(2 * minute), Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
 	MinSamples: 10, Floor: 125_000, Step: 50_000,
 }
 

@@ -1,21 +1,26 @@
-// Package sliding has the time arithmetic that the gates share: windows that slide, differences of moments that come from a clock
-// which may have been set back, and waits that are spread.
+// Package sliding has what the gates share that look back: windows that slide with a clock which may have been set back, and waits
+// that are spread.
 package sliding
 
-import "math"
+import (
+	"math"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // Slots is how many parts a Window has: it reaches back between eleven twelfths of its length and all of it.
 const Slots = 12
 
 // Window keeps a T for each part of the time that it covers. It is a value: it can be copied, and compared if T can.
 type Window[T any] struct {
-	Opened int64    // when the newest slot begins, in nanoseconds
-	Slots  [Slots]T // the newest first
+	Opened clock.Moment // when the newest slot begins
+	Slots  [Slots]T     // the newest first
 }
 
-// Advance lets go of what is older than the window's length, in nanoseconds, at the time now. A clock that was set back by more
+// Advance lets go of what is older than the window's length, at the time now. A clock that was set back by more
 // than that is followed; one that was set back by less is waited for.
-func (w *Window[T]) Advance(now, length int64) {
+func (w *Window[T]) Advance(now clock.Moment, length time.Duration) {
 	switch passed := Passed(&w.Opened, now, length, Slots); {
 	case passed >= Slots:
 		*w = Window[T]{Opened: w.Opened}
@@ -27,21 +32,21 @@ func (w *Window[T]) Advance(now, length int64) {
 
 // Passed says how many parts of a time, cut into so many, have gone by since the newest was opened, and moves that on: to now, if all
 // have. The clock is that of Advance.
-func Passed(opened *int64, now, length, parts int64) int64 {
-	width := max(length/parts, 1)
-	elapsed := Since(*opened, now)
+func Passed(opened *clock.Moment, now clock.Moment, length time.Duration, parts int64) int64 {
+	width := max(length/time.Duration(parts), 1)
+	elapsed := clock.Sub(now, *opened)
 	if elapsed < -length {
 		*opened = now
 	}
 	if elapsed < width {
 		return 0
 	}
-	passed := elapsed / width
+	passed := int64(elapsed / width)
 	if passed >= parts {
 		*opened = now
 		return parts
 	}
-	*opened += passed * width
+	*opened = clock.Add(*opened, time.Duration(passed)*width)
 	return passed
 }
 
@@ -51,21 +56,9 @@ func Passed(opened *int64, now, length, parts int64) int64 {
 type Spread struct{ at float64 }
 
 // Next is the next part of a time: from 0 to less than all of it.
-func (s *Spread) Next(length int64) int64 {
+func (s *Spread) Next(length time.Duration) time.Duration {
 	if s.at += math.Phi - 1; s.at >= 1 {
 		s.at--
 	}
-	return int64(s.at * float64(length))
-}
-
-// Since is the time from one moment to another, below zero if it is earlier; what doesn't fit is cut.
-func Since(from, to int64) int64 {
-	elapsed := to - from
-	switch {
-	case from < 0 && to >= 0 && elapsed < 0:
-		return math.MaxInt64
-	case from >= 0 && to < 0 && elapsed >= 0:
-		return math.MinInt64
-	}
-	return elapsed
+	return time.Duration(s.at * float64(length))
 }

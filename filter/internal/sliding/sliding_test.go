@@ -1,38 +1,24 @@
 package sliding
 
 import (
-	"math"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
-)
 
-func TestSince(t *testing.T) {
-	for _, test := range []struct{ from, to, want int64 }{
-		{3, 10, 7},
-		{10, 3, -7},
-		{math.MinInt64, math.MaxInt64, math.MaxInt64},
-		{math.MaxInt64, math.MinInt64, math.MinInt64},
-		{-1, math.MaxInt64, math.MaxInt64},
-		{1, math.MinInt64, math.MinInt64},
-		{0, 0, 0}, {7, 7, 0}, {-7, -7, 0}, {math.MinInt64, 0, math.MaxInt64}, {0, math.MinInt64, math.MinInt64}, {-1, 0, 1}, {0, -1, -1},
-	} {
-		if got := Since(test.from, test.to); got != test.want {
-			t.Errorf("from %d to %d it is %d, want %d", test.from, test.to, got, test.want)
-		}
-	}
-}
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // What was counted stays for eleven twelfths of the window's length, and never for longer than that length.
 func TestWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		length := rapid.Int64Range(Slots, 1_000_000).Draw(t, "length")
-		now := rapid.Int64Range(0, 1<<40).Draw(t, "now")
+		now := clock.Moment(rapid.Int64Range(0, 1<<40).Draw(t, "now"))
 		w := Window[int]{Opened: now}
-		var counted []int64
+		var counted []clock.Moment
 		for range rapid.IntRange(1, 50).Draw(t, "requests") {
-			now += rapid.Int64Range(0, length/2).Draw(t, "pause")
-			w.Advance(now, length)
+			now += clock.Moment(rapid.Int64Range(0, length/2).Draw(t, "pause"))
+			w.Advance(now, time.Duration(length))
 			w.Slots[0]++
 			counted = append(counted, now)
 			sum, least, most := 0, 0, 0
@@ -40,10 +26,10 @@ func TestWindow(t *testing.T) {
 				sum += n
 			}
 			for _, at := range counted {
-				if at > now-length/Slots*(Slots-1) {
+				if at > now-clock.Moment(length/Slots*(Slots-1)) {
 					least++
 				}
-				if at > now-length {
+				if at > now-clock.Moment(length) {
 					most++
 				}
 			}

@@ -11,7 +11,7 @@ func TestOneCallersLongAnswersAreItsOwn(t *testing.T) {
 	}{{"one of several", []uint64{7}, false}, {"several", []uint64{7, 8, 9}, true}} {
 		var s State
 		var quick, slow Delta // of two workers
-		now := int64(noon)
+		now := noon
 		tripped := false
 		for i := range uint64(600) { // two minutes
 			now += second / 5
@@ -32,7 +32,7 @@ func TestOneCallersLongAnswersAreItsOwn(t *testing.T) {
 	}
 	var s State
 	var d Delta
-	now := int64(noon)
+	now := noon
 	for range 600 {
 		now += second / 5
 		d.Answer(now, &standard, &s, 7, 20*second)

@@ -3,7 +3,9 @@ package throttle
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
@@ -44,13 +46,13 @@ func flag(b []byte, set bool) []byte {
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
 	r, t, f := &s.rate, &s.tail, &s.fusion
-	b = appendInts(b, r.window, r.opened, r.count, r.began)
+	b = appendInts(b, int64(r.window), int64(r.opened), r.count, int64(r.began))
 	b = appendFloats(b, r.smooth)
 	for i := range r.blocks {
 		b = order.AppendUint32(b, r.blocks[i].steps)
 		b = appendFloats(b, r.blocks[i].sum, r.blocks[i].squares)
 	}
-	b = appendInts(b, t.opened)
+	b = appendInts(b, int64(t.opened))
 	b = appendFloats(b, t.newest, t.smooth)
 	b = order.AppendUint32(order.AppendUint32(b, t.slow), t.known)
 	b = appendFloats(b, t.past[:]...)
@@ -58,14 +60,14 @@ func (s *State) Append(b []byte) []byte {
 	for _, n := range t.present.counts {
 		b = order.AppendUint32(b, n)
 	}
-	b = appendInts(appendFloats(b, s.memory.share), s.memory.at)
-	b = appendInts(b, f.sampled)
+	b = appendInts(appendFloats(b, s.memory.share), int64(s.memory.at))
+	b = appendInts(b, int64(f.sampled))
 	b = appendFloats(appendFloats(b, f.weights[:]...), f.cut)
 	b = order.AppendUint32(order.AppendUint32(b, f.low), f.known)
 	b = appendFloats(b, f.recent[:]...)
 	b = appendFloats(flag(b, s.tripped), s.severity)
-	b = appendInts(b, s.since, s.stirred, s.hold)
-	b = appendInts(flag(append(b, byte(s.last.Signal)), s.last.Fused), s.last.At)
+	b = appendInts(b, int64(s.since), int64(s.stirred), int64(s.hold))
+	b = appendInts(flag(append(b, byte(s.last.Signal)), s.last.Fused), int64(s.last.At))
 	return s.quorum.Append(appendFloats(b, s.last.Measured, s.last.Threshold))
 }
 
@@ -88,12 +90,13 @@ func (r *reader) uint32() uint32 {
 	return n
 }
 
-func (r *reader) ints(to ...*int64) {
-	for _, n := range to {
-		*n = int64(order.Uint64(r.rest))
-		r.rest = r.rest[8:]
-	}
+func (r *reader) int64() int64 {
+	n := int64(order.Uint64(r.rest))
+	r.rest = r.rest[8:]
+	return n
 }
+
+func (r *reader) moment() clock.Moment { return clock.Moment(r.int64()) }
 
 func (r *reader) float(most float64) float64 {
 	v := math.Float64frombits(order.Uint64(r.rest))
@@ -119,14 +122,14 @@ func (s *State) Decode(b []byte) bool {
 	r.rate(&s.rate)
 	r.tail(&s.tail)
 	s.memory.share = r.float(1)
-	r.ints(&s.memory.at)
+	s.memory.at = r.moment()
 	r.fusion(&s.fusion)
 	s.tripped = r.byte(1) == 1
 	s.severity = r.float(1)
-	r.ints(&s.since, &s.stirred, &s.hold)
+	s.since, s.stirred, s.hold = r.moment(), r.moment(), time.Duration(r.int64())
 	s.last.Signal = Signal(r.byte(byte(signals - 1)))
 	s.last.Fused = r.byte(1) == 1
-	r.ints(&s.last.At)
+	s.last.At = r.moment()
 	s.last.Measured, s.last.Threshold = r.float(mostMeasure), r.float(mostMeasure)
 	var sound bool
 	s.quorum, sound = quorum.Decode(r.rest)
@@ -138,7 +141,7 @@ func (s *State) Decode(b []byte) bool {
 }
 
 func (r *reader) rate(to *Rate) {
-	r.ints(&to.window, &to.opened, &to.count, &to.began)
+	to.window, to.opened, to.count, to.began = time.Duration(r.int64()), r.moment(), r.int64(), r.moment()
 	to.smooth = r.float(float64(mostCount))
 	for i := range to.blocks {
 		b := &to.blocks[i]
@@ -148,7 +151,7 @@ func (r *reader) rate(to *Rate) {
 }
 
 func (r *reader) tail(to *Tail) {
-	r.ints(&to.opened)
+	to.opened = r.moment()
 	to.newest, to.smooth = r.float(mostTime), r.float(mostTime)
 	to.slow, to.known = r.uint32(), r.uint32()
 	for i := range to.past {
@@ -164,7 +167,7 @@ func (r *reader) tail(to *Tail) {
 }
 
 func (r *reader) fusion(to *fusion) {
-	r.ints(&to.sampled)
+	to.sampled = r.moment()
 	for i := range to.weights {
 		to.weights[i] = r.float(1)
 	}

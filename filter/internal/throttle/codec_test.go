@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
@@ -62,7 +63,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add(new(State).Append(nil), int64(0))
-	f.Add(busy().Append(nil), noon+310*second)
+	f.Add(busy().Append(nil), int64(noon+310*second))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
 		var s, again State
 		if !s.Decode(b) {
@@ -78,12 +79,12 @@ func FuzzDecode(f *testing.F) {
 		d.Answers.Add(second)
 		for _, c := range []Settings{standard, fused()} {
 			for range 20 {
-				s.Merge(now, &c, &d)
-				r := s.Read(now)
+				s.Merge(clock.Moment(now), &c, &d)
+				r := s.Read(clock.Moment(now))
 				if !(r.Severity >= 0 && r.Severity <= 1) || r.RecoversIn < 0 {
 					t.Fatalf("%+v", r)
 				}
-				s.Look(now, &c)
+				s.Look(clock.Moment(now), &c)
 				now += second
 			}
 			if !again.Decode(s.Append(nil)) || again != s {

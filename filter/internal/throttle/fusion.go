@@ -3,8 +3,9 @@ package throttle
 import (
 	"math"
 	"slices"
+	"time"
 
-	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // The signals fused: each known one has a score (Level.score: a half at its threshold, 1 at twice as much), and the weighted sum of
@@ -30,7 +31,7 @@ const (
 
 // fusion is what is remembered for it.
 type fusion struct {
-	sampled int64 // when the last confidence was taken
+	sampled clock.Moment // when the last confidence was taken
 	weights [signals]float64
 	cut     float64 // 0: lowestCut
 	low     uint32  // confidences in a row below half of the cut
@@ -39,8 +40,8 @@ type fusion struct {
 }
 
 // judge gives the confidence as a level, and the signal that contributes most to it.
-func (f *fusion) judge(now int64, levels *[signals]Level, tripped bool) (fused Level, worst Signal) {
-	sample := f.known == 0 || sliding.Since(f.sampled, now) >= second || sliding.Since(now, f.sampled) >= second
+func (f *fusion) judge(now clock.Moment, levels *[signals]Level, tripped bool) (fused Level, worst Signal) {
+	sample := f.known == 0 || clock.Sub(now, f.sampled) >= time.Second || clock.Sub(f.sampled, now) >= time.Second
 	weights := f.weigh(levels)
 	confidence, most := 0.0, 0.0
 	for i := range levels {

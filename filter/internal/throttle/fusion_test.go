@@ -3,6 +3,8 @@ package throttle
 import (
 	"math"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // at are levels whose scores are these; below zero is not known.
@@ -114,7 +116,7 @@ func TestCutFollowsTheConfidence(t *testing.T) {
 func TestConfidenceIsTakenOnceASecond(t *testing.T) {
 	var f fusion
 	for i := range int64(50) {
-		f.judge(noon+i*second/10, at(0.3, 0.3, 0.3), false)
+		f.judge(noon+clock.Moment(i*second/10), at(0.3, 0.3, 0.3), false)
 	}
 	if f.known != 5 {
 		t.Errorf("%d", f.known)

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
-	noon        = 12 * 3600 * second
+	second      = 1_000_000_000 // of moments and durations alike
+	noon        = clock.Moment(12 * 3600 * second)
 	millisecond = second / 1000
 )
 
@@ -29,7 +31,7 @@ func fused() Settings {
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b), 1) }
 
 // feed merges a load, second by second, from now on, and gives the time after it.
-func (s *State) feed(now int64, c *Settings, seconds int, requests func(second int) int64, duration int64) int64 {
+func (s *State) feed(now clock.Moment, c *Settings, seconds int, requests func(second int) int64, duration time.Duration) clock.Moment {
 	for i := range seconds {
 		d := Delta{Requests: requests(i)}
 		for range d.Requests {
@@ -44,12 +46,12 @@ func (s *State) feed(now int64, c *Settings, seconds int, requests func(second i
 func steady(n int64) func(int) int64 { return func(int) int64 { return n } }
 
 // level gives a signal's level once the second that has just been fed is over.
-func (s *State) level(now int64, c *Settings, signal Signal) Level {
+func (s *State) level(now clock.Moment, c *Settings, signal Signal) Level {
 	levels, _ := s.Look(now, c)
 	return levels[signal]
 }
 
-func expect(t *testing.T, s *State, now int64, tripped bool, reason string) {
+func expect(t *testing.T, s *State, now clock.Moment, tripped bool, reason string) {
 	t.Helper()
 	r := s.Read(now)
 	if r.Tripped != tripped || r.Last.String() != reason {

@@ -3,6 +3,7 @@ package throttle
 import (
 	"math"
 	"math/bits"
+	"time"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 	// 33 µs at most.
 	RelativeError = 1.0 / (2 * octave)
 
-	longest = int64(3600e9)
+	longest = time.Hour
 )
 
 // Histogram counts durations in buckets whose width grows with the duration, as HdrHistogram does
@@ -29,8 +30,8 @@ type Histogram struct {
 	total  uint32
 }
 
-// bucket is the index of the bucket of a duration, in nanoseconds.
-func bucket(duration int64) int {
+// bucket is the index of the bucket of a duration.
+func bucket(duration time.Duration) int {
 	n := uint64(min(max(duration, 0), longest)) >> unit
 	if n < octave {
 		return int(n)
@@ -40,16 +41,16 @@ func bucket(duration int64) int {
 }
 
 // middle is the duration in the middle of a bucket.
-func middle(i int) int64 {
+func middle(i int) time.Duration {
 	if i < octave {
-		return int64(i)<<unit + 1<<(unit-1)
+		return time.Duration(i)<<unit + 1<<(unit-1)
 	}
 	shift := i/octave - 1
-	return int64(octave+i%octave)<<(unit+shift) + 1<<(unit+shift-1)
+	return time.Duration(octave+i%octave)<<(unit+shift) + 1<<(unit+shift-1)
 }
 
 // Add counts a duration. A full histogram counts no more.
-func (h *Histogram) Add(duration int64) {
+func (h *Histogram) Add(duration time.Duration) {
 	if h.total < math.MaxUint32 {
 		h.counts[bucket(duration)]++
 		h.total++
@@ -70,9 +71,9 @@ func (h *Histogram) Merge(other *Histogram) {
 // Total is how many durations were counted.
 func (h *Histogram) Total() int64 { return int64(h.total) }
 
-// Quantile is the duration, in nanoseconds, that the share q of all is not longer than: within RelativeError of the one with
+// Quantile is the duration that the share q of all is not longer than: within RelativeError of the one with
 // the rank q·total, rounded up. Of none it is 0.
-func (h *Histogram) Quantile(q float64) int64 {
+func (h *Histogram) Quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(h.total)))
 	rank = min(max(rank, 1), uint64(h.total))
 	passed := uint64(0)

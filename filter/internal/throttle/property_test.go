@@ -5,8 +5,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // Quantiles are within the bound of the exact ones, whatever was counted, and in however many parts.
@@ -18,7 +21,7 @@ func TestQuantilesAreWithinTheirBound(t *testing.T) {
 		}), 1, 300).Draw(t, "durations")
 		var parts [3]Histogram
 		for i, d := range durations {
-			parts[i%3].Add(d)
+			parts[i%3].Add(time.Duration(d))
 		}
 		whole := parts[0]
 		whole.Merge(&parts[1])
@@ -29,7 +32,7 @@ func TestQuantilesAreWithinTheirBound(t *testing.T) {
 		slices.Sort(durations)
 		for _, q := range []float64{0, 0.5, 0.9, 0.95, 0.99, 1, rapid.Float64Range(0, 1).Draw(t, "q")} {
 			rank := max(int(math.Ceil(q*float64(len(durations)))), 1)
-			exact := float64(min(durations[rank-1], longest))
+			exact := float64(min(durations[rank-1], int64(longest)))
 			bound := max(RelativeError*exact, 1<<(unit-1))
 			if got := float64(whole.Quantile(q)); math.Abs(got-exact) > bound {
 				t.Fatalf("quantile %v: %v, exact %v", q, got, exact)
@@ -48,8 +51,8 @@ func TestHistogramBounds(t *testing.T) {
 			t.Fatalf("bucket %d: middle %d is in %d", i, middle(i), bucket(middle(i)))
 		}
 	}
-	for _, d := range []int64{math.MinInt64, -1, 0, 1, longest, longest + 1, math.MaxInt64} {
-		h.Add(d)
+	for _, d := range []int64{math.MinInt64, -1, 0, 1, int64(longest), int64(longest + 1), math.MaxInt64} {
+		h.Add(time.Duration(d))
 	}
 	if h.Quantile(0.5) != middle(0) || h.Quantile(1) > longest || float64(h.Quantile(1)) < float64(longest)*(1-RelativeError) {
 		t.Errorf("%d, %d", h.Quantile(0.5), h.Quantile(1))
@@ -86,7 +89,7 @@ func TestThinningIsProportional(t *testing.T) {
 }
 
 // walk merges a random load into a state, of several workers with clocks read at different times.
-func walk(t *rapid.T, c *Settings, s *State, each func(now int64, changed bool)) {
+func walk(t *rapid.T, c *Settings, s *State, each func(now clock.Moment, changed bool)) {
 	now := noon
 	rate, latency, memory := rapid.Float64Range(0, 100).Draw(t, "rate"), rapid.Float64Range(0.1, 10).Draw(t, "latency"), 0.5
 	seed := rapid.Uint64().Draw(t, "seed")
@@ -100,13 +103,13 @@ func walk(t *rapid.T, c *Settings, s *State, each func(now int64, changed bool))
 		}
 		d := Delta{Requests: int64(rate * random.ExpFloat64() / 4), Memory: memory + wild*0.3*random.NormFloat64()}
 		for range min(d.Requests, 10) {
-			d.Answers.Add(int64(latency * random.ExpFloat64() * 1e9))
+			d.Answers.Add(time.Duration(latency * random.ExpFloat64() * 1e9))
 		}
-		changed := s.Merge(now-int64(random.Float64()*1e6), c, &d)
+		changed := s.Merge(now-clock.Moment(random.Float64()*1e6), c, &d)
 		each(now, changed)
-		now += int64(random.ExpFloat64() * float64(second) / 4)
+		now += clock.Moment(random.ExpFloat64() * second / 4)
 		if random.Float64() < 0.001 {
-			now += int64(random.Float64() * 3600e9)
+			now += clock.Moment(random.Float64() * 3600e9)
 		}
 	}
 }
@@ -118,8 +121,8 @@ func TestNoFlapping(t *testing.T) {
 	for _, c := range []Settings{standard, fused()} {
 		rapid.Check(t, func(t *rapid.T) {
 			var s State
-			tripped, changes, transitions := false, []int64{}, []bool{}
-			walk(t, &c, &s, func(now int64, changed bool) {
+			tripped, changes, transitions := false, []clock.Moment{}, []bool{}
+			walk(t, &c, &s, func(now clock.Moment, changed bool) {
 				r := s.Read(now)
 				if changed == (tripped == r.Tripped) {
 					t.Fatalf("changed %v, but %v became %v", changed, tripped, r.Tripped)
@@ -136,12 +139,12 @@ func TestNoFlapping(t *testing.T) {
 				switch {
 				case up:
 					trips++
-					if i > 0 && changes[i]-changes[i-1] < relapse-second {
+					if i > 0 && clock.Sub(changes[i], changes[i-1]) < relapse-second {
 						hold = min(2*hold, longestHold)
 					} else { // or too near to a relapse to tell
 						hold = shortestHold
 					}
-				case changes[i]-changes[i-1] < hold-second/100:
+				case clock.Sub(changes[i], changes[i-1]) < hold-second/100:
 					t.Fatalf("cleared %d ns after it tripped, want %d", changes[i]-changes[i-1], hold)
 				}
 			}
@@ -164,9 +167,9 @@ func TestSteadyLoadDoesntTrip(t *testing.T) {
 				d := Delta{Memory: 0.5}
 				for ; next < float64(second64); next += random.ExpFloat64() / perSecond {
 					d.Requests++
-					d.Answers.Add(int64(1e9 * random.ExpFloat64())) // a heavy tail: P99 is 4.6 s, and of ten answers at random
+					d.Answers.Add(time.Duration(1e9 * random.ExpFloat64())) // a heavy tail: P99 is 4.6 s, and of ten answers at random
 				}
-				now := noon + int64(second64)*second
+				now := noon + clock.Moment(int64(second64)*second)
 				if s.Merge(now, &c, &d) && s.Read(now).Tripped {
 					trips++
 					t.Logf("%v a second: %s after %d s", perSecond, s.Read(now).Last, second64)
@@ -184,18 +187,18 @@ func TestNothingCanHarm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := standard
 		c.Fusion = rapid.Bool().Draw(t, "fusion")
-		c.QPS.Window = rapid.Int64Range(second, 24*3600*second).Draw(t, "window")
-		c.P99.Period = rapid.Int64Range(second, 3600*second).Draw(t, "period")
+		c.QPS.Window = time.Duration(rapid.Int64Range(second, 24*3600*second).Draw(t, "window"))
+		c.P99.Period = time.Duration(rapid.Int64Range(second, 3600*second).Draw(t, "period"))
 		c.GPUMemory = rapid.Float64Range(0.001, 1).Draw(t, "memory threshold")
 		var s, again State
 		for range rapid.IntRange(1, 40).Draw(t, "merges") {
 			d := Delta{Requests: rapid.Int64().Draw(t, "requests"), Memory: rapid.Float64().Draw(t, "memory")}
 			for range rapid.IntRange(0, 12).Draw(t, "answers") {
-				d.Answers.Add(rapid.Int64().Draw(t, "duration"))
+				d.Answers.Add(time.Duration(rapid.Int64().Draw(t, "duration")))
 			}
-			s.Merge(rapid.Int64().Draw(t, "now"), &c, &d)
-			r := s.Read(rapid.Int64().Draw(t, "then"))
-			_, ahead := s.Look(rapid.Int64().Draw(t, "then"), &c)
+			s.Merge(clock.Moment(rapid.Int64().Draw(t, "now")), &c, &d)
+			r := s.Read(clock.Moment(rapid.Int64().Draw(t, "then")))
+			_, ahead := s.Look(clock.Moment(rapid.Int64().Draw(t, "then")), &c)
 			if !(r.Severity >= 0 && r.Severity <= 1) || r.RecoversIn < 0 || ahead.RecoversIn < 0 {
 				t.Fatalf("%+v, %+v", r, ahead)
 			}

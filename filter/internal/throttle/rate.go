@@ -2,8 +2,9 @@ package throttle
 
 import (
 	"math"
+	"time"
 
-	"github.com/spillway-proxy/spillway/filter/internal/sliding"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
@@ -19,11 +20,11 @@ const (
 
 // Rate is a limiter of what arrives: requests, or tokens. Its level is in units a second.
 type Rate struct {
-	window int64 // that it was measured with: another one begins anew
-	opened int64 // when the present step began
-	count  int64 // in the present step
+	window time.Duration // that it was measured with: another one begins anew
+	opened clock.Moment  // when the present step began
+	count  int64         // in the present step
 	smooth float64
-	began  int64         // when the newest block began
+	began  clock.Moment  // when the newest block began
 	blocks [blocks]block // the newest first
 }
 
@@ -34,19 +35,19 @@ type block struct {
 }
 
 // step is the length of a step, and width that of a block.
-func (c *QPS) step() int64  { return min(max(c.Window/300, second/10), second) }
-func (c *QPS) width() int64 { return max(c.Window/blocks, c.step()) }
+func (c *QPS) step() time.Duration  { return min(max(c.Window/300, time.Second/10), time.Second) }
+func (c *QPS) width() time.Duration { return max(c.Window/blocks, c.step()) }
 
 // Observe implements Limiter.
-func (r *Rate) Observe(now int64, c *Settings, n int64) {
+func (r *Rate) Observe(now clock.Moment, c *Settings, n int64) {
 	r.advance(now, c)
 	r.count = min(r.count+min(max(n, 0), mostCount), mostCount)
 }
 
 // advance closes the steps that are over.
-func (r *Rate) advance(now int64, c *Settings) {
+func (r *Rate) advance(now clock.Moment, c *Settings) {
 	step := c.QPS.step()
-	elapsed := sliding.Since(r.opened, now)
+	elapsed := clock.Sub(now, r.opened)
 	if r.window != c.QPS.Window || elapsed < -c.QPS.Window {
 		*r = Rate{window: c.QPS.Window, opened: now, began: now}
 		return
@@ -54,7 +55,7 @@ func (r *Rate) advance(now int64, c *Settings) {
 	if elapsed < step {
 		return
 	}
-	passed := elapsed / step
+	passed := int64(elapsed / step)
 	learned := float64(r.count)
 	if threshold, mature := r.threshold(c); mature {
 		learned = min(learned, threshold)
@@ -62,13 +63,13 @@ func (r *Rate) advance(now int64, c *Settings) {
 	r.smooth += weight * (float64(r.count) - r.smooth)
 	r.learn(learned, 1)
 	r.count = 0
-	r.opened += step
+	r.opened = clock.Add(r.opened, step)
 	r.rotate(c)
 	if passed--; passed > 0 { // idle ones
 		r.smooth *= math.Pow(1-weight, float64(passed))
-		left := max(sliding.Since(r.opened, r.began+c.QPS.width())/step, 0)
+		left := max(int64(clock.Sub(clock.Add(r.began, c.QPS.width()), r.opened)/step), 0)
 		r.learn(0, min(passed, left))
-		r.opened += passed * step
+		r.opened = clock.Add(r.opened, time.Duration(passed)*step)
 		r.rotate(c)
 	}
 }
@@ -87,7 +88,7 @@ func (r *Rate) learn(count float64, steps int64) {
 // rotate begins a new block if the newest is over.
 func (r *Rate) rotate(c *Settings) {
 	width := c.QPS.width()
-	passed := sliding.Since(r.began, r.opened) / width
+	passed := clock.Sub(r.opened, r.began) / width
 	switch {
 	case passed <= 0:
 		return
@@ -97,7 +98,7 @@ func (r *Rate) rotate(c *Settings) {
 		copy(r.blocks[passed:], r.blocks[:])
 		clear(r.blocks[:passed])
 	}
-	r.began += passed * width
+	r.began = clock.Add(r.began, passed*width)
 }
 
 // norm is the mean and the standard deviation of the counts of the window's steps, and how many there were. The newest block
@@ -120,23 +121,23 @@ func (r *Rate) norm() (mean, deviation float64, steps int64) {
 // threshold is that of a step's count. mature says that enough is known for it to count.
 func (r *Rate) threshold(c *Settings) (threshold float64, mature bool) {
 	mean, deviation, steps := r.norm()
-	return c.QPS.Factor * (mean + c.QPS.Sigmas*deviation), steps >= max(c.QPS.Window/c.QPS.step()/matureRate, 1)
+	return c.QPS.Factor * (mean + c.QPS.Sigmas*deviation), steps >= max(int64(c.QPS.Window/c.QPS.step())/matureRate, 1)
 }
 
 // Level implements Limiter. It knows of what was observed by then.
-func (r *Rate) Level(_ int64, c *Settings) Level {
+func (r *Rate) Level(_ clock.Moment, c *Settings) Level {
 	threshold, mature := r.threshold(c)
-	perSecond := float64(second) / float64(c.QPS.step())
+	perSecond := float64(time.Second) / float64(c.QPS.step())
 	return newLevel(r.smooth*perSecond, threshold*perSecond, excess(r.smooth, threshold), mature && r.smooth >= leastRate)
 }
 
 // calms is how long the average takes to come down if arrivals are at their mean from now on.
-func (r *Rate) calms(c *Settings) int64 {
+func (r *Rate) calms(c *Settings) time.Duration {
 	threshold, _ := r.threshold(c)
 	mean, _, _ := r.norm()
 	target := max(clearAt*threshold, leastRate)
 	if r.smooth <= target || target <= mean {
 		return 0
 	}
-	return int64(math.Ceil(math.Log((target-mean)/(r.smooth-mean))/math.Log(1-weight))) * c.QPS.step()
+	return time.Duration(math.Ceil(math.Log((target-mean)/(r.smooth-mean))/math.Log(1-weight))) * c.QPS.step()
 }

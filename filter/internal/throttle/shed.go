@@ -1,6 +1,8 @@
 package throttle
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
@@ -24,14 +26,14 @@ func (t *Thinner) Refuse(share float64) bool {
 }
 
 const (
-	leastAdvice = second
-	mostAdvice  = 60 * second
+	leastAdvice = time.Second
+	mostAdvice  = 60 * time.Second
 )
 
-// Shed says whether a request of the priority is to be refused, and after how many nanoseconds it is worth trying again: LOW when
+// Shed says whether a request of the priority is to be refused, and after how long it is worth trying again: LOW when
 // the throttle recovers and some part of its shortest hold later, NORMAL after as many seconds as it takes tries on average to
 // pass; from 1 s to 70 s.
-func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice int64) {
+func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice time.Duration) {
 	switch {
 	case !r.Tripped || p >= config.High:
 		return false, 0
@@ -40,9 +42,9 @@ func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice int64
 	case !t.Refuse(r.Severity):
 		return false, 0
 	}
-	tries := float64(mostAdvice / second)
+	tries := float64(mostAdvice / time.Second)
 	if r.Severity < 1 {
 		tries = min(1/(1-r.Severity), tries)
 	}
-	return true, int64(tries * float64(second))
+	return true, time.Duration(tries * float64(time.Second))
 }

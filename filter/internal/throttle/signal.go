@@ -3,6 +3,9 @@ package throttle
 import (
 	"math"
 	"strconv"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // Amount is what a resource is counted in: requests, tokens, nanoseconds, bytes, shares.
@@ -11,14 +14,14 @@ type Amount interface{ ~int64 | ~float64 }
 // Limiter watches one resource, whatever it is counted in, and reduces it to a Level, so that all resources are judged alike.
 // Rate serves what arrives (requests, tokens), Tail what takes time, Memory what fills up (GPU bytes).
 type Limiter[T Amount] interface {
-	Observe(now int64, c *Settings, amount T) // takes note of an amount
-	Level(now int64, c *Settings) Level       // judges it
+	Observe(now clock.Moment, c *Settings, amount T) // takes note of an amount
+	Level(now clock.Moment, c *Settings) Level       // judges it
 }
 
 var (
-	_ Limiter[int64]   = (*Rate)(nil)
-	_ Limiter[int64]   = (*Tail)(nil)
-	_ Limiter[float64] = (*Memory)(nil)
+	_ Limiter[int64]         = (*Rate)(nil)
+	_ Limiter[time.Duration] = (*Tail)(nil)
+	_ Limiter[float64]       = (*Memory)(nil)
 )
 
 // Level is how a resource stands. The zero value is one of which nothing is known.
@@ -81,7 +84,7 @@ func (s Signal) String() string {
 // Trigger is when and why it tripped. The zero value is never. What is measured is in requests a second, nanoseconds or a
 // share; if Fused, it is the confidence in an overload, to which the signal contributed most.
 type Trigger struct {
-	At                  int64
+	At                  clock.Moment
 	Signal              Signal
 	Fused               bool
 	Measured, Threshold float64

@@ -1,6 +1,10 @@
 package throttle
 
-import "github.com/spillway-proxy/spillway/filter/internal/sliding"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 const (
 	history = 30
@@ -12,7 +16,7 @@ const (
 
 // Tail is a limiter of how long answers take: by the 99th percentile of each period. Its level is in nanoseconds.
 type Tail struct {
-	opened  int64 // when the present period began
+	opened  clock.Moment // when the present period began
 	present Histogram
 	newest  float64 // P99 of the last period; 0: not known
 	smooth  float64
@@ -22,20 +26,20 @@ type Tail struct {
 }
 
 // Observe implements Limiter.
-func (t *Tail) Observe(now int64, c *Settings, duration int64) {
+func (t *Tail) Observe(now clock.Moment, c *Settings, duration time.Duration) {
 	t.advance(now, c)
 	t.present.Add(duration)
 }
 
 // merge takes in many answers at once.
-func (t *Tail) merge(now int64, c *Settings, answers *Histogram) {
+func (t *Tail) merge(now clock.Moment, c *Settings, answers *Histogram) {
 	t.advance(now, c)
 	t.present.Merge(answers)
 }
 
 // advance ends the period if it is over.
-func (t *Tail) advance(now int64, c *Settings) {
-	elapsed := sliding.Since(t.opened, now)
+func (t *Tail) advance(now clock.Moment, c *Settings) {
+	elapsed := clock.Sub(now, t.opened)
 	switch {
 	case elapsed < -longestPeriod*c.P99.Period:
 		*t = Tail{opened: now}
@@ -82,13 +86,13 @@ func (t *Tail) threshold(c *Settings) (threshold float64, mature bool) {
 }
 
 // slower says that an answer took longer than what trips it.
-func (t *Tail) slower(c *Settings, duration int64) bool {
+func (t *Tail) slower(c *Settings, duration time.Duration) bool {
 	threshold, mature := t.threshold(c)
 	return duration > c.P99.Max || mature && float64(duration) > threshold
 }
 
 // Level implements Limiter: of the two rules it is the one that is nearer to tripping, in proportion.
-func (t *Tail) Level(_ int64, c *Settings) Level {
+func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
 	if t.newest == 0 {
 		return Level{}
 	}
@@ -113,29 +117,29 @@ func (t *Tail) Level(_ int64, c *Settings) Level {
 }
 
 // calms is how long the present period lasts.
-func (t *Tail) calms(now int64, c *Settings) int64 {
-	return min(max(c.P99.Period-sliding.Since(t.opened, now), 1), c.P99.Period)
+func (t *Tail) calms(now clock.Moment, c *Settings) time.Duration {
+	return min(max(c.P99.Period-clock.Sub(now, t.opened), 1), c.P99.Period)
 }
 
 // staleMemory is how long a measurement of the memory counts.
-const staleMemory = 10 * second
+const staleMemory = 10 * time.Second
 
 // Memory is a limiter of what fills up. Its level is the share in use.
 type Memory struct {
 	share float64
-	at    int64
+	at    clock.Moment
 }
 
 // Observe implements Limiter.
-func (m *Memory) Observe(now int64, _ *Settings, share float64) {
+func (m *Memory) Observe(now clock.Moment, _ *Settings, share float64) {
 	if share > 0 {
 		*m = Memory{share: min(share, 1), at: now}
 	}
 }
 
 // Level implements Limiter. What is old is not known.
-func (m *Memory) Level(now int64, c *Settings) Level {
-	if age := sliding.Since(m.at, now); m.share == 0 || age > staleMemory || age < -staleMemory {
+func (m *Memory) Level(now clock.Moment, c *Settings) Level {
+	if age := clock.Sub(now, m.at); m.share == 0 || age > staleMemory || age < -staleMemory {
 		return Level{}
 	}
 	return newLevel(m.share, c.GPUMemory, (m.share-c.GPUMemory)/max(1-c.GPUMemory, 0.01), true)

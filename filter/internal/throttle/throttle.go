@@ -40,30 +40,30 @@
 // answers are collected in each worker (Delta), and merged in no more often than the caller likes; a request counts in the step in
 // which it is merged. A worker that dies takes with it what it has not merged, some requests of some hundred milliseconds; all else
 // is in the record. Two workers write at once: one merges again, into what it reads then. The thinning is each worker's own
-// (Thinner). Time comes in as monotonic nanoseconds: it leaps ahead, and the time between was idle; it steps back further than a
+// (Thinner). Time comes in  as an argument: it leaps ahead, and the time between was idle; it steps back further than a
 // window, and what was counted in it begins anew. The record is garbage: Decode refuses it, and learning begins anew.
 package throttle
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
-	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 const (
-	second = int64(1e9)
-
 	// weight is that of the newest value in the moving averages.
 	weight = 0.2
 	// clearAt is the share of a threshold below which a signal is calm.
 	clearAt = 0.9
 
-	shortestHold = 10 * second
-	longestHold  = 80 * second
-	relapse      = 60 * second // after clearing: what trips again within it is held for longer
+	shortestHold = 10 * time.Second
+	longestHold  = 80 * time.Second
+	relapse      = 60 * time.Second // after clearing: what trips again within it is held for longer
 )
 
-// Settings is the configuration of one throttle. Times are nanoseconds.
+// Settings is the configuration of one throttle.
 type Settings struct {
 	QPS       QPS
 	P99       P99
@@ -73,22 +73,22 @@ type Settings struct {
 
 // QPS is the arrival rate's part of the Settings.
 type QPS struct {
-	Window         int64
+	Window         time.Duration
 	Sigmas, Factor float64
 }
 
 // P99 is the tail latency's part of the Settings.
 type P99 struct {
 	Factor      float64
-	Max, Period int64
+	Max, Period time.Duration
 	Periods     uint32
 }
 
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Throttle) Settings {
 	return Settings{
-		QPS:       QPS{Window: int64(c.QPS.Window), Sigmas: c.QPS.Sigmas, Factor: c.QPS.Factor},
-		P99:       P99{Factor: c.P99.Factor, Max: int64(c.P99.Max), Period: int64(c.P99.Period), Periods: uint32(max(c.P99.Periods, 1))},
+		QPS:       QPS{Window: c.QPS.Window, Sigmas: c.QPS.Sigmas, Factor: c.QPS.Factor},
+		P99:       P99{Factor: c.P99.Factor, Max: c.P99.Max, Period: c.P99.Period, Periods: uint32(max(c.P99.Periods, 1))},
 		GPUMemory: c.GPUMemory, Fusion: c.Fusion,
 	}
 }
@@ -101,10 +101,10 @@ type State struct {
 	fusion fusion
 
 	tripped  bool
-	severity float64 // while tripped
-	since    int64   // of the last transition
-	stirred  int64   // while tripped: when a signal was last not calm
-	hold     int64   // of the present or last trip
+	severity float64       // while tripped
+	since    clock.Moment  // of the last transition
+	stirred  clock.Moment  // while tripped: when a signal was last not calm
+	hold     time.Duration // of the present or last trip
 	last     Trigger
 
 	quorum quorum.Quorum // who was answered slowly
@@ -124,7 +124,7 @@ func (d *Delta) Empty() bool { return d.Requests <= 0 && d.Answers.total == 0 }
 
 // Answer counts an answer to a subject, of which subject is a keyed hash. What is slower than what trips is left out unless package quorum
 // finds it credible: a client can make its own requests slow. known is the state as it was last merged.
-func (d *Delta) Answer(now int64, c *Settings, known *State, subject uint64, duration int64) {
+func (d *Delta) Answer(now clock.Moment, c *Settings, known *State, subject uint64, duration time.Duration) {
 	slow := known.tail.slower(c, duration)
 	d.quorum.Record(now, c.remembers(), subject, slow)
 	if slow {
@@ -142,12 +142,12 @@ func (d *Delta) Reset() {
 	d.Answers.Reset()
 }
 
-// remembers is how far back it matters who was answered slowly, in nanoseconds.
-func (c *Settings) remembers() int64 { return longestPeriod * c.P99.Period }
+// remembers is how far back it matters who was answered slowly.
+func (c *Settings) remembers() time.Duration { return longestPeriod * c.P99.Period }
 
 // Merge takes in what a worker has seen, and makes the transition that is due; it says whether there was one. With an empty
 // delta it only lets time pass. The delta is not changed.
-func (s *State) Merge(now int64, c *Settings, d *Delta) (changed bool) {
+func (s *State) Merge(now clock.Moment, c *Settings, d *Delta) (changed bool) {
 	s.rate.Observe(now, c, max(d.Requests, 0))
 	s.tail.merge(now, c, &d.Answers)
 	s.quorum.Merge(now, c.remembers(), &d.quorum)
@@ -159,13 +159,13 @@ func (s *State) Merge(now int64, c *Settings, d *Delta) (changed bool) {
 }
 
 // levels are those of all signals.
-func (s *State) levels(now int64, c *Settings) [signals]Level {
+func (s *State) levels(now clock.Moment, c *Settings) [signals]Level {
 	return [signals]Level{
 		Arrivals: s.rate.Level(now, c), TailLatency: s.tail.Level(now, c), GPUMemory: s.memory.Level(now, c),
 	}
 }
 
-func (s *State) judge(now int64, c *Settings) (changed bool) {
+func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
 	levels := s.levels(now, c)
 	worst, over, stirs := None, false, false
 	s.severity = 0
@@ -201,22 +201,22 @@ func (s *State) judge(now int64, c *Settings) (changed bool) {
 }
 
 // nextHold is how long a trip holds at least.
-func (s *State) nextHold(now int64) int64 {
-	if s.hold == 0 || sliding.Since(s.since, now) >= relapse {
+func (s *State) nextHold(now clock.Moment) time.Duration {
+	if s.hold == 0 || clock.Sub(now, s.since) >= relapse {
 		return shortestHold
 	}
 	return min(max(2*s.hold, shortestHold), longestHold)
 }
 
 // holds is how long it stays tripped if no signal stirs from now on.
-func (s *State) holds(now int64) int64 {
-	calm := max(min(sliding.Since(s.stirred, now), sliding.Since(s.since, now)), 0)
+func (s *State) holds(now clock.Moment) time.Duration {
+	calm := max(min(clock.Sub(now, s.stirred), clock.Sub(now, s.since)), 0)
 	return max(s.hold-calm, 0)
 }
 
 // follow takes the times of a clock that is far behind: it was set back, or another one was wrong.
-func (s *State) follow(now int64, c *Settings) {
-	if sliding.Since(now, max(s.since, s.stirred)) > longestHold {
+func (s *State) follow(now clock.Moment, c *Settings) {
+	if clock.Sub(max(s.since, s.stirred), now) > longestHold {
 		s.since, s.stirred = min(s.since, now), min(s.stirred, now)
 	}
 }
@@ -224,13 +224,13 @@ func (s *State) follow(now int64, c *Settings) {
 // Reading is what a State says.
 type Reading struct {
 	Tripped    bool
-	Severity   float64 // from 0 to 1; 0 unless it is tripped
-	RecoversIn int64   // nanoseconds; 0 unless it is tripped
-	Last       Trigger // when and why it last tripped
+	Severity   float64       // from 0 to 1; 0 unless it is tripped
+	RecoversIn time.Duration // 0 unless it is tripped
+	Last       Trigger       // when and why it last tripped
 }
 
 // Read looks at the state as it was merged; it costs next to nothing.
-func (s *State) Read(now int64) Reading {
+func (s *State) Read(now clock.Moment) Reading {
 	if !s.tripped {
 		return Reading{Last: s.last}
 	}
@@ -239,14 +239,14 @@ func (s *State) Read(now int64) Reading {
 
 // Look gives the signals by now, for status and metrics, and a Reading whose countdown includes an estimate of how long the
 // signals take to calm down: the arrivals as if they went back to their mean at once, the tail until its period ends.
-func (s *State) Look(now int64, c *Settings) ([signals]Level, Reading) {
+func (s *State) Look(now clock.Moment, c *Settings) ([signals]Level, Reading) {
 	copied := *s
 	copied.Merge(now, c, &Delta{})
 	levels, r := copied.levels(now, c), copied.Read(now)
 	if !r.Tripped {
 		return levels, r
 	}
-	wait := int64(0)
+	wait := time.Duration(0)
 	if levels[Arrivals].Stirs {
 		wait = max(wait, copied.rate.calms(c))
 	}

@@ -3,8 +3,10 @@ package throttle
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // The rate's threshold is the factor times the mean plus two standard deviations of the window's seconds, and what it holds
@@ -216,8 +218,8 @@ func TestHysteresis(t *testing.T) {
 		}
 	}
 	for i := range int64(10) {
-		s.Merge(now+(i+1)*second-1, &standard, &Delta{Memory: 0.67})
-		if r := s.Read(now + i*second); !r.Tripped || r.RecoversIn != shortestHold-i*second {
+		s.Merge(now+clock.Moment((i+1)*second)-1, &standard, &Delta{Memory: 0.67})
+		if r := s.Read(now + clock.Moment(i*second)); !r.Tripped || r.RecoversIn != shortestHold-time.Duration(i*second) {
 			t.Fatalf("%+v", r)
 		}
 	}
@@ -231,13 +233,13 @@ func TestHysteresis(t *testing.T) {
 func TestRelapse(t *testing.T) {
 	var s State
 	now := noon
-	for i, want := range []int64{10, 20, 40, 80, 80} {
+	for i, want := range []time.Duration{10, 20, 40, 80, 80} {
 		s.Merge(now, &standard, &Delta{Memory: 0.8})
 		s.Merge(now, &standard, &Delta{Memory: 0.1})
 		if r := s.Read(now); !r.Tripped || r.RecoversIn != want*second {
 			t.Errorf("trip %d: %+v", i, r)
 		}
-		now += want * second
+		now += clock.Moment(want * second)
 		if !s.Merge(now, &standard, &Delta{}) {
 			t.Fatalf("trip %d doesn't clear", i)
 		}
@@ -255,7 +257,7 @@ func TestRecoveryCountdown(t *testing.T) {
 	now := s.feed(noon, &standard, 300, steady(20), 0)
 	now = s.feed(now, &standard, 5, steady(200), 0)
 	_, r := s.Look(now, &standard)
-	due := now + r.RecoversIn
+	due := now + clock.Moment(r.RecoversIn)
 	for i := 0; s.Read(now).Tripped; i++ { // the arrivals go back to what they were
 		if i > 100 {
 			t.Fatal("it never clears")
@@ -274,7 +276,7 @@ func TestShedding(t *testing.T) {
 		reading Reading
 		at      config.Priority
 		of100   int
-		advice  int64
+		advice  time.Duration
 	}{
 		{"not tripped", Reading{}, config.Low, 0, 0},
 		{"low", half, config.Low, 100, 7 * second},
@@ -288,7 +290,7 @@ func TestShedding(t *testing.T) {
 		{"high, worst", Reading{Tripped: true, Severity: 1}, config.High, 0, 0},
 	} {
 		var thin Thinner
-		refused, advice, latest := 0, int64(math.MaxInt64), int64(0)
+		refused, advice, latest := 0, time.Duration(math.MaxInt64), time.Duration(0)
 		for range 100 {
 			refuse, wait := test.reading.Shed(test.at, &thin)
 			if refuse {
@@ -306,9 +308,9 @@ func TestShedding(t *testing.T) {
 		}
 		spread := int64(0) // LOW is told to come back over the whole of a hold
 		if test.at == config.Low {
-			spread = shortestHold
+			spread = int64(shortestHold)
 		}
-		if advice < test.advice || advice > test.advice+spread/20 || latest < test.advice+spread*19/20 || latest > test.advice+spread {
+		if advice < test.advice || advice > test.advice+time.Duration(spread/20) || latest < test.advice+time.Duration(spread*19/20) || latest > test.advice+time.Duration(spread) {
 			t.Errorf("%s: advice from %d to %d, want from %d over %d", test.name, advice, latest, test.advice, spread)
 		}
 	}
@@ -320,7 +322,7 @@ func TestLimitersServeAnyResource(t *testing.T) {
 	var tail Tail
 	var memory Memory
 	type tokenCount = int64
-	level := func(now int64) (levels [3]Level) {
+	level := func(now clock.Moment) (levels [3]Level) {
 		watch(&tokens, now, &standard, tokenCount(5000), &levels[0])
 		watch(&tail, now, &standard, 2*second, &levels[1])
 		watch(&memory, now, &standard, 60e9/80e9, &levels[2])
@@ -337,7 +339,7 @@ func TestLimitersServeAnyResource(t *testing.T) {
 	}
 }
 
-func watch[T Amount](l Limiter[T], now int64, c *Settings, amount T, to *Level) {
+func watch[T Amount](l Limiter[T], now clock.Moment, c *Settings, amount T, to *Level) {
 	l.Observe(now, c, amount)
 	*to = l.Level(now, c)
 }
@@ -353,12 +355,12 @@ func TestClocks(t *testing.T) {
 	}
 	back := noon - 10*3600*second
 	s.Merge(back, &standard, &Delta{})
-	if s.Merge(back+longestHold, &standard, &Delta{}); s.Read(back + longestHold).Tripped {
+	if s.Merge(back+clock.Moment(longestHold), &standard, &Delta{}); s.Read(back + clock.Moment(longestHold)).Tripped {
 		t.Errorf("it does not follow a clock that was set back: %+v", s.Read(back))
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
-		s.Merge(extreme, &standard, &Delta{Requests: 5, Memory: 1})
-		if r := s.Read(extreme); r.RecoversIn < 0 || r.RecoversIn > longestHold {
+		s.Merge(clock.Moment(extreme), &standard, &Delta{Requests: 5, Memory: 1})
+		if r := s.Read(clock.Moment(extreme)); r.RecoversIn < 0 || r.RecoversIn > longestHold {
 			t.Errorf("%+v", r)
 		}
 	}
