@@ -6,7 +6,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
-	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
 // Which streams are made to report their usage (package usage has the edit itself): not those of an upstream whose
@@ -16,7 +15,7 @@ import (
 // asks says whether a request may be changed so that its stream reports what it used. Which upstream it is for may not be known
 // yet.
 func (e *Engine) asks(s *Stream, headers [][2]string) bool {
-	return s.reading && usage.AsksForUsage(s.dialect) && e.asksSome && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
+	return s.reading && s.dialect.AsksForUsage && e.asksSome && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding)) && !signed(headers)
 }
 

@@ -188,7 +188,7 @@ func (e *Engine) format(s *Stream) reply.Format {
 	case s.dialect == nil:
 		return reply.OpenAI
 	default:
-		return reply.FormatOf(s.dialect.Provider())
+		return reply.FormatOf(s.dialect.Provider)
 	}
 }
 

@@ -44,7 +44,7 @@ type course struct {
 	holdable bool  // its headers can be held
 	look     int64 // when it will be looked at whether the host keeps its body back
 
-	dialect    usage.Dialect // nil: bodies are not read
+	dialect    *usage.Dialect // nil: bodies are not read
 	operation  string
 	caller     ident.Caller
 	leg        *leg // what an earlier leg of the request has left
@@ -261,8 +261,8 @@ func (e *Engine) decide(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	e.identify(s)
 	s.step.set("gen_ai.operation.name", s.operation)
-	if s.dialect != nil && s.dialect != usage.Opaque {
-		s.step.set("gen_ai.provider.name", s.dialect.Provider())
+	if s.dialect != nil && s.dialect.Provider != "" {
+		s.step.set("gen_ai.provider.name", s.dialect.Provider)
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
 	s.phase, s.decision = stQueued, gate.Verdict{}
@@ -308,7 +308,7 @@ func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
 func (s *Stream) facts(modelKnown bool) *limit.Request {
 	s.limits = limit.Request{
 		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown, ModelUnread: s.unread,
-		Tokens: s.dialect != nil, NoOutput: s.dialect != nil && !s.dialect.Outputs(), Headers: &s.headers,
+		Tokens: s.dialect != nil, NoOutput: s.dialect != nil && !s.dialect.Outputs, Headers: &s.headers,
 	}
 	return &s.limits
 }
@@ -335,7 +335,7 @@ func (e *Engine) estimate(s *Stream) limit.Estimate {
 			usage.ImageTokens(s.asked),
 		OutputBound: bound, OutputFloor: floor,
 	}
-	if s.dialect.Outputs() {
+	if s.dialect.Outputs {
 		length := e.learned.Output(s.at, hashes[0], hashes[1], bound, e.start)
 		s.estimate.Output, s.estimate.OutputMost = max(length.Likely, s.asked.OutputFloor), max(length.Most, s.asked.OutputFloor)
 	}

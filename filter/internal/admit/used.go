@@ -45,7 +45,7 @@ func (e *Engine) soFar(s *Stream, r usage.Response) int64 {
 	if said != usage.Absent {
 		said = min(said, s.plausible().Completion)
 	}
-	if said != usage.Absent && !s.dialect.Cumulative() {
+	if said != usage.Absent && !s.dialect.Cumulative {
 		return said
 	}
 	return max(e.passed(s, r), said)
@@ -57,7 +57,7 @@ func (e *Engine) soFar(s *Stream, r usage.Response) int64 {
 // by their size up to what is expected of the model.
 func (e *Engine) passed(s *Stream, r usage.Response) int64 {
 	tokens := max(r.Outputs, r.Text/8)
-	if !s.dialect.TokenPerPiece() {
+	if !s.dialect.TokenPerPiece {
 		tokens = max(r.Outputs, (r.Text+3)/4)
 	}
 	if learned, known := e.learned.Text(s.at, e.hash(s)[0], e.hash(s)[1], r.Text); known && r.Text > 0 {
@@ -89,7 +89,7 @@ func (e *Engine) used(s *Stream, complete bool) (limit.Usage, string) {
 		e.implausible(s)
 	}
 	if r.Reported {
-		return e.reported(s, r, complete && r.Failure == 0 && (r.Final || !s.stream || !s.dialect.Cumulative()))
+		return e.reported(s, r, complete && r.Failure == 0 && (r.Final || !s.stream || !s.dialect.Cumulative))
 	}
 	if s.status >= 400 {
 		return limit.Usage{}, counted // an error produced nothing
@@ -133,7 +133,7 @@ func (e *Engine) reported(s *Stream, r usage.Response, complete bool) (limit.Usa
 		t.Prompt = min(e.estimate(s).Prompt, t.Total)
 	}
 	switch { // the completion
-	case s.stream && !complete && s.dialect.Cumulative():
+	case s.stream && !complete && s.dialect.Cumulative:
 		t.Completion, source = e.soFar(s, r), counted
 	case t.Completion != usage.Absent:
 	case t.Total != usage.Absent:
@@ -167,7 +167,7 @@ func (e *Engine) learnFor(s *Stream, hashes [2]uint64, r usage.Response, complet
 	if s.asked.Teaches() {
 		e.learned.LearnPrompt(s.at, hashes[0], hashes[1], s.asked.Prompt.Text, r.Tokens.Prompt)
 	}
-	if complete && s.dialect.Outputs() {
+	if complete && s.dialect.Outputs {
 		e.learned.LearnOutput(s.at, hashes[0], hashes[1], r.Tokens.Completion)
 		if s.stream && r.Tokens.Reasoning <= 0 { // reasoning may have passed unseen
 			e.learned.LearnText(s.at, hashes[0], hashes[1], r.Text, r.Tokens.Completion)

@@ -7,22 +7,23 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 // Its input_tokens leave cached ones out, so the prompt is the sum of what was read, written to the cache, and read from
 // it. In a stream the counts are spread over message_start and the message_deltas, where they are cumulative: each count
 // replaces the one before.
-type anthropic struct{}
+var messages = &Dialect{
+	Name: "anthropic.messages", Operation: "messages", Provider: "anthropic", routes: messagesRoutes, fromPath: fromVertex,
+	Outputs: true, Cumulative: true,
+	requestPaths: anthropicRequest, request: readAnthropicRequest,
+	responsePaths: anthropicResponse, response: readAnthropicResponse, silent: silentInAnthropic,
+}
 
-var messages = anthropic{}
+// claude stands in Vertex AI's paths of Anthropic's models. Other publishers have APIs of their own there.
+const claude = "/publishers/anthropic/"
 
-func (anthropic) Name() string        { return "anthropic.messages" }
-func (anthropic) Operation() string   { return "messages" }
-func (anthropic) Provider() string    { return "anthropic" }
-func (anthropic) Outputs() bool       { return true }
-func (anthropic) Cumulative() bool    { return true }
-func (anthropic) TokenPerPiece() bool { return false }
-
-// fromPath knows Vertex AI's paths: …/models/<model>:streamRawPredict.
-func (anthropic) fromPath(path string, r *Request) {
-	model, verb, sure := modelAndVerb(path)
-	r.routed(model, sure)
-	r.Stream = verb == "streamRawPredict"
+var messagesRoutes = []route{
+	{suffix: "/v1/messages"},
+	{suffix: "/count-tokens:rawPredict", unread: true}, // Vertex AI's count_tokens
+	{suffix: ":rawPredict", within: claude},
+	{suffix: ":streamRawPredict", within: claude},
+	{suffix: ":rawPredict", unread: true},
+	{suffix: ":streamRawPredict", unread: true},
 }
 
 const (
@@ -64,9 +65,7 @@ func anthropicContents(prefix string) []jsonscan.Path {
 	}
 }
 
-func (anthropic) requestPaths() *jsonscan.Node { return anthropicRequest }
-
-func (anthropic) request(r *draft, v value) {
+func readAnthropicRequest(r *draft, v value) {
 	switch v.id {
 	case anModel:
 		r.name(v)
@@ -148,9 +147,7 @@ func anthropicPaths(prefix string, output int) []jsonscan.Path {
 	}
 }
 
-func (anthropic) responsePaths() *jsonscan.Node { return anthropicResponse }
-
-func (anthropic) response(d *document, v value) {
+func readAnthropicResponse(d *document, v value) {
 	r := &d.reports[standardPlace]
 	switch v.id {
 	case anResponseModel:
@@ -198,7 +195,7 @@ var silentEvents = map[string]bool{
 	"content_block_start": true, "content_block_stop": true,
 }
 
-func (anthropic) silent(d *document) bool { return d.bare }
+func silentInAnthropic(d *document) bool { return d.bare }
 
 // iterations are the samplings that an answer took, where Anthropic lists them:
 // https://platform.claude.com/docs/en/build-with-claude/compaction. The report has the sum of those of type message alone; a

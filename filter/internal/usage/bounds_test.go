@@ -11,7 +11,7 @@ func TestABoundIsTheLargestThatALenientServerUnderstands(t *testing.T) {
 	long := strings.Repeat("0", 70)
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		want    int64
 	}{
@@ -78,7 +78,7 @@ func TestABoundIsTheLargestThatALenientServerUnderstands(t *testing.T) {
 func TestABoundThatNotEveryServerHeedsIsLoose(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		loose   bool
 	}{
@@ -126,7 +126,7 @@ func TestOnlyAPromptOfTextInTheBodyTeaches(t *testing.T) {
 	const learns = true
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		teaches bool
 		images  int64

@@ -30,7 +30,7 @@ func boundOf(c *captures.Capture) int64 {
 }
 
 // compare reads an exchange and sets what was found beside what was expected.
-func compare(c *captures.Capture, dialect Dialect, lengths []int) []field {
+func compare(c *captures.Capture, dialect *Dialect, lengths []int) []field {
 	request := readRequestAt(c.Path, dialect, []byte(c.RequestBody), lengths)
 	if c.Expect.RequestModel == nil && request.Model == FromPath(dialect, c.Path).Model {
 		request.Model = "" // only the path has it: Azure's deployment, Vertex AI's model
@@ -83,15 +83,15 @@ func TestRecordedExchanges(t *testing.T) {
 	}
 	var table strings.Builder
 	for _, d := range dialects {
-		sum := tallies[d.Name()]
+		sum := tallies[d.Name]
 		if sum == nil && (d == images || d == audio) {
 			continue // what they say is taken from their documentation
 		}
 		if sum == nil {
-			t.Errorf("no exchange in %s was recorded", d.Name())
+			t.Errorf("no exchange in %s was recorded", d.Name)
 			continue
 		}
-		fmt.Fprintf(&table, "\n%-20s %4d exchanges, %6d of %6d values, whole and in pieces", d.Name(), sum.exchanges, sum.found, sum.expected)
+		fmt.Fprintf(&table, "\n%-20s %4d exchanges, %6d of %6d values, whole and in pieces", d.Name, sum.exchanges, sum.found, sum.expected)
 	}
 	t.Log(table.String())
 }

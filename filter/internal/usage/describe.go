@@ -19,16 +19,16 @@ type Description struct {
 func Describe() []Description {
 	descriptions := make([]Description, 0, len(dialects))
 	for _, d := range dialects {
-		description := Description{Name: d.Name(), Provider: d.Provider(), Operation: d.Operation()}
-		for i := range builtin {
-			if r := &builtin[i]; r.dialect == d {
+		description := Description{Name: d.Name, Provider: d.Provider, Operation: d.Operation}
+		for i := range d.routes {
+			if r := &d.routes[i]; !r.unread {
 				description.Paths = append(description.Paths, r.pattern())
 			}
 		}
-		if d.Outputs() {
-			description.Bounds = those(d.requestPaths().Paths(), func(document []byte) bool { return bounds(d, document) })
+		if d.Outputs {
+			description.Bounds = those(d.requestPaths.Paths(), func(document []byte) bool { return bounds(d, document) })
 		}
-		description.Reports = those(d.responsePaths().Paths(), func(document []byte) bool { return reports(d, document) })
+		description.Reports = those(d.responsePaths.Paths(), func(document []byte) bool { return reports(d, document) })
 		descriptions = append(descriptions, description)
 	}
 	return descriptions
@@ -67,14 +67,14 @@ func documentOf(path string) []byte {
 	return []byte(text)
 }
 
-func bounds(d Dialect, document []byte) bool {
+func bounds(d *Dialect, document []byte) bool {
 	var r RequestReader
 	r.Reset(d, "", Form{}, 0)
 	r.Write(document)
 	return r.Close().OutputBound > 0
 }
 
-func reports(d Dialect, document []byte) bool {
+func reports(d *Dialect, document []byte) bool {
 	var r ResponseReader
 	r.Reset(d, false)
 	r.Write(document)

@@ -18,7 +18,7 @@ func TestRequestsInTheOtherDialects(t *testing.T) {
 	const read = true
 	tests := []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		path    string
 		body    string
 		want    Request
@@ -67,7 +67,7 @@ func TestRequestsInTheOtherDialects(t *testing.T) {
 func TestWhatThePathSaysNeedsNoBody(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		path    string
 		want    Request
 	}{
@@ -114,7 +114,7 @@ func TestTheOtherDialectsHaveTheirPaths(t *testing.T) {
 	const vertex = "/v1/projects/p/locations/l/publishers/"
 	for _, test := range []struct {
 		name, path string
-		dialect    Dialect
+		dialect    *Dialect
 		operation  string
 	}{
 		{"Responses", "/v1/responses", responses, "responses"},
@@ -159,7 +159,7 @@ func TestTheOtherDialectsHaveTheirPaths(t *testing.T) {
 
 func TestTheOtherDialectsNameThemselves(t *testing.T) {
 	for _, test := range []struct {
-		dialect                   Dialect
+		dialect                   *Dialect
 		name, operation, provider string
 		cumulative, tokenPerPiece bool
 	}{
@@ -169,9 +169,9 @@ func TestTheOtherDialectsNameThemselves(t *testing.T) {
 		{gemini, "gemini", "generate_content", "gcp.gemini", true, false},
 	} {
 		d := test.dialect
-		if d.Name() != test.name || d.Operation() != test.operation || d.Provider() != test.provider || !d.Outputs() ||
-			d.Cumulative() != test.cumulative || d.TokenPerPiece() != test.tokenPerPiece || byName(test.name) != d {
-			t.Errorf("%s: %s, %s, %v, %v, %v", d.Name(), d.Operation(), d.Provider(), d.Outputs(), d.Cumulative(), d.TokenPerPiece())
+		if d.Name != test.name || d.Operation != test.operation || d.Provider != test.provider || !d.Outputs ||
+			d.Cumulative != test.cumulative || d.TokenPerPiece != test.tokenPerPiece || byName(test.name) != d {
+			t.Errorf("%s: %s, %s, %v, %v, %v", d.Name, d.Operation, d.Provider, d.Outputs, d.Cumulative, d.TokenPerPiece)
 		}
 	}
 }

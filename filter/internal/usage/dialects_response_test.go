@@ -109,7 +109,7 @@ func TestFailuresInStreams(t *testing.T) {
 	abort := plain(`{"choices":[{"delta":{},"finish_reason":"abort"}]}`)
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		want    int
 	}{
@@ -165,7 +165,7 @@ func TestFailuresInStreams(t *testing.T) {
 func TestTextIsMeasured(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		stream  bool
 		body    string
 		want    int64
@@ -216,14 +216,14 @@ func TestAGrowingArrayIsCounted(t *testing.T) {
 // What a dialect keeps from event to event is not kept from response to response.
 func TestNothingIsKeptForTheNextResponse(t *testing.T) {
 	var r ResponseReader
-	for _, dialect := range []Dialect{messages, gemini, responses, chat} {
+	for _, dialect := range []*Dialect{messages, gemini, responses, chat} {
 		r.Reset(messages, true)
 		r.Write([]byte(anthropicStream(anStart, anHello, `{"error":{"type":"api_error"}}`) + "data: {"))
 		r.Reset(dialect, true)
 		r.Write([]byte(anthropicStream(anPing)))
 		r.Close()
 		if got, want := r.Response(), (Response{Tokens: none}); got != want {
-			t.Errorf("%s: got %+v, want %+v", dialect.Name(), got, want)
+			t.Errorf("%s: got %+v, want %+v", dialect.Name, got, want)
 		}
 	}
 }

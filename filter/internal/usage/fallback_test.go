@@ -25,10 +25,10 @@ func TestAFallbackIsAnotherModel(t *testing.T) {
 		{`{"model":"a","models":[],"fallbacks":null}`, ""},
 		{`{"model":"a","metadata":{"models":["b"]}}`, ""},
 	} {
-		for _, dialect := range []Dialect{chat, completions, embeddings, responses, images, messages} {
+		for _, dialect := range []*Dialect{chat, completions, embeddings, responses, images, messages} {
 			for how, lengths := range cuts {
 				if got := readRequest(dialect, []byte(test.body), lengths); got.Unread != test.want {
-					t.Errorf("%s, %s, %s: %q, want %q", test.body, dialect.Name(), how, got.Unread, test.want)
+					t.Errorf("%s, %s, %s: %q, want %q", test.body, dialect.Name, how, got.Unread, test.want)
 				}
 			}
 		}

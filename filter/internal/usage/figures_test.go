@@ -98,12 +98,12 @@ func TestCountsThatNoTokensCanHaveAreNoted(t *testing.T) {
 		`-1`: true, `1.5`: true, `1e16`: true, `1e99`: true, `1000000000000001`: true, `"-1"`: true,
 		`1e15`: false, `"x"`: false, `null`: false, `12.0`: false, `""`: false, `{}`: false,
 	} {
-		for dialect, body := range map[Dialect]string{
+		for dialect, body := range map[*Dialect]string{
 			chat: `{"usage":{"prompt_tokens":1,"completion_tokens":%s}}`, messages: `{"usage":{"output_tokens":%s}}`,
 			gemini: `{"usageMetadata":{"candidatesTokenCount":%s}}`, responses: `{"usage":{"output_tokens":%s}}`,
 		} {
 			if got := readResponse(dialect, false, fmt.Appendf(nil, body, count), cuts["by sevens"]); got.Absurd != want || got.Tokens.Completion > 1e15 {
-				t.Errorf("%s %s: %+v", dialect.Name(), count, got)
+				t.Errorf("%s %s: %+v", dialect.Name, count, got)
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func TestAnthropicsIterationsAtTheBeginning(t *testing.T) {
 
 func TestCacheWritesAndAudioAreRead(t *testing.T) {
 	for name, test := range map[string]struct {
-		dialect           Dialect
+		dialect           *Dialect
 		body              string
 		cacheWrite, audio int64
 	}{

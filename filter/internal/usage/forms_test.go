@@ -67,7 +67,7 @@ func TestWhatCanNotBeReadIsKnown(t *testing.T) {
 	gzip := "\x1f\x8b\x08\x00" + strings.Repeat("\x00zip", 2000)
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		typed   bool
 		body    string
 		want    bool

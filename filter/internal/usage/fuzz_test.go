@@ -32,7 +32,7 @@ func FuzzForm(f *testing.F) {
 	f.Add(inUTF16(binary.BigEndian, true, []byte(`{"model":"a"}`)), "deflate,gzip", "a/b; charset=utf-16", uint8(2))
 	f.Fuzz(func(t *testing.T, body []byte, encoding, contentType string, step uint8) {
 		form := NewForm(encoding, contentType)
-		for _, dialect := range []Dialect{chat, audio} {
+		for _, dialect := range []*Dialect{chat, audio} {
 			want := readForm("", dialect, form, body, cuts["whole"])
 			if want.Prompt.Text < 0 || want.Prompt.Media < 0 || want.Unread == "" && want.Model == "" {
 				t.Fatalf("%+v", want)

@@ -9,21 +9,23 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 // Before the last event, usageMetadata may lack candidatesTokenCount, or stand still while text passes.
 //
 // Its candidatesTokenCount leaves thoughts out, and its promptTokenCount what tools put into the prompt: both are added.
-type geminiContent struct{}
+var gemini = &Dialect{
+	Name: "gemini", Operation: "generate_content", Provider: "gcp.gemini", routes: geminiRoutes, fromPath: fromVertex,
+	Outputs: true, Cumulative: true,
+	requestPaths: geminiRequest, request: readGeminiRequest,
+	responsePaths: geminiResponse, response: readGeminiResponse, silent: silentInGemini,
+}
 
-var gemini = geminiContent{}
-
-func (geminiContent) Name() string        { return "gemini" }
-func (geminiContent) Operation() string   { return "generate_content" }
-func (geminiContent) Provider() string    { return "gcp.gemini" }
-func (geminiContent) Outputs() bool       { return true }
-func (geminiContent) Cumulative() bool    { return true }
-func (geminiContent) TokenPerPiece() bool { return false }
-
-func (geminiContent) fromPath(path string, r *Request) {
-	model, verb, sure := modelAndVerb(path)
-	r.routed(model, sure)
-	r.Stream = verb == "streamGenerateContent"
+// Google's other verbs would pass for the models that they belong to.
+var geminiRoutes = []route{
+	{suffix: ":generateContent"},
+	{suffix: ":streamGenerateContent"},
+	{suffix: ":predict", unread: true},
+	{suffix: ":countTokens", unread: true},
+	{suffix: ":computeTokens", unread: true},
+	{suffix: ":embedContent", unread: true},
+	{suffix: ":batchEmbedContents", unread: true},
+	{suffix: ":batchGenerateContent", unread: true},
 }
 
 const (
@@ -74,9 +76,7 @@ var geminiRequest = jsonscan.Compile(
 	jsonscan.Path{ID: geElsewhere, Path: "tools.*.retrieval"},
 )
 
-func (geminiContent) requestPaths() *jsonscan.Node { return geminiRequest }
-
-func (geminiContent) request(r *draft, v value) {
+func readGeminiRequest(r *draft, v value) {
 	switch v.id {
 	case geMaxOutputTokens:
 		r.bound(v)
@@ -151,9 +151,7 @@ func geminiPaths(prefix string) []jsonscan.Path {
 	})
 }
 
-func (geminiContent) responsePaths() *jsonscan.Node { return geminiResponse }
-
-func (geminiContent) response(d *document, v value) {
+func readGeminiResponse(d *document, v value) {
 	r := &d.reports[standardPlace]
 	switch v.id {
 	case geResponseModel:
@@ -199,8 +197,8 @@ func (geminiContent) response(d *document, v value) {
 	}
 }
 
-// silent knows the events without a part.
-func (geminiContent) silent(d *document) bool { return !d.choice || d.final }
+// silentInGemini knows the events without a part.
+func silentInGemini(d *document) bool { return !d.choice || d.final }
 
 // modality is an entry of a report's details, in which the tokens may come before their kind.
 type modality struct {

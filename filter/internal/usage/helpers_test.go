@@ -22,15 +22,15 @@ func pieces(body []byte, lengths []int, write func([]byte)) {
 	}
 }
 
-func readRequest(dialect Dialect, body []byte, lengths []int) Request {
+func readRequest(dialect *Dialect, body []byte, lengths []int) Request {
 	return readRequestAt("", dialect, body, lengths)
 }
 
-func readRequestAt(path string, dialect Dialect, body []byte, lengths []int) Request {
+func readRequestAt(path string, dialect *Dialect, body []byte, lengths []int) Request {
 	return readForm(path, dialect, Form{}, body, lengths)
 }
 
-func readForm(path string, dialect Dialect, form Form, body []byte, lengths []int) Request {
+func readForm(path string, dialect *Dialect, form Form, body []byte, lengths []int) Request {
 	var r RequestReader
 	r.Reset(dialect, path, form, 1<<20)
 	pieces(body, lengths, r.Write)
@@ -43,7 +43,7 @@ func basics(r Request) Request {
 	return r
 }
 
-func readResponse(dialect Dialect, stream bool, body []byte, lengths []int) Response {
+func readResponse(dialect *Dialect, stream bool, body []byte, lengths []int) Response {
 	var r ResponseReader
 	r.Reset(dialect, stream)
 	pieces(body, lengths, r.Write)

@@ -182,7 +182,7 @@ func TestTheFieldsOfAFormAreRead(t *testing.T) {
 	noise := strings.Repeat("\r\n--x-\r\r\n-", 3000) + "\x00\xff"
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    []byte
 		model   string
 		stream  bool

@@ -9,9 +9,23 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 //
 // Uploads (images to edit, audio to transcribe) are multipart/form-data (multipart.go). A usage in seconds is no report, and
 // beside sound that comes as bytes there is none.
+var images = &Dialect{
+	Name: "openai.images", Operation: "images", Provider: "openai", routes: imagesRoutes, fromPath: fromAzure,
+	Outputs: true, TokenPerPiece: true, uploads: true,
+	requestPaths: responsesRequest, request: readMediaRequest,
+	responsePaths: mediaResponse, response: readResponsesResponse, silent: silentInResponses,
+}
+
+var audio = &Dialect{
+	Name: "openai.audio", Operation: "audio", Provider: "openai", routes: audioRoutes, fromPath: fromAzure,
+	Outputs: true, TokenPerPiece: true, uploads: true, anyForm: true,
+	requestPaths: responsesRequest, request: readMediaRequest,
+	responsePaths: mediaResponse, response: readResponsesResponse, silent: silentInResponses,
+}
+
 var (
-	images = openAIResponses{"openai.images", "images"}
-	audio  = openAIResponses{"openai.audio", "audio"}
+	imagesRoutes = []route{{suffix: "/images/generations"}, {suffix: "/images/edits"}, {suffix: "/images/variations"}}
+	audioRoutes  = []route{{suffix: "/audio/transcriptions"}, {suffix: "/audio/translations"}, {suffix: "/audio/speech"}}
 )
 
 var mediaResponse = jsonscan.Compile(keepCounts(usePrompt, useOutputAudio, append(responsesPaths(""),
@@ -39,15 +53,15 @@ func mediaText[N int | int64](size N) int64 { return (int64(size) + mediaBytes -
 
 // TextBytes is the size of a request's prompt in bytes of text, for an estimate of its tokens, beside that of its images; size is
 // that of the whole body as far as it is announced. What of the body was not read is taken for text; if it was cut inside of
-// media, or is for images or audio, for media.
-func TextBytes(d Dialect, r Request, size int64) int64 {
+// media, or its dialect has uploads, for media.
+func TextBytes(d *Dialect, r Request, size int64) int64 {
 	text, media := r.Prompt.Text, r.Prompt.Media
 	if rest := size - r.Prompt.seen; rest > 0 && r.Prompt.open {
 		media += rest
 	} else if rest > 0 {
 		text += rest
 	}
-	if (d == images || d == audio) && !r.Read {
+	if d.uploads && !r.Read {
 		text, media = 0, size
 	}
 	return text + mediaText(media)

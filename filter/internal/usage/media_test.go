@@ -23,7 +23,7 @@ func TestRequestsOfMedia(t *testing.T) {
 	const read = true
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		path    string
 		body    string
 		want    Request
@@ -136,7 +136,7 @@ func TestMediaHasItsPaths(t *testing.T) {
 	o := NewOperations([]config.Operation{{Path: "/paint", Dialect: "openai.images"}, {Path: "/listen", Dialect: "openai.audio"}})
 	for _, test := range []struct {
 		path      string
-		dialect   Dialect
+		dialect   *Dialect
 		operation string
 	}{
 		{"/v1/images/generations", images, "images"},
@@ -160,12 +160,12 @@ func TestMediaHasItsPaths(t *testing.T) {
 
 func TestMediaNamesItself(t *testing.T) {
 	for _, test := range []struct {
-		dialect         Dialect
+		dialect         *Dialect
 		name, operation string
 	}{{images, "openai.images", "images"}, {audio, "openai.audio", "audio"}} {
 		d := test.dialect
-		if d.Name() != test.name || d.Operation() != test.operation || d.Provider() != "openai" || !d.Outputs() || d.Cumulative() || byName(test.name) != d || AsksForUsage(d) {
-			t.Errorf("%s: %s, %s, %v, %v", d.Name(), d.Operation(), d.Provider(), d.Outputs(), d.Cumulative())
+		if d.Name != test.name || d.Operation != test.operation || d.Provider != "openai" || !d.Outputs || d.Cumulative || byName(test.name) != d || d.AsksForUsage {
+			t.Errorf("%s: %s, %s, %v, %v", d.Name, d.Operation, d.Provider, d.Outputs, d.Cumulative)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func TestUploadsWeighLessThanText(t *testing.T) {
 	read := Request{Read: true}
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		request Request
 		size    int64
 		want    int64

@@ -132,7 +132,7 @@ func (m *multipart) begin() {
 		return
 	}
 	if !file {
-		m.id, m.keep = m.reader.dialect.requestPaths().Top([]byte(name))
+		m.id, m.keep = m.reader.dialect.requestPaths.Top([]byte(name))
 		m.keep = max(m.keep, len("false"))
 	}
 }
@@ -206,7 +206,7 @@ func (m *multipart) endPart() {
 	case word == "false":
 		kind = jsonscan.False
 	}
-	if name, _ := m.reader.dialect.requestPaths().Top([]byte("model")); m.id == name {
+	if name, _ := m.reader.dialect.requestPaths.Top([]byte("model")); m.id == name {
 		kind = jsonscan.String
 	}
 	m.reader.dialect.request(&m.reader.draft, value{id: m.id, kind: kind, text: m.text, size: m.size})

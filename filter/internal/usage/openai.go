@@ -8,28 +8,36 @@ import (
 
 // OpenAI's chat completions, completions and embeddings, and the servers compatible with them:
 // https://platform.openai.com/docs/api-reference. The three differ in their names and in where output stands.
-type openAI struct {
-	name, operation string
+var chat = &Dialect{
+	Name: "openai.chat", Operation: "chat", Provider: "openai", routes: chatRoutes, fromPath: fromAzure,
+	Outputs: true, TokenPerPiece: true, AsksForUsage: true,
+	requestPaths: openAIRequest, request: readChatRequest,
+	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
+}
+
+var completions = &Dialect{
+	Name: "openai.completions", Operation: "completions", Provider: "openai", routes: completionsRoutes, fromPath: fromAzure,
+	Outputs: true, TokenPerPiece: true, AsksForUsage: true,
+	requestPaths: openAIRequest, request: readOpenAIRequest,
+	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
+}
+
+var embeddings = &Dialect{
+	Name: "openai.embeddings", Operation: "embeddings", Provider: "openai", routes: embeddingsRoutes, fromPath: fromAzure,
+	TokenPerPiece: true,
+	requestPaths:  openAIRequest, request: readOpenAIRequest,
+	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
 }
 
 var (
-	chat        = openAI{"openai.chat", "chat"}
-	completions = openAI{"openai.completions", "completions"}
-	embeddings  = openAI{"openai.embeddings", "embeddings"}
+	chatRoutes = []route{
+		{suffix: "/chat/completions"},
+		{suffix: "/chat/completions/batch"}, // vLLM
+		{suffix: "/invocations"},            // of SageMaker, where vLLM tells by the body that it is a chat or a completion
+	}
+	completionsRoutes = []route{{suffix: "/completions"}}
+	embeddingsRoutes  = []route{{suffix: "/embeddings"}}
 )
-
-func (o openAI) Name() string      { return o.name }
-func (o openAI) Operation() string { return o.operation }
-func (openAI) Provider() string    { return "openai" }
-func (o openAI) Outputs() bool     { return o != embeddings }
-func (openAI) Cumulative() bool    { return false }
-func (openAI) TokenPerPiece() bool { return true }
-
-// fromPath knows Azure's paths, …/deployments/<deployment>/chat/completions, where a body may leave the model out.
-func (openAI) fromPath(path string, r *Request) {
-	name, sure := deployment(path)
-	r.routed(name, sure)
-}
 
 const (
 	oaModel = iota + 1
@@ -79,9 +87,16 @@ var openAIRequest = jsonscan.Compile(append(fallbackPaths(oaFallback),
 	jsonscan.Path{ID: oaElsewhere, Path: "plugins.*"},      // OpenRouter
 )...)
 
-func (openAI) requestPaths() *jsonscan.Node { return openAIRequest }
+// readChatRequest knows a bound that binds nobody elsewhere.
+func readChatRequest(r *draft, v value) {
+	if v.id == oaCompletionBound {
+		r.bound(v)
+		return
+	}
+	readOpenAIRequest(r, v)
+}
 
-func (o openAI) request(r *draft, v value) {
+func readOpenAIRequest(r *draft, v value) {
 	switch v.id {
 	case oaModel:
 		r.name(v)
@@ -89,10 +104,6 @@ func (o openAI) request(r *draft, v value) {
 		r.streams(v, v.kind == jsonscan.True)
 	case oaBound:
 		r.bound(v)
-	case oaCompletionBound:
-		if o == chat { // it binds nobody elsewhere
-			r.bound(v)
-		}
 	case oaOtherBound:
 		r.maybeBound(v)
 	case oaFloor:
@@ -203,18 +214,16 @@ func openAIOutput(prefix string, output, media int) []jsonscan.Path {
 	}
 }
 
-func (openAI) responsePaths() *jsonscan.Node { return openAIResponse }
-
-func (o openAI) response(d *document, v value) {
+func readOpenAIResponse(d *document, v value) {
 	switch v.id {
 	case oaResponseModel:
 		d.named(v.text)
 	case oaUsage:
-		o.begin(d, standardPlace)
+		d.begin(standardPlace)
 	case oaVendorUsage:
-		o.begin(d, vendorPlace)
+		d.begin(vendorPlace)
 	case oaChoiceUsage:
-		o.begin(d, choicePlace)
+		d.begin(choicePlace)
 	case oaOutput:
 		d.said(v)
 	case oaMedia:
@@ -249,16 +258,10 @@ func (o openAI) response(d *document, v value) {
 	}
 }
 
-// silent knows the first event, which only names the role, the last one, and those without a choice.
-func (openAI) silent(d *document) bool {
+// silentInOpenAI knows the first event, which only names the role, the last one, and those without a choice.
+func silentInOpenAI(d *document) bool {
 	return d.bare || d.role && !d.roled || !d.choice && (d.choices || d.counted)
 }
 
 // begin starts a report, be it null: an earlier one in the same place of the same document is forgotten.
-func (o openAI) begin(d *document, place int) {
-	d.place = place
-	d.reports[place] = noReport
-	if !o.Outputs() {
-		d.reports[place].Completion = 0
-	}
-}
+func (d *document) begin(place int) { d.place, d.reports[place] = place, noReport }

@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -12,72 +14,48 @@ const (
 	OperationOther  = "other"
 )
 
-var dialects = []Dialect{chat, completions, embeddings, responses, images, audio, messages, gemini}
-
-// claude stands in Vertex AI's paths of Anthropic's models. Other publishers have APIs of their own there.
-const claude = "/publishers/anthropic/"
-
-// builtin is looked through in order: a longer suffix stands before its own end. Google's other verbs would pass for the
-// models that they belong to.
-var builtin = []route{
-	{suffix: "/chat/completions", dialect: chat},
-	{suffix: "/chat/completions/batch", dialect: chat}, // vLLM
-	{suffix: "/invocations", dialect: chat},            // of SageMaker, where vLLM tells by the body that it is a chat or a completion
-	{suffix: "/completions", dialect: completions},
-	{suffix: "/embeddings", dialect: embeddings},
-	{suffix: "/responses", dialect: responses},
-	{suffix: "/responses/compact", dialect: responses},
-	{suffix: "/images/generations", dialect: images},
-	{suffix: "/images/edits", dialect: images},
-	{suffix: "/images/variations", dialect: images},
-	{suffix: "/audio/transcriptions", dialect: audio},
-	{suffix: "/audio/translations", dialect: audio},
-	{suffix: "/audio/speech", dialect: audio},
-	{suffix: "/v1/messages", dialect: messages},
-	{suffix: ":generateContent", dialect: gemini},
-	{suffix: ":streamGenerateContent", dialect: gemini},
-	{suffix: "/count-tokens:rawPredict"}, // Vertex AI's count_tokens
-	{suffix: ":rawPredict", within: claude, dialect: messages},
-	{suffix: ":streamRawPredict", within: claude, dialect: messages},
-	{suffix: ":rawPredict"},
-	{suffix: ":streamRawPredict"},
-	{suffix: ":predict"},
-	{suffix: ":countTokens"},
-	{suffix: ":computeTokens"},
-	{suffix: ":embedContent"},
-	{suffix: ":batchEmbedContents"},
-	{suffix: ":batchGenerateContent"},
-}
-
-// route leads paths with the suffix, and with what must stand before it, to a dialect; nil: bodies are not read.
-type route struct {
-	suffix, within string
-	dialect        Dialect
-	configured     bool
-}
-
 // Operations finds the dialect of a path.
 type Operations struct {
-	routes []route
+	paths []entry // looked through in order
+}
+
+// entry leads the paths of a route to a dialect; nil: bodies are not read.
+type entry struct {
+	route
+	dialect    *Dialect
+	configured bool
 }
 
 // NewOperations puts the configured paths ahead of the built-in ones. A dialect this build can't read maps to none.
 func NewOperations(configured []config.Operation) *Operations {
 	o := &Operations{}
 	for _, c := range configured {
-		r := route{suffix: c.Path, dialect: byName(c.Dialect), configured: true}
-		o.routes = append(o.routes, r)
-		if r.suffix = read(c.Path)[0]; r.suffix != "" && r.suffix != c.Path { // as the readings of a request's path have it
-			o.routes = append(o.routes, r)
+		e := entry{route{suffix: c.Path}, byName(c.Dialect), true}
+		o.paths = append(o.paths, e)
+		if e.suffix = read(c.Path)[0]; e.suffix != "" && e.suffix != c.Path { // as the readings of a request's path have it
+			o.paths = append(o.paths, e)
 		}
 	}
-	o.routes = append(o.routes, builtin...)
+	first := len(o.paths)
+	for _, d := range dialects {
+		for _, r := range d.routes {
+			at := first // behind those that are as long: a longer suffix stands before its own end
+			for at < len(o.paths) && len(o.paths[at].suffix) >= len(r.suffix) {
+				at++
+			}
+			e := entry{r, d, false}
+			if r.unread {
+				e.dialect = nil
+			}
+			o.paths = slices.Insert(o.paths, at, e)
+		}
+	}
 	return o
 }
 
 // found is what a reading of a path leads to.
 type found struct {
-	dialect   Dialect
+	dialect   *Dialect
 	operation string
 	passes    bool // it has no dialect because the configuration says so
 }
@@ -88,7 +66,7 @@ const mostGoverned = 4
 // rank says how much is governed of what was found.
 func (f found) rank() int {
 	switch {
-	case f.dialect != nil && f.dialect.Outputs():
+	case f.dialect != nil && f.dialect.Outputs:
 		return mostGoverned
 	case f.dialect != nil:
 		return 3
@@ -102,7 +80,7 @@ func (f found) rank() int {
 
 // Find gives the dialect of a request's path (its query is ignored) and the name of its operation; the dialect is nil
 // where bodies are not read. A path that servers may read in several ways is what most is governed of.
-func (o *Operations) Find(path string) (Dialect, string) {
+func (o *Operations) Find(path string) (*Dialect, string) {
 	f := o.find(path)
 	return f.dialect, f.operation
 }
@@ -134,27 +112,17 @@ func (o *Operations) find(path string) found {
 
 // match looks one reading of a path up, in any case.
 func (o *Operations) match(path string) found {
-	for i := range o.routes {
-		r := &o.routes[i]
-		if !hasSuffixFold(path, r.suffix) || r.within != "" && !strings.Contains(lower(path), r.within) {
-			continue
+	for i := range o.paths {
+		switch e := &o.paths[i]; {
+		case !hasSuffixFold(path, e.suffix) || e.within != "" && !strings.Contains(lower(path), e.within):
+		case e.dialect == nil:
+			return found{nil, OperationOther, e.configured}
+		default:
+			return found{e.dialect, cmp.Or(e.operation, e.dialect.Operation), false}
 		}
-		if r.dialect == nil {
-			return found{nil, OperationOther, r.configured}
-		}
-		return found{r.dialect, r.dialect.Operation(), false}
 	}
 	if path = lower(path); strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/") {
 		return found{nil, OperationModels, false}
 	}
 	return found{nil, OperationOther, false}
-}
-
-func byName(name string) Dialect {
-	for _, d := range dialects {
-		if d.Name() == name {
-			return d
-		}
-	}
-	return nil
 }

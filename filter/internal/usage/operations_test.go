@@ -14,7 +14,7 @@ func TestPathsHaveTheirDialects(t *testing.T) {
 	})
 	tests := []struct {
 		name, path string
-		dialect    Dialect
+		dialect    *Dialect
 		operation  string
 	}{
 		{"chat completions", "/v1/chat/completions", chat, "chat"},
@@ -47,7 +47,7 @@ func TestPathsHaveTheirDialects(t *testing.T) {
 
 func TestDialectsNameThemselves(t *testing.T) {
 	for _, test := range []struct {
-		dialect                   Dialect
+		dialect                   *Dialect
 		name, operation, provider string
 		outputs                   bool
 	}{
@@ -56,8 +56,8 @@ func TestDialectsNameThemselves(t *testing.T) {
 		{embeddings, "openai.embeddings", "embeddings", "openai", false},
 	} {
 		d := test.dialect
-		if d.Name() != test.name || d.Operation() != test.operation || d.Provider() != test.provider || d.Outputs() != test.outputs {
-			t.Errorf("%s: %s, %s, %v", d.Name(), d.Operation(), d.Provider(), d.Outputs())
+		if d.Name != test.name || d.Operation != test.operation || d.Provider != test.provider || d.Outputs != test.outputs {
+			t.Errorf("%s: %s, %s, %v", d.Name, d.Operation, d.Provider, d.Outputs)
 		}
 	}
 }

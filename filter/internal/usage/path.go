@@ -2,7 +2,6 @@ package usage
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 )
 
@@ -126,97 +125,6 @@ func resolve(path string, parameters bool) string {
 // trim takes off what routers forgive at a path's end.
 func trim(path string) string { return strings.TrimRight(path, "/. ") }
 
-// The verbs whose bodies are read.
-var verbs = [...]string{"generateContent", "streamGenerateContent", "rawPredict", "streamRawPredict"}
-
-// modelAndVerb reads Google's paths: …/models/<model>:<verb>. Behind other paths there is neither. It is not sure where servers may
-// read different models.
-func modelAndVerb(path string) (model, verb string, sure bool) {
-	path, _, _ = strings.Cut(path, "?")
-	if plain(path) {
-		model, verb = splitVerb(path)
-		return model, verb, true
-	}
-	sure = true
-	for _, reading := range read(path) {
-		switch m, v := splitVerb(reading); {
-		case v == "":
-		case verb == "" || isVerb(v) && !isVerb(verb):
-			model, verb = m, v
-		case isVerb(v) && m != model:
-			sure = false
-		}
-	}
-	return model, verb, sure
-}
-
-func isVerb(verb string) bool { return slices.Contains(verbs[:], verb) }
-
-// splitVerb splits the last segment of a path at the colon before its verb, which is given as the API writes it.
-func splitVerb(path string) (model, verb string) {
-	segment := path[strings.LastIndexByte(path, '/')+1:]
-	colon := strings.LastIndexByte(segment, ':')
-	if colon < 0 {
-		return "", ""
-	}
-	model, verb = segment[:colon], segment[colon+1:]
-	for _, known := range verbs {
-		if strings.EqualFold(verb, known) {
-			verb = known
-		}
-	}
-	return model[:min(len(model), maxModel)], verb
-}
-
-// deployment reads Azure's paths, …/deployments/<deployment>/chat/completions, and those of old, …/engines/<model>/completions, in
-// which LiteLLM takes the model from the path, too. Behind other paths there is none. It is not sure where servers may read different
-// ones.
-func deployment(path string) (name string, sure bool) {
-	path, _, _ = strings.Cut(path, "?")
-	if plain(path) {
-		return deployed(path), true
-	}
-	readings := read(path)
-	name, sure = deployed(readings[1]), true
-	for _, reading := range readings {
-		sure = sure && deployed(reading) == name
-	}
-	return name, sure
-}
-
-// deployed gives the name in one reading of a path.
-func deployed(path string) string {
-	const azure, old = "/deployments/", "/engines/"
-	folded := lower(path)
-	at, before := strings.LastIndex(folded, azure), azure
-	if at < 0 {
-		at, before = strings.LastIndex(folded, old), old
-	}
-	if at < 0 {
-		return ""
-	}
-	whole := false
-	for i := range builtin { // a deployment's name is no part of the operation's
-		if suffix := builtin[i].suffix; hasSuffixFold(path, suffix) {
-			path, whole = path[:max(len(path)-len(suffix), at)], true
-			break
-		}
-	}
-	if len(path) < at+len(before) {
-		return ""
-	}
-	name := path[at+len(before):]
-	switch {
-	case before == old && (!whole || name == "v1" || strings.HasSuffix(name, "/v1")): // Docker's, which are not models
-		return ""
-	case whole: // LiteLLM's names may have slashes
-		name = strings.TrimSuffix(name, "/extensions")
-	default:
-		name, _, _ = strings.Cut(name, "/")
-	}
-	return name[:min(len(name), maxModel)]
-}
-
 // lower is ASCII's lower case; without capitals it is s itself.
 func lower(s string) string {
 	for i := range len(s) {
@@ -233,6 +141,8 @@ func lower(s string) string {
 	return s
 }
 
+// hasSuffixFold looks at the first byte before all: most of those that it is asked for are no suffix.
 func hasSuffixFold(s, suffix string) bool {
-	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+	at := len(s) - len(suffix)
+	return at >= 0 && (suffix == "" || s[at]|0x20 == suffix[0]|0x20) && strings.EqualFold(s[at:], suffix)
 }

@@ -45,7 +45,7 @@ func TestEverySpellingOfAPathIsItsOperation(t *testing.T) {
 		"", "%", "%2", "/%", "?/v1/chat/completions", "/open/chat/completions", "/open/chat%2Fcompletions/",
 	} {
 		if dialect, _ := o.Find(path); dialect != nil {
-			t.Errorf("%s: got %s", path, dialect.Name())
+			t.Errorf("%s: got %s", path, dialect.Name)
 		}
 	}
 	for path, want := range map[string]string{
@@ -63,7 +63,7 @@ func TestEverySpellingOfAPathIsItsOperation(t *testing.T) {
 // A model that a path names is that of the server's reading, and has neither escapes nor control characters.
 func TestAModelInAPathIsRead(t *testing.T) {
 	for _, test := range []struct {
-		dialect Dialect
+		dialect *Dialect
 		path    string
 		model   string
 		stream  bool
@@ -94,7 +94,7 @@ func TestAModelInAPathIsRead(t *testing.T) {
 // A path that servers read as different models names none for sure, whatever the body says.
 func TestAPathThatServersReadDifferentlyNamesNoModel(t *testing.T) {
 	for _, test := range []struct {
-		dialect Dialect
+		dialect *Dialect
 		path    string
 		unread  Unread
 		model   string

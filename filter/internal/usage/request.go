@@ -9,7 +9,7 @@ import (
 
 // RequestReader reads a request's body. Its zero value is not ready: call Reset.
 type RequestReader struct {
-	dialect Dialect
+	dialect *Dialect
 	path    Request // what the path says
 	form    Form
 	layers  []*inflate.Reader // the outermost first; nil: the body is read as it comes
@@ -24,14 +24,14 @@ type RequestReader struct {
 }
 
 // Reset makes the reader ready for a body in the dialect. most bounds what a compressed body may be decompressed to.
-func (r *RequestReader) Reset(dialect Dialect, path string, form Form, most int64) {
+func (r *RequestReader) Reset(dialect *Dialect, path string, form Form, most int64) {
 	r.dialect, r.form, r.most = dialect, form, most
 	r.path = FromPath(dialect, path)
 	r.draft = draft{Request: r.path, ambiguous: r.path.Unread == Ambiguous}
 	r.layers, r.parts, r.text = nil, nil, jsonscan.Text{}
 	r.packed, r.broken, r.decoded = false, false, 0
-	r.scanner.ResetLenient(dialect.requestPaths(), (*requestHandler)(r))
-	if form.Boundary != "" && (dialect == images || dialect == audio) {
+	r.scanner.ResetLenient(dialect.requestPaths, (*requestHandler)(r))
+	if form.Boundary != "" && dialect.uploads {
 		r.parts = newMultipart(form.Boundary, r)
 	}
 }
@@ -126,7 +126,7 @@ func (r *RequestReader) prompt() Prompt {
 func (r *RequestReader) unread(d *draft) Unread {
 	why := d.unread()
 	switch {
-	case r.dialect == Opaque:
+	case r.path.Unread == Undescribed:
 		return Undescribed
 	case d.Route != "":
 		return ""
@@ -149,14 +149,15 @@ func (r *RequestReader) failed() bool {
 }
 
 // FromPath gives what a request's path says, which is all that is known of one whose body is not read.
-func FromPath(dialect Dialect, path string) Request {
-	var r Request
-	dialect.fromPath(path, &r)
-	return r
+func FromPath(dialect *Dialect, path string) Request {
+	if dialect.fromPath == nil {
+		return Request{}
+	}
+	return dialect.fromPath(path)
 }
 
-// routed takes the model that the path names. sure says that every server reads that one.
-func (r *Request) routed(model string, sure bool) {
+// routed is the request for the model that its path names. sure says that every server reads that one.
+func routed(model string, sure bool) (r Request) {
 	r.Model = model
 	switch {
 	case !sure:
@@ -166,6 +167,7 @@ func (r *Request) routed(model string, sure bool) {
 	default:
 		r.Route = model
 	}
+	return r
 }
 
 // Bytes is the size of the body so far.

@@ -10,7 +10,7 @@ func TestRequestSaysWhatItAsksFor(t *testing.T) {
 	long := strings.Repeat("m", 300)
 	tests := []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		want    Request
 	}{

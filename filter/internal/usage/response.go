@@ -18,7 +18,7 @@ const (
 
 // ResponseReader reads a response's body. Its zero value is not ready: call Reset.
 type ResponseReader struct {
-	dialect  Dialect
+	dialect  *Dialect
 	typed    bool // its content type is that of events
 	form     form
 	lead     []byte // the first bytes, while they don't tell
@@ -36,12 +36,12 @@ type ResponseReader struct {
 }
 
 // Reset makes the reader ready for a body. events says that its content type is text/event-stream.
-func (r *ResponseReader) Reset(dialect Dialect, events bool) {
+func (r *ResponseReader) Reset(dialect *Dialect, events bool) {
 	r.dialect, r.typed, r.form, r.lead = dialect, events, undecided, r.lead[:0]
 	r.response, r.bytes = Response{Tokens: none}, 0
 	r.whole, r.place, r.usage, r.several, r.array = document{}, places, false, false, false
 	r.hider.reset()
-	if dialect.Cumulative() {
+	if dialect.Cumulative {
 		r.whole.reports[standardPlace] = noReport
 	}
 	r.framer.Reset((*eventHandler)(r))
@@ -51,11 +51,11 @@ func (r *ResponseReader) Reset(dialect Dialect, events bool) {
 // next makes ready for a document.
 func (r *ResponseReader) next() {
 	next := document{model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role}
-	if r.dialect.Cumulative() {
+	if r.dialect.Cumulative {
 		next.reports, next.parts, next.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
 	}
 	r.document = next
-	r.scanner.Reset(r.dialect.responsePaths(), (*documentHandler)(r))
+	r.scanner.Reset(r.dialect.responsePaths, (*documentHandler)(r))
 }
 
 // Write takes the next piece of the body.
@@ -182,7 +182,7 @@ func (r *ResponseReader) Bytes() int64 { return r.bytes }
 func (r *ResponseReader) Unread() bool {
 	const most = 4096 // bytes without an event; there may be comments at first
 	switch {
-	case r.dialect == audio || r.dialect == Opaque || r.several || r.response.Reported:
+	case r.dialect.anyForm || r.several || r.response.Reported:
 		return false
 	case r.form == events:
 		return r.bytes > most
@@ -218,16 +218,26 @@ func (r *ResponseReader) merge() {
 	if r.response.Failure == 0 {
 		r.response.Failure = d.failure
 	}
-	for place := range d.reports {
-		if report := &d.reports[place]; report.there && place <= r.place {
-			r.response.Tokens, r.response.Reported = report.meant(r.dialect.Outputs()), true
-			r.place = place
-		}
-	}
+	r.believe(d)
 	if r.several && d.outputs == 0 && d.failure == 0 && !r.dialect.silent(d) {
 		r.unknown()
 	}
 	r.whole = *d
+}
+
+// believe takes the report of a finished document, unless an earlier one stood in a better place.
+func (r *ResponseReader) believe(d *document) {
+	for place := range d.reports {
+		report := &d.reports[place]
+		if !report.there || place > r.place {
+			continue
+		}
+		if report.Completion == Absent && !r.dialect.Outputs {
+			report.Completion = 0
+		}
+		r.response.Tokens, r.response.Reported = report.meant(r.dialect.Outputs), true
+		r.place = place
+	}
 }
 
 // unknown counts an event that may have brought output. What is around an output takes some hundred bytes.

@@ -17,7 +17,7 @@ func allTokens(prompt, completion, total, cached, reasoning int64) Tokens {
 
 type responseTest struct {
 	name    string
-	dialect Dialect
+	dialect *Dialect
 	body    string
 	want    Response
 }

@@ -10,21 +10,14 @@ import (
 // inside the events that change its state, with its usage in the last of them.
 //
 // Images and audio speak alike (media.go); the three differ in their names and in where output and bounds stand.
-type openAIResponses struct {
-	name, operation string
+var responses = &Dialect{
+	Name: "openai.responses", Operation: "responses", Provider: "openai", routes: responsesRoutes, fromPath: fromAzure,
+	Outputs: true, TokenPerPiece: true,
+	requestPaths: responsesRequest, request: readResponsesRequest,
+	responsePaths: responsesResponse, response: readResponsesResponse, silent: silentInResponses,
 }
 
-var responses = openAIResponses{"openai.responses", "responses"}
-
-func (o openAIResponses) Name() string      { return o.name }
-func (o openAIResponses) Operation() string { return o.operation }
-func (openAIResponses) Provider() string    { return "openai" }
-func (openAIResponses) Outputs() bool       { return true }
-func (openAIResponses) Cumulative() bool    { return false }
-func (openAIResponses) TokenPerPiece() bool { return true }
-
-// fromPath knows Azure's paths, which images and audio have.
-func (openAIResponses) fromPath(path string, r *Request) { chat.fromPath(path, r) }
+var responsesRoutes = []route{{suffix: "/responses"}, {suffix: "/responses/compact"}}
 
 const (
 	reModel = iota + 1
@@ -67,18 +60,21 @@ var responsesRequest = jsonscan.Compile(append(fallbackPaths(reFallback),
 	jsonscan.Path{ID: reElsewhere, Path: "images.*.file_id"},
 )...)
 
-func (openAIResponses) requestPaths() *jsonscan.Node { return responsesRequest }
+// readResponsesRequest knows a bound that binds nobody elsewhere.
+func readResponsesRequest(r *draft, v value) {
+	if v.id == reMaxOutputTokens {
+		r.bound(v)
+		return
+	}
+	readMediaRequest(r, v)
+}
 
-func (o openAIResponses) request(r *draft, v value) {
+func readMediaRequest(r *draft, v value) {
 	switch v.id {
 	case reModel:
 		r.name(v)
 	case reStream:
 		r.streams(v, v.kind == jsonscan.True)
-	case reMaxOutputTokens:
-		if o == responses { // it binds nobody elsewhere
-			r.bound(v)
-		}
 	case reStreamFormat:
 		r.streams(v, string(v.text) == "sse")
 	case reImage:
@@ -137,14 +133,7 @@ func responsesPaths(prefix string) []jsonscan.Path {
 	}
 }
 
-func (o openAIResponses) responsePaths() *jsonscan.Node {
-	if o == responses {
-		return responsesResponse
-	}
-	return mediaResponse
-}
-
-func (openAIResponses) response(d *document, v value) {
+func readResponsesResponse(d *document, v value) {
 	r := &d.reports[standardPlace]
 	switch v.id {
 	case reResponseModel: // the last one stands: the first may be what was asked for
@@ -178,4 +167,4 @@ func (d *document) kind(text []byte) {
 	}
 }
 
-func (openAIResponses) silent(d *document) bool { return d.bare || d.counted }
+func silentInResponses(d *document) bool { return d.bare || d.counted }

@@ -11,9 +11,6 @@ import (
 // all others, whose choices are empty. What is here asks in the client's place, and hides that event from a client that
 // did not ask.
 
-// AsksForUsage says that a stream of the dialect reports its usage only if the request asks for it.
-func AsksForUsage(d Dialect) bool { return d == chat || d == completions }
-
 // Edit is a change to a request's body. The zero Edit changes nothing.
 type Edit struct {
 	At, Drop int64  // where (0: behind the document's first bracket), and how many bytes are taken out there
@@ -44,7 +41,7 @@ func (e Edit) Apply(body []byte) []byte {
 
 // Ask gives what has to be changed in the body, which Close has ended, for the stream to report its usage.
 func (r *RequestReader) Ask() Edit {
-	if !r.draft.Read || !r.draft.Stream || !AsksForUsage(r.dialect) || !r.editable() {
+	if !r.draft.Read || !r.draft.Stream || !r.dialect.AsksForUsage || !r.editable() {
 		return Edit{}
 	}
 	return r.draft.options.ask()

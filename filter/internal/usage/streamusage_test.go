@@ -11,7 +11,7 @@ func TestAskingForUsageChangesNothingElse(t *testing.T) {
 	const asked = `{"stream_options":{"include_usage":true},`
 	tests := []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		want    string // "" is the body itself
 	}{
@@ -62,7 +62,7 @@ func TestAskingForUsageChangesNothingElse(t *testing.T) {
 }
 
 // askedFor gives the body as the server gets it.
-func askedFor(dialect Dialect, body []byte, lengths []int) []byte {
+func askedFor(dialect *Dialect, body []byte, lengths []int) []byte {
 	var r RequestReader
 	r.Reset(dialect, "", Form{}, 1<<20)
 	pieces(body, lengths, r.Write)

@@ -11,7 +11,7 @@ func TestOutputIsFoundInAllItsPlaces(t *testing.T) {
 	part := func(inner string) string { return data(`{"candidates":[{"content":{"parts":[` + inner + `]}}]}`) }
 	for _, test := range []struct {
 		name          string
-		dialect       Dialect
+		dialect       *Dialect
 		body          string
 		outputs, text int64
 	}{
@@ -48,7 +48,7 @@ func TestEventsOfUnknownFormCount(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	for _, test := range []struct {
 		name    string
-		dialect Dialect
+		dialect *Dialect
 		body    string
 		want    int64
 	}{

@@ -1,6 +1,6 @@
 // Package usage reads LLM requests and responses: which model, how much output may come, how many tokens passed.
 //
-// A Dialect knows one API's documents; the table in operations.go finds it by the request's path. RequestReader and
+// A Dialect knows one API; the table (table.go) has them all, and finds them by a request's path. RequestReader and
 // ResponseReader take a body in chunks of any size and hold none of it. A response is one JSON document, several in a row, or
 // a stream of server-sent events: its first bytes tell, whatever its content type says. While a stream runs, events that
 // carry output are counted, and a usage report, in whichever event, replaces the count (the last one wins).
@@ -99,27 +99,26 @@ type Response struct {
 	Absurd      bool   // a count was negative, fractional or beyond 1e15
 }
 
-// Dialect reads one API's documents.
-type Dialect interface {
-	Name() string      // as in the configuration: openai.chat
-	Operation() string // OpenTelemetry's gen_ai.operation.name, or ours
-	Provider() string  // OpenTelemetry's gen_ai.provider.name of the API's format
-	Outputs() bool     // there are output tokens to expect
+// Dialect is all that is known of one API, in a file of its own: a new one is such a file, and a line in the table (table.go).
+type Dialect struct {
+	Name      string // as in the configuration: openai.chat
+	Operation string // OpenTelemetry's gen_ai.operation.name, or ours; its routes may have others
+	Provider  string // OpenTelemetry's gen_ai.provider.name of the API's format
+	routes    []route
 
-	// TokenPerPiece says that a stream's pieces of output usually have a token each.
-	TokenPerPiece() bool
-	// Cumulative says that the counts of a stream are spread over its events: before its end, the completion's is not
-	// what has passed.
-	Cumulative() bool
+	Outputs       bool // there are output tokens to expect
+	TokenPerPiece bool // a stream's pieces of output usually have a token each
+	Cumulative    bool // the counts of a stream are spread over its events: before its end, the completion's is not what has passed
+	AsksForUsage  bool // a stream reports its usage only if the request asks for it (streamusage.go)
+	uploads       bool // requests may be forms (multipart.go), and are media where they can't be read
+	anyForm       bool // what is neither JSON nor events may be an answer all the same
 
-	// fromPath takes what the path says of the request; the body can say otherwise.
-	fromPath(path string, r *Request)
-	requestPaths() *jsonscan.Node
-	request(r *draft, v value)
-	responsePaths() *jsonscan.Node
-	response(d *document, v value)
-	// silent says that a document of a stream, in which no output was found, is known to bring none.
-	silent(d *document) bool
+	fromPath      func(path string) Request // what the path says of the request; the body can say otherwise. nil: nothing
+	requestPaths  *jsonscan.Node
+	request       func(r *draft, v value) // takes a value of the request at one of the paths
+	responsePaths *jsonscan.Node
+	response      func(d *document, v value)
+	silent        func(d *document) bool // a document of a stream, in which no output was found, is known to bring none
 }
 
 // value is one wanted value of a document.
