@@ -186,8 +186,8 @@ schema: ## Generate the configuration's JSON Schema
 	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
 
 .PHONY: docs
-docs: ## Generate the README's table of dialects
-	@go run ./filter/dialects
+docs: ## Generate the tables of dialects and of metrics, and Envoy's rules for labels (stats_tags)
+	@go run ./filter/generate
 
 .PHONY: clean
 clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)
@@ -341,12 +341,12 @@ check-rules: ## Import rules, no clocks or goroutines in the core, length of fil
 	go run ./tools/repocheck deps
 
 .PHONY: check-generated
-check-generated: ## go.mod is tidy, and the JSON Schema and the README's table are those of the code
+check-generated: ## go.mod is tidy, and the JSON Schema, tables and stats_tags are those of the code
 	@for module in $(MODULES); do
 		go -C "$$module" mod tidy -diff || { echo "go.mod or go.sum of $$module is not tidy: run \`go mod tidy\`" >&2; exit 1; }
 	done
 	go run ./config/schema -check || { echo "the JSON Schema is not that of the code: run \`make schema\`" >&2; exit 1; }
-	go run ./filter/dialects -check || { echo "the README's table is not that of the code: run \`make docs\`" >&2; exit 1; }
+	go run ./filter/generate -check
 
 .PHONY: check-lint
 check-lint: $(if $(filter $(GOLANGCI_LINT_DIR)/%,$(GOLANGCI_LINT)),$(GOLANGCI_LINT)) ## golangci-lint, as .golangci.yml has it

@@ -304,7 +304,7 @@ func TestTheAutoscalersTargetIsBelowAllCeilings(t *testing.T) {
 // What alerts and the autoscaler ask for is published under these names.
 func TestMetricsExist(t *testing.T) {
 	published := ""
-	for _, file := range []string{"../gpuexporter/testdata/metrics.txt", "../filter/plugin/metrics.go"} {
+	for _, file := range []string{"../gpuexporter/testdata/metrics.txt", "../docs/metrics.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

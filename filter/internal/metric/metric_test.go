@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,51 +117,75 @@ func TestAnUpdateAllocatesNothing(t *testing.T) {
 // A metric that nobody sets looks to operators like one that is always 0. Its constructor gives what its kind is.
 func TestEachMetricIsSetSomewhere(t *testing.T) {
 	missing := map[string]bool{}
-	for _, file := range parse(t, "constructors.go") {
-		for _, declaration := range file.Decls {
-			function, is := declaration.(*ast.FuncDecl)
-			if !is {
-				continue
-			}
+	for _, declaration := range parse(t, "constructors.go").Decls {
+		if function, is := declaration.(*ast.FuncDecl); is {
 			missing[function.Name.Name] = true
 		}
 	}
 	if len(missing) != int(Count) {
 		t.Errorf("%d constructors of %d metrics", len(missing), Count)
 	}
-	for _, dir := range []string{"../admit", "../../plugin"} {
-		for _, file := range parse(t, filepath.Join(dir, "*.go")) {
-			ast.Inspect(file, func(n ast.Node) bool {
-				if called, is := n.(*ast.SelectorExpr); is {
-					if from, is := called.X.(*ast.Ident); is && from.Name == "metric" {
-						delete(missing, called.Sel.Name)
-					}
-				}
-				return true
-			})
-		}
-	}
+	calls(t, func(name string, _ []ast.Expr) { delete(missing, name) })
 	for name := range missing {
 		t.Errorf("nobody calls metric.%s", name)
 	}
 }
 
-// parse reads the Go files that are not tests.
-func parse(t *testing.T, pattern string) (files []*ast.File) {
+// A reason that the table doesn't explain leaves operators with a name.
+func TestTheHelpExplainsEachReason(t *testing.T) {
+	explained := 0
+	of := map[string]ID{"Uncharged": uncharged, "Evictions": evictions, "Errors": errors, "ConfigErrors": configErrors}
+	calls(t, func(name string, arguments []ast.Expr) {
+		id, is := of[name]
+		if !is {
+			return
+		}
+		reason := ""
+		ast.Inspect(arguments[0], func(n ast.Node) bool { // a text, or one and what is appended
+			if text, is := n.(*ast.BasicLit); is {
+				reason = strings.Trim(text.Value, `"`)
+			}
+			return true
+		})
+		if reason == "" || !strings.Contains(table[id].Help, "`"+reason) {
+			t.Errorf("%s: the help doesn't explain the reason %q", table[id].Name, reason)
+		}
+		explained++
+	})
+	if explained < 15 {
+		t.Errorf("only %d calls were found", explained)
+	}
+}
+
+// calls shows each call of a constructor in the filter's code, with its name and arguments.
+func calls(t *testing.T, do func(name string, arguments []ast.Expr)) {
 	t.Helper()
-	names, err := filepath.Glob(pattern)
-	if err != nil || len(names) == 0 {
-		t.Fatalf("%s: %v", pattern, err)
-	}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, file)
+		ast.Inspect(parse(t, path), func(n ast.Node) bool {
+			if call, is := n.(*ast.CallExpr); is {
+				if function, is := call.Fun.(*ast.SelectorExpr); is {
+					if from, is := function.X.(*ast.Ident); is && from.Name == "metric" {
+						do(function.Sel.Name, call.Args)
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return files
+}
+
+func parse(t *testing.T, file string) *ast.File {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
 }

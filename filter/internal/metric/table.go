@@ -51,17 +51,22 @@ var table = [Count]Row{
 		"What was used. `type` is `input`, `output`, `cached` (a part of input) or `reasoning` (of output); `source` is how it is known:" +
 			" `reported`, `counted` or `estimated`."},
 	uncharged: {"spillway_uncharged_total", KindCounter, "requests", []string{"reason"},
-		"Requests that passed without being charged, or not for all: a way around limits, if it grows."},
+		"Requests that passed without being charged. `unknown_path`: nothing says how it is read. `model_unread`: its model can't be told." +
+			" `answered_early`: its answer came before it was complete. `store`: shared data failed. `contended`: a charge could not be written for the crowd of workers."},
 	evictions: {"spillway_evictions_total", KindCounter, "balances", []string{"reason"},
-		"Balances that were given up to make room for others."},
+		"Balances that were given up. `page_full`: for those of others."},
 	errors: {"spillway_errors_total", KindCounter, "errors", []string{"reason"},
-		"What went wrong in the filter or between it and its host, a store or an exporter. `panic` is a fault in the filter's code; the log tells more."},
+		"What went wrong; the log tells more. `panic`: a fault of the filter, contained. `host_…`: Envoy refused that call. `stream_gone`: a request ended" +
+			" unnoticed. `store`: shared data failed. `record_damaged`: a record in it was begun anew. `body_not_delivered`: Envoy keeps bodies back." +
+			" `response_unread`: an answer was not what its path lets expect. `usage_implausible`: it reported more tokens than can be." +
+			" `stream_options_refused`: an upstream won't report the usage of streams. `pressure_fetch`, `pressure_value`, `pressure_instances`:" +
+			" a fetch of pressure failed, had values that can't be, had more servers than are read."},
 	configErrors: {"spillway_config_errors_total", KindCounter, "configurations", []string{"reason"},
-		"Configurations that were refused, once for each worker; the log has every error."},
+		"Configurations that were refused (`invalid`), once for each worker; the log has every error."},
 	warnings: {"spillway_warnings_total", KindCounter, "requests", []string{"gate", "upstream"},
 		"Requests that passed near a gate's threshold."},
 	passthrough: {"spillway_passthrough_total", KindCounter, "requests", []string{"upstream", "reason"},
-		"Requests that passed an upstream's queue without a place in it."},
+		"Requests that passed though the queue was full: they waited beyond it (`queue_full`), or did not wait (`bypassed`)."},
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},

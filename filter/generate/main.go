@@ -1,0 +1,90 @@
+// Command generate writes what is made of the filter's tables into the files that show it or depend on it: the dialects in README.md,
+// the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
+//
+//	go run ./filter/generate
+//
+// With -check it compares what is there with what it would write, and exits with status 1 if they differ. It is run in the
+// repository's root, or is given that as an argument.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// part is what is generated of a file: all that stands between two lines.
+type part struct {
+	file       string // relative to the repository's root
+	begin, end string
+	text       string
+}
+
+// parts lists all.
+func parts() []part {
+	labels := metric.Labels()
+	return []part{
+		{"README.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
+		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
+		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},
+		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},
+		{"istio/base/bootstrap.yaml", "        \"stats_tags\": [\n", "        ]\n", tagsInJSON(labels)}, // JSON has no comments
+	}
+}
+
+func main() {
+	check := flag.Bool("check", false, "compare the files with the code and write nothing")
+	flag.Parse()
+	root := "."
+	if flag.NArg() > 0 {
+		root = flag.Arg(0)
+	}
+	if err := run(*check, root, parts()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run writes all parts, or compares them with the files if check is set. Its error names every file that isn't as it should be.
+func run(check bool, root string, parts []part) error {
+	var all []error
+	for _, p := range parts {
+		all = append(all, p.write(check, filepath.Join(root, p.file)))
+	}
+	return errors.Join(all...)
+}
+
+func (p part) write(check bool, file string) error {
+	have, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	want, err := p.replace(have)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q: %w", file, err)
+	case bytes.Equal(have, want):
+		return nil
+	case check:
+		return fmt.Errorf("%q is out of date; run: make docs", file)
+	default:
+		return os.WriteFile(file, want, 0o644)
+	}
+}
+
+// replace puts the text between its borders and leaves the rest as it is.
+func (p part) replace(have []byte) ([]byte, error) {
+	before, rest, begins := bytes.Cut(have, []byte(p.begin))
+	_, after, ends := bytes.Cut(rest, []byte(p.end))
+	if !begins || !ends {
+		return nil, fmt.Errorf("no place for what is generated: want the lines %q and %q", p.begin, p.end)
+	}
+	return slices.Concat(before, []byte(p.begin), []byte(p.text), []byte(p.end), after), nil
+}
