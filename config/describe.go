@@ -33,13 +33,12 @@ type Property struct {
 	Schema Schema
 }
 
-// Exclusion says of a key that it isn't allowed where another one has one of some values; where that has another value, the key may be
-// required.
+// Exclusion says of some keys that they aren't allowed where another one has one of some words; where it has not, some may be required.
 type Exclusion struct {
-	Key      string
-	Required bool
 	Where    string
-	Is       []any
+	Is       []string
+	Keys     []string
+	Required []string
 }
 
 // Describe is the description of the whole configuration, from the same fields that Parse works by.
@@ -56,11 +55,7 @@ func describeSection(s *Schema, of section) {
 		f.value.describe(&p)
 		switch {
 		case f.unless != nil:
-			x := Exclusion{Key: f.name, Required: f.required, Where: f.unless.key}
-			for _, word := range f.unless.words {
-				x.Is = append(x.Is, word)
-			}
-			s.Exclusions = append(s.Exclusions, x)
+			s.exclude(f)
 		case f.required:
 			s.Required = append(s.Required, f.name)
 		}
@@ -68,6 +63,20 @@ func describeSection(s *Schema, of section) {
 			p.Default = nil
 		}
 		s.Properties = append(s.Properties, Property{f.name, p})
+	}
+}
+
+// exclude adds a field's exclusion to those of its section.
+func (s *Schema) exclude(f field) {
+	i := slices.IndexFunc(s.Exclusions, func(x Exclusion) bool { return x.Where == f.unless.key && slices.Equal(x.Is, f.unless.words) })
+	if i < 0 {
+		i = len(s.Exclusions)
+		s.Exclusions = append(s.Exclusions, Exclusion{Where: f.unless.key, Is: f.unless.words})
+	}
+	x := &s.Exclusions[i]
+	x.Keys = append(x.Keys, f.name)
+	if f.required {
+		x.Required = append(x.Required, f.name)
 	}
 }
 

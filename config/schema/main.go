@@ -105,12 +105,16 @@ func node(s config.Schema) ordered {
 // exclusions says which keys don't go with the values of which others.
 func exclusions(all []config.Exclusion) (conditions []ordered) {
 	for _, x := range all {
+		barred := ordered{}
+		for _, key := range x.Keys {
+			barred = append(barred, entry{key, false})
+		}
 		condition := ordered{
 			{"if", ordered{{"properties", ordered{{x.Where, ordered{{"enum", x.Is}}}}}, {"required", []string{x.Where}}}},
-			{"then", ordered{{"properties", ordered{{x.Key, false}}}}},
+			{"then", ordered{{"properties", barred}}},
 		}
-		if x.Required {
-			condition = append(condition, entry{"else", ordered{{"required", []string{x.Key}}}})
+		if x.Required != nil {
+			condition = append(condition, entry{"else", ordered{{"required", x.Required}}})
 		}
 		conditions = append(conditions, condition)
 	}
