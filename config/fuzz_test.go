@@ -67,8 +67,8 @@ func brokenInvariants(c Config) (broken []string) {
 		check(l.Name != "" && !names[l.Name], "a limit's name is empty or used twice")
 		names[l.Name] = true
 		check(l.Quantity >= 1 && l.Quantity <= maxUnits && l.Burst >= 1 && l.Burst <= maxUnits, "a limit's size is out of range")
-		check(l.Window >= 1e9 && l.Window <= longest, "a limit's window is out of range")
-		check(l.Unit != nil && l.Admission != "" && l.Mode != "", "a limit is incomplete")
+		check(l.Unit != nil && (l.Window >= 1e9 && l.Window <= longest || l.Unit.Charged == Never && l.Window == 0), "a limit's window is out of range")
+		check(l.Admission != "" && l.Mode != "", "a limit is incomplete")
 	}
 	for _, r := range c.Priority.Rules {
 		check((r.Set == nil) != (r.Max == nil), "a priority rule has not exactly one of set and max")

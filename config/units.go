@@ -32,6 +32,7 @@ type Charged uint8
 const (
 	WhenSent  Charged = iota // as the request goes to the upstream
 	WhenEnded                // at its end, when it is known how much it was
+	Never                    // not at all: its place is free again when it has ended, so that such a limit has no window
 )
 
 // The units.
@@ -56,9 +57,13 @@ var (
 		Name: "cost", Counts: CountsCost, Charged: WhenEnded,
 		Noun: "cost units", Reason: "cost_exceeded", doc: "tokens times usage.cost",
 	}
+	Inflight = &Unit{
+		Name: "inflight", Counts: CountsRequests, Charged: Never,
+		Noun: "requests under way at once", Reason: "inflight_exceeded", doc: "requests under way at once, from admission to their end",
+	}
 
 	// Units are all of them, in the order of the documentation.
-	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost}
+	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost, Inflight}
 )
 
 // Tokens says that it counts tokens: it is only for requests that use some, and how many can depend on the body.
@@ -77,6 +82,16 @@ func unit(name string, to **Unit) field {
 	}
 	read := scalar[string]{new(string), "", enumKind{words}}
 	return field{name: name, doc: doc + ".", value: assigned{read, func(word string) { *to = unitNamed(word) }}}
+}
+
+// withoutWindow are the names of the units of limits that have no window.
+func withoutWindow() (names []string) {
+	for _, u := range Units {
+		if u.Charged == Never {
+			names = append(names, u.Name)
+		}
+	}
+	return names
 }
 
 // unitNamed gives the unit of a name, nil if there is none.

@@ -3,7 +3,8 @@
 //
 // A limit has one bucket for each subject, the combination of values that its "per" names. At admission a request
 // reserves in each what it is expected to use. A limit of requests counts it for good when it is sent: at admission, or, where it
-// has to wait, by a lease until Send. At the end Settle replaces the reservation by what was really used; Refund takes
+// has to wait, by a lease until Send. A limit of requests under way has a place reserved for each until it ends, and nothing is ever used up.
+// At the end Settle replaces the reservation by what was really used; Refund takes
 // everything back of what was not sent. A request that runs, or waits, longer than a lease period renews its
 // reservations (Renew); what a dead worker reserved is forgotten after at most two periods (see package bucket).
 //

@@ -25,6 +25,7 @@ func (s *Set) Settle(now int64, charges []Charge, model string, used Usage, stat
 		switch {
 		case c.limit.refunds(status):
 			state.Use(-c.used)
+		case c.limit.Unit.Charged == config.Never:
 		case c.limit.Unit.Charged == config.WhenEnded || c.used == 0:
 			state.Use(s.amount(c.limit, model, used))
 		}

@@ -34,6 +34,14 @@ func denied(unit *config.Unit, used, requested, wait int64, contended bool) gate
 	return v
 }
 
+// underWay is what a limit of requests under way says that refuses.
+func underWay(now, most int64) gate.Verdict {
+	v := gate.Because(gate.Rejected, gate.Limits, config.Inflight.Reason)
+	v.Limit = &config.Limit{Name: "a", Unit: config.Inflight, Quantity: most, Burst: most}
+	v.Measured, v.Threshold, v.Requested, v.Wait = float64(now), float64(most), 1, second
+	return v
+}
+
 // refuse gives the answer to a verdict, where its status is configured so.
 func refuse(format Format, status int, a About, v gate.Verdict) *Reply {
 	r := new(Reply)
@@ -91,6 +99,10 @@ func TestDenials(t *testing.T) {
 			"429", "content-type: application/json", "x-spillway-reason: limits/contended", "retry-after: 1", "retry-after-ms: 1000",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1s",
 			`{"error":{"message":"Limit u could not be checked in time. Please try again in 1s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}`,
+		}},
+		{"of requests under way", OpenAI, 429, "m", underWay(6, 4), []string{
+			"429", "content-type: application/json", "x-spillway-reason: limits/inflight_exceeded", "retry-after: 1", "retry-after-ms: 1000",
+			`{"error":{"message":"Rate limit reached for m on requests under way at once: limit 4, now 6, requested 1. Please try again in 1s. (limit a)","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
 		{"as Dynamo writes them", Dynamo, 429, "llama-3", denied(config.CompletionTokens, 304, 100, 48*second, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
