@@ -15,7 +15,7 @@ import (
 // asks says whether a request may be changed so that its stream reports what it used. Which upstream it is for may not be known
 // yet.
 func (e *Engine) asks(s *Stream, headers [][2]string) bool {
-	return s.reading && s.dialect.AsksForUsage && e.asksSome && s.length <= int64(e.cfg.Usage.MaxRequestBytes) &&
+	return s.reading && s.exchange.Dialect.AsksForUsage && e.asksSome && s.exchange.Length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding)) && !signed(headers)
 }
 
@@ -33,7 +33,7 @@ func asksSome(cfg *config.Config) bool {
 func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
 	yes = e.cfg.Usage.EnsureStreamUsage
 	for i := range e.cfg.Upstreams {
-		if u := &e.cfg.Upstreams[i]; config.MatchModel(u.Models, s.model) {
+		if u := &e.cfg.Upstreams[i]; config.MatchModel(u.Models, s.exchange.Model) {
 			if u.EnsureStreamUsage != nil {
 				yes = *u.EnsureStreamUsage
 			}
@@ -50,14 +50,14 @@ func (e *Engine) edit(s *Stream, now int64) {
 	}
 	s.editing = false
 	upstream, yes := e.asksUpstream(s)
-	s.lesson = e.lessonKey(upstream, s.model)
+	s.lesson = e.lessonKey(upstream, s.exchange.Model)
 	if !yes || e.lessons.refuses(s.lesson, now) {
 		return
 	}
 	s.step.Edit = s.request.Ask()
 	s.edited = !s.step.Edit.None()
 	s.hiding = s.edited || s.leg != nil && s.leg.hiding
-	s.step.Measure = s.edited && s.length >= 0 && !s.unmeasured
+	s.step.Measure = s.edited && s.exchange.Length >= 0 && !s.unmeasured
 }
 
 // signingNames are what names of headers have in them that tell of a body's signature or checksum. Every scheme has its own:
@@ -129,10 +129,10 @@ func (e *Engine) judged(s *Stream) {
 		return
 	}
 	switch {
-	case s.status < 300:
+	case s.exchange.Status < 300:
 		e.lessons.took(s.lesson)
-	case s.status == 400 || s.status == 422:
-		s.blaming = s.readable
+	case s.exchange.Status == 400 || s.exchange.Status == 422:
+		s.blaming = s.exchange.Readable
 	}
 }
 
@@ -148,7 +148,7 @@ func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
 	s.blaming = false
 	if names(s.blamed) && e.lessons.refused(s.lesson, now) {
 		s.step.count(metric.Errors("stream_options_refused"), 1)
-		s.step.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.model) +
+		s.step.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.exchange.Model) +
 			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
 	}
 	s.blamed = nil

@@ -31,7 +31,7 @@ func (e *Engine) form(s *Stream) usage.Form {
 // take reads a piece of the body.
 func (e *Engine) take(s *Stream, size int) {
 	if !s.wants() {
-		s.asked.Bytes += int64(size)
+		s.exchange.Asked.Bytes += int64(size)
 		return
 	}
 	if size > 0 {
@@ -39,8 +39,8 @@ func (e *Engine) take(s *Stream, size int) {
 	}
 	if s.reading && e.enough(s) {
 		s.reading, s.editing = false, false
-		s.asked = s.request.Cut()
-		s.watching = s.matters && s.asked.Route == "" && s.request.Wanting()
+		s.exchange.Asked = s.request.Cut()
+		s.watching = s.matters && s.exchange.Asked.Route == "" && s.request.Wanting()
 	}
 }
 
@@ -50,9 +50,9 @@ func (e *Engine) enough(s *Stream) bool {
 	switch {
 	case !s.request.Wanting() || read > most:
 		return true
-	case s.request.Upload() || s.length > most:
+	case s.request.Upload() || s.exchange.Length > most:
 		name, _ := s.request.Model()
-		return name != "" || !s.matters || s.length > most && read >= announcedHead
+		return name != "" || !s.matters || s.exchange.Length > most && read >= announcedHead
 	default:
 		return false
 	}
@@ -61,11 +61,11 @@ func (e *Engine) enough(s *Stream) bool {
 // watched looks at what the rest of a body says of its model, and says whether the request was refused for it.
 func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 	name, unread := s.request.Model()
-	decidedBy := s.asked
+	decidedBy := s.exchange.Asked
 	if end || !s.request.Wanting() {
 		s.watching = false
-		s.asked = s.request.Close()
-		name, unread = s.asked.Model, s.asked.Unread
+		s.exchange.Asked = s.request.Close()
+		name, unread = s.exchange.Asked.Model, s.exchange.Asked.Unread
 		e.identify(s)
 	}
 	if decidedBy.Unread != "" || name == decidedBy.Model && unread == "" {
@@ -78,7 +78,7 @@ func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 // changed refuses a request whose body says another model, or one that can't be told, behind what it was decided by.
 func (e *Engine) changed(s *Stream, now int64) bool {
 	e.noteUnread(s, changedModel)
-	if e.cfg.Mode != config.Enforce || s.phase != stQueued && s.phase != stSent || s.responding() {
+	if e.cfg.Mode != config.Enforce || s.phase != stQueued && s.phase != stSent || s.exchange.Answered() {
 		return false
 	}
 	e.refuseModel(s, now, changedModel)
@@ -90,22 +90,22 @@ const changedModel usage.Unread = "changed"
 
 // wantsModel says that a request has to have a model, whatever depends on it.
 func (e *Engine) wantsModel(s *Stream) bool {
-	return e.cfg.Models.Unread == config.UnreadReject && s.asked.Route == "" && e.cfg.Mode != config.Off
+	return e.cfg.Models.Unread == config.UnreadReject && s.exchange.Asked.Route == "" && e.cfg.Mode != config.Off
 }
 
 // doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
 func (e *Engine) doubts(s *Stream, now int64) bool {
-	if !s.matters || s.reading || s.asked.Unread == "" || e.cfg.Mode == config.Off {
+	if !s.matters || s.reading || s.exchange.Asked.Unread == "" || e.cfg.Mode == config.Off {
 		return false
 	}
 	if e.cfg.Models.Unread == config.UnreadReject && e.cfg.Mode == config.Enforce {
-		e.refuseModel(s, now, s.asked.Unread)
+		e.refuseModel(s, now, s.exchange.Asked.Unread)
 		return true
 	}
 	s.unread = e.standIn == ""
-	e.noteUnread(s, s.asked.Unread)
+	e.noteUnread(s, s.exchange.Asked.Unread)
 	if e.cfg.Models.Unread == config.UnreadReject {
-		v := gate.Because(gate.Shadowed, gate.Model, string(s.asked.Unread))
+		v := gate.Because(gate.Shadowed, gate.Model, string(s.exchange.Asked.Unread))
 		s.note(&v)
 	}
 	return false

@@ -3,6 +3,7 @@ package admit
 import (
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -118,8 +119,9 @@ func TestWhatAnOriginSaysOfTheUpstream(t *testing.T) {
 		origin.Upstream: adaptive.Failed, origin.TimedOut: adaptive.Failed, origin.Broken: adaptive.Failed,
 		origin.Unreachable: adaptive.Failed, origin.Elsewhere: adaptive.Neither,
 	} {
-		s := Stream{course: course{origin: who, status: 504, pace: pace{uploaded: 1}}}
-		if got := s.result(second, true); got != want {
+		s := Stream{course: course{pace: pace{uploaded: 1}}}
+		s.exchange.Origin = who
+		if got := s.result(second, &account.Settlement{Complete: true, Status: 504}); got != want {
 			t.Errorf("origin %d: %v, want %v", who, got, want)
 		}
 	}

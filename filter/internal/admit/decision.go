@@ -26,7 +26,7 @@ func (s *Stream) note(v *gate.Verdict) {
 func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, *v
-	about := reply.About{Format: e.format(s), Model: s.model, Priority: s.caller.Priority.String()}
+	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String()}
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
 	}
@@ -51,12 +51,12 @@ func unfit(which, reason, message string) gate.Verdict {
 
 // send records that the request goes on to the upstream now.
 func (e *Engine) send(s *Stream, now int64) {
-	s.sent = now
+	s.exchange.Sent = now
 	if s.leased {
 		s.leased = false
 		e.report(s, e.limits.Send(now, s.charges))
 	}
-	if s.phase = stSent; s.dialect == nil && len(s.charges) == 0 {
+	if s.phase = stSent; s.exchange.Dialect == nil && len(s.charges) == 0 {
 		s.phase = stDone // the response has nothing to tell
 	}
 	e.record(s)
@@ -93,7 +93,7 @@ func (e *Engine) record(s *Stream) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
-		s.step.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.model)), 1)
+		s.step.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model)), 1)
 	}
 }
 

@@ -141,8 +141,8 @@ func TestAStreamThatIsLeftIsChargedWhatPassed(t *testing.T) {
 			left := func(pieces int) int64 {
 				before := h.balance("alice")
 				x := h.stream(d, pieces)
-				expect(t, "while it runs", x.properties["gen_ai.completion.tokens"], fmt.Sprint(x.published))
-				published := x.published
+				expect(t, "while it runs", x.properties["gen_ai.completion.tokens"], fmt.Sprint(x.exchange.Passed))
+				published := x.exchange.Passed
 				x.done()
 				expect(t, "gen_ai.usage.source", x.properties["gen_ai.usage.source"], "counted")
 				expect(t, "what was published last", published, before-h.balance("alice"))
@@ -294,24 +294,4 @@ func TestThePathsModelIsTheOneThatIsLimited(t *testing.T) {
 	}
 	expect(t, "the first", send(), Continue)
 	expect(t, "the second", send(), Answer)
-}
-
-// A stream that breaks off is charged what passed, and teaches nothing.
-func TestAStreamWithoutItsEndTeachesNothing(t *testing.T) {
-	h := newSeed(t, "stopIteration")
-	x := h.startWith([][2]string{{":method", "POST"}, {":path", "/v1/messages"}, {"x-user-id", "alice"}}, false)
-	x.body(`{"model":"claude","max_tokens":100,"stream":true}`, true)
-	x.status("200", "text/event-stream", false)
-	x.response(`data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":9,"output_tokens":1}}}`+"\n\n", false)
-	for range 10 {
-		x.response(`data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"abcdefgh"}}`+"\n\n", false)
-	}
-	x.response("", true)
-	x.done()
-	expect(t, "tokens", x.properties["gen_ai.completion.tokens"], "20")
-	expect(t, "source", x.properties["gen_ai.usage.source"], counted)
-	expect(t, "balance", h.balance("alice"), 280)
-	hashes := h.hash(&x.Stream)
-	_, known := h.learned.Text(h.now, hashes[0], hashes[1], 100)
-	expect(t, "learned", known, false)
 }

@@ -42,6 +42,7 @@ package admit
 
 import (
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -79,8 +80,7 @@ type Engine struct {
 	limits     *limit.Set
 	gates      []gatekeeper // in the order in which a request comes to them
 	decisive   int          // how many of these are asked when it is decided; the others are when it is complete
-	learned    *estimate.Learned
-	start      estimate.Start
+	accountant *account.Accountant
 	slots      slots
 	methods    methodSlots
 	scratch    []byte
@@ -117,8 +117,6 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		operations: usage.NewOperations(cfg.Operations),
 		host:       host,
 		table:      t,
-		learned:    learned,
-		start:      estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)},
 		warned:     map[usage.Unread]bool{},
 		labels:     newLabels(&cfg),
 		asksSome:   asksSome(&cfg),
@@ -132,7 +130,9 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 	e.aliases = aliases(&cfg)
 	p := &e.picker
 	e.limits = limit.New(cfg, p, t)
-	e.identity = ident.New(cfg, p, func(b []byte) uint64 { return uint64(t.Hash(b)) }, e.limits.Needs())
+	hash := func(b []byte) uint64 { return uint64(t.Hash(b)) }
+	e.identity = ident.New(cfg, p, hash, e.limits.Needs())
+	e.accountant = account.New(learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
@@ -185,10 +185,10 @@ func (e *Engine) format(s *Stream) reply.Format {
 	switch {
 	case e.cfg.ErrorFormat == config.ErrorsOfDynamo:
 		return reply.Dynamo
-	case s.dialect == nil:
+	case s.exchange.Dialect == nil:
 		return reply.OpenAI
 	default:
-		return reply.FormatOf(s.dialect.Provider)
+		return reply.FormatOf(s.exchange.Dialect.Provider)
 	}
 }
 

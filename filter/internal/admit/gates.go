@@ -1,11 +1,13 @@
 package admit
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -66,7 +68,7 @@ func (e *Engine) meet(s *Stream, now int64) {
 	}
 	subject, _ := e.subject(s)
 	s.asks = adaptive.Request{
-		Model: s.model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
+		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
 	s.measured = true
@@ -119,32 +121,29 @@ func (e *Engine) observe(s *Stream, now int64) {
 }
 
 // measure tells the gates how a request that was sent has ended.
-func (e *Engine) measure(s *Stream, now int64, end *ending) {
+func (e *Engine) measure(s *Stream, now int64, end *account.Settlement) {
 	if !s.measured {
 		return
 	}
 	s.measured = false
-	o := adaptive.Outcome{Stream: s.stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end.complete)}
+	o := adaptive.Outcome{Stream: s.exchange.Stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end)}
 	if n := s.pace.outputs; n > 1 {
-		o.ITL = time.Duration((s.pace.last - s.first) / (n - 1))
+		o.ITL = time.Duration((s.pace.last - s.exchange.First) / (n - 1))
 	}
 	e.gateError(s, s.upstream.adaptive.Finish(now, &s.asks, o))
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
-func (s *Stream) result(now int64, complete bool) adaptive.Result {
-	status := s.status
-	if s.failure != 0 {
-		status = s.failure
-	}
+func (s *Stream) result(now int64, end *account.Settlement) adaptive.Result {
+	status := cmp.Or(end.Failure, end.Status)
 	switch {
 	case s.foreign():
 		return adaptive.Neither
-	case s.origin == origin.TimedOut && s.uploads(now):
+	case s.exchange.Origin == origin.TimedOut && s.uploads(now):
 		return adaptive.Neither
 	case s.torn || status >= 500:
 		return adaptive.Failed
-	case !complete || status >= 400:
+	case !end.Complete || status >= 400:
 		return adaptive.Neither
 	default:
 		return adaptive.Succeeded

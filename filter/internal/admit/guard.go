@@ -43,7 +43,7 @@ func (g *guard) hold(s *Stream, now int64) {
 func (g *guard) delivered(s *Stream) {
 	if _, held := g.holding[s]; held {
 		delete(g.holding, s)
-		g.shown, g.kept = max(g.shown, s.since), 0
+		g.shown, g.kept = max(g.shown, s.exchange.Since), 0
 	}
 }
 
@@ -52,7 +52,7 @@ func (g *guard) delivered(s *Stream) {
 // filters; but if that of a later request has come through, the host is not to blame.
 func (e *Engine) watch(now int64, do func(*Stream, *Step)) {
 	for s := range e.guard.holding {
-		if now < s.look || s.since < e.guard.shown {
+		if now < s.look || s.exchange.Since < e.guard.shown {
 			continue
 		}
 		s.look = now + guardTime

@@ -20,7 +20,7 @@ type leg struct {
 
 // unanswered says that it matters whether the stream, which has ended, was one leg of several.
 func (s *Stream) unanswered() bool {
-	return !s.responding() && s.phase > stNew && s.phase < stDone
+	return !s.exchange.Answered() && s.phase > stNew && s.phase < stDone
 }
 
 // endLeg takes the end of a leg, in place of Gone: the request begins anew.

@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -18,14 +19,7 @@ type gatekeeper struct {
 	// observe takes the moment of a stream's first output: in an overload it is the earliest sign.
 	observe func(e *Engine, s *Stream, now int64)
 	// finish takes the end of a request that was sent, of which is known by now what it used.
-	finish func(e *Engine, s *Stream, now int64, end *ending)
-}
-
-// ending is how a request ended that was sent.
-type ending struct {
-	complete bool        // the whole response has passed
-	spared   bool        // the upstream never had the request
-	used     limit.Usage // what is charged
+	finish func(e *Engine, s *Stream, now int64, end *account.Settlement)
 }
 
 // listGates makes the list of gates, in the order in which a request comes to them: those that are on. Of an upstream's the breaker is first,
@@ -87,7 +81,7 @@ func (e *Engine) leave(s *Stream, now int64) {
 func (e *Engine) finishAll(s *Stream, now int64) {
 	for i := range e.gates {
 		if finish := e.gates[i].finish; finish != nil {
-			finish(e, s, now, &s.ending)
+			finish(e, s, now, &s.settlement)
 		}
 	}
 }
@@ -135,8 +129,9 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if s.preflight {
 		return
 	}
-	made := e.limits.Admit(now, e.measured(s), s.charges[:0])
-	s.charges, s.requests, s.tokens, s.guessed = made.Charges, made.Requests, made.Tokens, s.hashes
+	made := e.limits.Admit(now, e.measured(s, now), s.charges[:0])
+	s.charges, s.requests, s.tokens = made.Charges, made.Requests, made.Tokens
+	s.exchange.Decided()
 	if len(s.charges) > 0 {
 		e.reserving[s] = struct{}{}
 	}
@@ -150,12 +145,12 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 }
 
 // settle charges what a request has used.
-func (e *Engine) settle(s *Stream, now int64, end *ending) {
+func (e *Engine) settle(s *Stream, now int64, end *account.Settlement) {
 	delete(e.reserving, s)
-	if end.spared {
+	if end.Spared {
 		e.report(s, e.limits.Refund(now, s.charges))
 	} else {
-		e.report(s, e.limits.Settle(now, s.charges, s.model, end.used, s.status))
+		e.report(s, e.limits.Settle(now, s.charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
 	}
 }
 
@@ -173,8 +168,8 @@ func (e *Engine) leaveQueue(s *Stream, now int64) {
 	e.release(s, now, unanswered)
 }
 
-func (e *Engine) finishQueue(s *Stream, now int64, end *ending) {
-	s.answer.Used = end.used.Total
-	s.answer.Judged, s.answer.Limited = s.responding() && !s.foreign(), s.status == 429 || s.failure == 429
+func (e *Engine) finishQueue(s *Stream, now int64, end *account.Settlement) {
+	s.answer.Used = end.Used.Total
+	s.answer.Judged, s.answer.Limited = s.exchange.Answered() && !s.foreign(), end.Status == 429 || end.Failure == 429
 	e.release(s, now, s.answer)
 }

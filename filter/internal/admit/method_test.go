@@ -30,7 +30,7 @@ func TestABodyIsGovernedWhateverItsMethod(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := newSeed(t, "stopIteration")
 			x := h.startWith(test.headers, test.end)
-			if got := x.dialect != nil; got != test.want {
+			if got := x.exchange.Dialect != nil; got != test.want {
 				t.Errorf("governed: %v", got)
 			}
 			if got := x.last.Action == Hold; got != (test.want && !h.upgrades(&x.Stream)) { // or there would be no other protocol

@@ -137,19 +137,19 @@ func (e *Engine) label(model string) string {
 
 // unlabelled says that it is to be seen what the request's label is: whether the upstream answers for its model.
 func (e *Engine) unlabelled(s *Stream) bool {
-	_, known := e.labels.of(s.model)
+	_, known := e.labels.of(s.exchange.Model)
 	return !known && s.phase == stSent
 }
 
 // learnLabel takes note of an answer of the upstream.
 func (e *Engine) learnLabel(s *Stream, now int64) {
-	if s.origin != origin.Upstream || s.status < 200 || s.status > 299 {
+	if s.exchange.Origin != origin.Upstream || s.exchange.Status < 200 || s.exchange.Status > 299 {
 		return
 	}
-	if s.readable && s.response.Response().Failure != 0 {
+	if s.exchange.Readable && s.exchange.Reader.Response().Failure != 0 {
 		return
 	}
-	e.labels.learn(now, s.model)
+	e.labels.learn(now, s.exchange.Model)
 }
 
 // safeLabel replaces what would break the metric's name apart.

@@ -31,12 +31,12 @@ func (s *Stream) took(at int64) int64 {
 	if s.pace.uploaded == 0 {
 		return 0
 	}
-	return max(at-max(s.sent, s.pace.uploaded), 0)
+	return max(at-max(s.exchange.Sent, s.pace.uploaded), 0)
 }
 
 // uploads says that a time-out may be the client's doing: the request isn't complete, or it took longer to come than the upstream had for it.
 func (s *Stream) uploads(now int64) bool {
-	return s.pace.uploaded == 0 || s.pace.uploaded-s.since > s.took(now)
+	return s.pace.uploaded == 0 || s.pace.uploaded-s.exchange.Since > s.took(now)
 }
 
 func (p *pace) received(now int64, size int) {
@@ -62,9 +62,9 @@ func (p *pace) output(now, outputs int64) {
 // answered is when the upstream had answered, for a response that ends now.
 func (p *pace) answered(s *Stream, now int64) int64 {
 	switch {
-	case s.stream && s.first != 0:
-		return s.first
-	case s.stream && p.begun != 0: // its events aren't understood
+	case s.exchange.Stream && s.exchange.First != 0:
+		return s.exchange.First
+	case s.exchange.Stream && p.begun != 0: // its events aren't understood
 		return p.begun
 	case p.bytes >= unhindered:
 		return p.piece

@@ -26,7 +26,7 @@ func TestAPromptElsewhereTeachesNothing(t *testing.T) {
 		}
 		h.Store = recordtest.NewMemory()
 		x := h.request(test.path, `{"model":"m","max_tokens":1,"messages":"`+strings.Repeat("word ", 1600)+`"}`)
-		if got := x.estimate.Prompt; got < 1900 || got > 2100 {
+		if got := h.accountant.Expect(&x.exchange, h.now).Prompt; got < 1900 || got > 2100 {
 			t.Errorf("%s: 8 KB of text are taken for %d tokens", test.name, got)
 		}
 	}
@@ -38,7 +38,7 @@ func TestAPictureIsEstimatedAsOne(t *testing.T) {
 	x := h.request("/v1/chat/completions", `{"model":"m","max_tokens":1,"messages":[{"content":[{"type":"text","text":"what is it?"},
 		{"image_url":{"url":"data:image/png;base64,`+strings.Repeat("iVBORw0K", 100_000)+`"}}]}]}`)
 	expect(t, "refused", refusedFor(x), "")
-	if got := x.estimate.Prompt; got < 1000 || got > 1100 {
+	if got := h.accountant.Expect(&x.exchange, h.now).Prompt; got < 1000 || got > 1100 {
 		t.Errorf("it is taken for %d tokens", got)
 	}
 }

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
-	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -23,15 +23,15 @@ type Stream struct {
 	Resumed bool
 
 	// What a stream leaves to the next one that uses its memory.
-	step     Step
-	headers  ident.Headers
-	request  usage.RequestReader
-	response usage.ResponseReader
-	charges  []limit.Charge
-	verdict  gate.Verdict // of the gate that is being asked
-	ending   ending
-	reply    reply.Reply
-	limits   limit.Request
+	step       Step
+	headers    ident.Headers
+	request    usage.RequestReader
+	exchange   account.Exchange // what is known of the request and its answer
+	charges    []limit.Charge
+	verdict    gate.Verdict // of the gate that is being asked
+	settlement account.Settlement
+	reply      reply.Reply
+	limits     limit.Request
 
 	course
 }
@@ -39,18 +39,14 @@ type Stream struct {
 // course is what belongs to one request and its response alone.
 type course struct {
 	phase    phase
-	since    int64 // when the request's headers came
-	at       int64 // when the event came that is being decided or settled
 	holdable bool  // its headers can be held
 	look     int64 // when it will be looked at whether the host keeps its body back
 
-	dialect    *usage.Dialect // nil: bodies are not read
 	operation  string
 	caller     ident.Caller
 	leg        *leg // what an earlier leg of the request has left
 	method     string
 	preflight  bool  // it is let pass, whoever asks
-	length     int64 // content-length; -1: not given
 	reading    bool  // the request's body is being read
 	uploading  bool  // it is not complete: the request has no place at its upstream yet
 	received   int64 // bytes of it so far
@@ -64,12 +60,6 @@ type course struct {
 	blamed     []byte
 	lesson     uint64 // of the upstream and model
 	unmeasured bool   // the headers went on without the body's length
-	asked      usage.Request
-	model      string // canonical
-	estimate   limit.Estimate
-	hashed     bool      // hashes are those of the model
-	hashes     [2]uint64 // of the model, and of model and subject, for learning
-	guessed    [2]uint64 // the same as it was when the request was decided, maybe without its model
 
 	requests, tokens gate.Headroom // of the tightest limits
 	decision         gate.Verdict
@@ -83,24 +73,13 @@ type course struct {
 
 	upstream *upstream // whose gates the request stands at, or went through; nil: none
 	asks     adaptive.Request
-	measured bool  // the upstream's adaptive gates want to know how it ends
-	routed   bool  // the headers have gone on: the route can't be changed any more, and the upstream may answer
-	sent     int64 // when it was let go to the upstream
+	measured bool // the upstream's adaptive gates want to know how it ends
+	routed   bool // the headers have gone on: the route can't be changed any more, and the upstream may answer
 	pace     pace
 	torn     bool // the upstream broke the response off
 	ticket   dispatch.Ticket
 	full     string // why it waits past the queue; "": it does not
 	answer   dispatch.Answer
-	failure  int // the HTTP status of an error inside a stream
-
-	origin    origin.Origin
-	status    int
-	stream    bool  // the response is server-sent events
-	readable  bool  // the response's body is being read
-	published int64 // completion tokens in the filter state
-	first     int64 // time of the first output event; 0: none yet
-	last      int64 // time of the last one
-	outputs   int64 // output events so far
 }
 
 type phase uint8
@@ -113,30 +92,28 @@ const (
 	stDone          // refused, sent and settled, or left
 )
 
-// responding says that response headers have come, the proxy's own included.
-func (s *Stream) responding() bool { return s.status != 0 }
-
 // Reset makes a stream that has ended ready for another one.
 func (s *Stream) Reset(id uint32) {
 	s.ID, s.Resumed, s.charges, s.course = id, false, s.charges[:0], course{}
+	s.exchange.Reset()
 	s.caller.Priority = config.Normal
 }
 
 // RequestHeaders takes a request's headers; end says that no body follows.
 func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
 	s.step.reset()
-	s.since = now // first: whatever the headers bring about, the request has come
+	s.exchange.Since = now // first: whatever the headers bring about, the request has come
 	headers := e.host.Headers()
 	if end {
 		s.uploaded(now)
 	}
 	e.picker.Pick(headers, &s.headers)
 	s.method = s.headers.Get(e.slots.method)
-	s.length = contentLength(s.headers.Get(e.slots.length))
+	s.exchange.Length = contentLength(s.headers.Get(e.slots.length))
 	path := s.headers.Get(e.slots.path)
-	s.dialect, s.operation = e.operations.Find(path)
-	if s.dialect != nil && !e.governed(s, end) {
-		s.dialect = nil
+	s.exchange.Dialect, s.operation = e.operations.Find(path)
+	if s.exchange.Dialect != nil && !e.governed(s, end) {
+		s.exchange.Dialect = nil
 	}
 	s.preflight = e.preflight(s, end)
 	var refusal *ident.Refusal
@@ -152,14 +129,14 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
 		e.resume(s, headers)
 	}
 	e.hidePriority(s)
-	s.uploading = s.dialect != nil && !end
+	s.uploading = s.exchange.Dialect != nil && !end
 	s.reading = s.uploading && e.cfg.Usage.MaxRequestBytes > 0
-	if s.dialect != nil {
-		s.asked = usage.FromPath(s.dialect, path)
+	if s.exchange.Dialect != nil {
+		s.exchange.Asked = usage.FromPath(s.exchange.Dialect, path)
 		e.prepare(s, headers)
 	}
 	if s.reading {
-		s.request.Reset(s.dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
+		s.request.Reset(s.exchange.Dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
 	e.choose(s, now)
 	return &s.step
@@ -203,7 +180,7 @@ func (s *Stream) Refused() bool { return s.decision.Outcome.Refuses() }
 
 // measuring says that the request's body is of interest, if only for its size.
 func (s *Stream) measuring() bool {
-	return s.wants() || s.uploading || s.dialect != nil && s.length < 0
+	return s.wants() || s.uploading || s.exchange.Dialect != nil && s.exchange.Length < 0
 }
 
 // Waiting says that the request waits for its turn at its upstream.
@@ -213,7 +190,7 @@ func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
 func (s *Stream) Decided() bool { return s.phase >= stQueued }
 
 // begun says that the request's headers have come.
-func (s *Stream) begun() bool { return s.since != 0 }
+func (s *Stream) begun() bool { return s.exchange.Since != 0 }
 
 // ended says that nothing is left to be done for the stream.
 func (s *Stream) ended() bool { return s.counted && s.phase == stDone }
@@ -223,46 +200,31 @@ func (s *Stream) wants() bool { return s.reading || s.watching }
 
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {
-	if s.asked.Model != "" {
-		s.step.set("gen_ai.request.model", s.asked.Model)
+	if s.exchange.Asked.Model != "" {
+		s.step.set("gen_ai.request.model", s.exchange.Asked.Model)
 	}
 	e.name(s)
 }
 
 // name finds the model whose limits apply; "" where it can't be told, or not yet.
 func (e *Engine) name(s *Stream) {
-	model := s.asked.Model
+	model := s.exchange.Asked.Model
 	switch {
-	case s.asked.Route != "":
-		model = s.asked.Route // or a body could name another model than the one it is sent to, and its limits
-	case s.asked.Unread != "" && !s.reading && s.dialect != nil:
+	case s.exchange.Asked.Route != "":
+		model = s.exchange.Asked.Route // or a body could name another model than the one it is sent to, and its limits
+	case s.exchange.Asked.Unread != "" && !s.reading && s.exchange.Dialect != nil:
 		model = e.standIn
 	}
-	s.model, s.hashed = e.canonical(model), false
-}
-
-// hash gives the hashes that estimates are learned by.
-func (e *Engine) hash(s *Stream) [2]uint64 {
-	if !s.hashed {
-		b := append(append(e.scratch[:0], "model\x00"...), s.model...)
-		s.hashes[0] = uint64(e.table.Hash(b))
-		for _, part := range [...]string{s.caller.Tenant, s.caller.User, s.caller.Key} {
-			b = append(append(b, 0), part...)
-		}
-		s.hashes[1] = uint64(e.table.Hash(b))
-		e.scratch, s.hashed = b, true
-	}
-	return s.hashes
+	s.exchange.Identify(e.canonical(model), [...]string{s.caller.Tenant, s.caller.User, s.caller.Key})
 }
 
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now int64) {
-	s.at = now
 	delete(e.guard.holding, s)
 	e.identify(s)
 	s.step.set("gen_ai.operation.name", s.operation)
-	if s.dialect != nil && s.dialect.Provider != "" {
-		s.step.set("gen_ai.provider.name", s.dialect.Provider)
+	if s.exchange.Dialect != nil && s.exchange.Dialect.Provider != "" {
+		s.step.set("gen_ai.provider.name", s.exchange.Dialect.Provider)
 	}
 	s.step.set("spillway.priority", s.caller.Priority.String())
 	s.phase, s.decision = stQueued, gate.Verdict{}
@@ -274,7 +236,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		v := gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
 		s.note(&v)
 	}
-	if s.dialect == nil && strings.EqualFold(s.method, "POST") {
+	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
 		s.step.count(metric.Uncharged("unknown_path"), 1)
 	}
 	if e.doubts(s, now) {
@@ -307,43 +269,18 @@ func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
 // facts is what the limits see of the request.
 func (s *Stream) facts(modelKnown bool) *limit.Request {
 	s.limits = limit.Request{
-		Caller: s.caller, Operation: s.operation, Model: s.model, ModelKnown: modelKnown, ModelUnread: s.unread,
-		Tokens: s.dialect != nil, NoOutput: s.dialect != nil && !s.dialect.Outputs, Headers: &s.headers,
+		Caller: s.caller, Operation: s.operation, Model: s.exchange.Model, ModelKnown: modelKnown, ModelUnread: s.unread,
+		Tokens: s.exchange.Dialect != nil, NoOutput: s.exchange.Dialect != nil && !s.exchange.Dialect.Outputs, Headers: &s.headers,
 	}
 	return &s.limits
 }
 
 // measured is facts with what the request is expected to use.
-func (e *Engine) measured(s *Stream) *limit.Request {
+func (e *Engine) measured(s *Stream, now int64) *limit.Request {
 	r := s.facts(true)
-	r.Estimate, r.Waits = e.estimate(s), s.leased
+	r.Estimate, r.Waits = limit.Estimate(e.accountant.Expect(&s.exchange, now)), s.leased
 	return r
 }
-
-// estimate says what the request is expected to use.
-func (e *Engine) estimate(s *Stream) limit.Estimate {
-	if s.dialect == nil {
-		return limit.Estimate{}
-	}
-	hashes := e.hash(s)
-	bound, floor := s.asked.OutputBound, s.asked.OutputFloor
-	if s.asked.OutputLoose { // it says what is wanted, not what is the most
-		bound, floor = 0, max(floor, bound)
-	}
-	s.estimate = limit.Estimate{
-		Prompt: e.learned.Prompt(s.at, hashes[0], hashes[1], usage.TextBytes(s.dialect, s.asked, s.bytes()), e.start) +
-			usage.ImageTokens(s.asked),
-		OutputBound: bound, OutputFloor: floor,
-	}
-	if s.dialect.Outputs {
-		length := e.learned.Output(s.at, hashes[0], hashes[1], bound, e.start)
-		s.estimate.Output, s.estimate.OutputMost = max(length.Likely, s.asked.OutputFloor), max(length.Most, s.asked.OutputFloor)
-	}
-	return s.estimate
-}
-
-// bytes is the size of the request's body, as far as it is known.
-func (s *Stream) bytes() int64 { return max(s.asked.Bytes, s.length, 0) }
 
 func contentLength(value string) int64 {
 	if value == "" {

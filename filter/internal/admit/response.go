@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
-	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
@@ -19,9 +18,9 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 	headers := e.host.Headers()
 	e.picker.Pick(headers, &s.headers)
 	status, _ := strconv.Atoi(s.headers.Get(e.slots.status))
-	s.status = max(status, 1) // even one that is none is a response's
+	s.exchange.Status = max(status, 1) // even one that is none is a response's
 	if origin.Counts(s.headers.Get(e.slots.status)) {
-		s.origin = e.origin()
+		s.exchange.Origin = e.origin()
 	}
 	if s.phase != stSent {
 		if e.answeredEarly(s, now); s.Refused() {
@@ -29,17 +28,13 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 		}
 	}
 	events := strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
-	s.stream = events || s.asked.Stream // Gemini's can be one growing document
-	s.readable = s.dialect != nil && !end && identityCoding(s.headers.Get(e.slots.encoding))
-	if s.readable {
-		s.response.Reset(s.dialect, events)
-	}
+	s.exchange.Begin(!end && identityCoding(s.headers.Get(e.slots.encoding)), events)
 	e.hide(s, events)
 	e.judged(s)
 	if s.ticket.InFlight() && !s.foreign() && !e.hearsay(s, headers) {
-		s.answer = e.hints.read(&s.headers, s.status)
+		s.answer = e.hints.read(&s.headers, s.exchange.Status)
 	}
-	if !s.failed() {
+	if !s.exchange.Failed() {
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
 		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.tokens)
 	}
@@ -53,7 +48,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 // What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
 func (e *Engine) hide(s *Stream, events bool) {
 	length := s.headers.Get(e.slots.length)
-	if s.hiding = s.hiding && s.readable && (events || length == ""); s.hiding && length != "" {
+	if s.hiding = s.hiding && s.exchange.Readable && (events || length == ""); s.hiding && length != "" {
 		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
 	}
 }
@@ -71,13 +66,11 @@ func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
 	}
 	if s.readingResponse() {
 		if s.hiding {
-			s.step.Body, s.step.Replace = s.response.Hide(piece, end)
+			s.step.Body, s.step.Replace = s.exchange.Reader.Hide(piece, end)
 		} else {
-			s.response.Write(piece)
+			s.exchange.Reader.Write(piece)
 		}
-		if s.stream = s.response.Streams(s.stream); s.stream {
-			e.progress(s, now, end)
-		}
+		e.progress(s, now, end)
 	}
 	if s.blaming {
 		e.blame(s, now, piece, end)
@@ -90,7 +83,7 @@ func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
 
 // readingResponse says whether the response's body is of interest.
 func (s *Stream) readingResponse() bool {
-	return s.readable && s.phase == stSent && (s.response.Wanting() || s.blaming)
+	return s.exchange.Readable && s.phase == stSent && (s.exchange.Reader.Wanting() || s.blaming)
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
@@ -102,7 +95,7 @@ func (e *Engine) ResponseTrailers(s *Stream, now int64) *Step {
 
 // Done takes the end of the stream, however it came. It may be a stream's only event.
 func (e *Engine) Done(s *Stream, now int64) *Step {
-	if s.phase == stSent && s.measured && s.responding() {
+	if s.phase == stSent && s.measured && s.exchange.Answered() {
 		flags, _ := e.host.Attribute(ResponseFlags)
 		s.torn = origin.Torn(flags)
 	}
@@ -143,28 +136,5 @@ func (e *Engine) origin() origin.Origin {
 
 // hearsay says that what a response tells of limits is another filter's word.
 func (e *Engine) hearsay(s *Stream, headers [][2]string) bool {
-	return s.origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin() == origin.Elsewhere
-}
-
-// publishTimes tells how fast the answer came, as the client sees it: waiting for a turn is part of it. What does not stream
-// comes as a whole, and has no inter-token latency.
-func (e *Engine) publishTimes(s *Stream, now int64) {
-	priority := s.caller.Priority
-	if !s.stream {
-		if s.status < 400 && s.responding() {
-			s.step.sample(metric.TTFT(false, priority), (now-s.since)/millisecond)
-		}
-		return
-	}
-	if s.first == 0 {
-		return
-	}
-	ttft := (s.first - s.since) / millisecond
-	s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
-	s.step.sample(metric.TTFT(true, priority), ttft)
-	if n := s.outputs; n > 1 {
-		itl := (s.last - s.first) / (n - 1) / millisecond
-		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
-		s.step.sample(metric.ITL(true, priority), itl)
-	}
+	return s.exchange.Origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin() == origin.Elsewhere
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -246,7 +247,7 @@ func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	expect(t, "errors of renewal and settlement", h.counts["errors store"], 3)
 	h.idle()
 
-	if _, err := New(h.cfg, &h.proxy, h.learned, random); !errors.Is(err, errFailure) {
+	if _, err := New(h.cfg, &h.proxy, new(estimate.Learned), random); !errors.Is(err, errFailure) {
 		t.Errorf("a new engine: %v", err)
 	}
 }

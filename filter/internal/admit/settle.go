@@ -1,16 +1,18 @@
 package admit
 
 import (
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
-	"github.com/spillway-proxy/spillway/filter/internal/limit"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
-// foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
-func (s *Stream) foreign() bool { return s.origin == origin.Elsewhere }
+// What a request has used, and what that teaches, is package account's; here is done what it says.
 
-// failed says that the upstream did not serve the request through a fault or shortage of its own.
-func (s *Stream) failed() bool { return s.status >= 500 || s.status == 429 }
+// foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
+func (s *Stream) foreign() bool { return s.exchange.Origin == origin.Elsewhere }
 
 // finish settles an admitted request, once. complete says that the whole response has passed.
 func (e *Engine) finish(s *Stream, now int64, complete bool) {
@@ -22,55 +24,93 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 	default:
 		return
 	}
-	s.phase, s.at = stDone, now
+	s.phase = stDone
 	e.learnLabel(s, now)
 	e.count(s)
-	s.ending = ending{complete: complete, spared: s.spared()}
-	source := "" // it is not published
-	if !s.ending.spared {
-		s.ending.used, source = e.spent(s, now, complete)
-	}
-	if source != "" {
-		e.publishUsage(s, s.ending.used, source)
-		e.publishTimes(s, now)
-	}
+	s.settlement = e.accountant.Settle(&s.exchange, now, complete)
+	e.publish(s, &s.settlement)
 	e.finishAll(s, now)
 }
 
-// spent is what a request has used, and how that is known; "": it is not to be published.
-func (e *Engine) spent(s *Stream, now int64, complete bool) (used limit.Usage, source string) {
-	switch {
-	case s.dialect == nil:
-	case s.origin == origin.TimedOut:
-		e.estimate(s)
-		used, source = limit.Usage{Prompt: s.estimate.Prompt, Completion: e.wasted(s, now)}, estimated
-		used.Total = used.Prompt + used.Completion
-	case s.responding() && s.failed():
-	default:
-		if used, source = e.used(s, complete); s.failed() { // the error came inside the stream, before any output
-			used, source = limit.Usage{}, ""
-		} else if !complete && source == counted && used.Completion == 0 && s.status < 400 {
-			if used.Completion = e.wasted(s, now); used.Completion > 0 {
-				used.Total, source = used.Total+used.Completion, estimated
-			}
+// progress takes note of what a piece of the response's body has brought, and keeps the filter state up to date while a stream runs, so that
+// what reads it when a client has left finds what had passed.
+func (e *Engine) progress(s *Stream, now int64, end bool) {
+	p := e.accountant.Progress(&s.exchange, now)
+	if p.First {
+		e.observeAll(s, now)
+	}
+	if p.Output {
+		s.pace.output(now, s.exchange.Outputs)
+	}
+	if p.News && !end {
+		s.step.set("gen_ai.completion.tokens", strconv.FormatInt(p.Tokens, 10))
+	}
+}
+
+// publish puts what a request comes to into the filter state and the metrics.
+func (e *Engine) publish(s *Stream, end *account.Settlement) {
+	s.step.set("gen_ai.response.model", end.Model)
+	if end.Implausible {
+		e.implausible(s)
+	}
+	if end.Unread {
+		s.step.count(metric.Errors("response_unread"), 1)
+	}
+	if end.Source != account.None {
+		e.publishUsage(s, end)
+		e.publishTimes(s, end)
+	}
+}
+
+// implausible counts a report that can't be true. The log has it once: who sends one sends many.
+func (e *Engine) implausible(s *Stream) {
+	s.step.count(metric.Errors("usage_implausible"), 1)
+	if !e.doubted {
+		e.doubted = true
+		s.step.warn("an upstream reports more tokens than can be, or a number that is none: such figures are cut, and counted in" +
+			" spillway_errors_total{reason=\"usage_implausible\"}")
+	}
+}
+
+// publishUsage publishes the final counts: those of which there always are some, and others if there are any.
+func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
+	used, model, source := &end.Used, e.label(s.exchange.Model), end.Source.String()
+	for _, c := range [...]struct {
+		property, kind string
+		tokens         int64
+		always         bool
+	}{
+		{"gen_ai.prompt.tokens", "input", used.Prompt, true},
+		{"gen_ai.completion.tokens", "output", used.Completion, true},
+		{"gen_ai.total.tokens", "", used.Total, true},
+		{"gen_ai.cached.tokens", "cached", used.Cached, false},
+		{"gen_ai.reasoning.tokens", "reasoning", used.Reasoning, false},
+		{"gen_ai.usage.cache_write.tokens", "", used.CacheWrite, false},
+		{"gen_ai.usage.audio.tokens", "", used.Audio, false},
+	} {
+		if c.always || c.tokens > 0 {
+			s.step.set(c.property, strconv.FormatInt(c.tokens, 10))
+		}
+		if c.kind != "" {
+			s.step.count(metric.Tokens(c.kind, source, model), c.tokens)
 		}
 	}
-	return used, source
+	s.step.set("gen_ai.usage.source", source)
 }
 
-// spared says that the upstream never had the request.
-func (s *Stream) spared() bool {
-	return s.responding() && s.origin.Spares()
-}
-
-// wasted is the output of a request of which none came back: its client left before a stream's first output, or the proxy's
-// patience ended. Of what doesn't stream it is what was expected. Of a stream it is known that none came in the time that it had, and it is
-// what may have been worked on in that time.
-func (e *Engine) wasted(s *Stream, now int64) int64 {
-	const perSecond = 50 // tokens, of a server that is not slow
-	e.estimate(s)
-	if s.stream || s.asked.Stream {
-		return min(s.estimate.Output, max(now-s.sent, 0)/(second/perSecond))
+// publishTimes publishes how fast the answer came, as the client saw it. Of what doesn't stream the filter state has no times.
+func (e *Engine) publishTimes(s *Stream, end *account.Settlement) {
+	stream, priority := s.exchange.Stream, s.caller.Priority
+	if end.TTFT >= 0 {
+		ttft := end.TTFT / millisecond
+		if stream {
+			s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
+		}
+		s.step.sample(metric.TTFT(stream, priority), ttft)
 	}
-	return s.estimate.Output
+	if end.ITL >= 0 {
+		itl := end.ITL / millisecond
+		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
+		s.step.sample(metric.ITL(stream, priority), itl)
+	}
 }

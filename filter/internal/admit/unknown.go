@@ -14,7 +14,7 @@ const nameThePath = "Whoever runs the gateway names the path under operations, w
 // unknown says that a request makes the server do what nobody here knows. The answer is no for those that the configuration lets pass, and
 // for what can't cost tokens: preflights, what has no body, and what becomes another protocol.
 func (e *Engine) unknown(s *Stream, path string, end bool) bool {
-	return s.dialect == nil && e.cfg.Unknown != config.UnknownPass && e.cfg.Mode != config.Off && !end && !s.preflight &&
+	return s.exchange.Dialect == nil && e.cfg.Unknown != config.UnknownPass && e.cfg.Mode != config.Off && !end && !s.preflight &&
 		e.governed(s, end) && e.operations.Unknown(path)
 }
 
@@ -23,7 +23,7 @@ func (e *Engine) unknown(s *Stream, path string, end bool) bool {
 func (e *Engine) refuseUnknown(s *Stream, now int64) bool {
 	switch {
 	case e.cfg.Unknown == config.UnknownEstimate:
-		s.dialect = usage.Opaque
+		s.exchange.Dialect = usage.Opaque
 		return false
 	case !countsTokens(&e.cfg):
 		return false

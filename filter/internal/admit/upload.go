@@ -17,9 +17,9 @@ import (
 // choose decides now, or when the body is there, and says what becomes of the headers.
 func (e *Engine) choose(s *Stream, now int64) {
 	var timing limit.Timing
-	if s.dialect != nil {
+	if s.exchange.Dialect != nil {
 		e.name(s)
-		timing = e.limits.Timing(s.facts(s.asked.Route != ""))
+		timing = e.limits.Timing(s.facts(s.exchange.Asked.Route != ""))
 		s.matters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
 	}
 	if !s.uploading {
@@ -88,7 +88,7 @@ func (e *Engine) keeps(s *Stream) bool {
 // fits says that the body is not known to be longer than what can be kept back: the proxy would refuse what doesn't fit its buffer.
 // Envoy's buffer filter keeps all that we don't, in the same buffer, and measures it a second time if the end alone is kept back.
 func (e *Engine) fits(s *Stream) bool {
-	return e.cfg.RequestHold == config.HoldBufferFilter || max(s.length, s.received) <= int64(e.cfg.Usage.MaxRequestBytes)
+	return e.cfg.RequestHold == config.HoldBufferFilter || max(s.exchange.Length, s.received) <= int64(e.cfg.Usage.MaxRequestBytes)
 }
 
 // hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
@@ -98,7 +98,7 @@ func (e *Engine) hold(s *Stream, now int64) {
 	case s.holdable:
 		s.step.Action = Hold
 		e.guard.hold(s, now)
-	case s.editing && s.length >= 0:
+	case s.editing && s.exchange.Length >= 0:
 		s.step.ask("content-length", "")
 		s.unmeasured = true
 	}
@@ -118,7 +118,7 @@ func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) *Step {
 	e.take(s, size)
 	switch {
 	case !s.uploading:
-	case end, s.length >= 0 && s.received >= s.length && !e.keeps(s): // some servers don't wait for the end of what they have
+	case end, s.exchange.Length >= 0 && s.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
 		e.bodyEnded(s, now)
 		e.edit(s, now)
 	case s.phase == stHolding && !s.reading && !e.adapts:
@@ -161,7 +161,7 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 	s.uploaded(now)
 	if s.reading || s.watching && s.phase == stHolding {
 		s.reading, s.watching = false, false
-		s.asked = s.request.Close()
+		s.exchange.Asked = s.request.Close()
 	}
 	if s.phase == stHolding {
 		e.decide(s, now)
@@ -174,14 +174,14 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 // upstream which didn't wait for the end. The latter works: it needs a place like any other, or is stopped.
 func (e *Engine) answeredEarly(s *Stream, now int64) {
 	delete(e.guard.holding, s)
-	refused := s.status >= 400
+	refused := s.exchange.Status >= 400
 	if !s.routed || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		s.step.count(metric.Uncharged("answered_early"), 1)
 		e.forsake(s, now, gate.Allowed)
 		return
 	}
 	if s.reading {
-		s.asked = s.request.Cut()
+		s.exchange.Asked = s.request.Cut()
 	}
 	s.uploading, s.reading, s.watching = false, false, false
 	switch {

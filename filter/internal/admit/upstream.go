@@ -58,7 +58,7 @@ func (e *Engine) HasUpstream(name string) bool {
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.selects && s.asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
+	return e.selects && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
 }
 
 // everything says that the globs match whatever there is.
@@ -67,12 +67,12 @@ func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1
 // find gives the upstream of a request; nil if there is none, or none that does anything. One whose model can't be told for sure
 // may be for any of them: for that of the model that it seems to name, else for the first.
 func (e *Engine) find(s *Stream) *upstream {
-	if !e.selects || s.dialect == nil {
+	if !e.selects || s.exchange.Dialect == nil {
 		return nil
 	}
-	model := s.model
+	model := s.exchange.Model
 	if s.unread {
-		model = e.canonical(s.asked.Model)
+		model = e.canonical(s.exchange.Asked.Model)
 	}
 	for _, u := range e.upstreams {
 		if config.MatchModel(u.models, model) {
@@ -101,8 +101,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 
 // arrive asks for the request's turn at its upstream.
 func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
-	s.at = now
-	expected := e.estimate(s)
+	expected := e.accountant.Expect(&s.exchange, now)
 	s.answer = unanswered
 	s.ticket = dispatch.Ticket{
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,

@@ -60,9 +60,10 @@ type Estimate struct {
 	OutputFloor    int64 // what it asks for at least
 }
 
-// Usage is what a request used. Total is Prompt and Completion; the others are parts of these.
+// Usage is what a request used. Total is Prompt and Completion; the others are parts of these. It has the fields of usage.Tokens, which it
+// is converted from, none of them absent.
 type Usage struct {
-	Prompt, Cached, Completion, Reasoning, Total int64
+	Prompt, Completion, Total, Cached, Reasoning int64
 	CacheWrite, Audio                            int64
 }
 

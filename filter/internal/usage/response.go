@@ -94,13 +94,14 @@ func (r *ResponseReader) look(p []byte) []byte {
 	if len(r.lead) == 0 {
 		p = p[blanks(p):]
 	}
+	before := len(r.lead)
 	for i := range p {
-		if r.decide(append(r.lead, p[:i+1]...)); r.form != undecided {
-			r.read(r.lead)
+		r.lead = append(r.lead, p[i])
+		if r.decide(r.lead); r.form != undecided {
+			r.read(r.lead[:before])
 			return p
 		}
 	}
-	r.lead = append(r.lead, p...)
 	return nil
 }
 
