@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // EnvoyVersion is the version of Envoy that the Makefile fetches when ENVOY names no other.
 const EnvoyVersion = "1.40.0"
 
-// The first lines of the go.mod at the root of the repository, and of the one in e2e.
+// What the go.mod at the root of the repository says, and the one in e2e.
 const (
 	rootModule = "module github.com/spillway-proxy/spillway"
 	ownModule  = rootModule + "/e2e"
@@ -41,15 +42,16 @@ func Root() (string, error) {
 	}
 	for dir := start; ; dir = filepath.Dir(dir) {
 		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		switch name, _, _ := strings.Cut(string(text), "\n"); {
-		case err != nil: // there is none
-		case name == rootModule:
-			return dir, nil
-		case name == ownModule:
-			return filepath.Join(dir, rootLink), nil
+		if err == nil {
+			switch lines := strings.Split(string(text), "\n"); {
+			case slices.Contains(lines, rootModule):
+				return dir, nil
+			case slices.Contains(lines, ownModule):
+				return filepath.Join(dir, rootLink), nil
+			}
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("find the repository: no directory above %q has a go.mod that starts with %q", start, rootModule)
+			return "", fmt.Errorf("find the repository: no directory above %q has a go.mod that says %q", start, rootModule)
 		}
 	}
 }

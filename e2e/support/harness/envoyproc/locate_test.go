@@ -1,10 +1,29 @@
 package envoyproc
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// Else go test would take results that it has kept for those of another filter.
+func TestTheRepositoryIsReadByNamesWithinTheTestsModule(t *testing.T) {
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(root, own+string(filepath.Separator)) {
+		t.Errorf("the repository is found at %q, want a name within %q", root, own)
+	}
+	if _, err := os.Stat(filepath.Join(root, StandaloneYAML)); err != nil {
+		t.Error(err)
+	}
+}
 
 // What is missing is never skipped: the error says which make target provides it.
 func TestLocateSaysWhatToRun(t *testing.T) {
