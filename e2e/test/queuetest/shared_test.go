@@ -44,6 +44,7 @@ func share(workers int, parts ...part) func(*testing.T) {
 		for _, part := range parts {
 			t.Run(part.name, func(t *testing.T) { part.test(t, g) })
 		}
+		t.Run("metrics", func(t *testing.T) { asDocumented(t, g) })
 	}
 }
 
