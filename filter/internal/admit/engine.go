@@ -181,14 +181,14 @@ func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
 }
 
 // format is the shape of error bodies that the request's client understands.
-func (e *Engine) format(s *Stream) reply.Format {
+func (e *Engine) format(s *Stream) *reply.Format {
 	switch {
 	case e.cfg.ErrorFormat == config.ErrorsOfDynamo:
-		return reply.Dynamo
+		return &reply.Dynamo
 	case s.exchange.Dialect == nil:
-		return reply.OpenAI
+		return usage.Opaque.Errors
 	default:
-		return reply.FormatOf(s.exchange.Dialect.Provider)
+		return s.exchange.Dialect.Errors
 	}
 }
 

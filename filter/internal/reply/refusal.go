@@ -7,7 +7,7 @@ import (
 
 // About is what an answer says of the request that was refused.
 type About struct {
-	Format                    Format
+	Format                    *Format // of the body
 	Upstream, Model, Priority string
 }
 

@@ -1,4 +1,4 @@
-// Package reply writes the answers to refused requests: status, headers and an error body in the request's dialect, so
+// Package reply writes the answers to refused requests: status, headers and an error body in the format of the request's dialect, so
 // that the official SDKs turn them into their own rate-limit errors and wait as long as they are told.
 //
 // It is all text: what was decided comes in (gate.Verdict), bytes go out, into memory that is used again. Nothing a client sent is copied
@@ -25,35 +25,13 @@ type refusal struct {
 	Status  int
 	Reason  string // <gate>/<reason>, low-cardinality
 	Message string
-	Kind    string // OpenAI's "type": tokens, requests, server_error, invalid_request_error
-	Code    string // OpenAI's "code"
+	Kind    string // in OpenAI's words: tokens, requests, server_error, invalid_request_error
+	Code    string // in OpenAI's words
 	Wait    int64  // nanoseconds until it is worth trying again; 0: not said; MaxInt64: never
 }
 
-// Format is the shape of error bodies.
-type Format string
-
-// The formats.
-const (
-	OpenAI    Format = "openai"
-	Anthropic Format = "anthropic"
-	Gemini    Format = "gemini"
-	Dynamo    Format = "dynamo" // NVIDIA Dynamo's {message,type,code}
-)
-
-// FormatOf is the format that the clients of a provider's API understand (OpenTelemetry's gen_ai.provider.name).
-func FormatOf(provider string) Format {
-	switch provider {
-	case "anthropic":
-		return Anthropic
-	case "gcp.gemini":
-		return Gemini
-	}
-	return OpenAI
-}
-
 // write writes the answer.
-func (r *Reply) write(format Format, f *refusal) {
+func (r *Reply) write(format *Format, f *refusal) {
 	r.Status, r.Headers = f.Status, r.Headers[:0]
 	r.add("content-type", "application/json")
 	r.add("x-spillway-reason", f.Reason)
@@ -64,16 +42,7 @@ func (r *Reply) write(format Format, f *refusal) {
 		r.add("retry-after", strconv.FormatInt(ceil(f.Wait, int64(time.Second)), 10))
 		r.add("retry-after-ms", strconv.FormatInt(ceil(f.Wait, int64(time.Millisecond)), 10))
 	}
-	switch b := r.Body[:0]; format {
-	case Dynamo:
-		r.Body = dynamo(b, f)
-	case Anthropic:
-		r.Body = anthropic(b, f)
-	case Gemini:
-		r.Body = gemini(b, f)
-	default:
-		r.Body = openAI(b, f)
-	}
+	r.Body = format.Append(r.Body[:0], f.Status, f.Message, f.Kind, f.Code)
 }
 
 // Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest (nanoseconds), and a proxy
@@ -125,89 +94,6 @@ func (r *Reply) get(name string) string {
 }
 
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
-
-func openAI(b []byte, r *refusal) []byte {
-	b = append(b, `{"error":{"message":`...)
-	b = appendString(b, r.Message)
-	b = append(b, `,"type":`...)
-	b = appendString(b, r.Kind)
-	b = append(b, `,"param":null,"code":`...)
-	b = appendString(b, r.Code)
-	return append(b, `}}`...)
-}
-
-// anthropic writes https://docs.anthropic.com/en/api/errors.
-func anthropic(b []byte, r *refusal) []byte {
-	kind := "api_error"
-	switch r.Status {
-	case 400:
-		kind = "invalid_request_error"
-	case 401:
-		kind = "authentication_error"
-	case 429:
-		kind = "rate_limit_error"
-	case 503, 529:
-		kind = "overloaded_error"
-	}
-	b = append(b, `{"type":"error","error":{"type":`...)
-	b = appendString(b, kind)
-	b = append(b, `,"message":`...)
-	b = appendString(b, r.Message)
-	return append(b, `}}`...)
-}
-
-// gemini writes Google's error model: https://cloud.google.com/apis/design/errors.
-func gemini(b []byte, r *refusal) []byte {
-	status := "INTERNAL"
-	switch r.Status {
-	case 400:
-		status = "INVALID_ARGUMENT"
-	case 401:
-		status = "UNAUTHENTICATED"
-	case 429:
-		status = "RESOURCE_EXHAUSTED"
-	case 503, 529:
-		status = "UNAVAILABLE"
-	}
-	b = append(b, `{"error":{"code":`...)
-	b = strconv.AppendInt(b, int64(r.Status), 10)
-	b = append(b, `,"message":`...)
-	b = appendString(b, r.Message)
-	b = append(b, `,"status":`...)
-	b = appendString(b, status)
-	return append(b, `}}`...)
-}
-
-func dynamo(b []byte, r *refusal) []byte {
-	kind := "service_unavailable"
-	if r.Status == 429 {
-		kind = "rate_limit_exceeded"
-	}
-	b = append(b, `{"message":`...)
-	b = appendString(b, r.Message)
-	b = append(b, `,"type":`...)
-	b = appendString(b, kind)
-	b = append(b, `,"code":`...)
-	b = strconv.AppendInt(b, int64(r.Status), 10)
-	return append(b, '}')
-}
-
-// appendString appends a JSON string (RFC 8259, section 7).
-func appendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	for _, c := range s {
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', byte(c))
-		case c < ' ' || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, string(c)...)
-		}
-	}
-	return append(b, '"')
-}
 
 // Duration writes nanoseconds as the providers' headers do: "20ms", "1s", "6m0s"; rounded up, to milliseconds below ten
 // seconds and to seconds above.

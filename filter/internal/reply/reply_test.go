@@ -43,7 +43,7 @@ func underWay(now, most int64) gate.Verdict {
 }
 
 // refuse gives the answer to a verdict, where its status is configured so.
-func refuse(format Format, status int, a About, v gate.Verdict) *Reply {
+func refuse(format *Format, status int, a About, v gate.Verdict) *Reply {
 	r := new(Reply)
 	a.Format = format
 	r.Refuse(&v, &a, &config.StatusCode{Limits: status, Latency: status, Throttle: status, QueueTimeout: status, QueueFull: status, Breaker: status, Pressure: status})
@@ -51,7 +51,7 @@ func refuse(format Format, status int, a About, v gate.Verdict) *Reply {
 }
 
 // New gives the answer to a refusal.
-func New(format Format, f refusal) *Reply {
+func New(format *Format, f refusal) *Reply {
 	r := new(Reply)
 	r.write(format, &f)
 	return r
@@ -69,7 +69,7 @@ func text(r *Reply) string {
 func TestDenials(t *testing.T) {
 	tests := []struct {
 		name   string
-		format Format
+		format *Format
 		status int
 		model  string
 		denial gate.Verdict
@@ -104,7 +104,7 @@ func TestDenials(t *testing.T) {
 			"429", "content-type: application/json", "x-spillway-reason: limits/inflight_exceeded", "retry-after: 1", "retry-after-ms: 1000",
 			`{"error":{"message":"Rate limit reached for m on requests under way at once: limit 4, now 6, requested 1. Please try again in 1s. (limit a)","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 		}},
-		{"as Dynamo writes them", Dynamo, 429, "llama-3", denied(config.CompletionTokens, 304, 100, 48*second, false), []string{
+		{"as Dynamo writes them", &Dynamo, 429, "llama-3", denied(config.CompletionTokens, 304, 100, 48*second, false), []string{
 			"429", "content-type: application/json", "x-spillway-reason: limits/tokens_exceeded", "retry-after: 48", "retry-after-ms: 48000",
 			"x-ratelimit-limit-tokens: 300", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m48s",
 			`{"message":"Rate limit reached for llama-3 on tokens per hour: limit 300, used 304, requested 100. Please try again in 48s. (limit u)","type":"rate_limit_exceeded","code":429}`,
@@ -121,7 +121,7 @@ func TestDenials(t *testing.T) {
 }
 
 func TestDynamoCallsAnOverloadUnavailable(t *testing.T) {
-	got := New(Dynamo, refusal{Status: 503, Reason: "pressure/busy", Message: "All are busy.", Wait: 1})
+	got := New(&Dynamo, refusal{Status: 503, Reason: "pressure/busy", Message: "All are busy.", Wait: 1})
 	want := "503\ncontent-type: application/json\nx-spillway-reason: pressure/busy\nretry-after: 1\nretry-after-ms: 1\n" +
 		`{"message":"All are busy.","type":"service_unavailable","code":503}`
 	if text(got) != want {
@@ -196,7 +196,7 @@ func FuzzBody(f *testing.F) {
 	f.Add("</script><!--", uint8(2), int64(0), false)
 	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
 		denial := denied(config.Units[int(unit)%len(config.Units)], 5, 9, wait, contended)
-		for _, format := range []Format{OpenAI, Anthropic, Gemini, Dynamo} {
+		for _, format := range []*Format{OpenAI, Anthropic, Gemini, &Dynamo} {
 			r := refuse(format, 429, About{Model: model}, denial)
 			if !json.Valid(r.Body) {
 				t.Fatalf("not JSON: %q", r.Body)

@@ -10,7 +10,7 @@ import (
 func TestAnswersOfShutGates(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		format Format
+		format *Format
 		status int
 		about  About
 		closed gate.Verdict
@@ -37,15 +37,15 @@ func TestAnswersOfShutGates(t *testing.T) {
 			`{"error":{"message":"Upstream up is too slow for a request of priority LOW: the slowest hundredth of the answers (9s, threshold 8s). Please try again in 1s.","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 		},
 		{
-			"QPS", Dynamo, 429, About{Upstream: "up", Priority: "LOW"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "qps", Measured: 56, Threshold: 30.5, Wait: second},
+			"QPS", &Dynamo, 429, About{Upstream: "up", Priority: "LOW"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "qps", Measured: 56, Threshold: 30.5, Wait: second},
 			`{"message":"Upstream up has too many requests for one of priority LOW (56.0/s, threshold 30.5/s). Please try again in 1s.","type":"rate_limit_exceeded","code":429}`,
 		},
 		{
-			"GPU memory", Dynamo, 429, About{Upstream: "up", Priority: "NORMAL"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "gpu_memory", Measured: 0.8, Threshold: 0.75, Wait: second},
+			"GPU memory", &Dynamo, 429, About{Upstream: "up", Priority: "NORMAL"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "gpu_memory", Measured: 0.8, Threshold: 0.75, Wait: second},
 			`{"message":"Upstream up is short of GPU memory for a request of priority NORMAL (80 %, threshold 75 %). Please try again in 1s.","type":"rate_limit_exceeded","code":429}`,
 		},
 		{
-			"signals together", Dynamo, 429, About{Upstream: "up", Priority: "LOW"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "fused", Measured: 0.8, Threshold: 0.6, Wait: second},
+			"signals together", &Dynamo, 429, About{Upstream: "up", Priority: "LOW"}, gate.Verdict{Outcome: gate.Rejected, Gate: "throttle", Reason: "fused", Measured: 0.8, Threshold: 0.6, Wait: second},
 			`{"message":"Upstream up is too busy for a request of priority LOW. Please try again in 1s.","type":"rate_limit_exceeded","code":429}`,
 		},
 	} {

@@ -1,6 +1,9 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
 
 // Anthropic's Messages: https://docs.anthropic.com/en/api/messages, at Anthropic or behind Vertex AI's rawPredict.
 //
@@ -8,10 +11,19 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 // it. In a stream the counts are spread over message_start and the message_deltas, where they are cumulative: each count
 // replaces the one before.
 var messages = &Dialect{
-	Name: "anthropic.messages", Operation: "messages", Provider: "anthropic", routes: messagesRoutes, fromPath: fromVertex,
+	Name: "anthropic.messages", Operation: "messages", Provider: "anthropic", Errors: &anthropicErrors, routes: messagesRoutes, fromPath: fromVertex,
 	Outputs: true, Cumulative: true,
 	requestPaths: anthropicRequest, request: readAnthropicRequest,
 	responsePaths: anthropicResponse, response: readAnthropicResponse, silent: silentInAnthropic,
+}
+
+// anthropicErrors is the format of https://docs.anthropic.com/en/api/errors.
+var anthropicErrors = reply.Format{
+	Body: `{"type":"error","error":{"type":$word$,"message":$message$}}`,
+	Words: []reply.Word{
+		{Status: 400, Text: "invalid_request_error"}, {Status: 401, Text: "authentication_error"}, {Status: 429, Text: "rate_limit_error"},
+		{Status: 503, Text: "overloaded_error"}, {Status: 529, Text: "overloaded_error"}, {Text: "api_error"},
+	},
 }
 
 // claude stands in Vertex AI's paths of Anthropic's models. Other publishers have APIs of their own there.

@@ -1,6 +1,9 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
 
 // Gemini's generateContent and streamGenerateContent, at Google AI or Vertex AI:
 // https://ai.google.dev/api/generate-content. The model stands in the path. A stream is server-sent events with alt=sse,
@@ -10,10 +13,19 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 //
 // Its candidatesTokenCount leaves thoughts out, and its promptTokenCount what tools put into the prompt: both are added.
 var gemini = &Dialect{
-	Name: "gemini", Operation: "generate_content", Provider: "gcp.gemini", routes: geminiRoutes, fromPath: fromVertex,
+	Name: "gemini", Operation: "generate_content", Provider: "gcp.gemini", Errors: &googleErrors, routes: geminiRoutes, fromPath: fromVertex,
 	Outputs: true, Cumulative: true,
 	requestPaths: geminiRequest, request: readGeminiRequest,
 	responsePaths: geminiResponse, response: readGeminiResponse, silent: silentInGemini,
+}
+
+// googleErrors is the format of https://cloud.google.com/apis/design/errors.
+var googleErrors = reply.Format{
+	Body: `{"error":{"code":$status$,"message":$message$,"status":$word$}}`,
+	Words: []reply.Word{
+		{Status: 400, Text: "INVALID_ARGUMENT"}, {Status: 401, Text: "UNAUTHENTICATED"}, {Status: 429, Text: "RESOURCE_EXHAUSTED"},
+		{Status: 503, Text: "UNAVAILABLE"}, {Status: 529, Text: "UNAVAILABLE"}, {Text: "INTERNAL"},
+	},
 }
 
 // Google's other verbs would pass for the models that they belong to.

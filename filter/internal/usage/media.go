@@ -10,14 +10,14 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 // Uploads (images to edit, audio to transcribe) are multipart/form-data (multipart.go). A usage in seconds is no report, and
 // beside sound that comes as bytes there is none.
 var images = &Dialect{
-	Name: "openai.images", Operation: "images", Provider: "openai", routes: imagesRoutes, fromPath: fromAzure,
+	Name: "openai.images", Operation: "images", Provider: "openai", Errors: &openAIErrors, routes: imagesRoutes, fromPath: fromAzure,
 	Outputs: true, TokenPerPiece: true, uploads: true,
 	requestPaths: responsesRequest, request: readMediaRequest,
 	responsePaths: mediaResponse, response: readResponsesResponse, silent: silentInResponses,
 }
 
 var audio = &Dialect{
-	Name: "openai.audio", Operation: "audio", Provider: "openai", routes: audioRoutes, fromPath: fromAzure,
+	Name: "openai.audio", Operation: "audio", Provider: "openai", Errors: &openAIErrors, routes: audioRoutes, fromPath: fromAzure,
 	Outputs: true, TokenPerPiece: true, uploads: true, anyForm: true,
 	requestPaths: responsesRequest, request: readMediaRequest,
 	responsePaths: mediaResponse, response: readResponsesResponse, silent: silentInResponses,

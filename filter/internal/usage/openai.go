@@ -4,30 +4,34 @@ import (
 	"slices"
 
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // OpenAI's chat completions, completions and embeddings, and the servers compatible with them:
 // https://platform.openai.com/docs/api-reference. The three differ in their names and in where output stands.
 var chat = &Dialect{
-	Name: "openai.chat", Operation: "chat", Provider: "openai", routes: chatRoutes, fromPath: fromAzure,
+	Name: "openai.chat", Operation: "chat", Provider: "openai", Errors: &openAIErrors, routes: chatRoutes, fromPath: fromAzure,
 	Outputs: true, TokenPerPiece: true, AsksForUsage: true,
 	requestPaths: openAIRequest, request: readChatRequest,
 	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
 }
 
 var completions = &Dialect{
-	Name: "openai.completions", Operation: "completions", Provider: "openai", routes: completionsRoutes, fromPath: fromAzure,
+	Name: "openai.completions", Operation: "completions", Provider: "openai", Errors: &openAIErrors, routes: completionsRoutes, fromPath: fromAzure,
 	Outputs: true, TokenPerPiece: true, AsksForUsage: true,
 	requestPaths: openAIRequest, request: readOpenAIRequest,
 	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
 }
 
 var embeddings = &Dialect{
-	Name: "openai.embeddings", Operation: "embeddings", Provider: "openai", routes: embeddingsRoutes, fromPath: fromAzure,
+	Name: "openai.embeddings", Operation: "embeddings", Provider: "openai", Errors: &openAIErrors, routes: embeddingsRoutes, fromPath: fromAzure,
 	TokenPerPiece: true,
 	requestPaths:  openAIRequest, request: readOpenAIRequest,
 	responsePaths: openAIResponse, response: readOpenAIResponse, silent: silentInOpenAI,
 }
+
+// openAIErrors is the format of https://platform.openai.com/docs/guides/error-codes, in which all answer who have none of their own.
+var openAIErrors = reply.Format{Body: `{"error":{"message":$message$,"type":$type$,"param":null,"code":$code$}}`}
 
 var (
 	chatRoutes = []route{

@@ -11,7 +11,7 @@ import (
 //
 // Images and audio speak alike (media.go); the three differ in their names and in where output and bounds stand.
 var responses = &Dialect{
-	Name: "openai.responses", Operation: "responses", Provider: "openai", routes: responsesRoutes, fromPath: fromAzure,
+	Name: "openai.responses", Operation: "responses", Provider: "openai", Errors: &openAIErrors, routes: responsesRoutes, fromPath: fromAzure,
 	Outputs: true, TokenPerPiece: true,
 	requestPaths: responsesRequest, request: readResponsesRequest,
 	responsePaths: responsesResponse, response: readResponsesResponse, silent: silentInResponses,

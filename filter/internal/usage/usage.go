@@ -30,7 +30,10 @@
 // fractional or beyond 1e15 are treated as not reported, and noted.
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
 
 // Absent stands for a count that was not reported.
 const Absent = -1
@@ -101,9 +104,10 @@ type Response struct {
 
 // Dialect is all that is known of one API, in a file of its own: a new one is such a file, and a line in the table (table.go).
 type Dialect struct {
-	Name      string // as in the configuration: openai.chat
-	Operation string // OpenTelemetry's gen_ai.operation.name, or ours; its routes may have others
-	Provider  string // OpenTelemetry's gen_ai.provider.name of the API's format
+	Name      string        // as in the configuration: openai.chat
+	Operation string        // OpenTelemetry's gen_ai.operation.name, or ours; its routes may have others
+	Provider  string        // OpenTelemetry's gen_ai.provider.name of the API's format
+	Errors    *reply.Format // of the bodies of errors
 	routes    []route
 
 	Outputs       bool // there are output tokens to expect
