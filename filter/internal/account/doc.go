@@ -43,5 +43,5 @@
 // all, is charged the estimate. Figures that can't be true are cut, teach nothing, and are told (Settlement.Implausible). Nothing a client or
 // an upstream sends makes a figure negative, or larger than what is plausible for the time that it took and the bytes that came.
 //
-// Moments and times are nanoseconds of the worker's monotonic clock.
+// Time comes in with every event (package clock).
 package account

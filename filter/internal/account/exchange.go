@@ -1,11 +1,12 @@
 package account
 
 import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
-
-const second = int64(1e9)
 
 // Exchange is one request and its answer: all that matters for what it costs.
 type Exchange struct {
@@ -20,18 +21,18 @@ type Facts struct {
 	Asked   usage.Request  // what its body has said
 	Length  int64          // bytes of its body, as announced; -1: not announced
 	Model   string         // the model whose limits apply, by Identify; "": it can't be told, or not yet
-	Since   int64          // when its headers came
-	Sent    int64          // when it was let go to the upstream
+	Since   clock.Moment   // when its headers came
+	Sent    clock.Moment   // when it was let go to the upstream
 
 	// Of the answer.
 	Origin   origin.Origin
-	Status   int   // HTTP; 0: it has not begun
-	Stream   bool  // it comes in events, or document by document
-	Readable bool  // its body is read
-	First    int64 // when the first output came; 0: none has
-	Last     int64 // when the last output came
-	Outputs  int64 // events with output so far
-	Passed   int64 // completion tokens of a stream so far, as Progress last told
+	Status   int          // HTTP; 0: it has not begun
+	Stream   bool         // it comes in events, or document by document
+	Readable bool         // its body is read
+	First    clock.Moment // when the first output came; 0: none has
+	Last     clock.Moment // when the last output came
+	Outputs  int64        // events with output so far
+	Passed   int64        // completion tokens of a stream so far, as Progress last told
 
 	who     [3]string // who asks: tenant, user, key
 	known   bool      // learner is that of the model and of who asks
@@ -73,16 +74,16 @@ func (x *Exchange) bytes() int64 { return max(x.Asked.Bytes, x.Length, 0) }
 
 // times is how fast the answer came, as its client saw it: waiting for a turn is part of it. What doesn't stream comes as a whole, and has no
 // inter-token latency.
-func (x *Exchange) times(now int64, status int) (ttft, itl int64) {
+func (x *Exchange) times(now clock.Moment, status int) (ttft, itl time.Duration) {
 	ttft, itl = usage.Absent, usage.Absent
 	switch {
 	case !x.Stream:
 		if x.Answered() && status < 400 {
-			ttft = max(now-x.Since, 0)
+			ttft = max(clock.Sub(now, x.Since), 0)
 		}
 	case x.First != 0:
-		if ttft = max(x.First-x.Since, 0); x.Outputs > 1 {
-			itl = max(x.Last-x.First, 0) / (x.Outputs - 1)
+		if ttft = max(clock.Sub(x.First, x.Since), 0); x.Outputs > 1 {
+			itl = max(clock.Sub(x.Last, x.First), 0) / time.Duration(x.Outputs-1)
 		}
 	}
 	return ttft, itl

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -27,7 +28,7 @@ type Estimate struct {
 }
 
 // Expect says what a request is expected to use, by what is known of it now; nothing, if it has no dialect.
-func (a *Accountant) Expect(x *Exchange, now int64) Estimate {
+func (a *Accountant) Expect(x *Exchange, now clock.Moment) Estimate {
 	if x.Dialect == nil {
 		return Estimate{}
 	}
@@ -63,7 +64,7 @@ func (a *Accountant) learner(x *Exchange) learner {
 }
 
 // learn takes what a report teaches. A request that was decided at its headers teaches what to expect there, where the model is unknown, too.
-func (a *Accountant) learn(x *Exchange, now int64, r *usage.Response, complete bool) {
+func (a *Accountant) learn(x *Exchange, now clock.Moment, r *usage.Response, complete bool) {
 	id := a.learner(x)
 	a.learnFor(x, now, id, r, complete)
 	if x.decided != id && x.decided != (learner{}) {
@@ -71,7 +72,7 @@ func (a *Accountant) learn(x *Exchange, now int64, r *usage.Response, complete b
 	}
 }
 
-func (a *Accountant) learnFor(x *Exchange, now int64, id learner, r *usage.Response, complete bool) {
+func (a *Accountant) learnFor(x *Exchange, now clock.Moment, id learner, r *usage.Response, complete bool) {
 	if x.Asked.Teaches() {
 		a.learned.LearnPrompt(now, id.model, id.subject, x.Asked.Prompt.Text, r.Tokens.Prompt)
 	}

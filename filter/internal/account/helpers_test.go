@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"hash/maphash"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
-const begun = 1000 * second // when requests come, in tests
+const (
+	second = int64(time.Second)
+	begun  = 1000 * second // when requests come, in tests
+)
 
 const (
 	chat       = "/v1/chat/completions"

@@ -1,6 +1,11 @@
 package account
 
-import "github.com/spillway-proxy/spillway/filter/internal/usage"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
 
 // What an upstream may report at most. An upstream is believed about its own work, but not without bounds: a figure that is
 // wrong by orders of magnitude would lock a caller out for years. The bounds are loose on purpose, since much of the work does not
@@ -18,8 +23,8 @@ const (
 
 // plausible is the most that a report can say of the prompt, of which no token takes less than a byte of the body, and of the
 // completion, for which the same holds, and which the request may have bounded. What else there may be takes time.
-func (x *Exchange) plausible(now int64) usage.Tokens {
-	seconds := max(now-x.Since, 0)/second + 1
+func (x *Exchange) plausible(now clock.Moment) usage.Tokens {
+	seconds := int64(max(clock.Sub(now, x.Since), 0)/time.Second) + 1
 	return usage.Tokens{
 		Prompt:     x.bytes() + hiddenPrompt + promptRate*seconds,
 		Completion: x.Reader.Bytes() + x.Asked.OutputBound + hiddenOutput + outputRate*seconds,

@@ -1,6 +1,9 @@
 package account
 
-import "github.com/spillway-proxy/spillway/filter/internal/usage"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
 
 // Progress is what a piece of an answer's body has brought.
 type Progress struct {
@@ -11,7 +14,7 @@ type Progress struct {
 }
 
 // Progress takes note of a piece of the answer's body that the reader has just read.
-func (a *Accountant) Progress(x *Exchange, now int64) (p Progress) {
+func (a *Accountant) Progress(x *Exchange, now clock.Moment) (p Progress) {
 	if x.Stream = x.Reader.Streams(x.Stream); !x.Stream {
 		return p
 	}
@@ -29,7 +32,7 @@ func (a *Accountant) Progress(x *Exchange, now int64) (p Progress) {
 
 // soFar is how many tokens of a stream have passed. A server that reports as it goes is believed, within what is plausible;
 // else the text is counted (passed).
-func (a *Accountant) soFar(x *Exchange, now int64, r *usage.Response) int64 {
+func (a *Accountant) soFar(x *Exchange, now clock.Moment, r *usage.Response) int64 {
 	said := r.Tokens.Completion // Absent is below all
 	if said != usage.Absent {
 		said = min(said, x.plausible(now).Completion)
@@ -44,7 +47,7 @@ func (a *Accountant) soFar(x *Exchange, now int64, r *usage.Response) int64 {
 // these its pieces count, of a token each, or of a token for eight bytes where that is more; where a dialect puts several into
 // a piece, the rule of thumb is four bytes a token. Events whose output, if any, is of an unknown form count as a piece each, or
 // by their size up to what is expected of the model.
-func (a *Accountant) passed(x *Exchange, now int64, r *usage.Response) int64 {
+func (a *Accountant) passed(x *Exchange, now clock.Moment, r *usage.Response) int64 {
 	tokens := max(r.Outputs, r.Text/8)
 	if !x.Dialect.TokenPerPiece {
 		tokens = max(r.Outputs, (r.Text+3)/4)

@@ -1,6 +1,9 @@
 package account
 
 import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -25,18 +28,18 @@ type Settlement struct {
 	Used     usage.Tokens // what is charged: none of it is absent, and the total is the sum of prompt and completion
 	Source   Source       // None: there is nothing to publish
 
-	Status  int    // HTTP; of an error in place of a stream's output it is the error's; 0: there was no answer
-	Failure int    // the HTTP status that an error inside the answer stands for; 0: there was none
-	Model   string // as the answer names it; "": it doesn't
-	TTFT    int64  // how long the client waited for the first output, or for all of what doesn't stream; absent: it can't be told
-	ITL     int64  // how long it waited for each of the others, on average; absent: there was no second one
+	Status  int           // HTTP; of an error in place of a stream's output it is the error's; 0: there was no answer
+	Failure int           // the HTTP status that an error inside the answer stands for; 0: there was none
+	Model   string        // as the answer names it; "": it doesn't
+	TTFT    time.Duration // how long the client waited for the first output, or for all of what doesn't stream; absent: it can't be told
+	ITL     time.Duration // how long it waited for each of the others, on average; absent: there was no second one
 
 	Implausible bool // a figure can't be true
 	Unread      bool // the answer was none of those that the dialect has
 }
 
 // Settle says what an exchange comes to that ends now, and learns from it. complete says that all of the answer has passed.
-func (a *Accountant) Settle(x *Exchange, now int64, complete bool) Settlement {
+func (a *Accountant) Settle(x *Exchange, now clock.Moment, complete bool) Settlement {
 	s := Settlement{Complete: complete, Spared: x.Answered() && x.Origin.Spares(), Status: x.Status, TTFT: usage.Absent, ITL: usage.Absent}
 	if s.Spared || x.Dialect == nil {
 		return s
@@ -59,7 +62,7 @@ func (a *Accountant) Settle(x *Exchange, now int64, complete bool) Settlement {
 }
 
 // use says what a request has used whose upstream did not fail, or not at once.
-func (a *Accountant) use(x *Exchange, now int64, s *Settlement) {
+func (a *Accountant) use(x *Exchange, now clock.Moment, s *Settlement) {
 	var r usage.Response
 	if x.Readable {
 		x.Reader.Close()
@@ -94,16 +97,16 @@ func (a *Accountant) use(x *Exchange, now int64, s *Settlement) {
 // wasted is the output of a request of which none came back: its client left before a stream's first output, or the proxy's
 // patience ended. Of what doesn't stream it is what was expected. Of a stream it is known that none came in the time that it had, and it is
 // what may have been worked on in that time.
-func (x *Exchange) wasted(now int64, expected *Estimate) int64 {
+func (x *Exchange) wasted(now clock.Moment, expected *Estimate) int64 {
 	const perSecond = 50 // tokens, of a server that is not slow
 	if x.Stream || x.Asked.Stream {
-		return min(expected.Output, max(now-x.Sent, 0)/(second/perSecond))
+		return min(expected.Output, int64(max(clock.Sub(now, x.Sent), 0)/(time.Second/perSecond)))
 	}
 	return expected.Output
 }
 
 // guessed is what a request used whose answer doesn't say: what passed of a stream, or else what was expected.
-func (a *Accountant) guessed(x *Exchange, now int64, r *usage.Response, unread bool, s *Settlement) {
+func (a *Accountant) guessed(x *Exchange, now clock.Moment, r *usage.Response, unread bool, s *Settlement) {
 	expected := a.Expect(x, now) // all of the request's body has passed by now
 	s.Used.Prompt, s.Used.Completion, s.Source = expected.Prompt, expected.Output, Estimated
 	switch {
@@ -116,7 +119,7 @@ func (a *Accountant) guessed(x *Exchange, now int64, r *usage.Response, unread b
 
 // reported is what a report says, completed where it lacks some counts, and cut to what is plausible. Of a stream that did not
 // come to its end, what passed counts, and nothing is learned of how long outputs are.
-func (a *Accountant) reported(x *Exchange, now int64, r *usage.Response, s *Settlement) {
+func (a *Accountant) reported(x *Exchange, now clock.Moment, r *usage.Response, s *Settlement) {
 	ended := s.Complete && r.Failure == 0 && (r.Final || !x.Stream || !x.Dialect.Cumulative)
 	t := r.Tokens
 	t.Prompt = a.prompt(x, now, r)
@@ -141,7 +144,7 @@ func (a *Accountant) reported(x *Exchange, now int64, r *usage.Response, s *Sett
 }
 
 // prompt is what a report says of the prompt, or what follows from the rest of it.
-func (a *Accountant) prompt(x *Exchange, now int64, r *usage.Response) int64 {
+func (a *Accountant) prompt(x *Exchange, now clock.Moment, r *usage.Response) int64 {
 	t := &r.Tokens
 	switch {
 	case t.Prompt != usage.Absent:

@@ -3,6 +3,7 @@ package account
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -217,18 +218,18 @@ func TestLeavingGoesByTheFormToo(t *testing.T) {
 
 // How fast an answer came is told of what came.
 func TestHowFastAnAnswerCame(t *testing.T) {
-	const none, millisecond = int64(usage.Absent), second / 1000
+	const none = time.Duration(usage.Absent)
 	for _, test := range []struct {
 		name      string
 		asked     string
 		status    int
 		pieces    []string // a tenth of a second after another
-		ttft, itl int64
+		ttft, itl time.Duration
 	}{
-		{"a stream", stream, 200, []string{roleEvent, textEvent, textEvent, textEvent + textEvent, usageEvent}, 200 * millisecond, 200 * millisecond / 3},
-		{"a single piece", stream, 200, []string{textEvent, doneEvent}, 100 * millisecond, none},
+		{"a stream", stream, 200, []string{roleEvent, textEvent, textEvent, textEvent + textEvent, usageEvent}, 200 * time.Millisecond, 200 * time.Millisecond / 3},
+		{"a single piece", stream, 200, []string{textEvent, doneEvent}, 100 * time.Millisecond, none},
 		{"no output", stream, 200, []string{roleEvent, doneEvent}, none, none},
-		{"a document", document, 200, []string{report[:20], report[20:]}, 200 * millisecond, none},
+		{"a document", document, 200, []string{report[:20], report[20:]}, 200 * time.Millisecond, none},
 		{"an error", document, 400, []string{`{}`}, none, none},
 		{"a fault", document, 500, []string{`{}`}, none, none},
 		{"an error in a document", document, 200, []string{`{"error":{"code":400}}`}, none, none},
@@ -238,7 +239,7 @@ func TestHowFastAnAnswerCame(t *testing.T) {
 		x.Status = test.status
 		x.Begin(true, test.asked == stream)
 		for _, piece := range test.pieces {
-			d.now += 100 * millisecond
+			d.now += second / 10
 			d.pass(x, piece)
 		}
 		s := d.Settle(x, d.now, true)

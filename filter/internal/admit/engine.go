@@ -19,15 +19,11 @@
 //
 // # What is charged
 //
-// A request that went to the upstream counts as one, whatever came of it: an error, a 429, a timeout, a client that left. It counts
-// when it is sent; until then it is a lease (package limit). One that the upstream never had costs nothing: it was refused, its
-// client left or broke its upload off before, no upstream was to be had, another filter answered (package origin).
+// A request counts as one when it is sent, whatever comes of it; until then it is a lease (package limit). One that the upstream never had
+// costs nothing: it was refused, its client left or broke its upload off before, no upstream was to be had, another filter answered (package
+// origin).
 //
-// Tokens are those that the response reports, up to what is plausible. Without a report, the output events that passed (source
-// "counted"), those of unknown form among them; without those, the estimate ("estimated"). Nothing was generated where the upstream answers an error, before or in place of
-// a stream's output. What was begun and given up, by its client or by a timeout of the proxy's, was work: a stream costs what
-// passed, and before its first output its prompt and what may have been generated in the time it had; what doesn't stream costs
-// the estimate.
+// What tokens it has used, and how that is known, is package account's: its comment has the table of all ways in which a request can end.
 //
 // A limit whose "refund" has the answer's status gives all of it back.
 //

@@ -102,14 +102,14 @@ func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
 func (e *Engine) publishTimes(s *Stream, end *account.Settlement) {
 	stream, priority := s.exchange.Stream, s.caller.Priority
 	if end.TTFT >= 0 {
-		ttft := end.TTFT / millisecond
+		ttft := end.TTFT.Milliseconds()
 		if stream {
 			s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
 		}
 		s.step.sample(metric.TTFT(stream, priority), ttft)
 	}
 	if end.ITL >= 0 {
-		itl := end.ITL / millisecond
+		itl := end.ITL.Milliseconds()
 		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
 		s.step.sample(metric.ITL(stream, priority), itl)
 	}
