@@ -146,11 +146,11 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 
 // settle charges what a request has used.
 func (e *Engine) settle(s *Stream, now int64, end *account.Settlement) {
-	delete(e.reserving, s)
+	charges := e.handOver(s)
 	if end.Spared {
-		e.report(s, e.limits.Refund(now, s.charges))
+		e.report(s, e.limits.Refund(now, charges))
 	} else {
-		e.report(s, e.limits.Settle(now, s.charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
+		e.report(s, e.limits.Settle(now, charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
 	}
 }
 

@@ -44,7 +44,8 @@ var (
 const wildLimits = `"usage":{"maxRequestBytes":2000},"limits":[
 	{"name":"u","per":["user"],"unit":"totalTokens","quantity":100000,"window":"8760h"},
 	{"name":"big","match":{"models":["big"]},"unit":"completionTokens","quantity":500,"window":"8760h","admission":"strict"},
-	{"name":"r","unit":"requests","quantity":20,"window":"8760h"}],
+	{"name":"r","unit":"requests","quantity":20,"window":"8760h"},
+	{"name":"f","per":["user"],"unit":"inflight","quantity":3},{"name":"g","unit":"inflight","quantity":4}],
 	"upstreams":[{"name":"big","models":["big"],"concurrency":{"max":1},"queue":{"max":2,"whenFull":"dropLowest"}},
 		{"name":"rest","budget":{"requests":6,"tokens":5000,"window":"1m"},"queue":{"max":2,"maxWait":{"normal":"5s"}}}]`
 

@@ -110,6 +110,9 @@ func (e *Engine) Done(s *Stream, now int64) *Step {
 // Gone is Done of a stream of which the host knows nothing any more.
 func (e *Engine) Gone(s *Stream, now int64) *Step {
 	s.step.reset()
+	if s.fault && s.phase == stDone { // the fault may have come before all gates were told of the end
+		e.leave(s, now)
+	}
 	if !s.begun() || s.ended() {
 		return &s.step
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
@@ -168,11 +169,16 @@ func (e *Engine) lease(s *Stream, now int64) {
 
 // giveBack returns what the limits had charged for a request that goes no further.
 func (e *Engine) giveBack(s *Stream, now int64) {
+	e.report(s, e.limits.Refund(now, e.handOver(s)))
+}
+
+// handOver gives what a request is charged to who settles it, once: should there be a fault, nothing is given back a second time, and what
+// is still reserved is forgotten as a dead worker's is.
+func (e *Engine) handOver(s *Stream) []limit.Charge {
 	delete(e.reserving, s)
-	if len(s.charges) > 0 {
-		e.report(s, e.limits.Refund(now, s.charges))
-		s.charges = s.charges[:0]
-	}
+	charges := s.charges
+	s.charges = s.charges[:0]
+	return charges
 }
 
 // waited publishes how long a request has waited.
