@@ -28,12 +28,20 @@ var hostCalls = []struct {
 	// Two of these count the request when it is sent, once its body has come: until then it is a lease, which a worker that
 	// dies doesn't take from its subject.
 	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 29},
+	// A place is reserved at admission, and released at the end: two calls each. No header tells of it.
+	{"one limit of requests under way, JSON", underWay(1000), askJSON, 26},
 	{"one upstream, JSON", slotsOf(1000, ""), askJSON, 26},
 	{"a refusal", limitOf("requests", 1), askJSON, 15},
+	{"a refusal of one too many at once", underWay(1), askBesideAnother, 15},
 	{"a breaker, JSON", gatesOf("breaker"), askJSON, 25},
 	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, 50},
 	// The throttle writes what it has counted four times a second, not for each request.
 	{"all gates, JSON", gatesOf("breaker", "latency", "throttle"), askJSON, 25},
+}
+
+// underWay is a configuration with a limit of each user's requests under way.
+func underWay(quantity int) string {
+	return fmt.Sprintf(`{"limits":[{"name":"a","per":["user"],"unit":"inflight","quantity":%d}]}`, quantity)
 }
 
 // gatesOf is a configuration with some of an upstream's adaptive gates.
@@ -50,6 +58,14 @@ func askJSON(p *proxy, vm *wasmhost.VM) {
 		p.Advance(answerTime)
 		answer(s, completion(76))
 	}
+}
+
+// askBesideAnother asks while another request of the user's is under way, from the first time on.
+func askBesideAnother(p *proxy, vm *wasmhost.VM) {
+	if vm.Contexts() == 0 {
+		request{user: "ann"}.send(vm)
+	}
+	askJSON(p, vm)
 }
 
 func askModels(_ *proxy, vm *wasmhost.VM) {
