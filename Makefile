@@ -186,7 +186,7 @@ schema: ## Generate the configuration's JSON Schema
 	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
 
 .PHONY: docs
-docs: ## Generate the tables of dialects and of metrics, and Envoy's rules for labels (stats_tags)
+docs: ## Generate the tables of dialects and of metrics, the names of dialects in config, and Envoy's rules for labels (stats_tags)
 	@go run ./filter/generate
 
 .PHONY: clean

@@ -5,17 +5,6 @@ import "time"
 // Every key of the configuration is described here and in fields_upstream.go, and nowhere else. The order is that of
 // the documentation.
 
-// Dialects are the API dialects that an operation can have. "other" passes a request on unread.
-var Dialects = []string{
-	"openai.chat", "openai.completions", "openai.embeddings", "openai.responses", "openai.images", "openai.audio",
-	"anthropic.messages", "gemini", "other",
-}
-
-// operationNames are the operations that a limit can match, as in the filter state gen_ai.operation.name.
-var operationNames = []string{
-	"chat", "completions", "embeddings", "responses", "images", "audio", "messages", "generate_content", "models", "other",
-}
-
 var modes = []Mode{Enforce, Shadow, Off}
 
 // The ends of ranges that several fields share.

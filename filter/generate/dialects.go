@@ -13,10 +13,32 @@ func dialectTable(dialects []usage.Description) string {
 	var b strings.Builder
 	b.WriteString("| Dialect | Paths | `gen_ai.operation.name` | Provider | Output bound from | Usage from |\n|---|---|---|---|---|---|\n")
 	for _, d := range dialects {
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `%s` | %s | %s |\n",
-			d.Name, list(d.Paths), d.Operation, d.Provider, list(d.Bounds), counts(d.Reports))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n",
+			d.Name, list(d.Paths), list(d.Operations), d.Provider, list(d.Bounds), counts(d.Reports))
 	}
 	return b.String()
+}
+
+// dialectNames are the words that the configuration takes for dialects and operations, in Go.
+func dialectNames(dialects []usage.Description) string {
+	var names, operations []string
+	for _, d := range dialects {
+		names = append(names, d.Name)
+		for _, operation := range d.Operations {
+			if !slices.Contains(operations, operation) {
+				operations = append(operations, operation)
+			}
+		}
+	}
+	names = append(names, usage.OperationOther)
+	operations = append(operations, usage.OperationModels, usage.OperationOther)
+	return variable("Dialects", `are the API dialects that an operation can have. "other" passes a request on unread.`, names) +
+		variable("operationNames", "are the operations that a limit can match, as in the filter state gen_ai.operation.name.", operations) + "\n"
+}
+
+// variable declares a list of words in Go.
+func variable(name, is string, words []string) string {
+	return fmt.Sprintf("\n// %s %s\nvar %s = []string{\n\t\"%s\",\n}\n", name, is, name, strings.Join(words, "\",\n\t\""))
 }
 
 func list(names []string) string {

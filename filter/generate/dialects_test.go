@@ -19,10 +19,19 @@ func TestCountsAreGroupedByObject(t *testing.T) {
 
 func TestATableHasOneRowForEachDialect(t *testing.T) {
 	got := dialectTable([]usage.Description{{
-		Name: "a.b", Provider: "p", Operation: "o", Paths: []string{"…/x", "…/y"}, Reports: []string{"usage.n"},
+		Name: "a.b", Provider: "p", Operations: []string{"o"}, Paths: []string{"…/x", "…/y"}, Reports: []string{"usage.n"},
 	}})
 	_, rows, _ := strings.Cut(got, "|---|---|---|---|---|---|\n")
 	if want := "| `a.b` | `…/x`, `…/y` | `o` | `p` | – | `usage`: `n` |\n"; rows != want {
 		t.Errorf("got %s, want %s", rows, want)
+	}
+}
+
+func TestNamesStandOnceAndBesideThoseWithoutADialect(t *testing.T) {
+	got := dialectNames([]usage.Description{{Name: "a.b", Operations: []string{"o", "p"}}, {Name: "c", Operations: []string{"o"}}})
+	for _, want := range []string{"{\n\t\"a.b\",\n\t\"c\",\n\t\"other\",\n}\n", "{\n\t\"o\",\n\t\"p\",\n\t\"models\",\n\t\"other\",\n}\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

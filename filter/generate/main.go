@@ -1,5 +1,5 @@
 // Command generate writes what is made of the filter's tables into the files that show it or depend on it: the dialects in README.md,
-// the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
+// their names in the configuration, the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
 //
 //	go run ./filter/generate
 //
@@ -31,6 +31,7 @@ type part struct {
 func parts() []part {
 	labels := metric.Labels()
 	return []part{
+		{"config/dialects.go", "// dialects:begin\n", "// dialects:end\n", dialectNames(usage.Describe())},
 		{"README.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
 		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
 		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},

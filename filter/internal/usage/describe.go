@@ -8,7 +8,7 @@ import (
 // Description is what the documentation says of a dialect.
 type Description struct {
 	Name, Provider string
-	Operation      string   // gen_ai.operation.name
+	Operations     []string // gen_ai.operation.name
 	Paths          []string // of requests: suffixes, as in "…/chat/completions"
 	Bounds         []string // members of a request that bound its output
 	Reports        []string // members of a response that report its tokens
@@ -19,10 +19,13 @@ type Description struct {
 func Describe() []Description {
 	descriptions := make([]Description, 0, len(dialects))
 	for _, d := range dialects {
-		description := Description{Name: d.Name, Provider: d.Provider, Operation: d.Operation}
+		description := Description{Name: d.Name, Provider: d.Provider, Operations: []string{d.Operation}}
 		for i := range d.routes {
 			if r := &d.routes[i]; !r.unread {
 				description.Paths = append(description.Paths, r.pattern())
+				if operation := r.operation; operation != "" && !slices.Contains(description.Operations, operation) {
+					description.Operations = append(description.Operations, operation)
+				}
 			}
 		}
 		if d.Outputs {

@@ -17,7 +17,7 @@ func TestDialectsAreDescribed(t *testing.T) {
 		t.Errorf("%d of %d dialects are described", len(described), len(dialects))
 	}
 	for name, d := range described {
-		if d.Provider == "" || d.Operation == "" || len(d.Paths) == 0 || len(d.Reports) < 2 {
+		if d.Provider == "" || len(d.Operations) == 0 || len(d.Paths) == 0 || len(d.Reports) < 2 {
 			t.Errorf("%s lacks something: %+v", name, d)
 		}
 	}
@@ -51,7 +51,7 @@ func TestDialectsAreDescribed(t *testing.T) {
 func TestTheConfigurationKnowsAllNames(t *testing.T) {
 	var names []string
 	for _, d := range Describe() {
-		names = append(names, d.Operation)
+		names = append(names, d.Operations...)
 		if _, err := config.Parse([]byte(`{"operations":[{"path":"/a","dialect":"` + d.Name + `"}]}`)); err != nil {
 			t.Error(err)
 		}
