@@ -198,7 +198,7 @@ func TestLatencyGate(t *testing.T) {
 	opens := time.Duration(math.Ceil(float64(constant) * math.Ln2))
 	first, last := time.Duration(math.MaxInt64), time.Duration(0)
 	for range 100 { // they are told to come back over the whole of a time constant
-		wait := time.Duration(gates[1].Latency(noon+second, chat("b")).Wait)
+		wait := gates[1].Latency(noon+second, chat("b")).Wait
 		first, last = min(first, wait), max(last, wait)
 	}
 	if first < opens || first > opens+constant/20 || last < opens+constant*19/20 || last > opens+constant {

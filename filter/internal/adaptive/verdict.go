@@ -29,7 +29,7 @@ func (g *Gates) broken(b *breaker.Verdict, last breaker.Trigger) gate.Verdict {
 		return gate.Verdict{}
 	}
 	v := gate.Because(outcome(g.settings.EnforceBreaker), gate.Breaker, gate.Probing)
-	v.Wait = int64(max(b.RecoversIn, leastWait))
+	v.Wait = max(b.RecoversIn, leastWait)
 	if b.Phase == breaker.Open {
 		v.Reason = gate.BreakerOpen
 		g.explain(&v, last.Append(g.text[:0]))
@@ -54,7 +54,7 @@ func (g *Gates) slow(r *latency.Reading, own bool) gate.Verdict {
 	}
 	v := gate.Because(outcome(g.settings.EnforceLatency), gate.Latency, gate.TTFT)
 	v.Measured, v.Threshold = r.Measured/1e6, r.Threshold/1e6
-	v.Wait = int64(max(r.RecoversIn, leastWait) + g.spread.Next(g.settings.Latency.TimeConstant))
+	v.Wait = max(r.RecoversIn, leastWait) + g.spread.Next(g.settings.Latency.TimeConstant)
 	switch itl := r.Signal == latency.ITL; {
 	case own && itl:
 		v.Reason = gate.SLOITL
@@ -71,7 +71,7 @@ func (g *Gates) slow(r *latency.Reading, own bool) gate.Verdict {
 func (g *Gates) shed(r *throttle.Reading, wait time.Duration) gate.Verdict {
 	v := gate.Because(outcome(g.settings.EnforceThrottle), gate.Throttle, gate.QPS)
 	g.explain(&v, r.Last.Append(g.text[:0]))
-	v.Measured, v.Threshold, v.Wait = r.Last.Measured, r.Last.Threshold, int64(wait)
+	v.Measured, v.Threshold, v.Wait = r.Last.Measured, r.Last.Threshold, wait
 	switch {
 	case r.Last.Fused:
 		v.Reason = gate.Fused

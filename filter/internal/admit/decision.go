@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -37,7 +38,7 @@ func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 			s.reply.Replace(f.Status, f.Headers, f.Body)
 		}
 	}
-	e.waited(s, v.Waited)
+	e.waited(s, int64(v.Waited))
 	e.record(s)
 }
 
@@ -65,7 +66,7 @@ func (e *Engine) send(s *Stream, now int64) {
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
 	if s.step.Reply != nil {
-		s.step.Reply.Finish(e.cfg.Retry.Longest.Nanoseconds())
+		s.step.Reply.Finish(e.cfg.Retry.Longest)
 	}
 	d := &s.decision
 	s.step.set("spillway.decision", d.Outcome.String())
@@ -81,7 +82,7 @@ func (e *Engine) record(s *Stream) {
 			s.step.set("spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
 		}
 		if d.Wait > 0 && d.Wait != gate.Never {
-			s.step.set("spillway.retry.ms", strconv.FormatInt((d.Wait-1)/millisecond+1, 10))
+			s.step.set("spillway.retry.ms", strconv.FormatInt(int64((d.Wait-1)/time.Millisecond)+1, 10))
 		}
 	}
 	if !e.unlabelled(s) {

@@ -37,6 +37,8 @@
 package admit
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
@@ -104,7 +106,7 @@ type slots struct {
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
 func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte) (*Engine, error) {
-	t, err := table.New(host, cfg.Namespace, LeasePeriod, random)
+	t, err := table.New(host, cfg.Namespace, time.Duration(LeasePeriod), random)
 	if err != nil {
 		return nil, err
 	}

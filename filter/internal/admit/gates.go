@@ -165,7 +165,7 @@ func (e *Engine) gpuMemory(u *upstream, now int64) float64 {
 		return 0
 	}
 	g := e.board.Look(now)
-	if g.Memory == pressure.Absent || g.Age == pressure.Absent || g.Age > e.cfg.PressureSource.StaleAfter.Nanoseconds() {
+	if g.Memory == pressure.Absent || g.Age == pressure.Absent || g.Age > e.cfg.PressureSource.StaleAfter {
 		return 0
 	}
 	return g.Memory

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
@@ -248,7 +249,7 @@ func (h *host) tick() map[*Stream]Action {
 // would that asks for nothing.
 func (h *host) balance(user string) int64 {
 	h.Helper()
-	buckets, err := table.New(h.proxy, h.cfg.Namespace, LeasePeriod, random)
+	buckets, err := table.New(h.proxy, h.cfg.Namespace, time.Duration(LeasePeriod), random)
 	if err != nil {
 		h.Fatal(err)
 	}

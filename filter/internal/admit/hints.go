@@ -38,7 +38,7 @@ func (x *hints) read(h *ident.Headers, status int) dispatch.Answer {
 		Tokens:   max(number(h.Get(x.tokens)), number(h.Get(x.anthropicTokens))),
 	}
 	if status == 429 {
-		a.Closed = max(number(h.Get(x.retryAfter))*second, number(h.Get(x.retryAfterMs))*millisecond, 0)
+		a.Closed = max(time.Duration(number(h.Get(x.retryAfter)))*time.Second, time.Duration(number(h.Get(x.retryAfterMs)))*time.Millisecond, 0)
 	}
 	if a.Requests == 0 {
 		a.Closed = max(a.Closed, duration(h.Get(x.resetRequests)))
@@ -59,10 +59,10 @@ func number(value string) int64 {
 	return n
 }
 
-// duration reads a time such as 6m0s, or a number of seconds, in nanoseconds; 0 if it is neither.
-func duration(value string) int64 {
+// duration reads a time such as 6m0s, or a number of seconds; 0 if it is neither.
+func duration(value string) time.Duration {
 	if d, err := time.ParseDuration(value); err == nil {
-		return max(d.Nanoseconds(), 0)
+		return max(d, 0)
 	}
-	return max(number(value), 0) * second
+	return time.Duration(max(number(value), 0)) * time.Second
 }

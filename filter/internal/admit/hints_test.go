@@ -2,6 +2,7 @@ package admit
 
 import (
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -21,19 +22,19 @@ func TestWhatUpstreamsSayOfTheirLimits(t *testing.T) {
 		want    dispatch.Answer
 	}{
 		{"nothing", 200, nil, dispatch.Answer{Requests: -1, Tokens: -1}},
-		{"retry-after", 429, [][2]string{{"retry-after", "20"}}, dispatch.Answer{Closed: 20 * second, Requests: -1, Tokens: -1}},
-		{"retry-after-ms", 429, [][2]string{{"retry-after-ms", "1500"}}, dispatch.Answer{Closed: 1500 * millisecond, Requests: -1, Tokens: -1}},
+		{"retry-after", 429, [][2]string{{"retry-after", "20"}}, dispatch.Answer{Closed: 20 * time.Second, Requests: -1, Tokens: -1}},
+		{"retry-after-ms", 429, [][2]string{{"retry-after-ms", "1500"}}, dispatch.Answer{Closed: 1500 * time.Millisecond, Requests: -1, Tokens: -1}},
 		{"a date", 429, [][2]string{{"retry-after", "Fri, 31 Dec 1999 23:59:59 GMT"}}, dispatch.Answer{Requests: -1, Tokens: -1}},
 		{"a negative one", 429, [][2]string{{"retry-after", "-5"}}, dispatch.Answer{Requests: -1, Tokens: -1}},
 		{"at a 503", 503, [][2]string{{"retry-after", "20"}, {"retry-after-ms", "20000"}}, dispatch.Answer{Requests: -1, Tokens: -1}},
 		{"at a 529", 529, [][2]string{{"retry-after", "20"}}, dispatch.Answer{Requests: -1, Tokens: -1}},
 		{"at a 200", 200, [][2]string{{"retry-after", "20"}}, dispatch.Answer{Requests: -1, Tokens: -1}},
 		{"none left", 200, [][2]string{{"x-ratelimit-remaining-requests", "0"}, {"x-ratelimit-reset-requests", "6m0s"}},
-			dispatch.Answer{Closed: 360 * second, Requests: 0, Tokens: -1}},
+			dispatch.Answer{Closed: 360 * time.Second, Requests: 0, Tokens: -1}},
 		{"some left", 200, [][2]string{{"x-ratelimit-remaining-requests", "3"}, {"x-ratelimit-reset-requests", "6m0s"}},
 			dispatch.Answer{Requests: 3, Tokens: -1}},
 		{"no tokens left", 503, [][2]string{{"x-ratelimit-remaining-tokens", "0"}, {"x-ratelimit-reset-tokens", "30"}},
-			dispatch.Answer{Closed: 30 * second, Requests: -1, Tokens: 0}},
+			dispatch.Answer{Closed: 30 * time.Second, Requests: -1, Tokens: 0}},
 		{"Anthropic's", 200, [][2]string{{"anthropic-ratelimit-requests-remaining", "4"}, {"anthropic-ratelimit-tokens-remaining", "500"}},
 			dispatch.Answer{Requests: 4, Tokens: 500}},
 		{"nonsense", 200, [][2]string{{"x-ratelimit-remaining-requests", "1e3"}, {"x-ratelimit-remaining-tokens", "99999999999999999999"}},

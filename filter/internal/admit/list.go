@@ -163,7 +163,7 @@ func (e *Engine) askQueue(s *Stream, now int64, v *gate.Verdict) {
 func (e *Engine) leaveQueue(s *Stream, now int64) {
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
-		e.waited(s, s.ticket.Waited(now))
+		e.waited(s, int64(s.ticket.Waited(now)))
 	}
 	e.release(s, now, unanswered)
 }

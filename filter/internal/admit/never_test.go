@@ -109,7 +109,7 @@ func TestAGuessNeverMeansNever(t *testing.T) {
 				t.Fatalf("refused for good: %s", x.last.Reply.Body)
 			}
 			if x.Refused() {
-				h.now += min(x.decision.Wait, math.MaxInt64/2-h.now)
+				h.now += min(int64(x.decision.Wait), math.MaxInt64/2-h.now)
 				continue
 			}
 			x.answer(used(rapid.IntRange(0, 1_000_000).Draw(t, "prompt"), rapid.IntRange(0, 1_000_000).Draw(t, "completion")))

@@ -23,7 +23,7 @@ func (e *Engine) newPressure(u *upstream) {
 	u.pressure = &rule
 	e.selects = true
 	if e.board == nil {
-		e.board = pressure.NewBoard(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval.Nanoseconds())
+		e.board = pressure.NewBoard(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
 	}
 }
 
@@ -91,5 +91,5 @@ func (e *Engine) gaugePressure(now int64) {
 	show("gpu_memory", share(g.Memory), g.MemoryOf)
 	show("active_prefill_tokens", g.Prefill, g.PrefillOf)
 	e.aside.gauge(metric.Pressure("instances"), int64(g.Instances))
-	e.aside.gauge(metric.PressureAge(), g.Age/millisecond)
+	e.aside.gauge(metric.PressureAge(), g.Age.Milliseconds())
 }

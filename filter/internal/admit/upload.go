@@ -2,6 +2,7 @@ package admit
 
 import (
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
@@ -196,7 +197,7 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 	}
 	if s.ticket.Waiting() {
 		v := gate.Because(gate.Rejected, gate.Queue, gate.Shed)
-		v.Wait = second
+		v.Wait = time.Second
 		e.refuse(s, now, &v)
 	}
 }

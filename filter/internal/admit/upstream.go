@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
@@ -115,7 +116,7 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
 	if arrival.Dropped != nil {
-		e.displaced(arrival.Dropped.Owner.(*Stream), now, v.Wait)
+		e.displaced(arrival.Dropped.Owner.(*Stream), now, int64(v.Wait))
 	}
 	switch {
 	case v.Outcome == gate.Queued:
@@ -154,7 +155,7 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 func (e *Engine) displaced(s *Stream, now, wait int64) {
 	s.step.reset()
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
-	v.Waited, v.Wait = s.ticket.Waited(now), wait
+	v.Waited, v.Wait = s.ticket.Waited(now), time.Duration(wait)
 	e.refuse(s, now, &v)
 	e.woken = append(e.woken, s)
 }
@@ -200,7 +201,7 @@ func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 		if s.decision.Outcome == gate.Allowed {
 			s.decision = gate.Because(gate.Queued, gate.Queue, s.full)
 		}
-		e.waited(s, v.Waited)
+		e.waited(s, int64(v.Waited))
 		e.send(s, now)
 	}
 	e.woken = append(e.woken, s)
@@ -322,7 +323,7 @@ func (e *Engine) gatePeriod() (period uint32) {
 	}
 	for _, u := range e.upstreams {
 		if u.gate != nil {
-			want(u.gate.Period())
+			want(int64(u.gate.Period()))
 		}
 		if u.adaptive != nil {
 			want(gaugePeriod) // what they measure changes while nothing comes: averages decay, a breaker's time runs out

@@ -19,6 +19,9 @@ package bucket
 import (
 	"math"
 	"math/bits"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // Micro is one unit of a limit: amounts are counted in millionths, so that weighted costs and slow leaks stay exact.
@@ -29,33 +32,33 @@ const Most = int64(4e18)
 
 // Rate is a limit's size and speed.
 type Rate struct {
-	Burst    int64 // size of the bucket in millionths
-	Quantity int64 // leaks away per Window, in millionths; at least 1
-	Window   int64 // nanoseconds; 0: nothing is ever used, only reserved
+	Burst    int64         // size of the bucket in millionths
+	Quantity int64         // leaks away per Window, in millionths; at least 1
+	Window   time.Duration // 0: nothing is ever used, only reserved
 }
 
 // State is one bucket. The zero value is a full one.
 type State struct {
-	Used     int64     // millionths in use at time At
-	At       int64     // monotonic nanoseconds
+	Used     int64 // millionths in use at time At
+	At       clock.Moment
 	Reserved [2]uint32 // whole units reserved in the current lease period and the one before
 }
 
 // Leak brings the bucket to the time now.
-func (s *State) Leak(now int64, rate Rate) {
-	elapsed := now - s.At
+func (s *State) Leak(now clock.Moment, rate Rate) {
+	elapsed, window := clock.Sub(now, s.At), int64(rate.Window)
 	if elapsed <= 0 {
 		return
 	}
-	if s.Used <= 0 || elapsed >= mulDivUp(s.Used, rate.Window, rate.Quantity) {
+	if s.Used <= 0 || int64(elapsed) >= mulDivUp(s.Used, window, rate.Quantity) {
 		s.Used, s.At = 0, now
 		return
 	}
-	leaked := mulDiv(elapsed, rate.Quantity, rate.Window)
+	leaked := mulDiv(int64(elapsed), rate.Quantity, window)
 	// Only the time that the leaked millionths took is spent: what is left of it goes on working, so that a bucket which
 	// is looked at often leaks no slower than one which is not.
 	s.Used -= leaked
-	s.At = min(now, s.At+mulDivUp(leaked, rate.Window, rate.Quantity))
+	s.At = min(now, clock.Add(s.At, time.Duration(mulDivUp(leaked, window, rate.Quantity))))
 }
 
 // Rotate moves the reservations on by a number of lease periods.
@@ -110,9 +113,9 @@ func (s *State) Release(units uint32, age uint32) {
 	}
 }
 
-// Wait is the time until the balance reaches amount (in millionths), in nanoseconds; 0 if it has, and MaxInt64 if time
+// Wait is the time until the balance reaches amount (in millionths), rounded up to a nanosecond; 0 if it has, and MaxInt64 if time
 // doesn't bring it: the bucket is smaller, or has no window. Reservations are taken to be used.
-func (s *State) Wait(amount int64, rate Rate) int64 {
+func (s *State) Wait(amount int64, rate Rate) time.Duration {
 	if amount > rate.Burst {
 		return math.MaxInt64
 	}
@@ -123,7 +126,7 @@ func (s *State) Wait(amount int64, rate Rate) int64 {
 	case rate.Window == 0:
 		return math.MaxInt64
 	}
-	return mulDivUp(missing, rate.Window, rate.Quantity)
+	return time.Duration(mulDivUp(missing, int64(rate.Window), rate.Quantity))
 }
 
 // mulDiv is a*b/c, rounded down, for a, b >= 0 and c > 0; MaxInt64 where that is too much.

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-var seed = Rate{Burst: 300 * Micro, Quantity: 300 * Micro, Window: int64(time.Hour)}
+var seed = Rate{Burst: 300 * Micro, Quantity: 300 * Micro, Window: time.Hour}
 
 func TestSeedsBucket(t *testing.T) {
 	var s State
@@ -22,14 +24,14 @@ func TestSeedsBucket(t *testing.T) {
 	if got := s.Balance(seed); got != -4*Micro {
 		t.Errorf("balance %d, want a debt of 4", got)
 	}
-	if got := time.Duration(s.Wait(0, seed)); got != 48*time.Second {
+	if got := s.Wait(0, seed); got != 48*time.Second {
 		t.Errorf("wait %v, want 48s", got)
 	}
-	s.Leak(int64(48*time.Second), seed)
+	s.Leak(clock.Moment(48*time.Second), seed)
 	if got := s.Balance(seed); got != 0 {
 		t.Errorf("balance after 48s: %d", got)
 	}
-	s.Leak(int64(2*time.Hour), seed)
+	s.Leak(clock.Moment(2*time.Hour), seed)
 	if !s.Full() {
 		t.Errorf("not full after its window: %+v", s)
 	}
@@ -65,10 +67,10 @@ func TestWaitSaysWhatCanNeverFit(t *testing.T) {
 func TestABucketWithoutAWindowHoldsReservationsAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rate := Rate{Burst: 4 * Micro, Quantity: 4 * Micro}
-		s, now := State{Used: rapid.Int64Range(0, Most).Draw(t, "damage")}, int64(0)
+		s, now := State{Used: rapid.Int64Range(0, Most).Draw(t, "damage")}, clock.Moment(0)
 		s.Leak(1, rate)
 		for range 20 {
-			now += rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "time")
+			now += clock.Moment(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "time"))
 			if s.Leak(now, rate); rapid.Bool().Draw(t, "comes") {
 				s.Reserve(1)
 			} else {
@@ -99,7 +101,7 @@ func TestAmountsSaturate(t *testing.T) {
 
 func rates(t *rapid.T) Rate {
 	quantity := rapid.Int64Range(1, 1e12).Draw(t, "quantity") * Micro
-	return Rate{Burst: quantity, Quantity: quantity, Window: rapid.Int64Range(int64(time.Second), int64(8784*time.Hour)).Draw(t, "window")}
+	return Rate{Burst: quantity, Quantity: quantity, Window: time.Duration(rapid.Int64Range(int64(time.Second), int64(8784*time.Hour)).Draw(t, "window"))}
 }
 
 // However often a bucket is looked at, it leaks what it would have leaked in one step, but for a nanosecond a look.
@@ -108,14 +110,14 @@ func TestLeakDoesNotDependOnHowOftenItIsLookedAt(t *testing.T) {
 		rate := rates(t)
 		used := rapid.Int64Range(0, min(2*rate.Burst, Most)).Draw(t, "used")
 		often, once := State{Used: used}, State{Used: used}
-		looks := rapid.SliceOfN(rapid.Int64Range(0, rate.Window/50), 1, 100).Draw(t, "looks")
-		var now int64
+		looks := rapid.SliceOfN(rapid.Int64Range(0, int64(rate.Window/50)), 1, 100).Draw(t, "looks")
+		var now clock.Moment
 		for _, step := range looks {
-			now += step
+			now += clock.Moment(step)
 			often.Leak(now, rate)
 		}
 		once.Leak(now, rate)
-		slack := int64(len(looks)+1)*(rate.Quantity/rate.Window+1) + 1
+		slack := int64(len(looks)+1)*(rate.Quantity/int64(rate.Window)+1) + 1
 		if diff := often.Used - once.Used; diff < 0-slack || diff > slack {
 			t.Fatalf("%d looks: %d, one: %d, slack %d", len(looks), often.Used, once.Used, slack)
 		}
@@ -128,10 +130,10 @@ func TestNoMoreThanTheRatePasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rate := rates(t)
 		var s State
-		var now int64
+		var now clock.Moment
 		passed := new(big.Int)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now += rapid.Int64Range(-int64(time.Second), rate.Window/10).Draw(t, "step")
+			now += clock.Moment(rapid.Int64Range(-int64(time.Second), int64(rate.Window/10)).Draw(t, "step"))
 			s.Leak(now, rate)
 			need := rapid.Int64Range(1, rate.Burst).Draw(t, "need")
 			if s.Balance(rate) >= need {
@@ -142,8 +144,8 @@ func TestNoMoreThanTheRatePasses(t *testing.T) {
 				t.Fatalf("balance %d above the burst %d", s.Balance(rate), rate.Burst)
 			}
 		}
-		allowed := new(big.Int).Mul(big.NewInt(max(now, 0)+int64(time.Minute)), big.NewInt(rate.Quantity))
-		allowed.Div(allowed, big.NewInt(rate.Window)).Add(allowed, big.NewInt(rate.Burst))
+		allowed := new(big.Int).Mul(big.NewInt(int64(max(now, 0)+clock.Moment(time.Minute))), big.NewInt(rate.Quantity))
+		allowed.Div(allowed, big.NewInt(int64(rate.Window))).Add(allowed, big.NewInt(rate.Burst))
 		if passed.Cmp(allowed) > 0 {
 			t.Fatalf("passed %v of %v", passed, allowed)
 		}
@@ -161,8 +163,8 @@ func TestWaitIsExact(t *testing.T) {
 			return
 		}
 		after, before := s, s
-		after.Leak(wait, rate)
-		before.Leak(wait-1, rate)
+		after.Leak(clock.Moment(wait), rate)
+		before.Leak(clock.Moment(wait-1), rate)
 		if after.Balance(rate) < amount {
 			t.Fatalf("after %d: %d of %d", wait, after.Balance(rate), amount)
 		}
@@ -178,12 +180,12 @@ func TestNoLookLosesTheRemainder(t *testing.T) {
 	const millionth = int64(12 * time.Microsecond) // of the seed's 300 an hour
 	for _, step := range []int64{1, millionth / 3, millionth - 1, millionth, millionth + 1, 7*millionth/2 + 1} {
 		s := State{Used: 300 * Micro}
-		var now int64
+		var now clock.Moment
 		for range 100_000 {
-			now += step
+			now += clock.Moment(step)
 			s.Leak(now, seed)
 		}
-		want := 300*Micro - now/millionth
+		want := 300*Micro - int64(now)/millionth
 		if s.Used != want {
 			t.Errorf("looked at every %d ns for %v: %d are used, want %d", step, time.Duration(now), s.Used, want)
 		}

@@ -2,8 +2,10 @@ package dispatch
 
 import (
 	"slices"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // What an upstream says of its limits it says to one caller: that it shall not come back for a minute, or that 3 requests are left. Whose
@@ -21,24 +23,24 @@ import (
 const (
 	mostCallers = 8 // that are known; the one that was longest not heard of is forgotten, and what it was told last of all
 	callerSize  = 6 * 8
-	lately      = 60 * second
-	longestShut = 60 * second // that an upstream is believed
+	lately      = time.Minute
+	longestShut = time.Minute // that an upstream is believed
 )
 
 // caller is what the upstream has told one caller.
 type caller struct {
-	id               uint64 // keyed hash, never 0
-	keyed            bool   // it has a key of its own
-	heard            int64  // when it last came or was answered
-	shut             int64  // none of its requests starts before this time
-	requests, tokens int64  // what it was last told is left of a budget; below 0: nothing
+	id               uint64       // keyed hash, never 0
+	keyed            bool         // it has a key of its own
+	heard            clock.Moment // when it last came or was answered
+	shut             clock.Moment // none of its requests starts before this time
+	requests, tokens int64        // what it was last told is left of a budget; below 0: nothing
 }
 
 // id is who the upstream takes the request to be from.
 func (t *Ticket) id() uint64 { return max(t.Caller, 1) }
 
 // meet takes note of a caller that has come, and gives its entry, which is valid until the next one is met.
-func (s *shared) meet(now int64, t *Ticket) *caller {
+func (s *shared) meet(now clock.Moment, t *Ticket) *caller {
 	if s.lender != 0 && s.lender != t.id() { // it no longer speaks for all
 		s.requests.Used = max(s.requests.Used-s.lent[0], 0)
 		s.tokens.Used = max(s.tokens.Used-s.lent[1], 0)
@@ -66,13 +68,13 @@ func (s *shared) meet(now int64, t *Ticket) *caller {
 }
 
 // doubts says that the retreat is one caller's word alone, and others have been heard of lately.
-func (s *shared) doubts(now int64) bool {
+func (s *shared) doubts(now clock.Moment) bool {
 	sole := s.retreat.Sole()
-	return sole != 0 && slices.ContainsFunc(s.callers, func(c caller) bool { return c.id != sole && now-c.heard <= lately })
+	return sole != 0 && slices.ContainsFunc(s.callers, func(c caller) bool { return c.id != sole && clock.Sub(now, c.heard) <= lately })
 }
 
 // shutFor is the time before which no request of the ticket's caller starts, for what that one was told itself.
-func (s *shared) shutFor(t *Ticket) int64 {
+func (s *shared) shutFor(t *Ticket) clock.Moment {
 	for i := range s.callers {
 		if c := &s.callers[i]; c.id == t.id() {
 			return c.shut
@@ -82,8 +84,8 @@ func (s *shared) shutFor(t *Ticket) int64 {
 }
 
 // shutForAll is the time before which nothing starts: the second latest that callers without keys were told.
-func (s *shared) shutForAll() (second int64) {
-	var first int64
+func (s *shared) shutForAll() (second clock.Moment) {
+	var first clock.Moment
 	for i := range s.callers {
 		switch c := &s.callers[i]; {
 		case c.keyed:
@@ -97,7 +99,7 @@ func (s *shared) shutForAll() (second int64) {
 }
 
 // others says that callers other than one have been heard of lately, and gives the least of what those without a key were told is left.
-func (s *shared) others(now int64, one *caller) (some bool, requests, tokens int64) {
+func (s *shared) others(now clock.Moment, one *caller) (some bool, requests, tokens int64) {
 	requests, tokens = -1, -1
 	least := func(of, n int64) int64 {
 		if n >= 0 && (of < 0 || n < of) {
@@ -107,7 +109,7 @@ func (s *shared) others(now int64, one *caller) (some bool, requests, tokens int
 	}
 	for i := range s.callers {
 		c := &s.callers[i]
-		if c.id == one.id || now-c.heard > lately {
+		if c.id == one.id || clock.Sub(now, c.heard) > lately {
 			continue
 		}
 		some = true
@@ -119,13 +121,13 @@ func (s *shared) others(now int64, one *caller) (some bool, requests, tokens int
 }
 
 // heed takes what the upstream says of its limits into the record.
-func (g *Gate) heed(now int64, s *shared, t *Ticket, a Answer) {
+func (g *Gate) heed(now clock.Moment, s *shared, t *Ticket, a Answer) {
 	if !a.Judged || g.settings.Requests.Quantity == 0 && g.settings.Tokens.Quantity == 0 {
 		return
 	}
 	c := s.meet(now, t)
 	if a.Closed > 0 {
-		c.shut = max(c.shut, now+min(a.Closed, longestShut))
+		c.shut = max(c.shut, clock.Add(now, min(a.Closed, longestShut)))
 	}
 	c.requests, c.tokens = a.Requests, a.Tokens
 	some, requests, tokens := s.others(now, c)
@@ -159,7 +161,7 @@ func leave(meter *bucket.State, rate bucket.Rate, left int64) int64 {
 }
 
 // leak lets time pass in a budget. What was taken from it on the word of one caller is what comes back first.
-func leak(meter *bucket.State, now int64, rate bucket.Rate, lent *int64) {
+func leak(meter *bucket.State, now clock.Moment, rate bucket.Rate, lent *int64) {
 	before := meter.Used
 	meter.Leak(now, rate)
 	*lent = max(*lent-max(before-meter.Used, 0), 0)
@@ -173,7 +175,7 @@ func (q *queue) park(t *Ticket) {
 }
 
 // wake puts those back into the queue whose callers may come back, in the order in which they came.
-func (g *Gate) wake(now int64) {
+func (g *Gate) wake(now clock.Moment) {
 	for p := range g.queue.lanes {
 		if g.queue.parked == 0 {
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
@@ -18,7 +19,7 @@ func from(caller uint64, keyed bool) *Ticket {
 }
 
 // told lets a request go and be answered.
-func told(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
+func told(t *testing.T, g *Gate, now clock.Moment, x *Ticket, a Answer) {
 	t.Helper()
 	arrive(t, g, now, x, gate.Allowed, "")
 	a.Judged = true
@@ -27,7 +28,9 @@ func told(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
 
 var silent = Answer{Requests: -1, Tokens: -1}
 
-func shut(seconds int64) Answer { return Answer{Closed: seconds * second, Requests: -1, Tokens: -1} }
+func shut(seconds int64) Answer {
+	return Answer{Closed: time.Duration(seconds) * second, Requests: -1, Tokens: -1}
+}
 
 // What an upstream tells one caller holds for that one at once, in all workers, and for nobody else.
 func TestAClosureIsTheCallersOwn(t *testing.T) {
@@ -71,10 +74,10 @@ func TestClosuresOfSeveral(t *testing.T) {
 			continue
 		}
 		arrive(t, a, noon, stranger, gate.Queued, "")
-		if passed, _ := serve(t, a, noon+test.want*second-1); len(passed) != 0 {
+		if passed, _ := serve(t, a, noon+clock.Moment(test.want*second)-1); len(passed) != 0 {
 			t.Errorf("%s: it went too early", test.name)
 		}
-		if passed, _ := serve(t, a, noon+test.want*second); len(passed) != 1 {
+		if passed, _ := serve(t, a, noon+clock.Moment(test.want*second)); len(passed) != 1 {
 			t.Errorf("%s: it didn't go", test.name)
 		}
 	}
@@ -92,7 +95,7 @@ func TestAClosedCallerMakesWay(t *testing.T) {
 		t.Fatalf("%v passed", passed)
 	}
 	finish(t, a, noon, other, silent)
-	for now := int64(noon); now < noon+20*second; now += second {
+	for now := noon; now < noon+20*second; now += second {
 		if passed, _ := serve(t, a, now); len(passed) != 0 {
 			t.Fatal("it went before its time")
 		}
@@ -133,7 +136,7 @@ func TestClosedCallersDontFillTheQueue(t *testing.T) {
 // What is left of a limit: one that is alone speaks for all until another comes; two without keys do; one of several, or a key, doesn't.
 func TestBalancesOfSeveral(t *testing.T) {
 	left := func(n int64) Answer { return Answer{Requests: n, Tokens: -1} }
-	passes := func(t *testing.T, g *Gate, now int64, caller uint64, keyed bool) (n int) {
+	passes := func(t *testing.T, g *Gate, now clock.Moment, caller uint64, keyed bool) (n int) {
 		for ; n < 100; n++ {
 			x := from(caller, keyed)
 			if v := g.Arrive(now, x); v.Outcome != gate.Allowed {
@@ -184,7 +187,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 			WhenFull: rapid.SampledFrom([]config.WhenFull{config.QueueReject, config.QueueDropLowest, config.QueuePassthrough}).Draw(t, "when full")}
 		a, b, _ := pair(s)
 		gates := []*Gate{a, b}
-		now := int64(noon)
+		now := noon
 		open := map[*Ticket]*Gate{}
 		ended := func(x *Ticket, v gate.Verdict) {
 			if v.Outcome == gate.Rejected {
@@ -194,7 +197,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
-			now += rapid.SampledFrom([]int64{0, 10 * millisecond, second, 20 * second}).Draw(t, "pause")
+			now += rapid.SampledFrom([]clock.Moment{0, 10 * millisecond, second, 20 * second}).Draw(t, "pause")
 			g := gates[rapid.IntRange(0, 1).Draw(t, "worker")]
 			var some *Ticket
 			for x, at := range open {
@@ -217,7 +220,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 			case what == 2 && some.InFlight():
 				delete(open, some)
 				answer := Answer{Judged: rapid.Bool().Draw(t, "judged"), Requests: rapid.Int64Range(-1, 3).Draw(t, "left"), Tokens: -1,
-					Closed: rapid.SampledFrom([]int64{0, 5 * second, 3600 * second}).Draw(t, "closed")}
+					Closed: rapid.SampledFrom([]time.Duration{0, 5 * second, 3600 * second}).Draw(t, "closed")}
 				if err := g.Finish(now, some, answer); err != nil {
 					t.Fatal(err)
 				}
@@ -271,12 +274,12 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 // What the retreat has lowered on the word of one caller keeps no other one up, whatever the one has used of the budget, and is waiting for.
 func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 	s := Settings{Requests: perMinute(600), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
-		Window: time.Duration(minute), Every: time.Duration(5 * second), RecoverWindow: time.Duration(minute), Threshold: 0.05, RecoverThreshold: 0.01, Factor: 0.75, MinSamples: 20,
+		Window: time.Duration(minute), Every: 5 * second, RecoverWindow: time.Duration(minute), Threshold: 0.05, RecoverThreshold: 0.01, Factor: 0.75, MinSamples: 20,
 		Floor: retreat.Whole / 30, Step: retreat.Whole / 50,
 	}}
 	for worker := range 2 {
 		a, b, _ := pair(s)
-		now := int64(noon)
+		now := noon
 		for a.Look(now).Scale == retreat.Whole && now < noon+minute {
 			now += second / 40
 			if x := from(1, true); a.Arrive(now, x).Outcome == gate.Allowed {
@@ -320,7 +323,7 @@ func TestWhatIsAskedForKeepsNobodyUp(t *testing.T) {
 		x := from(2, true)
 		x.Tokens = 100
 		arrive(t, b, noon, x, gate.Queued, "")
-		now := int64(noon)
+		now := noon
 		for ; now < noon+minute && !x.InFlight(); now += second / 10 {
 			serve(t, a, now)
 			serve(t, b, now)

@@ -1,6 +1,11 @@
 package dispatch
 
-import "github.com/spillway-proxy/spillway/filter/internal/bucket"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // A client decides what its request asks for, and how fast it reads the answer. So of a budget of tokens a request holds no more than
 // there is, and of that ever less: after a window, nothing. That is what comes back of a full budget meanwhile, so it is as
@@ -19,7 +24,7 @@ func (g *Gate) reserves(t *Ticket) int64 {
 }
 
 // held is how many tokens they hold now.
-func (f *flight) held(now, window int64) int64 {
+func (f *flight) held(now clock.Moment, window time.Duration) int64 {
 	if f.first == nil {
 		return 0
 	}
@@ -64,7 +69,7 @@ func (f *flight) remove(t *Ticket) {
 }
 
 // lapse forgets those that started before a time.
-func (f *flight) lapse(before int64) {
+func (f *flight) lapse(before clock.Moment) {
 	for f.first != nil && f.first.started <= before {
 		f.remove(f.first)
 	}

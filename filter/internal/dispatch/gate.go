@@ -1,8 +1,11 @@
 package dispatch
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
@@ -19,10 +22,10 @@ type Gate struct {
 	inFlight [Priorities]uint32
 	flying   int // the sum of inFlight
 	flight   flight
-	unsaid   bool  // there is something that no write has told the other workers
-	said     int64 // when the last write was
-	looked   int64 // when the record was last read; 0: never
-	others   bool  // it had entries of other workers then: somebody has to see them end
+	unsaid   bool         // there is something that no write has told the other workers
+	said     clock.Moment // when the last write was
+	looked   clock.Moment // when the record was last read; 0: never
+	others   bool         // it had entries of other workers then: somebody has to see them end
 	known    shared
 	alarmed  bool   // the retreat's alarm, as it was last read
 	rang     bool   // it has begun or ended by a write of this worker
@@ -66,7 +69,7 @@ type Snapshot struct {
 }
 
 // Look gives the state that all workers share.
-func (g *Gate) Look(now int64) Snapshot {
+func (g *Gate) Look(now clock.Moment) Snapshot {
 	_ = g.read(now) // what was last known will do where the store fails
 	s := &g.known
 	var v Snapshot
@@ -87,11 +90,11 @@ func (g *Gate) Rang() (began, ended bool) {
 	return alarm, !alarm
 }
 
-// Period is how often Serve wants to be called, in nanoseconds; 0: not at all.
-func (g *Gate) Period() int64 {
+// Period is how often Serve wants to be called; 0: not at all.
+func (g *Gate) Period() time.Duration {
 	switch {
 	case g.queue.waiting > 0 || g.unsaid:
-		return 10 * millisecond
+		return 10 * time.Millisecond
 	case g.moving() || g.others || g.looked == 0:
 		return Heartbeat
 	default:
@@ -103,7 +106,7 @@ func (g *Gate) Period() int64 {
 func (g *Gate) moving() bool { return g.flying > 0 || g.known.retreat.Phase() != retreat.Normal }
 
 // read reads the record, to change nothing in it.
-func (g *Gate) read(now int64) error {
+func (g *Gate) read(now clock.Moment) error {
 	u := record.Open(g.store, g.key)
 	if u.Read() {
 		g.take(now, u.Value)
@@ -112,7 +115,7 @@ func (g *Gate) read(now int64) error {
 }
 
 // take takes in the record as it was read.
-func (g *Gate) take(now int64, value []byte) {
+func (g *Gate) take(now clock.Moment, value []byte) {
 	virtual := g.known.virtual
 	if !g.known.decode(value) {
 		g.known.virtual = virtual // what waits has its turn by it
@@ -145,7 +148,7 @@ func (s *shared) scale() int64 {
 }
 
 // say writes what is true of this worker into its entry. next is the head of its queue as it will be.
-func (g *Gate) say(now int64, self *worker, next *Ticket) {
+func (g *Gate) say(now clock.Moment, self *worker, next *Ticket) {
 	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.flight.held(now, g.settings.Tokens.Window)
 	// Who has little of the queue is asked for none of it, and what was asked for already is no longer to be had.
 	much, asked := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4, 0
@@ -174,9 +177,9 @@ func (w *worker) expect(head *Ticket, tag uint64) {
 // change lets apply change the record and writes it, until no other worker has written in between. apply may be called
 // several times and must change nothing else; it says whether there is anything to write. self is nil if the record has
 // no place for this worker.
-func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error {
+func (g *Gate) change(now clock.Moment, apply func(s *shared, self *worker) bool) error {
 	if window := g.settings.Tokens.Window; window > 0 {
-		g.flight.lapse(now - window)
+		g.flight.lapse(clock.Add(now, -window))
 	}
 	u := record.Open(g.store, g.key)
 	for u.Read() {
@@ -199,7 +202,7 @@ func (g *Gate) change(now int64, apply func(s *shared, self *worker) bool) error
 }
 
 // allows says that the upstream takes a request of the priority now.
-func (g *Gate) allows(now int64, s *shared, t *Ticket) bool {
+func (g *Gate) allows(now clock.Moment, s *shared, t *Ticket) bool {
 	return now >= s.shutForAll() && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
 }
 
@@ -239,7 +242,7 @@ func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
 }
 
 // start notes the start of a request in the record.
-func (g *Gate) start(now int64, s *shared, self *worker, t *Ticket) {
+func (g *Gate) start(now clock.Moment, s *shared, self *worker, t *Ticket) {
 	if g.settings.Requests.Quantity > 0 {
 		s.requests.Use(bucket.Micro)
 	}
@@ -251,7 +254,7 @@ func (g *Gate) start(now int64, s *shared, self *worker, t *Ticket) {
 }
 
 // fly notes it in the worker.
-func (g *Gate) fly(now int64, t *Ticket) {
+func (g *Gate) fly(now clock.Moment, t *Ticket) {
 	t.state, t.started, t.reserved = stInFlight, now, g.reserves(t)
 	g.inFlight[t.Priority]++
 	g.flying++
@@ -260,9 +263,9 @@ func (g *Gate) fly(now int64, t *Ticket) {
 
 // advice is how long a refused request should stay away: until the upstream takes requests again, and the ones that
 // wait before it have gone at the pace of late.
-func (g *Gate) advice(now int64, s *shared, t *Ticket) int64 {
-	const longest = 60 * second
-	wait := max(s.shutForAll()-now, s.shutFor(t)-now, 0)
+func (g *Gate) advice(now clock.Moment, s *shared, t *Ticket) time.Duration {
+	const longest = time.Minute
+	wait := max(clock.Sub(s.shutForAll(), now), clock.Sub(s.shutFor(t), now), 0)
 	if g.settings.Requests.Quantity > 0 {
 		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
 	}
@@ -274,10 +277,10 @@ func (g *Gate) advice(now int64, s *shared, t *Ticket) int64 {
 	for q := int(t.Priority); q < Priorities; q++ {
 		ahead += by[q]
 	}
-	if pace := s.paceAt(now); pace*float64(longest) > float64(ahead)*float64(second) {
-		wait = max(wait, int64(float64(ahead)/pace*float64(second)))
+	if pace := s.paceAt(now); pace*float64(longest) > float64(ahead)*float64(time.Second) {
+		wait = max(wait, time.Duration(float64(ahead)/pace*float64(time.Second)))
 	} else if ahead > 1 {
 		wait = longest
 	}
-	return min(max(wait, second), longest)
+	return min(max(wait, time.Second), longest)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -15,11 +16,13 @@ import (
 )
 
 const (
-	minute = 60 * second
-	noon   = 1000 * second
+	second      = 1_000_000_000 // of moments and durations alike
+	millisecond = second / 1000
+	minute      = 60 * second
+	noon        = clock.Moment(1000 * second)
 )
 
-var longWaits = [Priorities]int64{config.Low: 2 * second, config.Normal: minute, config.High: minute, config.Urgent: minute}
+var longWaits = [Priorities]time.Duration{config.Low: 2 * second, config.Normal: minute, config.High: minute, config.Urgent: minute}
 
 func perMinute(n int64) bucket.Rate {
 	return bucket.Rate{Burst: n * bucket.Micro, Quantity: n * bucket.Micro, Window: minute}
@@ -37,7 +40,7 @@ func request(p config.Priority, subject uint64, tokens int64) *Ticket {
 }
 
 // arrive lets a request come and wants an outcome.
-func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want gate.Outcome, reason string) Arrival {
+func arrive(t *testing.T, g *Gate, now clock.Moment, x *Ticket, want gate.Outcome, reason string) Arrival {
 	t.Helper()
 	v := g.Arrive(now, x)
 	if v.Outcome != want || v.Reason != reason || v.Err != nil {
@@ -50,7 +53,7 @@ func arrive(t *testing.T, g *Gate, now int64, x *Ticket, want gate.Outcome, reas
 }
 
 // serve gives what Serve lets go, and what it refuses.
-func serve(t *testing.T, g *Gate, now int64) (passed, refused []*Ticket) {
+func serve(t *testing.T, g *Gate, now clock.Moment) (passed, refused []*Ticket) {
 	t.Helper()
 	err := g.Serve(now, func(x *Ticket, v gate.Verdict) {
 		if v.Outcome == gate.Allowed {
@@ -65,7 +68,7 @@ func serve(t *testing.T, g *Gate, now int64) (passed, refused []*Ticket) {
 	return passed, refused
 }
 
-func finish(t *testing.T, g *Gate, now int64, x *Ticket, a Answer) {
+func finish(t *testing.T, g *Gate, now clock.Moment, x *Ticket, a Answer) {
 	t.Helper()
 	if err := g.Finish(now, x, a); err != nil {
 		t.Fatal(err)
@@ -165,10 +168,10 @@ func TestPriorityHoldsAcrossWorkers(t *testing.T) {
 	arrive(t, a, noon, normal, gate.Queued, "")
 	arrive(t, b, noon, high, gate.Queued, "")
 	finish(t, a, noon, first, quiet)
-	if passed, _ := serve(t, a, noon+fresh); len(passed) > 0 {
+	if passed, _ := serve(t, a, noon+clock.Moment(fresh)); len(passed) > 0 {
 		t.Error("a lower priority goes first")
 	}
-	if passed, _ := serve(t, a, noon+fresh+1); len(passed) != 1 {
+	if passed, _ := serve(t, a, noon+clock.Moment(fresh)+1); len(passed) != 1 {
 		t.Error("a worker that stands still holds the others back")
 	}
 }
@@ -221,7 +224,7 @@ func TestPastAFullQueueOneWaitsAllTheSame(t *testing.T) {
 		if i >= 2 {
 			reason = gate.PassedFull
 		}
-		arrive(t, []*Gate{a, b}[i%2], noon+int64(i), x, gate.Queued, reason)
+		arrive(t, []*Gate{a, b}[i%2], noon+clock.Moment(i), x, gate.Queued, reason)
 		all = append(all, x)
 	}
 	arrive(t, a, noon, request(config.Urgent, 9, 1), gate.Rejected, gate.Full)
@@ -252,8 +255,8 @@ func TestAWorkerDiesWithEverything(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 1, Tokens: perMinute(100)})
 	arrive(t, a, noon, request(config.Normal, 1, 100), gate.Allowed, "")
 	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Queued, "")
-	arrive(t, b, noon+alive, request(config.Normal, 2, 1), gate.Rejected, gate.Full)
-	arrive(t, b, noon+alive+1, request(config.Normal, 2, 100), gate.Allowed, "")
+	arrive(t, b, noon+clock.Moment(alive), request(config.Normal, 2, 1), gate.Rejected, gate.Full)
+	arrive(t, b, noon+clock.Moment(alive)+1, request(config.Normal, 2, 100), gate.Allowed, "")
 }
 
 func TestABeatKeepsAWorkerAlive(t *testing.T) {
@@ -265,7 +268,7 @@ func TestABeatKeepsAWorkerAlive(t *testing.T) {
 		if a.Period() != Heartbeat {
 			t.Fatalf("period %d", a.Period())
 		}
-		now += a.Period()
+		now += clock.Moment(a.Period())
 		serve(t, a, now)
 	}
 	finish(t, a, now, x, quiet)
@@ -285,10 +288,10 @@ func TestWhatADeadWorkerHadIsSeenToEnd(t *testing.T) {
 	late := New(b.settings, store, "x", 3)
 	for _, g := range []*Gate{b, late} {
 		now := noon
-		for ; g.Period() > 0 && now < noon+minute; now += g.Period() {
+		for ; g.Period() > 0 && now < noon+minute; now += clock.Moment(g.Period()) {
 			serve(t, g, now)
 		}
-		if v := g.Look(now); v.InFlight != 0 || now <= noon+alive || now > noon+alive+3*Heartbeat {
+		if v := g.Look(now); v.InFlight != 0 || now <= noon+clock.Moment(alive) || now > noon+clock.Moment(alive)+clock.Moment(3*Heartbeat) {
 			t.Errorf("after %d ns of ticks %d are in flight", now-noon, v.InFlight)
 		}
 	}
@@ -327,7 +330,7 @@ func TestAnAnswerClosesAndLowers(t *testing.T) {
 
 func TestRetreatLowersTheBudget(t *testing.T) {
 	s := Settings{Requests: perMinute(40), QueueMax: 100, Retreats: true, Yields: true, Retreat: retreat.Settings{
-		Window: time.Duration(minute), Every: time.Duration(5 * second), RecoverWindow: time.Duration(2 * minute), Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
+		Window: minute, Every: 5 * second, RecoverWindow: 2 * minute, Threshold: 0.05, RecoverThreshold: 0.02, Factor: 0.75,
 		MinSamples: 10, Floor: 125_000, Step: 50_000,
 	}}
 	a, b, _ := pair(s)

@@ -1,6 +1,11 @@
 package dispatch
 
-import "github.com/spillway-proxy/spillway/config"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 // Priorities is how many there are.
 const Priorities = int(config.Urgent) + 1
@@ -16,14 +21,14 @@ type Ticket struct {
 	Owner    any    // the caller's
 
 	state ticketState
-	since int64  // when it came
-	tag   uint64 // its turn inside its priority, if it is the first of its line: the lowest goes first
-	order uint64 // of arrival in this worker
+	since clock.Moment // when it came
+	tag   uint64       // its turn inside its priority, if it is the first of its line: the lowest goes first
+	order uint64       // of arrival in this worker
 	line  *line
 	paid  bool // its turn was counted
 
-	started  int64 // when it was let go
-	reserved int64 // tokens of the budget that it holds
+	started  clock.Moment // when it was let go
+	reserved int64        // tokens of the budget that it holds
 
 	previous, next *Ticket // of its priority, in order of arrival; of those in flight, in the order of their starts
 	ahead, behind  *Ticket // of its line
@@ -43,8 +48,8 @@ func (t *Ticket) Waiting() bool { return t.state == stWaiting }
 // InFlight says that the request was let go and has not finished.
 func (t *Ticket) InFlight() bool { return t.state == stInFlight }
 
-// Waited is how long the request has been at the gate, in nanoseconds.
-func (t *Ticket) Waited(now int64) int64 { return max(now-t.since, 0) }
+// Waited is how long the request has been at the gate.
+func (t *Ticket) Waited(now clock.Moment) time.Duration { return max(clock.Sub(now, t.since), 0) }
 
 // cost is what the request's turn costs.
 func (t *Ticket) cost() uint64 { return uint64(max(t.Tokens, 1)) }

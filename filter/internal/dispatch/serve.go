@@ -1,14 +1,17 @@
 package dispatch
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 // Arrive decides about a request that has come.
-func (g *Gate) Arrive(now int64, t *Ticket) Arrival {
+func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	t.since, t.paid = now, false
 	var v Arrival
 	err := g.change(now, func(s *shared, self *worker) bool {
@@ -41,7 +44,7 @@ func (g *Gate) Arrive(now int64, t *Ticket) Arrival {
 }
 
 // pass lets a request go in shadow mode, whatever the verdict.
-func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Arrival) {
+func (g *Gate) pass(now clock.Moment, s *shared, self *worker, t *Ticket, v *Arrival) {
 	reason := v.Reason
 	if v.Outcome == gate.Queued {
 		reason = gate.WouldWait
@@ -54,9 +57,9 @@ func (g *Gate) pass(now int64, s *shared, self *worker, t *Ticket, v *Arrival) {
 }
 
 // judge decides about a new request by the record, and notes it there.
-func (g *Gate) judge(now int64, s *shared, self *worker, t *Ticket) Arrival {
+func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arrival {
 	if self == nil {
-		return turnedAway(gate.Full, second)
+		return turnedAway(gate.Full, time.Second)
 	}
 	s.meet(now, t)
 	by, waiting := s.waiting(now)
@@ -103,7 +106,7 @@ func (t *Ticket) before(other *Ticket) bool {
 }
 
 // first says that a new request would be served before all that wait.
-func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
+func (g *Gate) first(now clock.Moment, s *shared, t *Ticket) bool {
 	if g.queue.line(t) != nil {
 		return false
 	}
@@ -115,7 +118,7 @@ func (g *Gate) first(now int64, s *shared, t *Ticket) bool {
 }
 
 // room finds a place in the queue for a request that can't go now.
-func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Arrival {
+func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Arrival {
 	c := &g.settings
 	switch {
 	case waiting < c.QueueMax:
@@ -149,7 +152,7 @@ func (g *Gate) room(now int64, s *shared, self *worker, t *Ticket, waiting int, 
 }
 
 // turnedAway is what becomes of a request for which there is no room.
-func turnedAway(reason string, wait int64) Arrival {
+func turnedAway(reason string, wait time.Duration) Arrival {
 	a := says(gate.Rejected, reason)
 	a.Wait = wait
 	return a
@@ -211,16 +214,16 @@ func (g *Gate) Leave(t *Ticket) {
 
 // Answer is how a request in flight ended.
 type Answer struct {
-	Used             int64 // tokens, prompt and output
-	Judged           bool  // the upstream answered, well or not: it counts for the retreat
-	Limited          bool  // it answered that it is asked too much (429)
-	Closed           int64 // it said not to come back before so many nanoseconds; 0: nothing
-	Void             bool  // the request doesn't count: its share of the budget of requests is given back
-	Requests, Tokens int64 // what it said is left of our share; below 0: nothing was said
+	Used             int64         // tokens, prompt and output
+	Judged           bool          // the upstream answered, well or not: it counts for the retreat
+	Limited          bool          // it answered that it is asked too much (429)
+	Closed           time.Duration // it said not to come back for so long; 0: nothing
+	Void             bool          // the request doesn't count: its share of the budget of requests is given back
+	Requests, Tokens int64         // what it said is left of our share; below 0: nothing was said
 }
 
 // Finish ends a request in flight: its slot is free. Serve then finds who takes it.
-func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
+func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	if t.state != stInFlight {
 		return nil
 	}
@@ -251,15 +254,15 @@ func (g *Gate) Finish(now int64, t *Ticket, a Answer) error {
 
 // Serve refuses what has waited too long, starts what can go, and keeps the other workers informed. do is told of each
 // waiting request that is decided.
-func (g *Gate) Serve(now int64, do func(*Ticket, gate.Verdict)) error {
+func (g *Gate) Serve(now clock.Moment, do func(*Ticket, gate.Verdict)) error {
 	g.expire(now, do)
-	if (g.others || g.looked == 0) && now-g.looked >= Heartbeat {
+	if (g.others || g.looked == 0) && clock.Sub(now, g.looked) >= Heartbeat {
 		if err := g.read(now); err != nil {
 			return err
 		}
 	}
 	g.wake(now)
-	for g.queue.waiting > 0 || g.unsaid || g.moving() && now-g.said >= Heartbeat {
+	for g.queue.waiting > 0 || g.unsaid || g.moving() && clock.Sub(now, g.said) >= Heartbeat {
 		next, drop, err := g.step(now)
 		if err != nil {
 			return err
@@ -281,7 +284,7 @@ func (g *Gate) Serve(now int64, do func(*Ticket, gate.Verdict)) error {
 }
 
 // step starts the head of the queue if it can go, or else says what there is to say.
-func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error) {
+func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, err error) {
 	err = g.change(now, func(s *shared, self *worker) bool {
 		next, drop = nil, [Priorities]uint32{}
 		if self == nil {
@@ -305,14 +308,14 @@ func (g *Gate) step(now int64) (next *Ticket, drop [Priorities]uint32, err error
 		}
 		// A turn that has changed has to be told, or each worker would hold back for one that the other no longer has.
 		return g.unsaid || drop != [Priorities]uint32{} || !self.sameTurn(&g.told) ||
-			head != nil && now-g.said >= queueHeartbeat || now-g.said >= Heartbeat
+			head != nil && clock.Sub(now, g.said) >= queueHeartbeat || clock.Sub(now, g.said) >= Heartbeat
 	})
 	return next, drop, err
 }
 
 // due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are
 // not to come back yet wait beside the queue.
-func (g *Gate) due(now int64, s *shared) *Ticket {
+func (g *Gate) due(now clock.Moment, s *shared) *Ticket {
 	for {
 		head := g.queue.head()
 		if head == nil {
@@ -340,7 +343,7 @@ func (g *Gate) stand(t *Ticket) {
 }
 
 // obey refuses requests that other workers need the room of.
-func (g *Gate) obey(now int64, drop [Priorities]uint32, do func(*Ticket, gate.Verdict)) {
+func (g *Gate) obey(now clock.Moment, drop [Priorities]uint32, do func(*Ticket, gate.Verdict)) {
 	for p, n := range drop {
 		for ; n > 0; n-- {
 			t := g.spare(config.Priority(p))
@@ -366,11 +369,11 @@ func (g *Gate) spare(p config.Priority) *Ticket {
 }
 
 // expire refuses what has waited too long.
-func (g *Gate) expire(now int64, do func(*Ticket, gate.Verdict)) {
+func (g *Gate) expire(now clock.Moment, do func(*Ticket, gate.Verdict)) {
 	for p := range g.queue.lanes {
 		for {
 			t := g.queue.oldest(config.Priority(p))
-			if t == nil || now-t.since < g.settings.MaxWait[p] {
+			if t == nil || clock.Sub(now, t.since) < g.settings.MaxWait[p] {
 				break
 			}
 			g.refuse(now, t, gate.Timeout, do)
@@ -378,7 +381,7 @@ func (g *Gate) expire(now int64, do func(*Ticket, gate.Verdict)) {
 	}
 }
 
-func (g *Gate) refuse(now int64, t *Ticket, reason string, do func(*Ticket, gate.Verdict)) {
+func (g *Gate) refuse(now clock.Moment, t *Ticket, reason string, do func(*Ticket, gate.Verdict)) {
 	g.queue.remove(t)
 	g.unsaid = true
 	v := turnedAway(reason, g.advice(now, &g.known, t)).Verdict

@@ -14,8 +14,8 @@ type Settings struct {
 	Slots                        int         // requests in flight at most; 0: no limit
 	ReservedUrgent, ReservedHigh int
 	QueueMax                     int
-	WhenFull                     config.WhenFull   // "" is to reject
-	MaxWait                      [Priorities]int64 // nanoseconds
+	WhenFull                     config.WhenFull // "" is to reject
+	MaxWait                      [Priorities]time.Duration
 	Retreat                      retreat.Settings
 	Retreats                     bool // the retreat is measured
 	Yields                       bool // and lowers the budget
@@ -46,7 +46,7 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	}
 	s.Tokens = rate(u.Budget.Tokens, burst, u.Budget.Window)
 	for p, wait := range u.Queue.MaxWait {
-		s.MaxWait[p] = wait.Nanoseconds()
+		s.MaxWait[p] = wait
 	}
 	s.Retreats = u.Retreat.Mode != config.Off && (s.Requests.Quantity > 0 || s.Tokens.Quantity > 0)
 	s.Yields = s.Retreats && u.Retreat.Mode == config.Enforce
@@ -58,7 +58,7 @@ func rate(quantity, burst int64, window time.Duration) bucket.Rate {
 	if burst == 0 {
 		burst = quantity
 	}
-	return bucket.Rate{Burst: burst * bucket.Micro, Quantity: quantity * bucket.Micro, Window: window.Nanoseconds()}
+	return bucket.Rate{Burst: burst * bucket.Micro, Quantity: quantity * bucket.Micro, Window: window}
 }
 
 // Governs says that there is anything to keep: else requests pass straight through.

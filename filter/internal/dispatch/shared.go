@@ -3,9 +3,11 @@ package dispatch
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
@@ -14,18 +16,15 @@ const (
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
-	second      = int64(1e9)
-	millisecond = int64(1e6)
-
 	// alive is how long a worker's requests in flight count without word from it. A worker with any sends word every Heartbeat.
-	alive = 5 * second
+	alive = 5 * time.Second
 	// Heartbeat is how often a worker with requests in flight says so.
-	Heartbeat = second
+	Heartbeat = time.Second
 	// fresh is how long a worker's waiting requests count without word from it, and queueHeartbeat how often one with any sends word.
-	fresh          = 250 * millisecond
-	queueHeartbeat = 80 * millisecond
+	fresh          = 250 * time.Millisecond
+	queueHeartbeat = 80 * time.Millisecond
 	// patience is how much longer another worker's request of the same turn must have waited to go first.
-	patience = 250 * millisecond
+	patience = 250 * time.Millisecond
 )
 
 // shared is what the workers know together of one upstream.
@@ -35,9 +34,9 @@ type shared struct {
 	lender           uint64   // the caller alone on whose word something was taken from the budgets; 0: none
 	lent             [2]int64 // how much of requests and tokens that is, in the meters' unit
 	virtual          [Priorities]uint64
-	pace             float64 // starts a second, an exponentially decaying average
-	paced            int64   // when it was last brought up to date
-	pacing           int64   // since when there is one
+	pace             float64      // starts a second, an exponentially decaying average
+	paced            clock.Moment // when it was last brought up to date
+	pacing           clock.Moment // since when there is one
 	retreat          retreat.State
 	callers          []caller
 	turns            []turn
@@ -53,7 +52,7 @@ type turn struct {
 // worker is what one worker says of itself.
 type worker struct {
 	id        uint64
-	heard     int64
+	heard     clock.Moment
 	inFlight  [Priorities]uint32
 	waiting   [Priorities]uint32
 	drop      [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
@@ -64,7 +63,7 @@ type worker struct {
 	waits     bool
 	head      config.Priority // of its best waiting request, if any waits
 	tag       uint64
-	since     int64 // when that one came
+	since     clock.Moment // when that one came
 }
 
 // sameTurn says that the heads of two entries' queues have the same turn.
@@ -91,12 +90,12 @@ func (s *shared) self(id uint64) *worker {
 }
 
 // bury drops the entries of workers that are dead or have nothing to say.
-func (s *shared) bury(now int64, self uint64) {
+func (s *shared) bury(now clock.Moment, self uint64) {
 	kept := s.workers[:0]
 	for i := range s.workers {
 		w := &s.workers[i]
 		idle := w.inFlight == [Priorities]uint32{} && w.waiting == [Priorities]uint32{} && !w.waits
-		if w.id == self || !idle && now-w.heard <= alive {
+		if w.id == self || !idle && clock.Sub(now, w.heard) <= alive {
 			kept = append(kept, *w)
 		}
 	}
@@ -125,10 +124,10 @@ func (s *shared) inFlight() (by [Priorities]int, all int) {
 }
 
 // waiting counts the waiting requests of all workers that are alive to serve them, without those that are to be dropped.
-func (s *shared) waiting(now int64) (by [Priorities]int, all int) {
+func (s *shared) waiting(now clock.Moment) (by [Priorities]int, all int) {
 	for i := range s.workers {
 		w := &s.workers[i]
-		if now-w.heard > alive {
+		if clock.Sub(now, w.heard) > alive {
 			continue
 		}
 		for p, n := range w.waiting {
@@ -151,16 +150,16 @@ func (s *shared) reserved() (tokens int64) {
 // yields says that another worker's best waiting request goes before t. A difference of less than t's own cost does not
 // matter, unless the other one has waited for longer by patience: without that, a worker whose slots are all in use by
 // others would never get one while they have requests of the same turn.
-func (s *shared) yields(now int64, self uint64, t *Ticket) bool {
+func (s *shared) yields(now clock.Moment, self uint64, t *Ticket) bool {
 	for i := range s.workers {
 		w := &s.workers[i]
-		if w.id == self || !w.waits || now-w.heard > fresh {
+		if w.id == self || !w.waits || clock.Sub(now, w.heard) > fresh {
 			continue
 		}
 		if w.head > t.Priority {
 			return true
 		}
-		if w.head == t.Priority && w.tag <= t.tag && (t.tag-w.tag > t.cost() || t.since-w.since > patience) {
+		if w.head == t.Priority && w.tag <= t.tag && (t.tag-w.tag > t.cost() || clock.Sub(t.since, w.since) > patience) {
 			return true
 		}
 	}
@@ -189,10 +188,10 @@ func (s *shared) enter(t *Ticket) (tag uint64) {
 
 // went notes that a request's turn has come. The virtual time is that of the one which waits and has got least: what a
 // worker doesn't hold back for would else be lost to those it went before, whenever they begin to wait in one more worker.
-func (s *shared) went(now int64, t *Ticket, tag uint64) {
+func (s *shared) went(now clock.Moment, t *Ticket, tag uint64) {
 	last := tag
 	for i := range s.workers {
-		if w := &s.workers[i]; w.waits && w.head == t.Priority && now-w.heard <= fresh {
+		if w := &s.workers[i]; w.waits && w.head == t.Priority && clock.Sub(now, w.heard) <= fresh {
 			last = min(last, w.tag)
 		}
 	}
@@ -237,24 +236,26 @@ func (s *shared) turn(who uint64) *turn {
 }
 
 // pacePeriod is the time constant of the pace: how far back the measured drain rate looks.
-const pacePeriod = 10 * second
+const pacePeriod = 10 * time.Second
 
 // started notes a start in the pace. After a long pause it begins anew.
-func (s *shared) started(now int64) {
-	if now-s.paced > 6*pacePeriod {
+func (s *shared) started(now clock.Moment) {
+	if clock.Sub(now, s.paced) > 6*pacePeriod {
 		s.pace, s.pacing = 0, now
 	}
-	s.pace = s.pace*decay(now-s.paced) + float64(second)/float64(pacePeriod)
+	s.pace = s.pace*decay(clock.Sub(now, s.paced)) + float64(time.Second)/float64(pacePeriod)
 	s.paced = now
 }
 
 // paceAt is how many requests a second have started lately. The average begins at zero; what it lacks for that is made up
 // for (Kingma, Ba: Adam, 2015, section 3), as far as it is a second old.
-func (s *shared) paceAt(now int64) float64 {
-	return s.pace * decay(now-s.paced) / (1 - decay(max(now-s.pacing, second)))
+func (s *shared) paceAt(now clock.Moment) float64 {
+	return s.pace * decay(clock.Sub(now, s.paced)) / (1 - decay(max(clock.Sub(now, s.pacing), time.Second)))
 }
 
-func decay(elapsed int64) float64 { return math.Exp(-float64(max(elapsed, 0)) / float64(pacePeriod)) }
+func decay(elapsed time.Duration) float64 {
+	return math.Exp(-float64(max(elapsed, 0)) / float64(pacePeriod))
+}
 
 // The record's bytes, little endian: a header, the callers, the turns, the workers.
 const (
@@ -344,7 +345,7 @@ func (s *shared) decode(b []byte) bool {
 	}
 	r := reader(b[12:])
 	for _, meter := range []*bucket.State{&s.requests, &s.tokens} {
-		meter.Used, meter.At = min(max(int64(r.next()), 0), bucket.Most), int64(r.next())
+		meter.Used, meter.At = min(max(int64(r.next()), 0), bucket.Most), clock.Moment(r.next())
 	}
 	s.lender = r.next()
 	for i := range s.lent {
@@ -353,7 +354,7 @@ func (s *shared) decode(b []byte) bool {
 	for p := range s.virtual {
 		s.virtual[p] = r.next()
 	}
-	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), int64(r.next()), int64(r.next())
+	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), clock.Moment(r.next()), clock.Moment(r.next())
 	var sound bool
 	if s.retreat, sound = retreat.Decode(r[:retreat.Size]); !sound || !(s.pace >= 0 && s.pace < 1e9) {
 		s.reset()
@@ -383,12 +384,12 @@ func (r *reader) next() uint64 {
 
 func (r *reader) caller() caller {
 	return caller{
-		id: max(r.next(), 1), keyed: r.next() == 1, heard: int64(r.next()), shut: int64(r.next()), requests: int64(r.next()), tokens: int64(r.next()),
+		id: max(r.next(), 1), keyed: r.next() == 1, heard: clock.Moment(r.next()), shut: clock.Moment(r.next()), requests: int64(r.next()), tokens: int64(r.next()),
 	}
 }
 
 func (r *reader) worker() worker {
-	w := worker{id: r.next(), heard: int64(r.next())}
+	w := worker{id: r.next(), heard: clock.Moment(r.next())}
 	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for p := range counts {
 			counts[p] = order.Uint32(*r)
@@ -402,7 +403,7 @@ func (r *reader) worker() worker {
 	*r = (*r)[4:]
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()
-	w.since = int64(r.next())
+	w.since = clock.Moment(r.next())
 	head := r.next()
 	w.waits = head < uint64(Priorities)
 	if w.waits {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -25,10 +26,10 @@ var (
 
 func records(t *rapid.T) shared {
 	s := shared{
-		requests: bucket.State{Used: amounts.Draw(t, "requests"), At: int64s.Draw(t, "at")},
-		tokens:   bucket.State{Used: amounts.Draw(t, "tokens"), At: int64s.Draw(t, "at")},
+		requests: bucket.State{Used: amounts.Draw(t, "requests"), At: clock.Moment(int64s.Draw(t, "at"))},
+		tokens:   bucket.State{Used: amounts.Draw(t, "tokens"), At: clock.Moment(int64s.Draw(t, "at"))},
 		lender:   rapid.Uint64().Draw(t, "lender"),
-		pace:     rapid.Float64Range(0, 1e8).Draw(t, "pace"), paced: int64s.Draw(t, "paced"),
+		pace:     rapid.Float64Range(0, 1e8).Draw(t, "pace"), paced: clock.Moment(int64s.Draw(t, "paced")),
 	}
 	for p := range s.virtual {
 		s.virtual[p] = uint64s.Draw(t, "virtual")
@@ -39,7 +40,7 @@ func records(t *rapid.T) shared {
 	s.lent = [2]int64{amounts.Draw(t, "lent"), amounts.Draw(t, "lent tokens")}
 	s.callers = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) caller {
 		return caller{
-			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: int64s.Draw(t, "heard"), shut: int64s.Draw(t, "shut"),
+			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: clock.Moment(int64s.Draw(t, "heard")), shut: clock.Moment(int64s.Draw(t, "shut")),
 			requests: int64s.Draw(t, "requests"), tokens: int64s.Draw(t, "tokens"),
 		}
 	}), 0, mostCallers).Draw(t, "callers")
@@ -51,7 +52,7 @@ func records(t *rapid.T) shared {
 }
 
 func workers(t *rapid.T) worker {
-	w := worker{id: uint64s.Draw(t, "id"), heard: int64s.Draw(t, "heard")}
+	w := worker{id: uint64s.Draw(t, "id"), heard: clock.Moment(int64s.Draw(t, "heard"))}
 	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for p := range counts {
 			counts[p] = rapid.Uint32().Draw(t, "count")
@@ -59,7 +60,7 @@ func workers(t *rapid.T) worker {
 	}
 	w.idle = rapid.Uint32().Draw(t, "idle")
 	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")
-	w.tag, w.since = uint64s.Draw(t, "tag"), int64s.Draw(t, "since")
+	w.tag, w.since = uint64s.Draw(t, "tag"), clock.Moment(int64s.Draw(t, "since"))
 	if w.waits = rapid.Bool().Draw(t, "waits"); w.waits {
 		w.head = config.Priority(rapid.IntRange(0, Priorities-1).Draw(t, "head"))
 	}
@@ -181,13 +182,13 @@ func TestMoreWorkersThanFit(t *testing.T) {
 		arrive(t, g, noon, request(config.Normal, 1, 1), gate.Allowed, "")
 	}
 	arrive(t, a, noon, request(config.Normal, 1, 1), gate.Rejected, gate.Full)
-	arrive(t, a, noon+alive+1, request(config.Normal, 1, 1), gate.Allowed, "")
+	arrive(t, a, noon+clock.Moment(alive)+1, request(config.Normal, 1, 1), gate.Allowed, "")
 }
 
 // A worker lets another one's best waiting request go first by priority, then by turn, then by how long it has waited.
 func TestWhoGoesFirstOfTwoWorkers(t *testing.T) {
 	const self, other = 1, 2
-	now := int64(noon)
+	now := noon
 	mine := func(change func(*Ticket)) *Ticket {
 		t := &Ticket{Priority: config.Normal, Tokens: 10, tag: 100, since: now - second}
 		change(t)
@@ -206,10 +207,10 @@ func TestWhoGoesFirstOfTwoWorkers(t *testing.T) {
 		{"an earlier turn, by more", func(_ *Ticket, w *worker) { w.tag = 89 }, true},
 		{"a later turn", func(_ *Ticket, w *worker) { w.tag = 1000 }, false},
 		{"a later turn, though it waits long", func(_ *Ticket, w *worker) { w.tag, w.since = 101, now-60*second }, false},
-		{"the same turn, and it has waited for longer by patience", func(_ *Ticket, w *worker) { w.since = now - second - patience }, false},
-		{"by more than patience", func(_ *Ticket, w *worker) { w.since = now - second - patience - 1 }, true},
-		{"it is not heard of any more", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-fresh-1 }, false},
-		{"it was heard of just in time", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-fresh }, true},
+		{"the same turn, and it has waited for longer by patience", func(_ *Ticket, w *worker) { w.since = now - second - clock.Moment(patience) }, false},
+		{"by more than patience", func(_ *Ticket, w *worker) { w.since = now - second - clock.Moment(patience) - 1 }, true},
+		{"it is not heard of any more", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-clock.Moment(fresh)-1 }, false},
+		{"it was heard of just in time", func(_ *Ticket, w *worker) { w.head, w.heard = config.High, now-clock.Moment(fresh) }, true},
 		{"nothing of its waits", func(_ *Ticket, w *worker) { w.head, w.waits = config.High, false }, false},
 		{"it is myself", func(_ *Ticket, w *worker) { w.head, w.id = config.High, self }, false},
 	} {
@@ -227,7 +228,7 @@ func TestWhatWasLentComesBackFirst(t *testing.T) {
 	rate := bucket.Rate{Quantity: 100 * bucket.Micro, Window: 10 * second, Burst: 100 * bucket.Micro}
 	meter, lent := bucket.State{Used: 80 * bucket.Micro, At: noon}, int64(50*bucket.Micro)
 	for i, want := range []int64{50, 40, 30, 20, 10, 0, 0} {
-		leak(&meter, noon+int64(i)*second, rate, &lent)
+		leak(&meter, noon+clock.Moment(int64(i)*second), rate, &lent)
 		if lent != want*bucket.Micro {
 			t.Errorf("after %d s %d are lent, want %d", i, lent/bucket.Micro, want)
 		}

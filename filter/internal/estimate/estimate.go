@@ -21,13 +21,16 @@
 //
 // What is learned is a worker's own and lives in its memory, in two tables of fixed size (4-way, the least recently
 // learned entry goes): reservations are settled by the real use, so workers need not agree, and a worker that starts anew
-// learns again. Sharing it would cost two host calls a request. Time is monotonic nanoseconds; a clock that steps back makes what
+// learns again. Sharing it would cost two host calls a request. Time comes in as an argument; a clock that steps back makes what
 // is known look younger.
 package estimate
 
 import (
 	"math"
 	"slices"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 const (
@@ -103,7 +106,7 @@ type voice struct {
 
 // Prompt estimates the prompt tokens of a body of that many bytes. model is a hash of the model's name, subject one of the
 // model and the subject.
-func (l *Learned) Prompt(now int64, model, subject uint64, bytes int64, start Start) int64 {
+func (l *Learned) Prompt(now clock.Moment, model, subject uint64, bytes int64, start Start) int64 {
 	ratio, known := l.ratio(now, model, subject, promptRatio)
 	if !known {
 		ratio = start.PromptTokensPerByte
@@ -113,7 +116,7 @@ func (l *Learned) Prompt(now int64, model, subject uint64, bytes int64, start St
 }
 
 // Output estimates the output tokens of a request. bound is the request's own bound, 0 for none.
-func (l *Learned) Output(now int64, model, subject uint64, bound int64, start Start) Length {
+func (l *Learned) Output(now clock.Moment, model, subject uint64, bound int64, start Start) Length {
 	tokens := float64(start.OutputTokens)
 	if level, known := l.heard(now, model, outputLength); known {
 		tokens = min(max(level, tokens/leastShare), tokens*heardTimes)
@@ -137,41 +140,41 @@ func whole(tokens float64) int64 {
 
 // Text gives the tokens of an output of that many bytes; not known before the subject's first response, or those of
 // several others.
-func (l *Learned) Text(now int64, model, subject uint64, bytes int64) (tokens int64, known bool) {
+func (l *Learned) Text(now clock.Moment, model, subject uint64, bytes int64) (tokens int64, known bool) {
 	ratio, known := l.ratio(now, model, subject, textRatio)
 	return int64(math.Round(min(min(ratio, 1)*float64(max(bytes, 0)), most))), known
 }
 
 // LearnPrompt takes what a body of that many bytes really was.
-func (l *Learned) LearnPrompt(now int64, model, subject uint64, bytes, tokens int64) {
+func (l *Learned) LearnPrompt(now clock.Moment, model, subject uint64, bytes, tokens int64) {
 	if bytes > 0 && tokens > 0 {
 		l.learn(now, model, subject, promptRatio, float64(tokens)/float64(bytes))
 	}
 }
 
 // LearnOutput takes how long the output really was.
-func (l *Learned) LearnOutput(now int64, model, subject uint64, tokens int64) {
+func (l *Learned) LearnOutput(now clock.Moment, model, subject uint64, tokens int64) {
 	if tokens >= 0 {
 		l.learn(now, model, subject, outputLength, float64(max(tokens, 1)))
 	}
 }
 
 // LearnText takes what an output of that many bytes really was.
-func (l *Learned) LearnText(now int64, model, subject uint64, bytes, tokens int64) {
+func (l *Learned) LearnText(now clock.Moment, model, subject uint64, bytes, tokens int64) {
 	if bytes > 0 && tokens > 0 {
 		l.learn(now, model, subject, textRatio, float64(tokens)/float64(bytes))
 	}
 }
 
 // ratio is the subject's own, or else what several others say.
-func (l *Learned) ratio(now int64, model, subject uint64, kind int) (float64, bool) {
+func (l *Learned) ratio(now clock.Moment, model, subject uint64, kind int) (float64, bool) {
 	if own, known := l.own(now, subject, kind); known {
 		return own, true
 	}
 	return l.heard(now, model, kind)
 }
 
-func (l *Learned) own(now int64, id uint64, kind int) (float64, bool) {
+func (l *Learned) own(now clock.Moment, id uint64, kind int) (float64, bool) {
 	for i := range l.set(id) {
 		if s := &l.set(id)[i]; s.id == id && fresh(now, s.at) {
 			return float64(s.levels[kind]), s.levels[kind] > 0
@@ -181,7 +184,7 @@ func (l *Learned) own(now int64, id uint64, kind int) (float64, bool) {
 }
 
 // heard is what the voices of a model say, if there are enough of them.
-func (l *Learned) heard(now int64, id uint64, kind int) (float64, bool) {
+func (l *Learned) heard(now clock.Moment, id uint64, kind int) (float64, bool) {
 	var all [listened]float32
 	said := all[:0]
 	for i := range l.modelSet(id) {
@@ -205,7 +208,7 @@ func (l *Learned) heard(now int64, id uint64, kind int) (float64, bool) {
 	return float64(said[len(said)/2]), true
 }
 
-func (l *Learned) learn(now int64, model, id uint64, kind int, sample float64) {
+func (l *Learned) learn(now clock.Moment, model, id uint64, kind int, sample float64) {
 	own := l.subject(id)
 	if !fresh(now, own.at) {
 		own.levels = levels{}
@@ -279,7 +282,7 @@ func front[E any](set []E, is func(*E) bool, begun E) *E {
 	return &set[0]
 }
 
-func second(now int64) uint32 { return uint32(now / 1e9) }
+func second(now clock.Moment) uint32 { return uint32(now / clock.Moment(time.Second)) }
 
 // fresh says that what was heard in a second is not forgotten yet.
-func fresh(now int64, at uint32) bool { return int32(second(now)-at) < memory }
+func fresh(now clock.Moment, at uint32) bool { return int32(second(now)-at) < memory }

@@ -3,11 +3,14 @@ package estimate
 import (
 	"math"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-const now = 1000 * int64(1e9)
+const now = 1000 * clock.Moment(time.Second)
 
 var start = Start{PromptTokensPerByte: 0.25, OutputTokens: 256}
 
@@ -103,7 +106,7 @@ func TestACrowdTeachesWithinBounds(t *testing.T) {
 }
 
 func TestWhatIsOldIsForgotten(t *testing.T) {
-	const later = now + (memory+1)*int64(1e9)
+	const later = now + (memory+1)*clock.Moment(time.Second)
 	l := new(Learned)
 	l.teach(1, 0, Voices, 1000)
 	l.LearnPrompt(now, 1, 2, 100, 50)

@@ -8,6 +8,7 @@ package gate
 
 import (
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 )
@@ -56,25 +57,25 @@ func (o Outcome) Refuses() bool { return o == Rejected || o == Open || o == Half
 const Absent = -1
 
 // Never is the wait after which nothing is different.
-const Never = int64(math.MaxInt64)
+const Never = time.Duration(math.MaxInt64)
 
 // Verdict is what a gate says of a request, and what became of the request by that. The zero value is that of a gate that has nothing
 // to say.
 type Verdict struct {
 	Outcome   Outcome
-	Gate      string  // "": none had anything to say
-	Reason    string  // of a closed set for each gate; "": there is nothing against it
-	Text      Text    // the reason with its numbers, as an operator reads it, where a gate has that: ttft_1240ms_over_1000ms
-	Message   string  // to the client, of a gate that judges the request itself: what is wrong with it, and what would be right
-	Measured  float64 // with a reason: units of the limit, shares, milliseconds, requests a second; Absent: there is no such number
-	Threshold float64 // the same
-	Wait      int64   // nanoseconds until it is worth trying again; 0: not said; Never
-	Waited    int64   // nanoseconds that it has waited already
+	Gate      string        // "": none had anything to say
+	Reason    string        // of a closed set for each gate; "": there is nothing against it
+	Text      Text          // the reason with its numbers, as an operator reads it, where a gate has that: ttft_1240ms_over_1000ms
+	Message   string        // to the client, of a gate that judges the request itself: what is wrong with it, and what would be right
+	Measured  float64       // with a reason: units of the limit, shares, milliseconds, requests a second; Absent: there is no such number
+	Threshold float64       // the same
+	Wait      time.Duration // until it is worth trying again; 0: not said; Never
+	Waited    time.Duration // that it has waited already
 
 	// Of a limit.
 	Limit     *config.Limit // the one that refuses; nil: it is another gate's
 	Requested int64         // units asked for
-	Reset     int64         // nanoseconds until it is full
+	Reset     time.Duration // until it is full
 
 	Warning bool  // it passes, but what is measured is near the threshold
 	Err     error // a record could not be used
@@ -100,7 +101,7 @@ func Because(outcome Outcome, gate, reason string) Verdict {
 type Headroom struct {
 	Limit     *config.Limit // nil: no limit of the kind applies
 	Remaining int64         // units
-	Reset     int64         // nanoseconds until the bucket is full
+	Reset     time.Duration // until the bucket is full
 }
 
 // Left is what a limit that refuses has left.

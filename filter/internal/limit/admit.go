@@ -2,9 +2,11 @@ package limit
 
 import (
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -45,7 +47,7 @@ type candidate struct {
 }
 
 // Admit decides a request and charges it. The charges are appended to into, which may be nil.
-func (s *Set) Admit(now int64, r *Request, into []Charge) Admission {
+func (s *Set) Admit(now clock.Moment, r *Request, into []Charge) Admission {
 	v := Admission{Charges: into}
 	s.candidates, s.pages = s.candidates[:0], s.pages[:0]
 	clear(s.hashed)
@@ -78,7 +80,7 @@ func (s *Set) Admit(now int64, r *Request, into []Charge) Admission {
 }
 
 // page gives the subject's page, loaded once a request.
-func (s *Set) page(subject table.Hash, now int64) (*table.Page, error) {
+func (s *Set) page(subject table.Hash, now clock.Moment) (*table.Page, error) {
 	for _, page := range s.pages {
 		if page.Index() == subject.Page() {
 			return page, nil
@@ -96,7 +98,7 @@ func (s *Set) release() {
 }
 
 // judge decides for one limit, on the page as it was read.
-func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
+func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 	c.state = c.page.Get(c.id())
 	c.state.Leak(now, c.limit.rate)
 	c.skip = false
@@ -133,9 +135,9 @@ func (s *Set) judge(c *candidate, now int64, r *Request, v *Admission) {
 }
 
 // untilOneEnds is how long to wait where a limit without a window has no room: nobody knows when a request ends.
-const untilOneEnds = int64(1e9)
+const untilOneEnds = time.Second
 
-func reason(l *limit, wait int64) string {
+func reason(l *limit, wait time.Duration) string {
 	if wait == gate.Never {
 		return gate.TooLarge
 	}
@@ -143,9 +145,9 @@ func reason(l *limit, wait int64) string {
 }
 
 // full is how long a bucket takes to be full again.
-func full(l *config.Limit, used int64) int64 {
+func full(l *config.Limit, used int64) time.Duration {
 	perUnit := float64(l.Window) / float64(l.Quantity)
-	return int64(min(float64(used)*perUnit, math.MaxInt64/2))
+	return time.Duration(min(float64(used)*perUnit, math.MaxInt64/2))
 }
 
 // asked is what the request, by its own bound, may use in all.
@@ -159,7 +161,7 @@ func (s *Set) asked(l *limit, r *Request) int64 {
 
 // commit writes the pages. A page that another worker changed meanwhile is read and judged again; if there is no room
 // any more, what was written before is taken back.
-func (s *Set) commit(now int64, r *Request, v *Admission) {
+func (s *Set) commit(now clock.Moment, r *Request, v *Admission) {
 	for done, page := range s.pages {
 		if s.commitPage(page, now, r, v); v.Outcome.Refuses() || v.Err != nil {
 			s.rollback(now, s.pages[:done], v)
@@ -170,7 +172,7 @@ func (s *Set) commit(now int64, r *Request, v *Admission) {
 
 // commitPage writes a page that was judged. If it can't be written for the crowd of workers the request is refused, rather than passed
 // uncounted.
-func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Admission) {
+func (s *Set) commitPage(page *table.Page, now clock.Moment, r *Request, v *Admission) {
 	for !v.Outcome.Refuses() {
 		written, err := s.write(page, now, r, v)
 		if err == nil && !written {
@@ -195,7 +197,7 @@ func (s *Set) commitPage(page *table.Page, now int64, r *Request, v *Admission) 
 }
 
 // write charges the candidates of a page and saves it.
-func (s *Set) write(page *table.Page, now int64, r *Request, v *Admission) (bool, error) {
+func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission) (bool, error) {
 	var changed [8]uint64
 	ids := changed[:0]
 	for i := range s.candidates {
@@ -227,7 +229,7 @@ func (s *Set) write(page *table.Page, now int64, r *Request, v *Admission) (bool
 }
 
 // rollback takes back what was charged in the pages.
-func (s *Set) rollback(now int64, pages []*table.Page, v *Admission) {
+func (s *Set) rollback(now clock.Moment, pages []*table.Page, v *Admission) {
 	for _, page := range pages {
 		var charged []Charge
 		for i := range s.candidates {
@@ -246,7 +248,7 @@ func (s *Set) contended(page *table.Page, v *Admission) {
 	for i := range s.candidates {
 		if c := &s.candidates[i]; c.page == page {
 			v.Verdict = gate.Because(gate.Rejected, gate.Limits, gate.Contended)
-			v.Limit, v.Wait, v.Reset = &c.limit.Limit, int64(1e9), int64(1e9)
+			v.Limit, v.Wait, v.Reset = &c.limit.Limit, time.Second, time.Second
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 )
@@ -31,11 +32,11 @@ func TestTheFifthRequestOfTheSeedIsDenied(t *testing.T) {
 	if v := w.Admit(start+48*second, alice, nil); !v.Outcome.Refuses() {
 		t.Error("passes with a balance of nothing")
 	}
-	w.admit(t, start+v.Wait, alice)
+	w.admit(t, start+clock.Moment(v.Wait), alice)
 }
 
 // millionth is the time in which a millionth of a token flows into the seed's bucket.
-const millionth = int64(time.Hour) / (300 * bucket.Micro) * 2
+const millionth = time.Hour / (300 * bucket.Micro) * 2
 
 func TestEachSubjectHasABucketOfItsOwn(t *testing.T) {
 	change := map[string]func(*Request){
@@ -214,7 +215,7 @@ func TestStrictAdmission(t *testing.T) {
 	tests := []struct {
 		name            string
 		estimate, bound int64
-		wait            int64 // seconds; -1: passes; MaxInt64: never
+		wait            time.Duration // seconds; -1: passes; MaxInt64: never
 		requested       int64
 	}{
 		{"what fits passes", 40, 0, -1, 0},

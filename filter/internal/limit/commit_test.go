@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -69,7 +70,7 @@ func TestALostRaceRollsBackWhatWasCharged(t *testing.T) {
 }
 
 // withTime is a bucket as it is once it was looked at.
-func withTime(state bucket.State, now int64) bucket.State {
+func withTime(state bucket.State, now clock.Moment) bucket.State {
 	state.At = now
 	return state
 }
@@ -222,7 +223,10 @@ func TestReservationsThatAreNotRenewedAreForgotten(t *testing.T) {
 	w := newWorld(t, `[{"name":"l","unit":"completionTokens","quantity":1000,"window":"1h"}]`)
 	r := request("alice")
 	charges := w.admit(t, start, r)
-	for _, test := range []struct{ now, want int64 }{{start + lease, 980}, {start + 2*lease - 1, 980}, {start + 2*lease, 1000}} {
+	for _, test := range []struct {
+		now  clock.Moment
+		want int64
+	}{{start + lease, 980}, {start + 2*lease - 1, 980}, {start + 2*lease, 1000}} {
 		expect(t, "balance", w.balance(t, test.now, 0, r), test.want)
 	}
 	// The request lives after all: it is charged what it used, and takes no reservation of others back.

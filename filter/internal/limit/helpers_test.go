@@ -2,10 +2,10 @@ package limit
 
 import (
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	second = int64(time.Second)
+	second = 1_000_000_000 // of moments and durations alike
 	lease  = 10 * second
-	start  = 1000 * second // the monotonic clock when a test begins
+	start  = clock.Moment(1000 * second) // the monotonic clock when a test begins
 )
 
 var random = []byte("0123456789abcdef")
@@ -81,7 +81,7 @@ func with(r *Request, change func(*Request)) *Request {
 }
 
 // admit admits a request that must pass.
-func (w *world) admit(t fataler, now int64, r *Request) []Charge {
+func (w *world) admit(t fataler, now clock.Moment, r *Request) []Charge {
 	t.Helper()
 	v := w.Admit(now, r, nil)
 	if v.Outcome.Refuses() || v.Err != nil {
@@ -91,7 +91,7 @@ func (w *world) admit(t fataler, now int64, r *Request) []Charge {
 }
 
 // settle settles a request that used so many prompt and completion tokens.
-func (w *world) settle(t fataler, now int64, charges []Charge, prompt, completion int64) {
+func (w *world) settle(t fataler, now clock.Moment, charges []Charge, prompt, completion int64) {
 	t.Helper()
 	o := w.Settle(now, charges, "m", Usage{Prompt: prompt, Completion: completion, Total: prompt + completion}, 200)
 	if o != (Outcome{}) {
@@ -100,7 +100,7 @@ func (w *world) settle(t fataler, now int64, charges []Charge, prompt, completio
 }
 
 // state is a request's bucket in the limit of that index, as it is at the time.
-func (s *Set) state(t fataler, now int64, index int, r *Request) bucket.State {
+func (s *Set) state(t fataler, now clock.Moment, index int, r *Request) bucket.State {
 	t.Helper()
 	clear(s.hashed)
 	l := &s.limits[index]
@@ -116,7 +116,7 @@ func (s *Set) state(t fataler, now int64, index int, r *Request) bucket.State {
 }
 
 // balance is what is left of it, in whole units, rounded down.
-func (s *Set) balance(t fataler, now int64, index int, r *Request) int64 {
+func (s *Set) balance(t fataler, now clock.Moment, index int, r *Request) int64 {
 	t.Helper()
 	state := s.state(t, now, index, r)
 	left := state.Balance(s.limits[index].rate)

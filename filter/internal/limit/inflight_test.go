@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -157,7 +158,7 @@ const placesOf = `{"limits":[{"name":"user","per":["user"],"unit":"inflight","qu
 // act lets one worker go on with what it does, or begin something else.
 func (p *places) act() {
 	w := rapid.SampledFrom(p.workers).Draw(p.t, "worker")
-	now := p.clock + w.skew
+	now := clock.Moment(p.clock) + w.skew
 	switch choice := rapid.IntRange(0, 99).Draw(p.t, "action"); {
 	case choice < 2: // it dies, and its streams with it
 		if w.next != nil {
@@ -202,8 +203,8 @@ func (p *places) advance() {
 	for _, w := range p.workers {
 		w.begin(func() {
 			for _, r := range w.open {
-				if w.set.Stale(p.clock+w.skew, r.charges) {
-					w.set.Renew(p.clock+w.skew, r.charges)
+				if w.set.Stale(clock.Moment(p.clock)+w.skew, r.charges) {
+					w.set.Renew(clock.Moment(p.clock)+w.skew, r.charges)
 				}
 			}
 		}, nil)
@@ -241,7 +242,7 @@ func (p *places) exact(observer *Set) {
 	for _, w := range p.workers {
 		open += len(w.open)
 	}
-	state := observer.state(p.t, p.clock, 1, request("0"))
+	state := observer.state(p.t, clock.Moment(p.clock), 1, request("0"))
 	if held := int(state.Reserved[0] + state.Reserved[1]); held < open || held > open && !p.dying || state.Used != 0 {
 		p.t.Fatalf("%d held, %d millionths used, %d under way", held, state.Used, open)
 	}
@@ -249,10 +250,10 @@ func (p *places) exact(observer *Set) {
 
 func TestPlacesAreExactOverAllWorkers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := &places{t: t, store: recordtest.NewMemory(), clock: start}
+		p := &places{t: t, store: recordtest.NewMemory(), clock: int64(start)}
 		observer, _ := worker(t, placesOf, p.store)
 		for range rapid.IntRange(1, 4).Draw(t, "workers") {
-			w := &simWorker{skew: rapid.Int64Range(-2*second, 2*second).Draw(t, "skew")}
+			w := &simWorker{skew: clock.Moment(rapid.Int64Range(-2*second, 2*second).Draw(t, "skew"))}
 			w.set, _ = worker(t, placesOf, pausing{p.store, w})
 			p.workers = append(p.workers, w)
 		}
@@ -264,7 +265,7 @@ func TestPlacesAreExactOverAllWorkers(t *testing.T) {
 		p.exact(observer)
 		for _, w := range p.workers {
 			for _, r := range w.open {
-				w.begin(func() { w.set.Settle(p.clock+w.skew, r.charges, "m", Usage{}, 200) }, nil)
+				w.begin(func() { w.set.Settle(clock.Moment(p.clock)+w.skew, r.charges, "m", Usage{}, 200) }, nil)
 				p.drain()
 			}
 			w.open = nil
@@ -273,7 +274,7 @@ func TestPlacesAreExactOverAllWorkers(t *testing.T) {
 			p.clock += 2*lease + 4*second
 		}
 		for i, free := range []int64{2, 3} {
-			if got := observer.balance(t, p.clock, i, request("0")); got != free {
+			if got := observer.balance(t, clock.Moment(p.clock), i, request("0")); got != free {
 				t.Fatalf("limit %d has %d places when all have ended, want %d", i, got, free)
 			}
 		}

@@ -115,7 +115,7 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 			rate: bucket.Rate{
 				Burst:    configured.Burst * bucket.Micro,
 				Quantity: configured.Quantity * bucket.Micro,
-				Window:   int64(configured.Window),
+				Window:   configured.Window,
 			},
 			group: s.group(configured.Per),
 			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),

@@ -3,6 +3,7 @@ package limit
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -16,7 +17,7 @@ type Outcome struct {
 
 // Settle replaces the reservations by what the request really used, for which the upstream answered with the status; 0 is no
 // answer. Requests are counted for good when they are sent. A limit that refunds the status gives everything back.
-func (s *Set) Settle(now int64, charges []Charge, model string, used Usage, status int) Outcome {
+func (s *Set) Settle(now clock.Moment, charges []Charge, model string, used Usage, status int) Outcome {
 	wants := func(c *Charge) bool {
 		return c.limit.Unit.Charged == config.WhenEnded || c.reserved > 0 || c.limit.refunds(status)
 	}
@@ -43,7 +44,7 @@ func (l *limit) refunds(status int) bool {
 }
 
 // Refund takes everything back.
-func (s *Set) Refund(now int64, charges []Charge) Outcome {
+func (s *Set) Refund(now clock.Moment, charges []Charge) Outcome {
 	wants := func(c *Charge) bool { return c.reserved > 0 || c.used != 0 }
 	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		state.Release(c.reserved, p.Period()-c.period)
@@ -53,7 +54,7 @@ func (s *Set) Refund(now int64, charges []Charge) Outcome {
 
 // Lease makes reservations of requests that were counted, since they have to wait before they are sent: should the worker die
 // meanwhile, they are forgotten, and not lost to their subject.
-func (s *Set) Lease(now int64, charges []Charge) Outcome {
+func (s *Set) Lease(now clock.Moment, charges []Charge) Outcome {
 	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.used > 0 }
 	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		c.renewed = p.Period()
@@ -69,7 +70,7 @@ func (s *Set) Lease(now int64, charges []Charge) Outcome {
 }
 
 // Send counts requests for good that were leased.
-func (s *Set) Send(now int64, charges []Charge) Outcome {
+func (s *Set) Send(now clock.Moment, charges []Charge) Outcome {
 	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.reserved > 0 }
 	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		state.Release(c.reserved, p.Period()-c.period)
@@ -85,7 +86,7 @@ func (s *Set) Send(now int64, charges []Charge) Outcome {
 
 // Renew moves the reservations into the current lease period. A request that runs for longer than one calls it at least
 // once a period.
-func (s *Set) Renew(now int64, charges []Charge) Outcome {
+func (s *Set) Renew(now clock.Moment, charges []Charge) Outcome {
 	wants := func(c *Charge) bool { return c.reserved > 0 }
 	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
 		c.renewed = p.Period()
@@ -101,7 +102,7 @@ func (s *Set) Renew(now int64, charges []Charge) Outcome {
 }
 
 // Stale says that the charges hold a reservation of an earlier lease period.
-func (s *Set) Stale(now int64, charges []Charge) bool {
+func (s *Set) Stale(now clock.Moment, charges []Charge) bool {
 	for i := range charges {
 		if charges[i].reserved > 0 && charges[i].period != s.table.Period(now) {
 			return true
@@ -112,7 +113,7 @@ func (s *Set) Stale(now int64, charges []Charge) bool {
 
 // change applies a change to the buckets of the charges that want it, page by page, and marks those as done whose page was
 // written. apply may be called several times.
-func (s *Set) change(now int64, charges []Charge, wants func(*Charge) bool, apply func(*Charge, *table.Page, *bucket.State)) Outcome {
+func (s *Set) change(now clock.Moment, charges []Charge, wants func(*Charge) bool, apply func(*Charge, *table.Page, *bucket.State)) Outcome {
 	var outcome Outcome
 	for i := range charges {
 		charges[i].done, charges[i].open = false, wants(&charges[i])
@@ -126,7 +127,7 @@ func (s *Set) change(now int64, charges []Charge, wants func(*Charge) bool, appl
 }
 
 // changePage applies the change to the open charges that share the first one's page, and closes them.
-func (s *Set) changePage(now int64, charges []Charge, apply func(*Charge, *table.Page, *bucket.State), outcome *Outcome) {
+func (s *Set) changePage(now clock.Moment, charges []Charge, apply func(*Charge, *table.Page, *bucket.State), outcome *Outcome) {
 	page, err := s.table.Load(charges[0].subject, now)
 	defer s.table.Release(page)
 	written := false

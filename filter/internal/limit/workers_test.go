@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -37,7 +38,7 @@ func (p pausing) Put(key string, value []byte, version uint32) (bool, error) {
 // simWorker is one worker.
 type simWorker struct {
 	set  *Set
-	skew int64 // of its clock
+	skew clock.Moment // of its clock
 	open []*simRequest
 
 	next  func() (struct{}, bool) // runs the operation on to its next pause; nil while there is none
@@ -101,7 +102,7 @@ type sim struct {
 	limits   string
 	strict   bool
 	store    *recordtest.Memory
-	clock    int64
+	clock    clock.Moment
 	workers  []*simWorker
 	observer *Set // of somebody who only looks
 	requests []*simRequest
@@ -124,7 +125,7 @@ func newSim(t *rapid.T, admission, window string) *sim {
 	s.limits = `{"limits":` + fmt.Sprintf(all, window, admission, window, admission, window) + `}`
 	s.observer, _ = worker(t, s.limits, s.store)
 	for range rapid.IntRange(2, 4).Draw(t, "workers") {
-		w := &simWorker{skew: rapid.Int64Range(-2*second, 2*second).Draw(t, "skew")}
+		w := &simWorker{skew: clock.Moment(rapid.Int64Range(-2*second, 2*second).Draw(t, "skew"))}
 		w.set, _ = worker(t, s.limits, pausing{s.store, w})
 		s.workers = append(s.workers, w)
 	}
@@ -211,7 +212,7 @@ func (s *sim) act() {
 	case w.next != nil:
 		w.step()
 	case choice < 10:
-		s.advance(rapid.Int64Range(-second, lease/2).Draw(s.t, "time"))
+		s.advance(clock.Moment(rapid.Int64Range(-second, lease/2).Draw(s.t, "time")))
 	case choice < 50 && len(w.open) > 0:
 		s.settle(w, choice < 15)
 	default:
@@ -237,7 +238,7 @@ func (s *sim) drain() {
 }
 
 // advance moves the clock on and has the workers renew what they hold, as their ticks do.
-func (s *sim) advance(by int64) {
+func (s *sim) advance(by clock.Moment) {
 	s.drain()
 	s.clock += by
 	for _, w := range s.workers {

@@ -3,13 +3,13 @@ package pressure
 import (
 	"encoding/binary"
 	"math"
+	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
 const (
-	second = int64(1e9)
-
 	layout     = 1
 	noticeSize = 28
 	entrySize  = 8 + 8 + 8 + 8
@@ -20,7 +20,7 @@ type Board struct {
 	store     record.Store
 	notice    string // the key of the small record
 	content   string // the key of what was fetched
-	interval  int64
+	interval  time.Duration
 	known     notice
 	instances []Instance
 	buffer    []byte
@@ -28,19 +28,19 @@ type Board struct {
 
 // notice is the small record.
 type notice struct {
-	sequence  uint32 // of the content
-	tried     int64  // when a worker last began to fetch
-	received  int64  // when the content came; 0: never
+	sequence  uint32       // of the content
+	tried     clock.Moment // when a worker last began to fetch
+	received  clock.Moment // when the content came; 0: never
 	instances uint32
 }
 
-// NewBoard gives the board of a namespace. interval is the time between two fetches, in nanoseconds.
-func NewBoard(store record.Store, namespace string, interval int64) *Board {
+// NewBoard gives the board of a namespace. interval is the time between two fetches.
+func NewBoard(store record.Store, namespace string, interval time.Duration) *Board {
 	return &Board{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
 }
 
 // Due reads what is new, and says whether this worker is to fetch now. It says so to one worker in an interval.
-func (b *Board) Due(now int64) (bool, error) {
+func (b *Board) Due(now clock.Moment) (bool, error) {
 	u := record.Open(b.store, b.notice)
 	for u.Read() {
 		n := decodeNotice(u.Value)
@@ -50,7 +50,7 @@ func (b *Board) Due(now int64) (bool, error) {
 			}
 		}
 		b.known = n
-		if since := now - n.tried; n.tried != 0 && since >= 0 && since < b.interval {
+		if since := clock.Sub(now, n.tried); n.tried != 0 && since >= 0 && since < b.interval {
 			return false, nil
 		}
 		n.tried = now
@@ -66,7 +66,7 @@ func (b *Board) Due(now int64) (bool, error) {
 }
 
 // Publish puts up what was fetched.
-func (b *Board) Publish(now int64, s Snapshot) error {
+func (b *Board) Publish(now clock.Moment, s Snapshot) error {
 	b.buffer = encodeInstances(b.buffer[:0], s.Instances)
 	if err := b.overwrite(b.content, b.buffer); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (b *Board) overwrite(key string, value []byte) error {
 
 func decodeNotice(b []byte) (n notice) {
 	if len(b) == noticeSize && order.Uint32(b) == layout {
-		n = notice{order.Uint32(b[4:]), int64(order.Uint64(b[8:])), int64(order.Uint64(b[16:])), order.Uint32(b[24:])}
+		n = notice{order.Uint32(b[4:]), clock.Moment(order.Uint64(b[8:])), clock.Moment(order.Uint64(b[16:])), order.Uint32(b[24:])}
 	}
 	return n
 }
@@ -137,7 +137,7 @@ func decodeInstances(instances []Instance, b []byte) []Instance {
 	for ; len(b) >= entrySize; b = b[entrySize:] {
 		instances = append(instances, Instance{
 			Decode: math.Float64frombits(order.Uint64(b)), Prefill: int64(order.Uint64(b[8:])),
-			Memory: math.Float64frombits(order.Uint64(b[16:])), Age: int64(order.Uint64(b[24:])),
+			Memory: math.Float64frombits(order.Uint64(b[16:])), Age: time.Duration(order.Uint64(b[24:])),
 		})
 	}
 	return instances

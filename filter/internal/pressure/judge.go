@@ -2,8 +2,10 @@ package pressure
 
 import (
 	"math"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
@@ -13,13 +15,13 @@ type Rule struct {
 	prefill    [config.Urgent + 1]float64
 	memory     float64
 	onStale    config.OnStale
-	staleAfter int64
+	staleAfter time.Duration
 	shadow     bool
 }
 
 // NewRule translates the configuration. The plugin's mode is a ceiling over the gate's.
 func NewRule(c *config.Pressure, source *config.PressureSource, mode config.Mode) Rule {
-	r := Rule{shadow: mode == config.Shadow || c.Mode == config.Shadow, memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter.Nanoseconds()}
+	r := Rule{shadow: mode == config.Shadow || c.Mode == config.Shadow, memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter}
 	for p, ceiling := range c.Ceilings {
 		r.decode[p] = ceiling * c.ActiveDecodeBlocks
 		r.prefill[p] = ceiling * float64(c.ActivePrefillTokens)
@@ -29,7 +31,7 @@ func NewRule(c *config.Pressure, source *config.PressureSource, mode config.Mode
 
 // Judge says whether a request of the priority may go. now is the time of what else the caller knows. What a verdict measures is the
 // share of KV-cache blocks of the least busy instance.
-func (b *Board) Judge(now int64, r *Rule, p config.Priority) gate.Verdict {
+func (b *Board) Judge(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
 	v := b.decide(now, r, p)
 	switch {
 	case v.Reason == "":
@@ -46,7 +48,7 @@ func (b *Board) Judge(now int64, r *Rule, p config.Priority) gate.Verdict {
 	return v
 }
 
-func (b *Board) decide(now int64, r *Rule, p config.Priority) gate.Verdict {
+func (b *Board) decide(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
 	limit := r.staleAfter
 	v, asked := b.judge(now, r, p, limit)
 	if !asked && r.onStale == config.StaleHold {
@@ -65,7 +67,7 @@ func (b *Board) decide(now int64, r *Rule, p config.Priority) gate.Verdict {
 }
 
 // judge looks at the instances that are not older than limit. asked says that there were any to look at.
-func (b *Board) judge(now int64, r *Rule, p config.Priority, limit int64) (v gate.Verdict, asked bool) {
+func (b *Board) judge(now clock.Moment, r *Rule, p config.Priority, limit time.Duration) (v gate.Verdict, asked bool) {
 	v = gate.Verdict{Measured: Absent, Threshold: r.decode[p]}
 	engines := b.engines()
 	for i := range b.instances {
@@ -100,11 +102,11 @@ func (b *Board) engines() bool {
 func (x *Instance) engine() bool { return x.Decode != Absent || x.Prefill != Absent }
 
 // age is how old an instance's measurement is by now.
-func (b *Board) age(now int64, x *Instance) int64 {
+func (b *Board) age(now clock.Moment, x *Instance) time.Duration {
 	if b.known.received == 0 {
 		return math.MaxInt64
 	}
-	return max(now-b.known.received, 0) + x.Age
+	return max(clock.Sub(now, b.known.received), 0) + x.Age
 }
 
 func (r *Rule) busy(x *Instance, p config.Priority) bool {
@@ -115,17 +117,17 @@ func (r *Rule) busy(x *Instance, p config.Priority) bool {
 type Gauge struct {
 	Decode, Memory float64 // of the least busy instance; Absent: not known
 	Prefill        int64
-	Age            int64 // of the fetch, in nanoseconds; Absent: nothing was fetched yet
+	Age            time.Duration // of the fetch; Absent: nothing was fetched yet
 	Instances      int
 	// How many of the instances tell it.
 	DecodeOf, MemoryOf, PrefillOf int
 }
 
 // Look gives what this worker last read.
-func (b *Board) Look(now int64) Gauge {
+func (b *Board) Look(now clock.Moment) Gauge {
 	g := Gauge{Decode: Absent, Memory: Absent, Prefill: Absent, Age: Absent, Instances: len(b.instances)}
 	if b.known.received != 0 {
-		g.Age = max(now-b.known.received, 0)
+		g.Age = max(clock.Sub(now, b.known.received), 0)
 	}
 	for i := range b.instances {
 		x := &b.instances[i]

@@ -9,12 +9,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
-const start = 1000 * second
+const (
+	second = 1_000_000_000 // of moments and durations alike
+	start  = 1000 * second
+)
 
 func TestParse(t *testing.T) {
 	const head = `{"version":1,"time":"2026-01-01T00:00:00Z","instances":[`
@@ -192,7 +196,7 @@ func rule(t *testing.T, onStale string) Rule {
 }
 
 // reasons is what each priority is told, from LOW to URGENT.
-func reasons(b *Board, now int64, r Rule) string {
+func reasons(b *Board, now clock.Moment, r Rule) string {
 	var all []string
 	for p := config.Low; p <= config.Urgent; p++ {
 		all = append(all, b.Judge(now, &r, p).Reason)
@@ -287,7 +291,7 @@ func TestHoldHasNoEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "busy,busy,busy,busy"
-	for _, after := range []int64{11 * second, 61 * second, 3601 * second, 25 * 3600 * second, 10 * 365 * 24 * 3600 * second} {
+	for _, after := range []clock.Moment{11 * second, 61 * second, 3601 * second, 25 * 3600 * second, 10 * 365 * 24 * 3600 * second} {
 		later := NewBoard(store, "n", 2*second)
 		for _, board := range []*Board{b, later} {
 			if _, err := board.Due(start + after); err != nil {
@@ -308,7 +312,7 @@ func TestHoldPrefersWhatIsRecent(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	for after, want := range map[int64]string{5 * second: ",,,", 6 * second: "busy,busy,busy,busy", 11 * second: ",,,"} {
+	for after, want := range map[clock.Moment]string{5 * second: ",,,", 6 * second: "busy,busy,busy,busy", 11 * second: ",,,"} {
 		if got := reasons(b, start+after, r); got != want {
 			t.Errorf("after %d s: %s, want %s", after/second, got, want)
 		}
@@ -327,7 +331,7 @@ func TestOneWorkerFetchesInAnInterval(t *testing.T) {
 			if i == 0 && now > start+5*second {
 				continue // it has died
 			}
-			due, err := b.Due(now)
+			due, err := b.Due(clock.Moment(now))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 )
@@ -43,10 +44,10 @@ const Absent = -1
 
 // Instance is one inference engine, or a node without one.
 type Instance struct {
-	Decode  float64 // share of KV-cache blocks in use by decoding, 0 to 1
-	Prefill int64   // tokens being prefilled
-	Memory  float64 // share of the memory in use of its fullest GPU, 0 to 1
-	Age     int64   // nanoseconds that the measurement was old when it was fetched
+	Decode  float64       // share of KV-cache blocks in use by decoding, 0 to 1
+	Prefill int64         // tokens being prefilled
+	Memory  float64       // share of the memory in use of its fullest GPU, 0 to 1
+	Age     time.Duration // how old the measurement was when it was fetched
 }
 
 // Snapshot is what an exporter has said.
@@ -148,7 +149,7 @@ func (p *parser) Value(id int, kind jsonscan.Kind, text []byte, _ int) {
 		}
 		p.instance.Prefill = int64(n)
 	case idAge:
-		p.instance.Age = int64(min(n, 1e9) * float64(second))
+		p.instance.Age = time.Duration(min(n, 1e9) * float64(time.Second))
 	case idUsed:
 		p.used = n
 	case idTotal:

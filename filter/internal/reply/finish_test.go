@@ -3,14 +3,15 @@ package reply
 import (
 	"math"
 	"testing"
+	"time"
 )
 
 // Who would retry by himself is told when not to: clients that would sleep for hours, and proxies always.
 func TestWhoRetriesByHimselfIsToldNotTo(t *testing.T) {
 	for _, test := range []struct {
 		status  int
-		wait    int64
-		longest int64
+		wait    time.Duration
+		longest time.Duration
 		client  string // x-should-retry
 		proxy   string // x-envoy-ratelimited
 	}{

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
 // Reply is an answer to send instead of asking the upstream. Its memory is used again by the next one of its stream.
@@ -25,9 +27,9 @@ type refusal struct {
 	Status  int
 	Reason  string // <gate>/<reason>, low-cardinality
 	Message string
-	Kind    string // in OpenAI's words: tokens, requests, server_error, invalid_request_error
-	Code    string // in OpenAI's words
-	Wait    int64  // nanoseconds until it is worth trying again; 0: not said; MaxInt64: never
+	Kind    string        // in OpenAI's words: tokens, requests, server_error, invalid_request_error
+	Code    string        // in OpenAI's words
+	Wait    time.Duration // until it is worth trying again; 0: not said; gate.Never
 }
 
 // write writes the answer.
@@ -36,24 +38,24 @@ func (r *Reply) write(format *Format, f *refusal) {
 	r.add("content-type", "application/json")
 	r.add("x-spillway-reason", f.Reason)
 	switch {
-	case f.Wait == math.MaxInt64:
+	case f.Wait == gate.Never:
 		r.add("x-should-retry", "false")
 	case f.Wait > 0:
-		r.add("retry-after", strconv.FormatInt(ceil(f.Wait, int64(time.Second)), 10))
-		r.add("retry-after-ms", strconv.FormatInt(ceil(f.Wait, int64(time.Millisecond)), 10))
+		r.add("retry-after", strconv.FormatInt(ceil(f.Wait, time.Second), 10))
+		r.add("retry-after-ms", strconv.FormatInt(ceil(f.Wait, time.Millisecond), 10))
 	}
 	r.Body = format.Append(r.Body[:0], f.Status, f.Message, f.Kind, f.Code)
 }
 
-// Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest (nanoseconds), and a proxy
+// Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest, and a proxy
 // in front, whose route retries what fails. Envoy's doesn't retry what says that it is a limit's doing
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-ratelimited).
-func (r *Reply) Finish(longest int64) {
+func (r *Reply) Finish(longest time.Duration) {
 	wait, unit := r.get("retry-after-ms"), time.Millisecond
 	if wait == "" {
 		wait, unit = r.get("retry-after"), time.Second
 	}
-	if n, err := strconv.ParseInt(wait, 10, 64); err == nil && n > longest/int64(unit) && r.get("x-should-retry") == "" {
+	if n, err := strconv.ParseInt(wait, 10, 64); err == nil && n > int64(longest/unit) && r.get("x-should-retry") == "" {
 		r.add("x-should-retry", "false")
 	}
 	if r.Status >= 400 && r.get("x-envoy-ratelimited") == "" {
@@ -95,18 +97,17 @@ func (r *Reply) get(name string) string {
 
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
 
-// Duration writes nanoseconds as the providers' headers do: "20ms", "1s", "6m0s"; rounded up, to milliseconds below ten
+// Duration writes a time as the providers' headers do: "20ms", "1s", "6m0s"; rounded up, to milliseconds below ten
 // seconds and to seconds above.
-func Duration(ns int64) string {
-	d := time.Duration(ns)
+func Duration(d time.Duration) string {
 	unit := time.Second
 	if d < 10*time.Second {
 		unit = time.Millisecond
 	}
-	if ns > math.MaxInt64-int64(unit) {
+	if d > math.MaxInt64-unit {
 		return d.String()
 	}
-	return time.Duration(ceil(ns, int64(unit)) * int64(unit)).String()
+	return (time.Duration(ceil(d, unit)) * unit).String()
 }
 
 // Window names a limit's window: "hour", or "90s".
@@ -124,10 +125,10 @@ func Window(d time.Duration) string {
 	return d.String()
 }
 
-// ceil is a/b rounded up, for a >= 0.
-func ceil(a, b int64) int64 {
-	if a <= 0 {
+// ceil is how many units a time has, rounded up; 0 if it is below zero.
+func ceil(d, unit time.Duration) int64 {
+	if d <= 0 {
 		return 0
 	}
-	return (a-1)/b + 1
+	return int64((d-1)/unit) + 1
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
-const second = int64(time.Second)
+const second = time.Second
 
 // limitOf is a limit of 300 an hour, named u.
 func limitOf(unit *config.Unit) *config.Limit {
@@ -20,7 +20,7 @@ func limitOf(unit *config.Unit) *config.Limit {
 }
 
 // denied is what a limit says that refuses.
-func denied(unit *config.Unit, used, requested, wait int64, contended bool) gate.Verdict {
+func denied(unit *config.Unit, used, requested int64, wait time.Duration, contended bool) gate.Verdict {
 	v := gate.Because(gate.Rejected, gate.Limits, unit.Reason)
 	v.Limit, v.Requested, v.Wait, v.Reset = limitOf(unit), requested, wait, wait
 	switch {
@@ -30,7 +30,7 @@ func denied(unit *config.Unit, used, requested, wait int64, contended bool) gate
 	case wait == gate.Never:
 		v.Reason = gate.TooLarge
 	}
-	v.Measured, v.Threshold, v.Reset = float64(used), float64(v.Limit.Burst), used*int64(v.Limit.Window)/v.Limit.Quantity
+	v.Measured, v.Threshold, v.Reset = float64(used), float64(v.Limit.Burst), time.Duration(used*int64(v.Limit.Window)/v.Limit.Quantity)
 	return v
 }
 
@@ -131,7 +131,7 @@ func TestDynamoCallsAnOverloadUnavailable(t *testing.T) {
 
 func TestAWaitIsRoundedUp(t *testing.T) {
 	tests := []struct {
-		wait                  int64
+		wait                  time.Duration
 		seconds, milliseconds string // "": no header
 	}{
 		{0, "", ""}, {1, "1", "1"}, {1_000_000, "1", "1"}, {1_000_001, "1", "2"}, {second - 1, "1", "1000"}, {second, "1", "1000"},
@@ -153,15 +153,15 @@ func TestAWaitIsRoundedUp(t *testing.T) {
 
 func TestDurations(t *testing.T) {
 	for _, test := range []struct {
-		ns   int64
+		time time.Duration
 		want string
 	}{
 		{-5, "0s"}, {0, "0s"}, {1, "1ms"}, {20_000_000, "20ms"}, {19_000_001, "20ms"}, {second, "1s"}, {second + 500_000_000, "1.5s"},
 		{10*second - 1, "10s"}, {10 * second, "10s"}, {10*second + 1, "11s"}, {59*second + 1, "1m0s"}, {6 * 60 * second, "6m0s"},
 		{3600 * second, "1h0m0s"}, {math.MaxInt64, "2562047h47m16.854775807s"},
 	} {
-		if got := Duration(test.ns); got != test.want {
-			t.Errorf("%d: %s, want %s", test.ns, got, test.want)
+		if got := Duration(test.time); got != test.want {
+			t.Errorf("%d: %s, want %s", test.time, got, test.want)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func FuzzBody(f *testing.F) {
 	f.Add(strings.Repeat("é", 100), uint8(4), int64(1), true)
 	f.Add("</script><!--", uint8(2), int64(0), false)
 	f.Fuzz(func(t *testing.T, model string, unit uint8, wait int64, contended bool) {
-		denial := denied(config.Units[int(unit)%len(config.Units)], 5, 9, wait, contended)
+		denial := denied(config.Units[int(unit)%len(config.Units)], 5, 9, time.Duration(wait), contended)
 		for _, format := range []*Format{OpenAI, Anthropic, Gemini, &Dynamo} {
 			r := refuse(format, 429, About{Model: model}, denial)
 			if !json.Valid(r.Body) {

@@ -40,7 +40,7 @@ func numbers(v *gate.Verdict, write func(float64) string) string {
 
 func percent(share float64) string  { return strconv.FormatFloat(share*100, 'f', 0, 64) + " %" }
 func perSecond(n float64) string    { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
-func milliseconds(n float64) string { return Duration(int64(n * float64(time.Millisecond))) }
+func milliseconds(n float64) string { return Duration(time.Duration(n * float64(time.Millisecond))) }
 
 // pressed says that an upstream's engines and GPUs are full.
 func pressed(v *gate.Verdict, a *About) (message string) {

@@ -96,8 +96,8 @@ func (l *loop) run(length time.Duration) (minutes []minute, state State) {
 		for ; l.demand > 0 && nextArrival <= now; waiting++ {
 			nextArrival += clock.Moment(random.ExpFloat64() / l.demand * float64(time.Minute))
 		}
-		rate := bucket.Rate{Burst: l.burst * bucket.Micro, Quantity: l.base * state.Scale(), Window: int64(time.Minute)}
-		budget.Leak(int64(now), rate)
+		rate := bucket.Rate{Burst: l.burst * bucket.Micro, Quantity: l.base * state.Scale(), Window: time.Minute}
+		budget.Leak(now, rate)
 		for (l.demand == 0 || waiting > 0) && budget.Balance(rate) >= bucket.Micro {
 			budget.Use(bucket.Micro)
 			waiting--

@@ -146,7 +146,7 @@ func (c *checks) order(k *worker, r *request) {
 // late says that nothing waits too long.
 func (c *checks) late(k *worker, r *request) {
 	w := c.world
-	over := w.now - r.came - w.Settings.MaxWait[r.ticket.Priority]
+	over := w.now - r.came - int64(w.Settings.MaxWait[r.ticket.Priority])
 	stood := max(min(k.stalled, w.now)-r.came, 0) > 0 && w.Faults.Stall > 0
 	if over <= 0 || stood {
 		return
@@ -154,7 +154,7 @@ func (c *checks) late(k *worker, r *request) {
 	w.LongestOver = max(w.LongestOver, over)
 	slack := gateTick + w.Faults.Tick + 2*w.Faults.Jitter
 	if w.Faults.ClockStep > 0 {
-		slack += minute + w.Settings.MaxWait[r.ticket.Priority]
+		slack += minute + int64(w.Settings.MaxWait[r.ticket.Priority])
 	}
 	if over > slack {
 		w.wrong("a request waited %d ms longer than it may", over/millisecond)

@@ -166,7 +166,7 @@ func TestCrash(t *testing.T) {
 		worst = max(worst, used)
 	}
 	t.Logf("slots of a dead worker were used again after at most %.2f s", seconds(worst))
-	if worst > alive+dispatch.Heartbeat {
+	if worst > alive+int64(dispatch.Heartbeat) {
 		t.Errorf("after %.2f s", seconds(worst))
 	}
 }

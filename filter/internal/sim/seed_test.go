@@ -2,8 +2,10 @@ package sim
 
 import (
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -94,8 +96,8 @@ func TestSeedLowWaitsTwoSeconds(t *testing.T) {
 	low, normal := ticket(config.Low), ticket(config.Normal)
 	wantOutcome(t, all[0].Arrive(start, low).Verdict, gate.Queued, "")
 	wantOutcome(t, all[0].Arrive(start, normal).Verdict, gate.Queued, "")
-	ended := map[*dispatch.Ticket]int64{}
-	for now := start; now <= start+61*second; now += all[0].Period() {
+	ended := map[*dispatch.Ticket]time.Duration{}
+	for now := clock.Moment(start); now <= start+61*second; now += clock.Moment(all[0].Period()) {
 		if all[0].Period() == 0 {
 			t.Fatal("no tick while a request is in flight")
 		}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
@@ -15,9 +16,9 @@ var (
 	seed   = flag.Uint64("sim.seed", 1, "the first one's seed")
 )
 
-var waits = [dispatch.Priorities]int64{config.Low: 2 * second, config.Normal: minute, config.High: minute, config.Urgent: minute}
+var waits = [dispatch.Priorities]time.Duration{config.Low: 2 * second, config.Normal: minute, config.High: minute, config.Urgent: minute}
 
-func rate(quantity, burst, window int64) bucket.Rate {
+func rate(quantity, burst int64, window time.Duration) bucket.Rate {
 	return bucket.Rate{Burst: burst * bucket.Micro, Quantity: quantity * bucket.Micro, Window: window}
 }
 
@@ -44,7 +45,7 @@ func randomScene(seed uint64) Scene {
 		c.ReservedUrgent, c.ReservedHigh = r.IntN(c.Slots/2), r.IntN(c.Slots/2+1)
 	}
 	if gate == 1 || gate == 2 {
-		c.Requests = rate(60, 1+r.Int64N(100), oneOf(r, second, 10*second))
+		c.Requests = rate(60, 1+r.Int64N(100), oneOf[time.Duration](r, second, 10*second))
 	}
 	tokens := oneOf[int64](r, 1, 100, 2000)
 	if gate == 3 {
@@ -80,13 +81,13 @@ func randomSources(r *rand.Rand, tokens int64) (sources []Source) {
 
 func randomFaults(r *rand.Rand) Faults {
 	return Faults{
-		Crash:     chance(r, 0.5, 10*second),
-		Stall:     chance(r, 0.3, 10*second),
-		StallFor:  oneOf(r, 100*millisecond, 2*second, 8*second),
-		ClockStep: chance(r, 0.3, 5*second),
-		ClockBy:   oneOf(r, 100*millisecond, 2*second, 20*second),
-		Jitter:    chance(r, 0.3, 50*millisecond),
-		Tick:      chance(r, 0.5, 3*millisecond),
+		Crash:     chance[int64](r, 0.5, 10*second),
+		Stall:     chance[int64](r, 0.3, 10*second),
+		StallFor:  oneOf[int64](r, 100*millisecond, 2*second, 8*second),
+		ClockStep: chance[int64](r, 0.3, 5*second),
+		ClockBy:   oneOf[int64](r, 100*millisecond, 2*second, 20*second),
+		Jitter:    chance[int64](r, 0.3, 50*millisecond),
+		Tick:      chance[int64](r, 0.5, 3*millisecond),
 		Conflicts: chance(r, 0.5, 0.2),
 		Store:     chance(r, 0.1, 0.01),
 	}

@@ -48,7 +48,7 @@ func (k *worker) begin() int64 {
 
 func (k *worker) done() {
 	k.busy = false
-	period := k.gate.Period()
+	period := int64(k.gate.Period())
 	if period == 0 {
 		return
 	}
@@ -56,7 +56,7 @@ func (k *worker) done() {
 	if late := k.world.Faults.Tick; late > 0 {
 		due += k.world.random.Int64N(late)
 	}
-	if k.tick == 0 || due < k.tick && period < dispatch.Heartbeat && k.tick-k.world.now > period+k.world.Faults.Tick {
+	if k.tick == 0 || due < k.tick && period < int64(dispatch.Heartbeat) && k.tick-k.world.now > period+k.world.Faults.Tick {
 		k.tick = due
 		k.world.agenda.add(event{at: due, kind: tick, worker: k.place})
 	}

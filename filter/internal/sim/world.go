@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	second      = int64(1e9)
-	millisecond = int64(1e6)
+	second      = 1_000_000_000 // of moments and durations alike
+	millisecond = second / 1000
 	minute      = 60 * second
 
 	start = 3 * 60 * minute // a monotonic clock doesn't begin at zero

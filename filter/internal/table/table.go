@@ -24,10 +24,12 @@ package table
 import (
 	"encoding/binary"
 	"strconv"
+	"time"
 
 	"github.com/dchest/siphash"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
@@ -40,8 +42,6 @@ const (
 	headerSize = 8
 	cameAgain  = 1 << 31 // in a stored fullAt: entry.again
 	version    = 1
-
-	second = 1_000_000_000
 )
 
 // Hash identifies a subject.
@@ -54,15 +54,15 @@ func (h Hash) Page() uint32 { return uint32(h) % Pages }
 type Table struct {
 	store  record.Store
 	prefix string
-	lease  int64
+	lease  time.Duration
 	key    [2]uint64
 	free   []*Page
 	buffer []byte
 }
 
-// New gives the table of a namespace. lease is the length of a lease period in nanoseconds. random is 16 random bytes,
+// New gives the table of a namespace. lease is the length of a lease period. random is 16 random bytes,
 // used as the hash's key if no worker has chosen one yet.
-func New(store record.Store, namespace string, lease int64, random []byte) (*Table, error) {
+func New(store record.Store, namespace string, lease time.Duration, random []byte) (*Table, error) {
 	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease}
 	name := namespace + "/hash-key"
 	if _, err := store.Put(name, random, record.Create); err != nil {
@@ -84,7 +84,7 @@ func (t *Table) Hash(subject []byte) Hash {
 }
 
 // Period is the lease period of a time. It wraps after two centuries at the least.
-func (t *Table) Period(now int64) uint32 { return uint32(now / t.lease) }
+func (t *Table) Period(now clock.Moment) uint32 { return uint32(now / clock.Moment(t.lease)) }
 
 // Page is a copy of one page. It belongs to the caller until Release.
 type Page struct {
@@ -103,7 +103,7 @@ type entry struct {
 }
 
 // Load reads the page of a subject, its reservations moved on to the time now.
-func (t *Table) Load(subject Hash, now int64) (*Page, error) {
+func (t *Table) Load(subject Hash, now clock.Moment) (*Page, error) {
 	p := t.page()
 	p.index = subject.Page()
 	p.update = record.Open(t.store, t.prefix+strconv.FormatUint(uint64(p.index), 36))
@@ -111,7 +111,7 @@ func (t *Table) Load(subject Hash, now int64) (*Page, error) {
 }
 
 // Reload reads the page again, after a lost race. After too many the error is record.ErrContended.
-func (t *Table) Reload(p *Page, now int64) error {
+func (t *Table) Reload(p *Page, now clock.Moment) error {
 	p.buckets, p.period = p.buckets[:0], t.Period(now)
 	if p.update.Read() {
 		p.decode(p.update.Value)
@@ -121,7 +121,7 @@ func (t *Table) Reload(p *Page, now int64) error {
 
 // Save writes the page if nobody else has meanwhile, without what is full and what doesn't fit. It says whether it did,
 // and how many live buckets had to go. changed are the records that must stay.
-func (t *Table) Save(p *Page, now int64, changed ...uint64) (written bool, evicted int, err error) {
+func (t *Table) Save(p *Page, now clock.Moment, changed ...uint64) (written bool, evicted int, err error) {
 	p.forget(now)
 	evicted = p.evict(changed)
 	t.buffer = p.encode(t.buffer[:0])
@@ -185,16 +185,19 @@ func (p *Page) find(id uint64) int {
 func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 	const most = int64(cameAgain - 1)
 	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
-	full := state.At/second + state.Wait(0, empty)/second + 2
+	full := seconds(state.At) + int64(state.Wait(0, empty)/time.Second) + 2
 	return uint32(min(full, most))
 }
 
+// seconds is a moment in whole seconds.
+func seconds(m clock.Moment) int64 { return int64(m / clock.Moment(time.Second)) }
+
 // forget drops the buckets that are full.
-func (p *Page) forget(now int64) {
+func (p *Page) forget(now clock.Moment) {
 	kept := p.buckets[:0]
 	for _, e := range p.buckets {
 		idle := e.state.Reserved[0] == 0 && e.state.Reserved[1] == 0
-		if idle && (e.state.Full() || int64(e.fullAt) <= now/second) {
+		if idle && (e.state.Full() || int64(e.fullAt) <= seconds(now)) {
 			continue
 		}
 		kept = append(kept, e)
@@ -282,7 +285,7 @@ func (p *Page) decode(b []byte) {
 			again:  binary.LittleEndian.Uint32(b[32:])&cameAgain != 0,
 			state: bucket.State{
 				Used:     min(max(int64(binary.LittleEndian.Uint64(b[8:])), 0), bucket.Most),
-				At:       int64(binary.LittleEndian.Uint64(b[16:])),
+				At:       clock.Moment(binary.LittleEndian.Uint64(b[16:])),
 				Reserved: [2]uint32{binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])},
 			},
 		}

@@ -11,13 +11,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
 const (
+	second = 1_000_000_000 // of moments and durations alike
 	lease  = 10 * second
-	hour   = int64(time.Hour)
+	hour   = 3600 * second
 	micros = bucket.Micro
 )
 
@@ -37,7 +39,7 @@ func newTable(t testing.TB, store record.Store) *Table {
 
 func load(t testing.TB, table *Table, subject Hash, now int64) *Page {
 	t.Helper()
-	page, err := table.Load(subject, now)
+	page, err := table.Load(subject, clock.Moment(now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +49,7 @@ func load(t testing.TB, table *Table, subject Hash, now int64) *Page {
 // save saves a page that nobody else changes, and says how many buckets were evicted.
 func save(t testing.TB, table *Table, page *Page, now int64, changed ...uint64) int {
 	t.Helper()
-	written, evicted, err := table.Save(page, now, changed...)
+	written, evicted, err := table.Save(page, clock.Moment(now), changed...)
 	if !written || err != nil {
 		t.Fatalf("written %v, error %v", written, err)
 	}
@@ -55,7 +57,7 @@ func save(t testing.TB, table *Table, page *Page, now int64, changed ...uint64) 
 }
 
 // live is a bucket that is far from full at the time.
-func live(now int64) bucket.State { return bucket.State{Used: 100 * micros, At: now} }
+func live(now int64) bucket.State { return bucket.State{Used: 100 * micros, At: clock.Moment(now)} }
 
 func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -65,22 +67,22 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := rapid.Int64Range(0, 1<<60).Draw(t, "now")
-		page, _ := table.Load(7, now)
+		page, _ := table.Load(7, clock.Moment(now))
 		want := map[uint64]bucket.State{}
 		for range rapid.IntRange(0, Ways).Draw(t, "records") {
 			state := bucket.State{
 				Used:     rapid.Int64Range(1, bucket.Most).Draw(t, "used"),
-				At:       now - rapid.Int64Range(0, now).Draw(t, "ago")%second,
+				At:       clock.Moment(now - rapid.Int64Range(0, now).Draw(t, "ago")%second),
 				Reserved: [2]uint32{rapid.Uint32().Draw(t, "reserved"), rapid.Uint32().Draw(t, "reserved before")},
 			}
 			id := rapid.Uint64().Draw(t, "id")
 			want[id] = state
 			page.Set(id, state, rate)
 		}
-		if written, evicted, err := table.Save(page, now); !written || evicted != 0 || err != nil {
+		if written, evicted, err := table.Save(page, clock.Moment(now)); !written || evicted != 0 || err != nil {
 			t.Fatalf("written %v, evicted %d, error %v", written, evicted, err)
 		}
-		again, _ := table.Load(7+Pages, now)
+		again, _ := table.Load(7+Pages, clock.Moment(now))
 		if len(again.buckets) > len(want) {
 			t.Fatalf("%d records of %d", len(again.buckets), len(want))
 		}
@@ -120,17 +122,17 @@ func TestTheLoserOfARaceDoesNotWrite(t *testing.T) {
 	one, two := newTable(t, store), newTable(t, store)
 	for _, name := range []string{"the page is new", "the page exists"} {
 		t.Run(name, func(t *testing.T) {
-			now := int64(second)
-			mine := load(t, one, 5, now)
+			now := clock.Moment(second)
+			mine := load(t, one, 5, int64(now))
 			store.Conflict = func(string) {
-				theirs := load(t, two, 5, now)
+				theirs := load(t, two, 5, int64(now))
 				state := theirs.Get(1)
 				state.Use(10 * micros)
 				theirs.Set(1, state, rate)
-				save(t, two, theirs, now)
+				save(t, two, theirs, int64(now))
 				store.Conflict = nil
 			}
-			mine.Set(2, live(now), rate)
+			mine.Set(2, live(int64(now)), rate)
 			written, _, err := one.Save(mine, now)
 			store.Conflict = nil
 			if written || err != nil {
@@ -143,21 +145,21 @@ func TestTheLoserOfARaceDoesNotWrite(t *testing.T) {
 			if got := mine.Get(1).Used; got != before+10*micros || mine.Get(2).Used != 0 {
 				t.Errorf("after reading again: %d and %d", got, mine.Get(2).Used)
 			}
-			save(t, one, mine, now)
+			save(t, one, mine, int64(now))
 		})
 	}
 }
 
 func TestAFullBucketIsForgotten(t *testing.T) {
 	table := newTable(t, recordtest.NewMemory())
-	now := int64(10000 * second)
-	page := load(t, table, 5, now)
-	page.Set(1, live(now), rate)                                                        // full again after 20 minutes
+	now := clock.Moment(10000 * second)
+	page := load(t, table, 5, int64(now))
+	page.Set(1, live(int64(now)), rate)                                                 // full again after 20 minutes
 	page.Set(2, bucket.State{At: now}, rate)                                            // full
 	page.Set(3, bucket.State{Reserved: [2]uint32{0, 1}}, rate)                          // nothing used, but something reserved
 	page.Set(4, bucket.State{Used: 300 * micros, At: now}, rate)                        // full again after an hour
 	page.Set(5, bucket.State{Used: 1, At: now - hour, Reserved: [2]uint32{4, 0}}, rate) // leaked, but reserved
-	save(t, table, page, now, 2)
+	save(t, table, page, int64(now), 2)
 	check := func(now int64, want ...uint64) {
 		t.Helper()
 		page := load(t, table, 5, now)
@@ -170,33 +172,33 @@ func TestAFullBucketIsForgotten(t *testing.T) {
 			t.Errorf("at %v: %v, want %v", time.Duration(now), got, want)
 		}
 	}
-	check(now, 1, 3, 4, 5)
-	check(now+lease, 1, 4, 5)
-	check(now+2*lease, 1, 4)
-	check(now+20*60*second-1, 1, 4)
-	check(now+20*60*second+3*second, 4)
-	check(now+hour-1, 4)
-	check(now + hour + 3*second)
+	check(int64(now), 1, 3, 4, 5)
+	check(int64(now+lease), 1, 4, 5)
+	check(int64(now+2*lease), 1, 4)
+	check(int64(now+20*60*second-1), 1, 4)
+	check(int64(now+20*60*second+3*second), 4)
+	check(int64(now+hour-1), 4)
+	check(int64(now + hour + 3*second))
 }
 
 func TestTheBucketNearestToFullIsEvicted(t *testing.T) {
 	table := newTable(t, recordtest.NewMemory())
-	now := int64(10000 * second)
-	page := load(t, table, 5, now)
+	now := clock.Moment(10000 * second)
+	page := load(t, table, 5, int64(now))
 	for id := range uint64(Ways) {
 		page.Set(id, bucket.State{Used: int64(100+id) * micros, At: now}, rate)
 	}
-	if evicted := save(t, table, page, now); evicted != 0 {
+	if evicted := save(t, table, page, int64(now)); evicted != 0 {
 		t.Fatalf("%d evicted from a page that just fits", evicted)
 	}
-	page = load(t, table, 5, now)
+	page = load(t, table, 5, int64(now))
 	page.Set(1000, bucket.State{Used: micros, At: now}, rate) // nearer to full than all others
 	page.Set(1001, bucket.State{Used: 2 * micros, At: now}, rate)
 	page.Set(0, bucket.State{Used: 3 * micros, At: now}, rate)
-	if evicted := save(t, table, page, now, 1000, 1001, 0); evicted != 2 {
+	if evicted := save(t, table, page, int64(now), 1000, 1001, 0); evicted != 2 {
 		t.Errorf("%d evicted, want 2", evicted)
 	}
-	page = load(t, table, 5, now)
+	page = load(t, table, 5, int64(now))
 	for id := range uint64(Ways) {
 		gone := id == 1 || id == 2
 		if state := page.Get(id); state.Full() != gone {
@@ -214,7 +216,7 @@ func crowd(t *testing.T, table *Table, now int64, names, times int) (evicted int
 		for range times {
 			page := load(t, table, 5, now)
 			page.Again(1000 + i)
-			page.Set(1000+i, bucket.State{Used: int64(1e6) * micros, At: now + int64(i)}, rate)
+			page.Set(1000+i, bucket.State{Used: int64(1e6) * micros, At: clock.Moment(now + int64(i))}, rate)
 			evicted += save(t, table, page, now, 1000+i)
 		}
 	}
@@ -330,7 +332,7 @@ func TestADamagedPageCountsAsEmptyAndIsWrittenAnew(t *testing.T) {
 // Whatever a page holds, amounts stay within what the arithmetic takes.
 func FuzzDamagedPage(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{version, 255}, (headerSize+RecordSize)/2), int64(1))
-	f.Add(append([]byte{version, 0, 0, 0, 9, 0, 0, 0}, bytes.Repeat([]byte{255}, RecordSize)...), hour)
+	f.Add(append([]byte{version, 0, 0, 0, 9, 0, 0, 0}, bytes.Repeat([]byte{255}, RecordSize)...), int64(hour))
 	f.Fuzz(func(t *testing.T, value []byte, now int64) {
 		now = max(now, 0)
 		store := recordtest.NewMemory()
@@ -341,7 +343,7 @@ func FuzzDamagedPage(f *testing.F) {
 		page := load(t, table, 5, now)
 		for i := range page.buckets {
 			state := page.buckets[i].state
-			state.Leak(now, rate)
+			state.Leak(clock.Moment(now), rate)
 			if state.Used < 0 || state.Used > bucket.Most || state.Balance(rate) > rate.Burst {
 				t.Fatalf("%+v", state)
 			}
@@ -362,7 +364,7 @@ func TestReservationsMoveOnWithTheLeasePeriods(t *testing.T) {
 		{lease - 1, [2]uint32{100, 50}}, {lease, [2]uint32{0, 100}}, {2*lease - 1, [2]uint32{0, 100}}, {2 * lease, [2]uint32{}}, {1000 * lease, [2]uint32{}},
 	} {
 		page := load(t, table, 5, test.now)
-		if got := page.Get(1).Reserved; got != test.want || page.Period() != table.Period(test.now) {
+		if got := page.Get(1).Reserved; got != test.want || page.Period() != table.Period(clock.Moment(test.now)) {
 			t.Errorf("at %v: %v in period %d", time.Duration(test.now), got, page.Period())
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -21,23 +22,23 @@ func TestABucketWithoutAWindowStaysWhileItIsReserved(t *testing.T) {
 		}
 		return evicted
 	}
-	come(1, bucket.State{At: now, Reserved: [2]uint32{2, 0}}, held)
+	come(1, bucket.State{At: clock.Moment(now), Reserved: [2]uint32{2, 0}}, held)
 	evicted := 0
 	for id := range uint64(2 * Ways) {
-		evicted += come(1000+id, bucket.State{Used: 100 * micros, At: now}, rate)
+		evicted += come(1000+id, bucket.State{Used: 100 * micros, At: clock.Moment(now)}, rate)
 	}
 	page := load(t, table, 5, now+lease)
 	if got := page.Get(1).Reserved; evicted != Ways+1 || got != [2]uint32{0, 2} {
 		t.Errorf("%d evicted, %v reserved", evicted, got)
 	}
-	page.Set(1, bucket.State{At: now}, held)
+	page.Set(1, bucket.State{At: clock.Moment(now)}, held)
 	save(t, table, page, now+lease, 1)
 	page = load(t, table, 5, now+lease)
 	if len(page.buckets) != Ways-1 || page.find(1) >= 0 {
 		t.Errorf("%d buckets after the release", len(page.buckets))
 	}
 	now += lease
-	come(2, bucket.State{At: now, Reserved: [2]uint32{2, 0}}, held)
+	come(2, bucket.State{At: clock.Moment(now), Reserved: [2]uint32{2, 0}}, held)
 	page = load(t, table, 5, now+2*lease)
 	save(t, table, page, now+2*lease)
 	if page = load(t, table, 5, now+2*lease); page.find(2) >= 0 {
