@@ -1,6 +1,7 @@
 // Package plugin binds the pure core to the host: it is the only package that knows the SDK.
 //
-// It translates callbacks into events of admit.Engine and carries out the steps that come back. It owns no decisions.
+// It translates callbacks into events of admit.Engine (stream.go), gives it what it asks for (host.go), and carries out the effects that
+// come of it, in their order (effects.go). It owns no decisions.
 //
 // One VM is one worker; a VM has one plugin context for each configuration that still has streams, and a stream keeps the
 // engine it began with. A configuration that can't be used is refused with every error logged, and the host keeps the
@@ -65,23 +66,21 @@ func (v *vm) recycle(s *stream) {
 }
 
 // NewPluginContext implements types.VMContext.
-func (v *vm) NewPluginContext(uint32) types.PluginContext {
-	return &plugin{vm: v, owed: map[*admit.Stream]*admit.Step{}}
-}
+func (v *vm) NewPluginContext(id uint32) types.PluginContext { return &plugin{vm: v, id: id} }
 
 // plugin is one configuration at work.
 type plugin struct {
 	types.DefaultPluginContext
 	vm         *vm
+	id         uint32
 	engine     *admit.Engine
 	tickPeriod uint32
-	owed       map[*admit.Stream]*admit.Step // answers that wait for the next tick
 }
 
 // OnPluginStart implements types.PluginContext.
 func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 	status = types.OnPluginStartStatusFailed
-	defer p.recovered("plugin_start", nil)
+	defer p.contain("plugin_start")
 	var data []byte
 	if size > 0 {
 		var err error
@@ -107,13 +106,7 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 	for _, path := range cfg.NotInBuild() {
 		proxywasm.LogWarn("spillway: " + path + " is valid, but this build has no code for it: it does nothing")
 	}
-	for _, notice := range p.engine.Notices() {
-		if notice.Warning {
-			proxywasm.LogWarn("spillway: " + notice.Text)
-		} else {
-			proxywasm.LogInfo("spillway: " + notice.Text)
-		}
-	}
+	p.carryOut(nil)
 	p.vm.latest = p
 	p.vm.metrics.retire(p.engine.HasUpstream)
 	p.setTick(p.engine.TickPeriod())
@@ -122,7 +115,7 @@ func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
 
 // OnPluginDone implements types.PluginContext: the last of its streams has ended. It may have set gauges until now.
 func (p *plugin) OnPluginDone() bool {
-	defer p.recovered("plugin_done", nil)
+	defer p.contain("plugin_done")
 	if p.vm.latest != nil && p.vm.latest != p {
 		p.vm.metrics.retire(p.vm.latest.engine.HasUpstream)
 	}
@@ -134,29 +127,28 @@ func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return p.vm.newSt
 
 // OnTick implements types.PluginContext.
 func (p *plugin) OnTick() {
-	defer p.recovered("tick", nil)
-	for s, step := range p.owed {
-		delete(p.owed, s)
-		p.aside(s, step)
-	}
-	p.engine.Tick(monotonic(), p.aside)
-	p.engine.After(p.aside)
+	defer p.contain("tick")
+	p.engine.Tick(monotonic())
+	p.carryOut(nil)
 	p.setTick(p.engine.TickPeriod())
 }
 
-// fetch asks the exporter; the answer comes to this plugin, also when it never comes.
-func (p *plugin) fetch(f *admit.Fetch) {
-	headers := [][2]string{{":method", "GET"}, {":path", f.Path}, {":authority", f.Authority}, {"accept", "application/json"}}
-	_, err := proxywasm.DispatchHttpCall(f.Cluster, headers, nil, nil, f.Timeout, p.fetched)
+// fetch asks the exporter. The answer comes to this plugin, and not to a stream, which would take it away with it.
+func (p *plugin) fetch() {
+	if err := proxywasm.SetEffectiveContext(p.id); err != nil {
+		p.vm.host.failed("set_effective_context", err)
+	}
+	source := p.engine.Source()
+	headers := [][2]string{{":method", "GET"}, {":path", source.Path}, {":authority", source.Authority}, {"accept", "application/json"}}
+	_, err := proxywasm.DispatchHttpCall(source.Cluster, headers, nil, nil, uint32(source.Timeout.Milliseconds()), p.fetched)
 	if err != nil { // there is no such cluster
 		p.engine.Fetched(monotonic(), 0, nil)
-		p.engine.After(p.aside)
 	}
 }
 
 // fetched takes the exporter's answer.
 func (p *plugin) fetched(_, size, _ int) {
-	defer p.recovered("fetched", nil)
+	defer p.contain("fetched")
 	status := 0
 	if headers, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {
 		for _, header := range headers {
@@ -173,16 +165,13 @@ func (p *plugin) fetched(_, size, _ int) {
 		}
 	}
 	p.engine.Fetched(monotonic(), status, body)
-	p.engine.After(p.aside)
+	p.carryOut(nil)
 }
 
 // wantTick makes ticks come at least as often as the engine wants. They are slowed down in OnTick only: a request that
 // comes and goes shall not switch them on and off.
 func (p *plugin) wantTick() {
 	want := p.engine.TickPeriod()
-	if len(p.owed) > 0 {
-		want = 1
-	}
 	if want != 0 && (p.tickPeriod == 0 || want < p.tickPeriod) {
 		p.setTick(want)
 	}
@@ -199,11 +188,13 @@ func (p *plugin) setTick(period uint32) {
 	p.tickPeriod = period
 }
 
-// recovered ends a panic in a callback. then, if given, is the stream's fallback.
-func (p *plugin) recovered(callback string, then func()) {
-	cause := recover()
+// contain ends a panic in a callback of the plugin's.
+func (p *plugin) contain(callback string) { p.vm.panicked(callback, recover()) }
+
+// panicked says that a callback has panicked, and counts it.
+func (v *vm) panicked(callback string, cause any) bool {
 	if cause == nil {
-		return
+		return false
 	}
 	text := "unknown"
 	switch c := cause.(type) {
@@ -213,10 +204,8 @@ func (p *plugin) recovered(callback string, then func()) {
 		text = c
 	}
 	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + admit.OneLine(text))
-	p.vm.metrics.add(metric.Errors("panic"))
-	if then != nil {
-		then()
-	}
+	v.metrics.add(metric.Errors("panic"))
+	return true
 }
 
 // random gives 16 random bytes. The runtime seeds this generator from the host's random source; crypto/rand would add a

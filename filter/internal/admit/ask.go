@@ -54,10 +54,12 @@ func (e *Engine) edit(s *Stream, now int64) {
 	if !yes || e.lessons.refuses(s.lesson, now) {
 		return
 	}
-	s.step.Edit = s.request.Ask()
-	s.edited = !s.step.Edit.None()
+	s.edit = s.request.Ask()
+	s.edited = !s.edit.None()
 	s.hiding = s.edited || s.leg != nil && s.leg.hiding
-	s.step.Measure = s.edited && s.exchange.Length >= 0 && !s.unmeasured
+	if s.edited {
+		e.out.add(EditRequest, s)
+	}
 }
 
 // signingNames are what names of headers have in them that tell of a body's signature or checksum. Every scheme has its own:
@@ -147,8 +149,8 @@ func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
 	}
 	s.blaming = false
 	if names(s.blamed) && e.lessons.refused(s.lesson, now) {
-		s.step.count(metric.Errors("stream_options_refused"), 1)
-		s.step.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.exchange.Model) +
+		e.out.count(metric.Errors("stream_options_refused"), 1)
+		e.out.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.exchange.Model) +
 			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
 	}
 	s.blamed = nil

@@ -113,10 +113,10 @@ func (e *Engine) doubts(s *Stream, now int64) bool {
 
 // noteUnread counts it, and says so in the log the first time that it happens for the reason.
 func (e *Engine) noteUnread(s *Stream, why usage.Unread) {
-	s.step.count(metric.Uncharged("model_unread"), 1)
+	e.out.count(metric.Uncharged("model_unread"), 1)
 	if !e.warned[why] {
 		e.warned[why] = true
-		s.step.warn("a request's model can't be told: " + e.explain(why) + " It is treated as models.unread says; from here on such" +
+		e.out.warn("a request's model can't be told: " + e.explain(why) + " It is treated as models.unread says; from here on such" +
 			" requests are only counted, in spillway_uncharged_total{reason=\"model_unread\"}")
 	}
 }

@@ -31,13 +31,14 @@ func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
 	}
-	s.step.Action, s.step.Reply = Answer, &s.reply
+	s.action = isAnswered
 	s.reply.Refuse(v, &about, &e.cfg.StatusCode)
 	if v.Gate == gate.Breaker {
 		if f := &s.upstream.cfg.Breaker.Fallback; f.Status != 0 && f.For(s.operation) {
 			s.reply.Replace(f.Status, f.Headers, f.Body)
 		}
 	}
+	s.reply.Finish(e.cfg.Retry.Longest)
 	e.waited(s, int64(v.Waited))
 	e.record(s)
 }
@@ -55,7 +56,7 @@ func (e *Engine) send(s *Stream, now int64) {
 	s.exchange.Sent = now
 	if s.leased {
 		s.leased = false
-		e.report(s, e.limits.Send(now, s.charges))
+		e.report(e.limits.Send(now, s.charges))
 	}
 	if s.phase = stSent; s.exchange.Dialect == nil && len(s.charges) == 0 {
 		s.phase = stDone // the response has nothing to tell
@@ -65,24 +66,21 @@ func (e *Engine) send(s *Stream, now int64) {
 
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
-	if s.step.Reply != nil {
-		s.step.Reply.Finish(e.cfg.Retry.Longest)
-	}
 	d := &s.decision
-	s.step.set("spillway.decision", d.Outcome.String())
+	e.out.set(s, "spillway.decision", d.Outcome.String())
 	if d.Gate != "" {
-		s.step.set("spillway.gate", d.Gate)
-		s.step.set("spillway.reason", cmp.Or(d.Text.String(), d.Reason))
+		e.out.set(s, "spillway.gate", d.Gate)
+		e.out.set(s, "spillway.reason", cmp.Or(d.Text.String(), d.Reason))
 		if d.Limit != nil {
-			s.step.set("spillway.limit", d.Limit.Name)
+			e.out.set(s, "spillway.limit", d.Limit.Name)
 		}
-		s.step.set("spillway.measured", decimal(d.Measured))
-		s.step.set("spillway.threshold", decimal(d.Threshold))
+		e.out.set(s, "spillway.measured", decimal(d.Measured))
+		e.out.set(s, "spillway.threshold", decimal(d.Threshold))
 		if d.Wait != 0 {
-			s.step.set("spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
+			e.out.set(s, "spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
 		}
 		if d.Wait > 0 && d.Wait != gate.Never {
-			s.step.set("spillway.retry.ms", strconv.FormatInt(int64((d.Wait-1)/time.Millisecond)+1, 10))
+			e.out.set(s, "spillway.retry.ms", strconv.FormatInt(int64((d.Wait-1)/time.Millisecond)+1, 10))
 		}
 	}
 	if !e.unlabelled(s) {
@@ -94,7 +92,7 @@ func (e *Engine) record(s *Stream) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
-		s.step.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model)), 1)
+		e.out.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model)), 1)
 	}
 }
 

@@ -282,7 +282,7 @@ func TestRefusalsSpeakTheRequestsDialect(t *testing.T) {
 // A body can't name a cheaper model than the one that the path sends it to.
 func TestThePathsModelIsTheOneThatIsLimited(t *testing.T) {
 	h := newHostOf(t, "stopIteration", `"limits":[{"name":"big","per":["user"],"match":{"models":["big-*"]},"unit":"requests","quantity":1,"window":"24h"}]`)
-	send := func() Action {
+	send := func() EffectKind {
 		x := h.startWith([][2]string{{":method", "POST"}, {":path", "/openai/deployments/big-1/chat/completions"}, {"x-user-id", "alice"}}, false)
 		if x.Refused() { // the path told all that there was to know
 			return x.last.Action

@@ -29,7 +29,7 @@ func edited(step *Step, body string) string {
 func TestAStreamIsMadeToReportItsUsage(t *testing.T) {
 	for _, c := range []struct {
 		hold, limits string
-		atHeaders    Action
+		atHeaders    EffectKind
 		asked        string // header changes at the headers
 		measure      bool
 	}{
@@ -94,7 +94,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 			expect(t, "header changes", fmt.Sprint(x.last.Asked), c.asked)
 			if c.body == "" {
 				x.body(streamBody, false)
-				x.did(h.RequestTrailers(&x.Stream, h.now))
+				x.RequestTrailers()
 			} else {
 				x.body(c.body, true)
 			}

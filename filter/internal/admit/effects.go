@@ -6,70 +6,184 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
-// Action is what the host must do with the part of the message that it showed.
-type Action uint8
+// EffectKind is what there is to do.
+type EffectKind uint8
 
-// The actions.
+// What there can be to do. In the order in which an event brings it about: first what it is for its own stream, then for others, each ending
+// in what becomes of the message or the request. Effects of no stream stand in between; Fetch stands before those of any stream.
 const (
-	Continue Action = iota
-	Hold            // keep it back
-	Answer          // send Step.Reply instead
+	nothing           EffectKind = iota
+	UpdateMetric                 // of no stream: Metric
+	LogInfo                      // of no stream: Value
+	LogWarning                   // of no stream: Value
+	Fetch                        // of no stream: the engine's Source is to be asked, and its answer given to Fetched
+	SetProperty                  // Name of the filter state becomes Value
+	SetRequestHeader             // Name becomes Value; "" takes it out
+	EditRequest                  // the request's body, which is complete and held, is changed by the stream's Edit
+	ChooseRoute                  // the route is to be chosen again, by the request's headers as they have become
+	SetResponseHeader            // Name becomes Value; "" takes it out. The upstream's own of that name speaks of its limit, not of the one that holds here
+	ReplaceResponse              // the stream's Body goes on instead of the piece of the response that the event has brought
+	Pause                        // the message, as far as the event has brought it, is kept back
+	Resume                       // the request, which an earlier event kept back, goes on
+	Answer                       // the stream's Reply is sent to the client, and nothing else of the stream goes on
 )
 
-// Step is what is to be done after an event. It belongs to the stream and is overwritten by the stream's next event.
-type Step struct {
-	Action     Action
-	Resume     bool         // with Continue: the stream was held by an earlier step, let it go on
-	Reply      *reply.Reply // with Answer
-	Asked      [][2]string  // request headers to set; an empty value takes one out
-	Edit       usage.Edit   // to the request's body, which is complete
-	Reroute    bool         // the route is to be chosen again, by the headers in Asked
-	Measure    bool         // with Edit: content-length becomes that of the changed body
-	Headers    [][2]string  // response headers to set; an empty value takes one out
-	Body       []byte       // with Replace: what goes on instead of the piece of the response's body
-	Replace    bool
-	Properties []Property
-	Metrics    []metric.Update
-	Notes      []Note
-	Fetch      *Fetch // of a step without a stream
+// Effect is one thing that is to be done. Those that belong to a stream need the host to be at it.
+//
+// An effect and what it points to are the engine's: they are good until the stream's next event, and used again then.
+type Effect struct {
+	Kind        EffectKind
+	Stream      *Stream // whose it is; nil: nobody's
+	Name, Value string
+	Metric      metric.Update
 }
 
-// Property is a value for the host's filter state.
-type Property struct{ Name, Value string }
-
-// Note is a line for the host's log.
-type Note struct {
-	Warning bool
-	Text    string
+// effects is what has been brought about and isn't done yet.
+type effects struct {
+	list []Effect
+	next int
 }
 
-func (s *Step) reset() {
-	*s = Step{Asked: s.Asked[:0], Headers: s.Headers[:0], Properties: s.Properties[:0], Metrics: s.Metrics[:0],
-		Notes: s.Notes[:0]}
-}
-
-// ask sets a header of the request; an empty value takes it out.
-func (s *Step) ask(name, value string) { s.Asked = append(s.Asked, [2]string{name, value}) }
-
-// set leaves out an empty value, which the host can't take. All that goes into the filter state goes through here.
-func (s *Step) set(name, value string) {
-	if value == "" {
-		return
+// Next gives what is to be done next; nil: nothing. It is called until then after each event, Tick and Fetched, and after New. What is given is good until the
+// next call of the engine's.
+func (e *Engine) Next() *Effect {
+	x := &e.out
+	for x.next < len(x.list) {
+		f := &x.list[x.next]
+		if x.next++; f.Kind != nothing {
+			return f
+		}
 	}
-	s.Properties = append(s.Properties, Property{name, OneLine(value)})
+	x.list, x.next = x.list[:0], 0
+	return nil
+}
+
+// drop takes back what was to be done to a stream: it is gone, or nobody knows how far its event came.
+func (x *effects) drop(s *Stream) {
+	for i := x.next; i < len(x.list); i++ {
+		if x.list[i].Stream == s {
+			x.list[i].Kind = nothing
+		}
+	}
+}
+
+// add adds something that is said by its kind alone.
+func (x *effects) add(kind EffectKind, s *Stream) {
+	x.list = append(x.list, Effect{Kind: kind, Stream: s})
+}
+
+// set sets a value of the filter state. It leaves out an empty one, which the host can't take. All that goes into the filter state goes
+// through here.
+func (x *effects) set(s *Stream, name, value string) {
+	if value != "" {
+		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: name, Value: OneLine(value)})
+	}
+}
+
+// setRequestHeader sets a header of the request; an empty value takes it out.
+func (x *effects) setRequestHeader(s *Stream, name, value string) {
+	x.list = append(x.list, Effect{Kind: SetRequestHeader, Stream: s, Name: name, Value: value})
+}
+
+// setResponseHeader sets a header of the response; an empty value takes it out.
+func (x *effects) setResponseHeader(s *Stream, name, value string) {
+	x.list = append(x.list, Effect{Kind: SetResponseHeader, Stream: s, Name: name, Value: value})
 }
 
 // count adds to a counter. The host refuses to add nothing, so it isn't asked to.
-func (s *Step) count(counter metric.Counter, n int64) {
+func (x *effects) count(counter metric.Counter, n int64) {
 	if n > 0 {
-		s.Metrics = append(s.Metrics, counter.Add(n))
+		x.update(counter.Add(n))
 	}
 }
 
-func (s *Step) gauge(gauge metric.Gauge, n int64) { s.Metrics = append(s.Metrics, gauge.Set(n)) }
+func (x *effects) gauge(gauge metric.Gauge, n int64) { x.update(gauge.Set(n)) }
 
-func (s *Step) sample(histogram metric.Histogram, n int64) {
-	s.Metrics = append(s.Metrics, histogram.Record(n))
+func (x *effects) sample(histogram metric.Histogram, n int64) { x.update(histogram.Record(n)) }
+
+func (x *effects) update(u metric.Update) {
+	x.list = append(x.list, Effect{Kind: UpdateMetric, Metric: u})
 }
 
-func (s *Step) warn(text string) { s.Notes = append(s.Notes, Note{Warning: true, Text: OneLine(text)}) }
+func (x *effects) info(text string) {
+	x.list = append(x.list, Effect{Kind: LogInfo, Value: OneLine(text)})
+}
+
+func (x *effects) warn(text string) {
+	x.list = append(x.list, Effect{Kind: LogWarning, Value: OneLine(text)})
+}
+
+// action is what becomes of a message, or of a request, when all else of an event is done.
+type action uint8
+
+const (
+	goesOn action = iota
+	isHeld
+	isAnswered
+)
+
+// begin begins the handling of a stream's event.
+func (e *Engine) begin(s *Stream) { e.current, s.action = s, goesOn }
+
+// end ends it: the stream's message goes on or doesn't, and the room that the event has made at upstreams is for others.
+func (e *Engine) end(s *Stream, now int64) {
+	e.conclude(s)
+	for _, u := range e.upstreams {
+		if u.room {
+			e.serve(u, now)
+		}
+	}
+	e.current = nil
+}
+
+// conclude says what becomes of a stream when all else of it is done: of the message that its own event has brought, or of its request, which an earlier
+// event kept back. An answer waits for the next tick if it is for another stream than the one whose event this is: the host takes what is
+// answered inside an event for that event's own answer, and ends its stream.
+func (e *Engine) conclude(s *Stream) {
+	own, other := s == e.current, e.current != nil && s != e.current
+	switch {
+	case s.action == isAnswered && other:
+		e.owed, s.owed = append(e.owed, s), true
+	case s.action == isAnswered:
+		e.out.add(Answer, s)
+	case s.action == isHeld && own:
+		e.out.add(Pause, s)
+	case s.action == goesOn && !own:
+		e.out.add(Resume, s)
+	}
+}
+
+// answerOwed gives the answers that had to wait.
+func (e *Engine) answerOwed() {
+	for i, s := range e.owed {
+		s.owed, e.owed[i] = false, nil
+		e.out.add(Answer, s)
+	}
+	e.owed = e.owed[:0]
+}
+
+// forget drops an answer that comes too late.
+func (e *Engine) forget(s *Stream) {
+	if !s.owed {
+		return
+	}
+	s.owed = false
+	for i := range e.owed {
+		if e.owed[i] == s {
+			e.owed[i] = e.owed[len(e.owed)-1]
+			e.owed = e.owed[:len(e.owed)-1]
+			return
+		}
+	}
+}
+
+// Reply is the answer of an effect Answer.
+func (s *Stream) Reply() *reply.Reply { return &s.reply }
+
+// Edit is the change of an effect EditRequest. sized says that the request's length was announced, and is to become that of the changed body.
+func (s *Stream) Edit() (edit usage.Edit, sized bool) {
+	return s.edit, s.exchange.Length >= 0 && !s.unsized
+}
+
+// Body is what an effect ReplaceResponse puts in the place of a piece.
+func (s *Stream) Body() []byte { return s.body }

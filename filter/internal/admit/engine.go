@@ -82,6 +82,7 @@ type Engine struct {
 	slots      slots
 	methods    methodSlots
 	scratch    []byte
+	pairs      [][2]string
 	aliases    map[string]string
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	warned     map[usage.Unread]bool
@@ -93,10 +94,11 @@ type Engine struct {
 	reserving map[*Stream]struct{} // admitted with charges
 	doubted   bool                 // an upstream's report was found implausible
 
-	left   *leg      // the leg of a request that has just ended, and whose next one begins now
-	woken  []*Stream // others that the event has let go on, or refused
-	aside  Step      // what belongs to no stream
-	gauged int64     // when gauges were set
+	out     effects
+	current *Stream   // whose event is being handled; nil: it is nobody's
+	owed    []*Stream // their answers wait for the next tick
+	left    *leg      // the leg of a request that has just ended, and whose next one begins now
+	gauged  int64     // when gauges were set
 }
 
 // slots are the headers that the engine itself reads.
@@ -143,6 +145,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		e.hints = newHints(p)
 	}
 	e.listGates()
+	e.advise()
 	return e, nil
 }
 
@@ -154,6 +157,9 @@ func (e *Engine) TickPeriod() uint32 {
 			period = ms
 		}
 	}
+	if len(e.owed) > 0 {
+		want(millisecond)
+	}
 	if len(e.guard.holding) > 0 {
 		want(guardTime / 8)
 	}
@@ -163,19 +169,18 @@ func (e *Engine) TickPeriod() uint32 {
 	return period
 }
 
-// Tick renews reservations, lets the streams go that wait in vain for their body, and serves the queues. do carries out
-// a stream's step.
-func (e *Engine) Tick(now int64, do func(*Stream, *Step)) {
-	e.left = nil // nothing came
+// Tick gives the answers that had to wait, renews reservations, lets the streams go that wait in vain for their body, and serves the queues.
+func (e *Engine) Tick(now int64) {
+	e.current, e.left = nil, nil // nothing came
+	e.tickPressure(now)
+	e.answerOwed()
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
-			s.step.reset()
-			e.report(s, e.limits.Renew(now, s.charges))
-			do(s, &s.step)
+			e.report(e.limits.Renew(now, s.charges))
 		}
 	}
-	e.watch(now, do)
-	e.tickGates(now) // last: what it decides stands in the streams' steps until After
+	e.watch(now)
+	e.tickGates(now)
 }
 
 // format is the shape of error bodies that the request's client understands.
@@ -191,13 +196,13 @@ func (e *Engine) format(s *Stream) *reply.Format {
 }
 
 // report notes what became of a change to buckets.
-func (e *Engine) report(s *Stream, o limit.Outcome) {
-	s.step.count(metric.Evictions("page_full"), int64(o.Evicted))
+func (e *Engine) report(o limit.Outcome) {
+	e.out.count(metric.Evictions("page_full"), int64(o.Evicted))
 	if o.Contended {
-		s.step.count(metric.Uncharged("contended"), 1)
+		e.out.count(metric.Uncharged("contended"), 1)
 	}
 	if o.Err != nil {
-		s.step.count(metric.Errors("store"), 1)
-		s.step.warn("shared data failed: " + o.Err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("shared data failed: " + o.Err.Error())
 	}
 }

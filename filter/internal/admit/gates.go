@@ -90,9 +90,9 @@ func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	}
 	e.unsent(s, now)
 	for _, route := range u.slots.routes {
-		s.step.ask(route[0], route[1])
+		e.out.setRequestHeader(s, route[0], route[1])
 	}
-	s.step.Reroute = true
+	e.out.add(ChooseRoute, s)
 	s.decision = *v
 	s.decision.Outcome = gate.FellBack
 	s.upstream = nil // it goes elsewhere: nothing there is ours to govern or to measure
@@ -155,8 +155,8 @@ func (e *Engine) gateError(s *Stream, err error) {
 	if err == nil {
 		return
 	}
-	s.step.count(metric.Errors("store"), 1)
-	s.step.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
+	e.out.count(metric.Errors("store"), 1)
+	e.out.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
 }
 
 // gpuMemory is the share of GPU memory in use, if it is fetched and not too old; 0: not known.
@@ -184,10 +184,10 @@ func bound(value string) time.Duration {
 // tickAdaptive lets the gates write what they have counted.
 func (e *Engine) tickAdaptive(u *upstream, now int64) {
 	err := u.adaptive.Tick(now)
-	e.aside.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
+	e.out.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
 	if err != nil {
-		e.aside.count(metric.Errors("store"), 1)
-		e.aside.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
 	}
 }
 
@@ -195,22 +195,22 @@ func (e *Engine) tickAdaptive(u *upstream, now int64) {
 func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
 	snapshot, err := u.adaptive.Look(now)
 	if err != nil {
-		e.aside.count(metric.Errors("store"), 1)
+		e.out.count(metric.Errors("store"), 1)
 		return
 	}
 	for key, n := range e.worst(snapshot.Models) {
 		switch which, label := key[0], key[1]; which {
 		case gate.Breaker:
-			e.aside.gauge(metric.BreakerState(u.name, label), n)
+			e.out.gauge(metric.BreakerState(u.name, label), n)
 		case gate.Latency:
-			e.aside.gauge(metric.GateState(which, u.name, label), n)
+			e.out.gauge(metric.GateState(which, u.name, label), n)
 		default:
-			e.aside.gauge(metric.LatencyAverage(which, u.name, label), n)
+			e.out.gauge(metric.LatencyAverage(which, u.name, label), n)
 		}
 	}
 	if len(snapshot.Throttle) > 0 {
-		e.aside.gauge(metric.GateState(gate.Throttle, u.name, "all"), level(snapshot.Throttle[0].State))
-		e.aside.gauge(metric.ThrottleSeverity(u.name), int64(snapshot.Severity*1000+0.5))
+		e.out.gauge(metric.GateState(gate.Throttle, u.name, "all"), level(snapshot.Throttle[0].State))
+		e.out.gauge(metric.ThrottleSeverity(u.name), int64(snapshot.Severity*1000+0.5))
 	}
 }
 

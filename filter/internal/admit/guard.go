@@ -50,7 +50,7 @@ func (g *guard) delivered(s *Stream) {
 // watch lets those go whose bodies the host keeps back. A host that can't tell is taken for one that does: a request that nobody ever
 // lets go is worse than one that is not held. A body that was received a moment ago may still be on its way through other
 // filters; but if that of a later request has come through, the host is not to blame.
-func (e *Engine) watch(now int64, do func(*Stream, *Step)) {
+func (e *Engine) watch(now int64) {
 	for s := range e.guard.holding {
 		if now < s.look || s.exchange.Since < e.guard.shown {
 			continue
@@ -59,23 +59,22 @@ func (e *Engine) watch(now int64, do func(*Stream, *Step)) {
 		if bytes, headers, known := e.host.Received(s); known && bytes <= headers {
 			continue
 		}
-		s.step.reset()
 		e.guard.kept++
-		s.step.count(metric.Errors("body_not_delivered"), 1)
-		s.step.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
+		e.out.count(metric.Errors("body_not_delivered"), 1)
+		e.out.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
 			" filter's configuration, or requestHold to bufferFilter or none")
 		e.letGo(s, now)
-		do(s, &s.step)
 	}
 }
 
 // letGo ends a hold whose body has not come: the request goes on as where nothing can be held.
 func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.guard.holding, s)
-	s.step.Resume = true
+	s.action = goesOn
 	s.holdable, s.editing, s.routed = false, false, true
 	if s.phase == stHolding && !s.matters && !e.adapts {
 		e.decide(s, now)
 	}
 	e.proceed(s, now)
+	e.conclude(s)
 }

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,9 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
 const start = 1000 * second // the monotonic clock when a test begins
@@ -34,12 +37,15 @@ type host struct {
 	fataler
 	*Engine
 	proxy
-	cfg    config.Config
-	now    int64
-	counts map[string]int64 // "counter label label": sum
-	gauges map[string]int64
-	notes  []string
-	woken  map[*Stream]string // other streams that an event has let go on, "", or answered, its reason
+	cfg           config.Config
+	now           int64
+	counts        map[string]int64 // "counter label label": sum
+	gauges        map[string]int64
+	notes         []string
+	infos, advice []string               // advice is what the configuration was warned of
+	woken         map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
+	resumed       map[*Stream]EffectKind // the same of the last tick
+	fetches       int
 }
 
 // short are the metrics' names in tests.
@@ -60,10 +66,12 @@ func newHost(t fataler, configuration string, store record.Store) *host {
 		t.Fatal(err)
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
-		woken: map[*Stream]string{}}
+		woken: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}}
 	if h.Engine, err = New(cfg, &h.proxy, new(estimate.Learned), random); err != nil {
 		t.Fatal(err)
 	}
+	h.drain(nil)
+	h.advice, h.notes = h.notes, nil
 	return h
 }
 
@@ -119,31 +127,98 @@ type exchange struct {
 	last       *Step
 }
 
-// did notes a step and gives it back.
-func (x *exchange) did(step *Step) *Step {
-	x.last = step
-	x.host.noted(step)
-	for _, p := range step.Properties {
+// Step is what an event has brought about for its own stream.
+type Step struct {
+	Action     EffectKind // Continue, Hold or Answer
+	Reply      *reply.Reply
+	Asked      [][2]string // request headers
+	Headers    [][2]string // response headers
+	Edit       usage.Edit
+	Measure    bool
+	Reroute    bool
+	Body       []byte
+	Replace    bool
+	Properties []Effect
+}
+
+// What becomes of the message that an event has brought.
+const (
+	Continue = nothing
+	Hold     = Pause
+)
+
+// did takes what has come of the stream's event.
+func (x *exchange) did() *Step {
+	x.last = x.host.drain(&x.Stream)
+	for _, p := range x.last.Properties {
 		x.properties[p.Name] = p.Value
 	}
-	if (step.Action == Answer) != (step.Reply != nil) {
-		x.host.Errorf("action %d with the reply %v", step.Action, step.Reply)
+	return x.last
+}
+
+// drain takes what has come of an event, as the binding does: what is for its own stream, and what it has changed beside it.
+func (h *host) drain(own *Stream) *Step {
+	step := &Step{}
+	for f := h.Next(); f != nil; f = h.Next() {
+		switch f.Kind {
+		case UpdateMetric:
+			if name := named(&f.Metric.Series); f.Metric.Series.Kind() == metric.KindGauge {
+				h.gauges[name] = f.Metric.N
+			} else {
+				h.counts[name] += f.Metric.N
+			}
+		case LogInfo:
+			h.infos = append(h.infos, f.Value)
+		case LogWarning:
+			h.notes = append(h.notes, f.Value)
+		case Fetch:
+			h.fetches++
+		default:
+			if f.Stream != own {
+				h.changed(f)
+				continue
+			}
+			if step.Action != Continue {
+				h.Errorf("effect %d after what becomes of the message: %d", f.Kind, step.Action)
+			}
+			step.add(f)
+		}
 	}
-	x.host.after()
 	return step
 }
 
-func (h *host) noted(step *Step) {
-	for i := range step.Metrics {
-		u := &step.Metrics[i]
-		if u.Series.Kind() == metric.KindGauge {
-			h.gauges[named(&u.Series)] = u.N
-		} else {
-			h.counts[named(&u.Series)] += u.N
-		}
+// changed takes what an event has brought about for another stream.
+func (h *host) changed(f *Effect) {
+	switch f.Kind {
+	case Answer:
+		h.woken[f.Stream] = header(f.Stream.Reply().Headers, "x-spillway-reason")
+		h.resumed[f.Stream] = Answer
+	case Resume:
+		h.woken[f.Stream] = ""
+		h.resumed[f.Stream] = Continue
+	case Pause:
+		h.Errorf("a message is kept back that nobody has brought")
 	}
-	for _, n := range step.Notes {
-		h.notes = append(h.notes, n.Text)
+}
+
+func (s *Step) add(f *Effect) {
+	switch f.Kind {
+	case SetProperty:
+		s.Properties = append(s.Properties, *f)
+	case SetRequestHeader:
+		s.Asked = append(s.Asked, [2]string{f.Name, f.Value})
+	case SetResponseHeader:
+		s.Headers = append(s.Headers, [2]string{f.Name, f.Value})
+	case EditRequest:
+		s.Edit, s.Measure = f.Stream.Edit()
+	case ChooseRoute:
+		s.Reroute = true
+	case ReplaceResponse:
+		s.Body, s.Replace = f.Stream.Body(), true
+	case Answer:
+		s.Action, s.Reply = Answer, f.Stream.Reply()
+	default:
+		s.Action = f.Kind
 	}
 }
 
@@ -158,20 +233,6 @@ func named(s *metric.Series) string {
 	return strings.TrimRight(name, " ")
 }
 
-// after takes what an event has changed beside its own stream.
-func (h *host) after() {
-	h.After(func(s *Stream, step *Step) {
-		h.noted(step)
-		switch {
-		case s == nil:
-		case step.Action == Answer:
-			h.woken[s] = header(step.Reply.Headers, "x-spillway-reason")
-		case step.Resume:
-			h.woken[s] = ""
-		}
-	})
-}
-
 // start begins a chat request of a user; more headers may follow.
 func (h *host) start(user string, end bool, more ...[2]string) *exchange {
 	headers := [][2]string{{":method", "POST"}, {":path", "/v1/chat/completions"}, {"content-type", "application/json"}}
@@ -184,14 +245,16 @@ func (h *host) start(user string, end bool, more ...[2]string) *exchange {
 func (h *host) startWith(headers [][2]string, end bool) *exchange {
 	x := &exchange{host: h, properties: map[string]string{}}
 	h.headers = headers
-	x.did(h.RequestHeaders(&x.Stream, h.now, end))
+	h.RequestHeaders(&x.Stream, h.now, end)
+	x.did()
 	return x
 }
 
 // body sends a piece of the request's body, as the binding does.
 func (x *exchange) body(piece string, end bool) *Step {
 	x.host.piece = []byte(piece)
-	return x.did(x.host.RequestBody(&x.Stream, x.host.now, len(piece), end))
+	x.host.RequestBody(&x.Stream, x.host.now, len(piece), end)
+	return x.did()
 }
 
 const chatBody = `{"model":"mock","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}`
@@ -209,15 +272,32 @@ func (h *host) ask(user string) *exchange {
 func (x *exchange) status(status, contentType string, end bool, more ...[2]string) *Step {
 	x.host.headers = append([][2]string{{":status", status}, {"content-type", contentType}}, more...)
 	defer x.host.comes(origin.Upstream)
-	return x.did(x.host.ResponseHeaders(&x.Stream, x.host.now, end))
+	x.host.ResponseHeaders(&x.Stream, x.host.now, end)
+	return x.did()
 }
 
 func (x *exchange) response(piece string, end bool) *Step {
 	x.host.piece = []byte(piece)
-	return x.did(x.host.ResponseBody(&x.Stream, x.host.now, len(piece), end))
+	x.host.ResponseBody(&x.Stream, x.host.now, len(piece), end)
+	return x.did()
 }
 
-func (x *exchange) done() *Step { return x.did(x.host.Done(&x.Stream, x.host.now)) }
+// RequestTrailers ends the request.
+func (x *exchange) RequestTrailers() *Step {
+	x.host.RequestTrailers(&x.Stream, x.host.now)
+	return x.did()
+}
+
+// ResponseTrailers ends the response.
+func (x *exchange) ResponseTrailers() *Step {
+	x.host.ResponseTrailers(&x.Stream, x.host.now)
+	return x.did()
+}
+
+func (x *exchange) done() *Step {
+	x.host.Done(&x.Stream, x.host.now)
+	return x.did()
+}
 
 // answer gives the whole response, in JSON.
 func (x *exchange) answer(body string) {
@@ -232,17 +312,12 @@ func used(prompt, completion int) string {
 		prompt, completion, prompt+completion)
 }
 
-// tick lets the engine's timer run.
-func (h *host) tick() map[*Stream]Action {
-	resumed := map[*Stream]Action{}
-	h.Tick(h.now, func(s *Stream, step *Step) {
-		h.noted(step)
-		if step.Resume || step.Action == Answer {
-			resumed[s] = step.Action
-		}
-	})
-	h.after()
-	return resumed
+// tick lets the engine's timer run, and tells which streams it has let go on or answered.
+func (h *host) tick() map[*Stream]EffectKind {
+	clear(h.resumed)
+	h.Tick(h.now)
+	h.drain(nil)
+	return maps.Clone(h.resumed)
 }
 
 // balance is what is left of the first limit of its kind, in units; what is reserved is gone. It looks as another worker

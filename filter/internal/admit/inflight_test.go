@@ -53,7 +53,7 @@ func TestAPlaceIsTakenUntilTheRequestEnds(t *testing.T) {
 	}{
 		{"answered", "", asks, func(x under) { x.answer(used(9, 9)) }},
 		{"answered at the headers", "", asks, func(x under) { x.status("204", "", true) }},
-		{"answered with trailers", "", asks, func(x under) { x.streams(); x.did(x.host.ResponseTrailers(&x.Stream, x.host.now)) }},
+		{"answered with trailers", "", asks, func(x under) { x.streams(); x.ResponseTrailers() }},
 		{"an error", "", asks, func(x under) { x.status("500", "", true) }},
 		{"left before its answer", "", asks, under.leaves},
 		{"left in its answer", "", asks, func(x under) { x.streams(); x.leaves() }},
@@ -67,9 +67,9 @@ func TestAPlaceIsTakenUntilTheRequestEnds(t *testing.T) {
 		{"without tokens", "", lists, func(x under) { x.status("200", "", false); x.response("[]", true) }},
 		{"without tokens, left", "", lists, under.leaves},
 		{"its second leg is answered", "", asksTwice, func(x under) { x.answer(used(9, 9)) }},
-		{"a fault", "", asks, func(x under) { x.Fault(); x.leaves() }},
-		{"a fault while it waits", andOneSlot, asksBehindBob, func(x under) { x.Fault(); x.leaves() }},
-		{"a fault as it ends", andOneSlot, asks, func(x under) { x.phase, x.counted = stDone, true; x.Fault(); x.leaves() }},
+		{"a fault", "", asks, func(x under) { x.host.Fault(&x.Stream); x.leaves() }},
+		{"a fault while it waits", andOneSlot, asksBehindBob, func(x under) { x.host.Fault(&x.Stream); x.leaves() }},
+		{"a fault as it ends", andOneSlot, asks, func(x under) { x.phase, x.counted = stDone, true; x.host.Fault(&x.Stream); x.leaves() }},
 	} {
 		for _, hold := range holds {
 			t.Run(test.name+", "+hold, func(t *testing.T) {

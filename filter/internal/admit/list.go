@@ -56,7 +56,7 @@ func (e *Engine) passes(s *Stream, now int64, complete bool) bool {
 		*v = gate.Verdict{}
 		switch gates[i].ask(e, s, now, v); {
 		case v.Outcome == gate.Queued:
-			s.step.Action = Hold
+			s.action = isHeld
 			return false
 		case !v.Outcome.Refuses():
 			s.note(v)
@@ -113,7 +113,7 @@ func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 		*v = s.upstream.adaptive.Latency(now, &s.asks)
 		e.gateError(s, v.Err)
 		if v.Warning {
-			s.step.count(metric.Warnings(gate.Latency, s.upstream.name), 1)
+			e.out.count(metric.Warnings(gate.Latency, s.upstream.name), 1)
 		}
 	}
 }
@@ -135,9 +135,9 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if len(s.charges) > 0 {
 		e.reserving[s] = struct{}{}
 	}
-	e.report(s, limit.Outcome{Evicted: made.Evicted, Err: made.Err})
+	e.report(limit.Outcome{Evicted: made.Evicted, Err: made.Err})
 	if made.Err != nil {
-		s.step.count(metric.Uncharged("store"), 1)
+		e.out.count(metric.Uncharged("store"), 1)
 	}
 	if *v = made.Verdict; v.Outcome.Refuses() && s.measured {
 		s.upstream.adaptive.Uncount()
@@ -148,9 +148,9 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 func (e *Engine) settle(s *Stream, now int64, end *account.Settlement) {
 	charges := e.handOver(s)
 	if end.Spared {
-		e.report(s, e.limits.Refund(now, charges))
+		e.report(e.limits.Refund(now, charges))
 	} else {
-		e.report(s, e.limits.Settle(now, charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
+		e.report(e.limits.Settle(now, charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
 	}
 }
 

@@ -76,7 +76,7 @@ func TestAPreflightIsNotLimited(t *testing.T) {
 				x := h.startWith(test.headers, test.end)
 				passed = passed && x.last.Action == Continue
 				if x.last.Action == Continue {
-					x.did(h.Done(&x.Stream, h.now))
+					x.done()
 				}
 			}
 			if passed != test.want {
@@ -89,7 +89,7 @@ func TestAPreflightIsNotLimited(t *testing.T) {
 // What monitors and clients ask before they have an identity is not refused for want of one, unless that is asked for. Its requests
 // count all the same.
 func TestProbesNeedNoIdentity(t *testing.T) {
-	probe := func(configuration, path string, end bool, headers ...[2]string) Action {
+	probe := func(configuration, path string, end bool, headers ...[2]string) EffectKind {
 		h := newHost(t, configuration, recordtest.NewMemory())
 		return h.startWith(append(headers, [2]string{":path", path}), end).last.Action
 	}
@@ -107,7 +107,7 @@ func TestProbesNeedNoIdentity(t *testing.T) {
 		if got := probe(reject, path, true, head); got != Continue {
 			t.Errorf("HEAD %s: %v", path, got)
 		}
-		for name, got := range map[string]Action{
+		for name, got := range map[string]EffectKind{
 			"unless asked for": probe(asked, path, true, get), "POST": probe(reject, path, true, post), "with a body": probe(reject, path, false, get),
 			"overridden":   probe(reject, path, true, get, [2]string{"x-http-method-override", "POST"}),
 			"of two users": probe(reject, path, true, get, [2]string{"x-user-id", "a"}, [2]string{"x-user-id", "b"}),
@@ -123,7 +123,7 @@ func TestProbesNeedNoIdentity(t *testing.T) {
 		}
 	}
 	h := newHost(t, `{"identity":{"missing":"reject"},"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"1h"}]}`, recordtest.NewMemory())
-	for _, want := range []Action{Continue, Answer} {
+	for _, want := range []EffectKind{Continue, Answer} {
 		if got := h.startWith([][2]string{get, {":path", "/health"}}, true).last.Action; got != want {
 			t.Errorf("within the limit of requests: %v, want %v", got, want)
 		}

@@ -7,20 +7,26 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
-// Notices is what an operator should know of a configuration that is valid, and may not be what he means. Each is given once, to
-// the first worker that asks, and not again before the proxy is restarted.
-func (e *Engine) Notices() (notices []Note) {
-	once := func(name string, n Note) {
-		written, err := e.host.Put(e.cfg.Namespace+"/notice/"+name, []byte{1}, record.Create)
-		if written || err != nil {
-			notices = append(notices, n)
-		}
+// advise says what an operator should know of a configuration that is valid, and may not be what he means. Each is said once, by the first
+// worker that has it, and not again before the proxy is restarted.
+func (e *Engine) advise() {
+	header := e.cfg.Priority.Header
+	if header == "" || e.cfg.Priority.Trust != nil || e.cfg.Mode == config.Off || !e.first("priority") {
+		return
 	}
-	if header := e.cfg.Priority.Header; header != "" && e.cfg.Priority.Trust == nil {
-		once("priority", Note{Warning: e.ranks(), Text: "the header " + header + " is believed from everybody: any client can say that it is" +
-			" urgent, and goes first. priority.trust says who may set it (an empty list: nobody)"})
+	text := "the header " + header + " is believed from everybody: any client can say that it is urgent, and goes first. priority.trust says who" +
+		" may set it (an empty list: nobody)"
+	if e.ranks() {
+		e.out.warn(text)
+	} else {
+		e.out.info(text)
 	}
-	return notices
+}
+
+// first says that no worker has said something before, or that this can't be known.
+func (e *Engine) first(what string) bool {
+	written, err := e.host.Put(e.cfg.Namespace+"/notice/"+what, []byte{1}, record.Create)
+	return written || err != nil
 }
 
 // ranks says that anything depends on priorities.

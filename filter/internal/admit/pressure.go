@@ -8,11 +8,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
-// Fetch is a GET that the host is to make, whose answer comes back through Fetched.
-type Fetch struct {
-	Cluster, Authority, Path string
-	Timeout                  uint32 // milliseconds
-}
+// Source is where the effect Fetch asks, by a GET.
+func (e *Engine) Source() *config.PressureSource { return &e.cfg.PressureSource }
 
 // newPressure makes the rule of an upstream, if it has the gate.
 func (e *Engine) newPressure(u *upstream) {
@@ -34,17 +31,17 @@ func (e *Engine) tickPressure(now int64) {
 	}
 	due, err := e.board.Due(now)
 	if err != nil {
-		e.aside.count(metric.Errors("store"), 1)
-		e.aside.warn("the record of pressure can't be used: " + err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("the record of pressure can't be used: " + err.Error())
 	}
 	if due {
-		c := &e.cfg.PressureSource
-		e.aside.Fetch = &Fetch{Cluster: c.Cluster, Authority: c.Authority, Path: c.Path, Timeout: uint32(c.Timeout.Milliseconds())}
+		e.out.add(Fetch, nil)
 	}
 }
 
 // Fetched takes what became of a Fetch: status 0 is no answer.
 func (e *Engine) Fetched(now int64, status int, body []byte) {
+	e.current = nil
 	if status != 200 {
 		e.unpressed("answered with status " + strconv.Itoa(status) + " (0: not at all)")
 		return
@@ -54,11 +51,11 @@ func (e *Engine) Fetched(now int64, status int, body []byte) {
 		e.unpressed("gave an answer that is " + err.Error())
 		return
 	}
-	e.aside.count(metric.Errors("pressure_value"), int64(snapshot.Wrong))
-	e.aside.count(metric.Errors("pressure_instances"), int64(snapshot.Ignored))
+	e.out.count(metric.Errors("pressure_value"), int64(snapshot.Wrong))
+	e.out.count(metric.Errors("pressure_instances"), int64(snapshot.Ignored))
 	if err := e.board.Publish(now, snapshot); err != nil {
-		e.aside.count(metric.Errors("store"), 1)
-		e.aside.warn("the record of pressure can't be written: " + err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("the record of pressure can't be written: " + err.Error())
 		return
 	}
 	e.silent = false
@@ -66,10 +63,10 @@ func (e *Engine) Fetched(now int64, status int, body []byte) {
 
 // unpressed takes note of a fetch that failed; the log has the first of several.
 func (e *Engine) unpressed(what string) {
-	e.aside.count(metric.Errors("pressure_fetch"), 1)
+	e.out.count(metric.Errors("pressure_fetch"), 1)
 	if !e.silent {
 		c := &e.cfg.PressureSource
-		e.aside.warn("the exporter at cluster " + c.Cluster + " " + what + ": pressure is not known until it answers; onStale says what" +
+		e.out.warn("the exporter at cluster " + c.Cluster + " " + what + ": pressure is not known until it answers; onStale says what" +
 			" counts from " + c.StaleAfter.String() + " on")
 	}
 	e.silent = true
@@ -83,13 +80,13 @@ func (e *Engine) gaugePressure(now int64) {
 		return
 	}
 	show := func(kind string, n int64, of int) {
-		e.aside.gauge(metric.Pressure(kind), max(n, 0))
-		e.aside.gauge(metric.PressureInstances(kind), int64(of))
+		e.out.gauge(metric.Pressure(kind), max(n, 0))
+		e.out.gauge(metric.PressureInstances(kind), int64(of))
 	}
 	share := func(n float64) int64 { return int64(n*1000 + 0.5) }
 	show("active_decode_blocks", share(g.Decode), g.DecodeOf)
 	show("gpu_memory", share(g.Memory), g.MemoryOf)
 	show("active_prefill_tokens", g.Prefill, g.PrefillOf)
-	e.aside.gauge(metric.Pressure("instances"), int64(g.Instances))
-	e.aside.gauge(metric.PressureAge(), g.Age.Milliseconds())
+	e.out.gauge(metric.Pressure("instances"), int64(g.Instances))
+	e.out.gauge(metric.PressureAge(), g.Age.Milliseconds())
 }

@@ -78,13 +78,13 @@ func (e *events) step() {
 	case pick < 7:
 		x.body(rapid.SampledFrom(wildBodies).Draw(e.t, "body"), end)
 	case pick == 7:
-		x.did(e.RequestTrailers(&x.Stream, e.now))
+		x.RequestTrailers()
 	case pick == 8:
 		x.status(rapid.SampledFrom(wildStatus).Draw(e.t, "status"), rapid.SampledFrom(wildTypes).Draw(e.t, "type"), end)
 	case pick < 11:
 		x.response(rapid.SampledFrom(wildAnswer).Draw(e.t, "answer"), end)
 	default:
-		x.did(e.ResponseTrailers(&x.Stream, e.now))
+		x.ResponseTrailers()
 	}
 }
 

@@ -23,7 +23,6 @@ type Stream struct {
 	Resumed bool
 
 	// What a stream leaves to the next one that uses its memory.
-	step       Step
 	headers    ident.Headers
 	request    usage.RequestReader
 	exchange   account.Exchange // what is known of the request and its answer
@@ -31,6 +30,8 @@ type Stream struct {
 	verdict    gate.Verdict // of the gate that is being asked
 	settlement account.Settlement
 	reply      reply.Reply
+	edit       usage.Edit
+	body       []byte
 	limits     limit.Request
 
 	course
@@ -39,27 +40,29 @@ type Stream struct {
 // course is what belongs to one request and its response alone.
 type course struct {
 	phase    phase
-	holdable bool  // its headers can be held
-	look     int64 // when it will be looked at whether the host keeps its body back
+	action   action // what becomes of it by the event that is being handled
+	owed     bool   // it is refused, and its answer waits for the next tick
+	holdable bool   // its headers can be held
+	look     int64  // when it will be looked at whether the host keeps its body back
 
-	operation  string
-	caller     ident.Caller
-	leg        *leg // what an earlier leg of the request has left
-	method     string
-	preflight  bool  // it is let pass, whoever asks
-	reading    bool  // the request's body is being read
-	uploading  bool  // it is not complete: the request has no place at its upstream yet
-	received   int64 // bytes of it so far
-	watching   bool  // what it was decided by is known; the rest is only looked through for another model
-	matters    bool  // which model it is for makes a difference
-	unread     bool  // it was decided as one that may be for any model
-	editing    bool  // it is kept to its end, since it may have to be changed
-	hiding     bool  // it was changed: the stream brings an event that the client didn't ask for
-	edited     bool  // it was changed
-	blaming    bool  // the answer is an error, which may be about the change
-	blamed     []byte
-	lesson     uint64 // of the upstream and model
-	unmeasured bool   // the headers went on without the body's length
+	operation string
+	caller    ident.Caller
+	leg       *leg // what an earlier leg of the request has left
+	method    string
+	preflight bool  // it is let pass, whoever asks
+	reading   bool  // the request's body is being read
+	uploading bool  // it is not complete: the request has no place at its upstream yet
+	received  int64 // bytes of it so far
+	watching  bool  // what it was decided by is known; the rest is only looked through for another model
+	matters   bool  // which model it is for makes a difference
+	unread    bool  // it was decided as one that may be for any model
+	editing   bool  // it is kept to its end, since it may have to be changed
+	hiding    bool  // it was changed: the stream brings an event that the client didn't ask for
+	edited    bool  // it was changed
+	blaming   bool  // the answer is an error, which may be about the change
+	blamed    []byte
+	lesson    uint64 // of the upstream and model
+	unsized   bool   // the headers went on without the body's length
 
 	requests, tokens gate.Headroom // of the tightest limits
 	decision         gate.Verdict
@@ -100,9 +103,14 @@ func (s *Stream) Reset(id uint32) {
 }
 
 // RequestHeaders takes a request's headers; end says that no body follows.
-func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
-	s.step.reset()
+func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) {
 	s.exchange.Since = now // first: whatever the headers bring about, the request has come
+	e.begin(s)
+	e.requestHeaders(s, now, end)
+	e.end(s, now)
+}
+
+func (e *Engine) requestHeaders(s *Stream, now int64, end bool) {
 	headers := e.host.Headers()
 	if end {
 		s.uploaded(now)
@@ -119,11 +127,11 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
 	var refusal *ident.Refusal
 	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off && !e.excused(s, refusal, path, end) {
 		if e.refuseIdentity(s, now, refusal) {
-			return &s.step
+			return
 		}
 	}
 	if e.unknown(s, path, end) && e.refuseUnknown(s, now) {
-		return &s.step
+		return
 	}
 	if e.left != nil {
 		e.resume(s, headers)
@@ -139,13 +147,12 @@ func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) *Step {
 		s.request.Reset(s.exchange.Dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
 	e.choose(s, now)
-	return &s.step
 }
 
 // hidePriority takes the priority out of the request's headers that the upstream isn't to see, or to believe.
 func (e *Engine) hidePriority(s *Stream) {
 	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
-		s.step.ask(name, "")
+		e.out.setRequestHeader(s, name, "")
 	}
 }
 
@@ -166,14 +173,17 @@ func (e *Engine) prepare(s *Stream, headers [][2]string) {
 func (e *Engine) askIdentity(s *Stream) {
 	const name = "accept-encoding"
 	if s.headers.Repeated(e.slots.accept) { // the host would set the first one only
-		s.step.ask(name, "")
+		e.out.setRequestHeader(s, name, "")
 		return
 	}
-	s.step.ask(name, "identity")
+	e.out.setRequestHeader(s, name, "identity")
 }
 
-// Fault says that the binding failed on the stream and lets it pass from here on.
-func (s *Stream) Fault() { s.fault = true }
+// Fault says that an event of the stream came to no end: it passes from here on, and what the event had brought about for it is dropped.
+func (e *Engine) Fault(s *Stream) {
+	s.fault, e.current = true, nil
+	e.out.drop(s)
+}
 
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.decision.Outcome.Refuses() }
@@ -201,7 +211,7 @@ func (s *Stream) wants() bool { return s.reading || s.watching }
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {
 	if s.exchange.Asked.Model != "" {
-		s.step.set("gen_ai.request.model", s.exchange.Asked.Model)
+		e.out.set(s, "gen_ai.request.model", s.exchange.Asked.Model)
 	}
 	e.name(s)
 }
@@ -222,11 +232,11 @@ func (e *Engine) name(s *Stream) {
 func (e *Engine) decide(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	e.identify(s)
-	s.step.set("gen_ai.operation.name", s.operation)
+	e.out.set(s, "gen_ai.operation.name", s.operation)
 	if s.exchange.Dialect != nil && s.exchange.Dialect.Provider != "" {
-		s.step.set("gen_ai.provider.name", s.exchange.Dialect.Provider)
+		e.out.set(s, "gen_ai.provider.name", s.exchange.Dialect.Provider)
 	}
-	s.step.set("spillway.priority", s.caller.Priority.String())
+	e.out.set(s, "spillway.priority", s.caller.Priority.String())
 	s.phase, s.decision = stQueued, gate.Verdict{}
 	if s.doubt != "" {
 		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
@@ -237,7 +247,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		s.note(&v)
 	}
 	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
-		s.step.count(metric.Uncharged("unknown_path"), 1)
+		e.out.count(metric.Uncharged("unknown_path"), 1)
 	}
 	if e.doubts(s, now) {
 		return

@@ -125,11 +125,11 @@ func TestTrailersEndARequest(t *testing.T) {
 		h := newSeed(t, hold)
 		x := h.start("alice", false)
 		x.body(chatBody, false)
-		x.did(h.RequestTrailers(&x.Stream, h.now))
+		x.RequestTrailers()
 		expect(t, hold+": action", x.last.Action, Continue)
 		x.status("200", "text/event-stream", false)
 		x.response("data: "+used(1, 7)+"\n\n", false)
-		x.did(h.ResponseTrailers(&x.Stream, h.now))
+		x.ResponseTrailers()
 		expect(t, hold+": balance", h.balance("alice"), 293)
 		x.done()
 		expect(t, hold+": counted", h.requests(), 1)
@@ -140,12 +140,12 @@ func TestTrailersEndARequest(t *testing.T) {
 // A limit that depends on the model can't be decided at the headers, however requests are held.
 func TestLimitsOfModelsAreDecidedAtTheBody(t *testing.T) {
 	const limits = `"limits":[{"name":"big","per":["model"],"match":{"models":["big-*"]},"unit":"requests","quantity":1,"window":"1h"}]`
-	for hold, atHeaders := range map[string]Action{"stopIteration": Hold, "bufferFilter": Continue, "none": Continue} {
+	for hold, atHeaders := range map[string]EffectKind{"stopIteration": Hold, "bufferFilter": Continue, "none": Continue} {
 		t.Run(hold, func(t *testing.T) {
 			h := newHost(t, `{"requestHold":"`+hold+`",`+limits+`}`, recordtest.NewMemory())
 			for i, test := range []struct {
 				model string
-				want  Action
+				want  EffectKind
 			}{{"small", Continue}, {"big-1", Continue}, {"big-2", Continue}, {"big-1", Answer}, {"small", Continue}} {
 				x := h.start("alice", false)
 				expect(t, "at the headers", x.last.Action, atHeaders)

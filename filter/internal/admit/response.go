@@ -10,10 +10,15 @@ import (
 )
 
 // ResponseHeaders takes a response's headers; end says that no body follows.
-func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
-	s.step.reset()
+func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) {
+	e.begin(s)
+	e.responseHeaders(s, now, end)
+	e.end(s, now)
+}
+
+func (e *Engine) responseHeaders(s *Stream, now int64, end bool) {
 	if s.phase == stDone || !s.begun() {
-		return &s.step // an answer of ours, or of the proxy itself to a request that we never saw
+		return // an answer of ours, or of the proxy itself to a request that we never saw
 	}
 	headers := e.host.Headers()
 	e.picker.Pick(headers, &s.headers)
@@ -24,7 +29,7 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 	}
 	if s.phase != stSent {
 		if e.answeredEarly(s, now); s.Refused() {
-			return &s.step
+			return
 		}
 	}
 	events := strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
@@ -35,13 +40,19 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 		s.answer = e.hints.read(&s.headers, s.exchange.Status)
 	}
 	if !s.exchange.Failed() {
-		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.requests)
-		s.step.Headers = reply.AppendHeadroom(s.step.Headers, s.tokens)
+		e.tellHeadroom(s)
 	}
 	if end {
 		e.finish(s, now, true)
 	}
-	return &s.step
+}
+
+// tellHeadroom tells the client what its limits have left.
+func (e *Engine) tellHeadroom(s *Stream) {
+	e.pairs = reply.AppendHeadroom(reply.AppendHeadroom(e.pairs[:0], s.requests), s.tokens)
+	for i := range e.pairs {
+		e.out.setResponseHeader(s, e.pairs[i][0], e.pairs[i][1])
+	}
 }
 
 // hide finds out whether the usage that the client didn't ask for has to be taken out of the answer: its length changes then.
@@ -49,15 +60,20 @@ func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) *Step {
 func (e *Engine) hide(s *Stream, events bool) {
 	length := s.headers.Get(e.slots.length)
 	if s.hiding = s.hiding && s.exchange.Readable && (events || length == ""); s.hiding && length != "" {
-		s.step.Headers = append(s.step.Headers, [2]string{"content-length", ""})
+		e.out.setResponseHeader(s, "content-length", "")
 	}
 }
 
 // ResponseBody takes the next piece of a response's body, which is of that size.
-func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
-	s.step.reset()
+func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) {
+	e.begin(s)
+	e.responseBody(s, now, size, end)
+	e.end(s, now)
+}
+
+func (e *Engine) responseBody(s *Stream, now int64, size int, end bool) {
 	if s.phase == stDone {
-		return &s.step
+		return
 	}
 	s.pace.received(now, size)
 	var piece []byte
@@ -66,7 +82,10 @@ func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
 	}
 	if s.readingResponse() {
 		if s.hiding {
-			s.step.Body, s.step.Replace = s.exchange.Reader.Hide(piece, end)
+			var changed bool
+			if s.body, changed = s.exchange.Reader.Hide(piece, end); changed {
+				e.out.add(ReplaceResponse, s)
+			}
 		} else {
 			s.exchange.Reader.Write(piece)
 		}
@@ -78,7 +97,6 @@ func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) *Step {
 	if end {
 		e.finish(s, now, true)
 	}
-	return &s.step
 }
 
 // readingResponse says whether the response's body is of interest.
@@ -87,34 +105,43 @@ func (s *Stream) readingResponse() bool {
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
-func (e *Engine) ResponseTrailers(s *Stream, now int64) *Step {
-	s.step.reset()
+func (e *Engine) ResponseTrailers(s *Stream, now int64) {
+	e.begin(s)
 	e.finish(s, now, true)
-	return &s.step
+	e.end(s, now)
 }
 
 // Done takes the end of the stream, however it came. It may be a stream's only event.
-func (e *Engine) Done(s *Stream, now int64) *Step {
+func (e *Engine) Done(s *Stream, now int64) {
+	e.begin(s)
 	if s.phase == stSent && s.measured && s.exchange.Answered() {
 		flags, _ := e.host.Attribute(ResponseFlags)
 		s.torn = origin.Torn(flags)
 	}
 	if s.unanswered() {
 		if details, _ := e.host.Attribute(CodeDetails); origin.BeginsAnew(details) {
-			return e.endLeg(s, now)
+			e.endLeg(s, now)
 		}
 	}
-	return e.Gone(s, now)
+	e.done(s, now)
+	e.end(s, now)
 }
 
-// Gone is Done of a stream of which the host knows nothing any more.
-func (e *Engine) Gone(s *Stream, now int64) *Step {
-	s.step.reset()
+// Gone takes the end of a stream of which the host knows nothing any more.
+func (e *Engine) Gone(s *Stream, now int64) {
+	e.begin(s)
+	e.done(s, now)
+	e.end(s, now)
+	e.out.drop(s)
+}
+
+func (e *Engine) done(s *Stream, now int64) {
+	e.forget(s)
 	if s.fault && s.phase == stDone { // the fault may have come before all gates were told of the end
 		e.leave(s, now)
 	}
 	if !s.begun() || s.ended() {
-		return &s.step
+		return
 	}
 	delete(e.guard.holding, s)
 	if s.phase == stNew || s.phase == stHolding {
@@ -125,7 +152,6 @@ func (e *Engine) Gone(s *Stream, now int64) *Step {
 	}
 	e.finish(s, now, false)
 	e.count(s)
-	return &s.step
 }
 
 // origin says who made the response whose event is being handled.

@@ -88,7 +88,7 @@ func TestWhatIsCharged(t *testing.T) {
 			x.host.now += 9 * second
 		}, 1, prompt + 100, "estimated"},
 		{"a fault of the client", func(x *exchange) { x.status("400", "application/json", false); x.response(`{"error":{}}`, true) }, 1, 0, "counted"},
-		{"trailers end it", func(x *exchange) { stream(x, usageEvent()); x.did(x.host.ResponseTrailers(&x.Stream, x.host.now)) }, 1, 102, "reported"},
+		{"trailers end it", func(x *exchange) { stream(x, usageEvent()); x.ResponseTrailers() }, 1, 102, "reported"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

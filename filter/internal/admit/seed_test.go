@@ -12,7 +12,7 @@ import (
 func TestTheSeed(t *testing.T) {
 	for _, test := range []struct {
 		hold              string
-		headers, body     Action // what the host is told at the headers and at a first piece of the body
+		headers, body     EffectKind // what the host is told at the headers and at a first piece of the body
 		refusedAtHeaders  bool
 		requested, reason string
 	}{

@@ -43,18 +43,18 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 		s.pace.output(now, s.exchange.Outputs)
 	}
 	if p.News && !end {
-		s.step.set("gen_ai.completion.tokens", strconv.FormatInt(p.Tokens, 10))
+		e.out.set(s, "gen_ai.completion.tokens", strconv.FormatInt(p.Tokens, 10))
 	}
 }
 
 // publish puts what a request comes to into the filter state and the metrics.
 func (e *Engine) publish(s *Stream, end *account.Settlement) {
-	s.step.set("gen_ai.response.model", end.Model)
+	e.out.set(s, "gen_ai.response.model", end.Model)
 	if end.Implausible {
 		e.implausible(s)
 	}
 	if end.Unread {
-		s.step.count(metric.Errors("response_unread"), 1)
+		e.out.count(metric.Errors("response_unread"), 1)
 	}
 	if end.Source != account.None {
 		e.publishUsage(s, end)
@@ -64,10 +64,10 @@ func (e *Engine) publish(s *Stream, end *account.Settlement) {
 
 // implausible counts a report that can't be true. The log has it once: who sends one sends many.
 func (e *Engine) implausible(s *Stream) {
-	s.step.count(metric.Errors("usage_implausible"), 1)
+	e.out.count(metric.Errors("usage_implausible"), 1)
 	if !e.doubted {
 		e.doubted = true
-		s.step.warn("an upstream reports more tokens than can be, or a number that is none: such figures are cut, and counted in" +
+		e.out.warn("an upstream reports more tokens than can be, or a number that is none: such figures are cut, and counted in" +
 			" spillway_errors_total{reason=\"usage_implausible\"}")
 	}
 }
@@ -89,13 +89,13 @@ func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
 		{"gen_ai.usage.audio.tokens", "", used.Audio, false},
 	} {
 		if c.always || c.tokens > 0 {
-			s.step.set(c.property, strconv.FormatInt(c.tokens, 10))
+			e.out.set(s, c.property, strconv.FormatInt(c.tokens, 10))
 		}
 		if c.kind != "" {
-			s.step.count(metric.Tokens(c.kind, source, model), c.tokens)
+			e.out.count(metric.Tokens(c.kind, source, model), c.tokens)
 		}
 	}
-	s.step.set("gen_ai.usage.source", source)
+	e.out.set(s, "gen_ai.usage.source", source)
 }
 
 // publishTimes publishes how fast the answer came, as the client saw it. Of what doesn't stream the filter state has no times.
@@ -104,13 +104,13 @@ func (e *Engine) publishTimes(s *Stream, end *account.Settlement) {
 	if end.TTFT >= 0 {
 		ttft := end.TTFT.Milliseconds()
 		if stream {
-			s.step.set("gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
+			e.out.set(s, "gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
 		}
-		s.step.sample(metric.TTFT(stream, priority), ttft)
+		e.out.sample(metric.TTFT(stream, priority), ttft)
 	}
 	if end.ITL >= 0 {
 		itl := end.ITL.Milliseconds()
-		s.step.set("gen_ai.itl.ms", strconv.FormatInt(itl, 10))
-		s.step.sample(metric.ITL(stream, priority), itl)
+		e.out.set(s, "gen_ai.itl.ms", strconv.FormatInt(itl, 10))
+		e.out.sample(metric.ITL(stream, priority), itl)
 	}
 }

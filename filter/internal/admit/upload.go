@@ -46,7 +46,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if e.keeps(s) {
 		e.hold(s, now)
 	}
-	s.routed = s.step.Action == Continue // the host takes no change of the headers from here on, even if another filter keeps them
+	s.routed = s.action == goesOn // the host takes no change of the headers from here on, even if another filter keeps them
 }
 
 // expects says that the client sends no body before it has been told to go on, and whether it says so in the usual way. Envoy tells it,
@@ -97,22 +97,30 @@ func (e *Engine) fits(s *Stream) bool {
 func (e *Engine) hold(s *Stream, now int64) {
 	switch {
 	case s.holdable:
-		s.step.Action = Hold
+		s.action = isHeld
 		e.guard.hold(s, now)
 	case s.editing && s.exchange.Length >= 0:
-		s.step.ask("content-length", "")
-		s.unmeasured = true
+		e.out.setRequestHeader(s, "content-length", "")
+		s.unsized = true
 	}
 }
 
 // RequestBody takes the next piece of a request's body, which is of that size.
-func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) *Step {
-	s.step.reset()
+func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) {
+	if e.begin(s); s.owed {
+		s.action = isHeld
+	} else {
+		e.requestBody(s, now, size, end)
+	}
+	e.end(s, now)
+}
+
+func (e *Engine) requestBody(s *Stream, now int64, size int, end bool) {
 	if end {
 		s.uploaded(now)
 	}
 	if s.Decided() && !s.measuring() && !s.Waiting() {
-		return &s.step
+		return
 	}
 	e.guard.delivered(s)
 	s.received += int64(size)
@@ -125,16 +133,23 @@ func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) *Step {
 	case s.phase == stHolding && !s.reading && !e.adapts:
 		e.decide(s, now)
 	}
-	if s.uploading && s.step.Action == Continue && e.keeps(s) {
-		s.step.Action = Hold
+	if s.uploading && s.action == goesOn && e.keeps(s) {
+		s.action = isHeld
 	}
 	e.goOn(s, now)
-	return &s.step
 }
 
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
-func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
-	s.step.reset()
+func (e *Engine) RequestTrailers(s *Stream, now int64) {
+	if e.begin(s); s.owed {
+		s.action = isHeld
+	} else {
+		e.requestTrailers(s, now)
+	}
+	e.end(s, now)
+}
+
+func (e *Engine) requestTrailers(s *Stream, now int64) {
 	s.uploaded(now)
 	e.guard.delivered(s)
 	if s.uploading {
@@ -142,7 +157,6 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) *Step {
 		e.bodyEnded(s, now)
 	}
 	e.goOn(s, now)
-	return &s.step
 }
 
 // goOn lets what has come of the request go on, if nothing is against it.
@@ -150,9 +164,9 @@ func (e *Engine) goOn(s *Stream, now int64) {
 	if s.watching && s.phase != stHolding && e.watched(s, now, !s.uploading) {
 		return
 	}
-	if s.step.Action == Continue {
+	if s.action == goesOn {
 		e.proceed(s, now)
-		s.routed = s.routed || s.step.Action == Continue
+		s.routed = s.routed || s.action == goesOn
 	}
 }
 
@@ -177,7 +191,7 @@ func (e *Engine) answeredEarly(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	refused := s.exchange.Status >= 400
 	if !s.routed || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
-		s.step.count(metric.Uncharged("answered_early"), 1)
+		e.out.count(metric.Uncharged("answered_early"), 1)
 		e.forsake(s, now, gate.Allowed)
 		return
 	}

@@ -69,7 +69,7 @@ func TestASlowUploadHasNoPlace(t *testing.T) {
 				slow[1].done()
 				slow[2].body("", false)
 				expect(t, "decided by nobody", slow[2].Waiting(), false)
-				expect(t, "trailers are an end, too", slow[2].did(h.RequestTrailers(&slow[2].Stream, h.now)).Action, Hold)
+				expect(t, "trailers are an end, too", slow[2].RequestTrailers().Action, Hold)
 				slow[0].answer(used(9, 40))
 				slow[2].done()
 				h.tick()
@@ -195,7 +195,7 @@ func TestNoMoreIsKeptBackThanIsRead(t *testing.T) {
 func TestAClientThatExpectsAWord(t *testing.T) {
 	for _, test := range []struct {
 		values                    []string
-		stopIteration, bufferKept Action
+		stopIteration, bufferKept EffectKind
 	}{
 		{[]string{"100-continue"}, Continue, Answer},
 		{[]string{"100-Continue"}, Continue, Answer},

@@ -25,6 +25,7 @@ type upstream struct {
 	base   int64 // requests of its budget in a minute; 0: none
 	cfg    *config.Upstream
 	gate   *dispatch.Gate // nil: nothing is governed
+	room   bool           // a place has become free: somebody may wait for it
 
 	pressure *pressure.Rule // nil: it has no such gate
 
@@ -91,7 +92,7 @@ func (e *Engine) find(s *Stream) *upstream {
 func (e *Engine) proceed(s *Stream, now int64) {
 	switch {
 	case s.ticket.Waiting():
-		s.step.Action = Hold
+		s.action = isHeld
 		return
 	case s.uploading || s.phase != stQueued:
 		return
@@ -112,8 +113,8 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	arrival := s.upstream.gate.Arrive(now, &s.ticket)
 	*v = arrival.Verdict
 	if v.Err != nil {
-		s.step.count(metric.Uncharged("store"), 1)
-		s.step.warn("the upstream's record can't be used: " + v.Err.Error())
+		e.out.count(metric.Uncharged("store"), 1)
+		e.out.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
 	if arrival.Dropped != nil {
 		e.displaced(arrival.Dropped.Owner.(*Stream), now, int64(v.Wait))
@@ -121,11 +122,11 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	switch {
 	case v.Outcome == gate.Queued:
 		if s.full = v.Reason; s.full != "" {
-			s.step.count(metric.Passthrough(s.upstream.name, s.full), 1)
+			e.out.count(metric.Passthrough(s.upstream.name, s.full), 1)
 		}
 		e.lease(s, now)
 	case v.Reason == gate.Bypassed:
-		s.step.count(metric.Passthrough(s.upstream.name, v.Reason), 1)
+		e.out.count(metric.Passthrough(s.upstream.name, v.Reason), 1)
 	}
 }
 
@@ -153,24 +154,23 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 
 // displaced refuses a waiting request that has made room for another.
 func (e *Engine) displaced(s *Stream, now, wait int64) {
-	s.step.reset()
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
 	v.Waited, v.Wait = s.ticket.Waited(now), time.Duration(wait)
 	e.refuse(s, now, &v)
-	e.woken = append(e.woken, s)
+	e.conclude(s)
 }
 
 // lease makes what the limits of requests have charged a lease, while the request waits.
 func (e *Engine) lease(s *Stream, now int64) {
 	if !s.leased && len(s.charges) > 0 {
 		s.leased = true
-		e.report(s, e.limits.Lease(now, s.charges))
+		e.report(e.limits.Lease(now, s.charges))
 	}
 }
 
 // giveBack returns what the limits had charged for a request that goes no further.
 func (e *Engine) giveBack(s *Stream, now int64) {
-	e.report(s, e.limits.Refund(now, e.handOver(s)))
+	e.report(e.limits.Refund(now, e.handOver(s)))
 }
 
 // handOver gives what a request is charged to who settles it, once: should there be a fault, nothing is given back a second time, and what
@@ -187,52 +187,52 @@ func (e *Engine) waited(s *Stream, wait int64) {
 	if wait <= 0 {
 		return
 	}
-	s.step.set("spillway.queue.ms", strconv.FormatInt(wait/millisecond, 10))
-	s.step.sample(metric.QueueWait(s.caller.Priority), wait/millisecond)
+	e.out.set(s, "spillway.queue.ms", strconv.FormatInt(wait/millisecond, 10))
+	e.out.sample(metric.QueueWait(s.caller.Priority), wait/millisecond)
 }
 
 // turn takes what the gate has decided about a waiting request.
 func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
-	s.step.reset()
+	s.action = goesOn
 	if v.Outcome == gate.Rejected {
 		e.refuse(s, now, &v)
 	} else {
-		s.step.Resume = true
 		if s.decision.Outcome == gate.Allowed {
 			s.decision = gate.Because(gate.Queued, gate.Queue, s.full)
 		}
 		e.waited(s, int64(v.Waited))
 		e.send(s, now)
 	}
-	e.woken = append(e.woken, s)
+	e.conclude(s)
 }
 
 // serve lets the gate's waiting requests go on, as far as there is room.
 func (e *Engine) serve(u *upstream, now int64) {
+	u.room = false
 	err := u.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
 	if err != nil {
-		e.aside.count(metric.Errors("store"), 1)
-		e.aside.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}
 	switch began, ended := u.gate.Rang(); {
 	case began:
-		e.aside.warn("upstream " + u.name + " answers so many requests with 429 that its budget is at the floor, retreat.minRequests: the alarm" +
+		e.out.warn("upstream " + u.name + " answers so many requests with 429 that its budget is at the floor, retreat.minRequests: the alarm" +
 			" lasts until it has not for retreat.recoverWindow")
 	case ended:
-		e.aside.warn("upstream " + u.name + " takes requests again: the alarm is over, and its budget recovers")
+		e.out.warn("upstream " + u.name + " takes requests again: the alarm is over, and its budget recovers")
 	}
 }
 
-// release frees the request's place at its upstream, and lets the next one have it.
+// release frees the request's place at its upstream. The next one has it when the event has been handled (end).
 func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 	if !s.ticket.InFlight() {
 		return
 	}
 	if err := s.upstream.gate.Finish(now, &s.ticket, a); err != nil {
-		s.step.count(metric.Errors("store"), 1)
-		s.step.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
+		e.out.count(metric.Errors("store"), 1)
+		e.out.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
 	}
-	e.serve(s.upstream, now)
+	s.upstream.room = true
 }
 
 // forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
@@ -241,20 +241,6 @@ func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 	s.phase, s.decision = stDone, gate.Verdict{Outcome: outcome}
 	s.reading, s.watching = false, false
 	e.record(s)
-}
-
-// After tells of what the last event has changed beside its own stream: other streams' steps, and with a nil stream what
-// belongs to none. It is called after each event.
-func (e *Engine) After(do func(*Stream, *Step)) {
-	for i := 0; i < len(e.woken); i++ { // do may find a stream gone, and so wake another one
-		do(e.woken[i], &e.woken[i].step)
-	}
-	e.woken = e.woken[:0]
-	if e.aside.Fetch != nil || len(e.aside.Metrics)+len(e.aside.Notes) > 0 {
-		aside := e.aside
-		e.aside = Step{} // do may end up here again
-		do(nil, &aside)
-	}
 }
 
 // gaugePeriod is how often gauges are set, while anything changes.
@@ -270,18 +256,18 @@ func (e *Engine) gauge(now int64) {
 			continue
 		}
 		v := u.gate.Look(now)
-		e.aside.gauge(metric.InFlight(u.name), int64(v.InFlight))
+		e.out.gauge(metric.InFlight(u.name), int64(v.InFlight))
 		for p, n := range v.Waiting {
-			e.aside.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))
+			e.out.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))
 		}
 		alarm := int64(0)
 		if v.Alarm {
 			alarm = 1
 		}
-		e.aside.gauge(metric.RetreatState(u.name), int64(v.Phase))
-		e.aside.gauge(metric.RetreatAlarm(u.name), alarm)
-		e.aside.gauge(metric.EffectiveRPM(u.name), u.base*v.Scale/dispatch.Whole)
-		e.aside.gauge(metric.Upstream429Ratio(u.name), int64(v.Share*1000+0.5))
+		e.out.gauge(metric.RetreatState(u.name), int64(v.Phase))
+		e.out.gauge(metric.RetreatAlarm(u.name), alarm)
+		e.out.gauge(metric.EffectiveRPM(u.name), u.base*v.Scale/dispatch.Whole)
+		e.out.gauge(metric.Upstream429Ratio(u.name), int64(v.Share*1000+0.5))
 	}
 	if e.board != nil {
 		e.gaugePressure(now)
@@ -291,7 +277,6 @@ func (e *Engine) gauge(now int64) {
 
 // tickGates serves all queues, looks for news of pressure, and says what it looks like.
 func (e *Engine) tickGates(now int64) {
-	e.tickPressure(now)
 	busy := e.board != nil
 	for _, u := range e.upstreams {
 		if u.adaptive != nil {

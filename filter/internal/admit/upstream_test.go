@@ -89,7 +89,7 @@ func TestWhoDoesNotGetATurnIsToldSo(t *testing.T) {
 				if reason != "" {
 					expect(t, "is refused", x.Refused(), true)
 					expect(t, "its request is given back", h.balance(fmt.Sprint("user", i)), 5)
-					reply := x.step.Reply
+					reply := x.Reply()
 					expect(t, "status", reply.Status, c.status)
 					if wait := header(reply.Headers, "retry-after"); wait == "" || len(wait) > 2 {
 						t.Errorf("retry-after: %q", wait)

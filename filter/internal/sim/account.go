@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -107,8 +106,8 @@ func (p *Proxy) settled(x *exchange) {
 func (a *account) leave(x *exchange) { delete(a.flying, x) }
 
 // refused is asked when a request is answered by the filter.
-func (p *Proxy) refused(x *exchange, step *admit.Step) {
-	reason := p.reasonOf(step.Reply)
+func (p *Proxy) refused(x *exchange) {
+	reason := p.reasonOf(x.Reply())
 	p.Refused[x.kind]++
 	if x.sent {
 		p.wrong("%s (%s) is refused when it is at the upstream: %s", x.user, x.kind, reason)
@@ -119,7 +118,7 @@ func (p *Proxy) refused(x *exchange, step *admit.Step) {
 	if x.kind == "honest" {
 		p.Reasons[reason]++
 		if strings.HasPrefix(reason, "limits/") {
-			p.wrong("%s, which is within its limits, is refused: %s: %s", x.user, reason, step.Reply.Body)
+			p.wrong("%s, which is within its limits, is refused: %s: %s", x.user, reason, x.Reply().Body)
 		}
 	}
 	x.over = true

@@ -103,17 +103,20 @@ func (p *Proxy) bring(c client) *exchange {
 	e.headers = [][2]string{
 		{":method", "POST"}, {":path", "/v1/chat/completions"}, {"x-user-id", c.user}, {"content-length", fmt.Sprint(len(body))},
 	}
-	e.did(x, e.RequestHeaders(&x.Stream, p.now, false))
+	e.RequestHeaders(&x.Stream, p.now, false)
+	e.did(x)
 	if x.over {
 		return x
 	}
 	if c.partial {
 		e.piece = []byte(body[:20])
-		e.did(x, e.RequestBody(&x.Stream, p.now, len(e.piece), false))
+		e.RequestBody(&x.Stream, p.now, len(e.piece), false)
+		e.did(x)
 		return x
 	}
 	e.piece = []byte(body)
-	e.did(x, e.RequestBody(&x.Stream, p.now, len(body), true))
+	e.RequestBody(&x.Stream, p.now, len(body), true)
+	e.did(x)
 	return x
 }
 
@@ -134,7 +137,8 @@ func (p *Proxy) answers(x *exchange) {
 		kind = "text/event-stream"
 	}
 	e.headers = [][2]string{{":status", fmt.Sprint(x.status)}, {"content-type", kind}}
-	e.did(x, e.ResponseHeaders(&x.Stream, p.now, false))
+	e.ResponseHeaders(&x.Stream, p.now, false)
+	e.did(x)
 	usage := ""
 	if x.reports >= 0 {
 		usage = fmt.Sprintf(`,"usage":{"prompt_tokens":9,"completion_tokens":%d,"total_tokens":%d}`, x.reports, x.reports+9)
@@ -151,7 +155,8 @@ func (p *Proxy) answers(x *exchange) {
 		body = `{"error":{}}`
 	}
 	e.piece = []byte(body)
-	e.did(x, e.ResponseBody(&x.Stream, p.now, len(body), true))
+	e.ResponseBody(&x.Stream, p.now, len(body), true)
+	e.did(x)
 	p.ends(x)
 }
 
@@ -166,7 +171,8 @@ func (p *Proxy) leaves(x *exchange) {
 func (p *Proxy) ends(x *exchange) {
 	x.over, x.there = true, false
 	delete(x.worker.open, x)
-	x.worker.did(x, x.worker.Done(&x.Stream, p.now))
+	x.worker.Done(&x.Stream, p.now)
+	x.worker.did(x)
 	p.settled(x)
 }
 

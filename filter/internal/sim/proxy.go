@@ -218,37 +218,46 @@ func (p *Proxy) crash() {
 	p.after(p.exponential(p.Crash), p.crash)
 }
 
-// did takes what an event has brought for its stream, and for others.
-func (e *engine) did(x *exchange, step *admit.Step) {
-	if x != nil {
-		e.heed(x, step)
+// did takes what an event of a request has brought, for it and for others; x is nil if it was no request's.
+func (e *engine) did(x *exchange) {
+	for f := e.Next(); f != nil; f = e.Next() {
+		if x != nil && f.Stream == &x.Stream {
+			e.apply(x, f)
+		} else if other := e.exchangeOf(f.Stream); other != nil {
+			e.apply(other, f)
+		}
 	}
-	e.After(func(s *admit.Stream, step *admit.Step) { e.other(s, step) })
+	if x != nil {
+		e.send(x)
+	}
 	e.wantTick()
 }
 
-func (e *engine) other(s *admit.Stream, step *admit.Step) {
-	for x := range e.open {
-		if &x.Stream == s {
-			e.heed(x, step)
-			return
-		}
+// send takes a request to the upstream that nothing keeps back.
+func (e *engine) send(x *exchange) {
+	if !x.over && !x.sent && !x.partial && x.Decided() && !x.Waiting() {
+		e.proxy.sends(x)
 	}
 }
 
-// heed takes what is to become of a request.
-func (e *engine) heed(x *exchange, step *admit.Step) {
-	for _, property := range step.Properties {
-		if property.Name == "gen_ai.completion.tokens" {
-			x.charged, _ = strconv.ParseInt(property.Value, 10, 64)
+func (e *engine) exchangeOf(s *admit.Stream) *exchange {
+	for x := range e.open {
+		if &x.Stream == s {
+			return x
 		}
 	}
+	return nil
+}
+
+// apply takes what is to become of a request.
+func (e *engine) apply(x *exchange, f *admit.Effect) {
 	switch {
-	case x.over:
-	case step.Action == admit.Answer:
-		e.proxy.refused(x, step)
-	case !x.sent && !x.partial && x.Decided() && !x.Waiting():
-		e.proxy.sends(x)
+	case f.Kind == admit.SetProperty && f.Name == "gen_ai.completion.tokens":
+		x.charged, _ = strconv.ParseInt(f.Value, 10, 64)
+	case f.Kind == admit.Answer && !x.over:
+		e.proxy.refused(x)
+	case f.Kind == admit.Resume:
+		e.send(x)
 	}
 }
 
@@ -258,8 +267,8 @@ func (e *engine) wantTick() {
 		e.proxy.after(int64(period)*millisecond, func() {
 			e.ticks = false
 			if e.alive {
-				e.Tick(e.proxy.now, e.other)
-				e.did(nil, nil)
+				e.Tick(e.proxy.now)
+				e.did(nil)
 			}
 		})
 	}
