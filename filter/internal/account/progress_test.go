@@ -99,5 +99,10 @@ func TestAReportedPromptIsChargedWhereNothingElseCame(t *testing.T) {
 	d.answer(x, 200, typeOfEvents, `data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":900,"output_tokens":0}}}`+"\n\n")
 	d.now += second
 	s := d.Settle(x, d.now, false)
-	expect(t, "figures", s.figures(), "900 50 950 estimated")
+	expect(t, "figures of one that was left", s.figures(), "900 50 950 estimated")
+	x = d.request("/v1/messages", `{"model":"claude","max_tokens":100,"stream":true}`)
+	d.answer(x, 200, typeOfEvents, `data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":900,"output_tokens":0}}}`+"\n\n")
+	d.now += second
+	s = d.Settle(x, d.now, true)
+	expect(t, "figures of one that ended", s.figures(), "900 0 900 counted")
 }

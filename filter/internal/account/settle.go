@@ -40,7 +40,7 @@ type Settlement struct {
 
 // Settle says what an exchange comes to that ends now, and learns from it. complete says that all of the answer has passed.
 func (a *Accountant) Settle(x *Exchange, now clock.Moment, complete bool) Settlement {
-	s := Settlement{Complete: complete, Spared: x.Answered() && x.Origin.Spares(), Status: x.Status, TTFT: usage.Absent, ITL: usage.Absent}
+	s := Settlement{Complete: complete, Spared: x.Origin.Spares(), Status: x.Status, TTFT: usage.Absent, ITL: usage.Absent}
 	if s.Spared || x.Dialect == nil {
 		return s
 	}

@@ -51,7 +51,7 @@ func TestWhatEachEndingCosts(t *testing.T) {
 		{"500", document, of(500, typeOfJSON, `{"error":{}}`), complete, ""},
 		{"529", document, of(529, typeOfJSON, `{"error":{}}`), complete, ""},
 		{"500 to a stream", stream, of(500, typeOfJSON, `{"error":{}}`), complete, ""},
-		{"400, and left", stream, of(400, typeOfJSON, `{"err`), left, "0 0 0 counted"},
+		{"400, and left", stream, after(5, of(400, typeOfJSON, `{"err`)), left, "0 0 0 counted"},
 		{"reset before the answer", document, own(origin.Broken, 503), complete, ""},
 		{"no upstream", document, own(origin.Unreachable, 503), complete, ""},
 		{"another filter's 429", document, own(origin.Elsewhere, 429), complete, ""},
@@ -77,6 +77,7 @@ func TestWhatEachEndingCosts(t *testing.T) {
 		{"left before a stream", stream, after(1, nothing), left, "23 50 73 estimated"},
 		{"left before a stream, after long", stream, after(15, nothing), left, "23 100 123 estimated"},
 		{"left before a stream's output", stream, after(1, of(200, typeOfEvents, roleEvent)), left, "23 50 73 estimated"},
+		{"left before the output of a stream that wasn't asked for", document, after(1, of(200, typeOfEvents, roleEvent)), left, "20 50 70 estimated"},
 		{"left after some output", stream, after(9, of(200, typeOfEvents, textEvent, textEvent)), left, "23 2 25 counted"},
 		{"left after unknown output", stream, after(9, of(200, typeOfEvents, hologram, hologram)), left, "23 2 25 counted"},
 		{"left in a document", document, of(200, typeOfJSON, `{"choices":[{"message":{"content":"hel`), left, "20 100 120 estimated"},
@@ -135,6 +136,9 @@ func TestReportsThatLackSomething(t *testing.T) {
 		{"a total that is less", `{"usage":{"total_tokens":10,"completion_tokens":4,"prompt_tokens":8}}`, "8 4 12 reported"},
 		{"events of that", "data: {\"usage\":{\"total_tokens\":10}}\n\n", "10 0 10 reported"},
 		{"events of output and of that", textEvent + textEvent + "data: {\"choices\":[],\"usage\":{\"total_tokens\":10}}\n\n", "8 2 10 reported"},
+		{"output of more than the total", textEvent + textEvent + textEvent + "data: {\"usage\":{\"total_tokens\":2}}\n\n", "0 2 2 reported"},
+		{"a completion of more than the total", `{"usage":{"total_tokens":3,"completion_tokens":4}}`, "0 4 4 reported"},
+		{"a prompt of more than the total", `{"usage":{"total_tokens":3,"prompt_tokens":4}}`, "4 0 4 reported"},
 		{"a prompt alone", `{"usage":{"prompt_tokens":12}}`, "12 1000 1012 reported"},
 		{"a prompt alone, in events", textEvent + textEvent + "data: {\"usage\":{\"prompt_tokens\":12}}\n\n", "12 2 14 reported"},
 		{"a completion alone", `{"usage":{"completion_tokens":12}}`, "165 12 177 reported"},
@@ -245,6 +249,13 @@ func TestHowFastAnAnswerCame(t *testing.T) {
 		s := d.Settle(x, d.now, true)
 		expect(t, test.name+": TTFT", s.TTFT, test.ttft)
 		expect(t, test.name+": ITL", s.ITL, test.itl)
+	}
+	for _, asked := range []string{document, stream} {
+		d := newDesk(t)
+		x := d.request(chat, asked)
+		d.now += second
+		s := d.Settle(x, d.now, false)
+		expect(t, "of what nobody answered", max(s.TTFT, s.ITL), none)
 	}
 }
 
