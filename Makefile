@@ -71,6 +71,9 @@ VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 GO_WASM = GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false \
 	-ldflags="-s -w -X github.com/spillway-proxy/spillway/filter/plugin.Version=$(VERSION)"
+# $(call renew,FILE,MODE) puts what is built into place, and leaves alone what is the same: go test keeps a result as long as nobody
+# has written the files that it was from.
+renew = install -C -m $(2) build/new/$(1) build/$(1)
 GO_EXPORTER = go build -trimpath -buildvcs=false -ldflags="-s -w -X main.Version=$(VERSION)"
 
 # Tests and `make run` find the binaries, and the Python packages, by these.
@@ -97,12 +100,14 @@ help: ## Show this list
 
 .PHONY: wasm
 wasm: ## Build the filter: build/spillway.wasm
-	@$(GO_WASM) -o build/spillway.wasm ./filter
+	@$(GO_WASM) -o build/new/spillway.wasm ./filter
+	$(call renew,spillway.wasm,644)
 
 .PHONY: gpuexporter
 gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexporter
 ##  With a C compiler it measures NVIDIA GPUs; CGO_ENABLED=0 leaves that out
-	@$(GO_EXPORTER) -o build/gpuexporter ./gpuexporter
+	@$(GO_EXPORTER) -o build/new/gpuexporter ./gpuexporter
+	$(call renew,gpuexporter,755)
 
 .PHONY: run
 run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
@@ -229,7 +234,8 @@ spillway-image: ## Build what packs, pushes and serves the image: build/spillway
 
 .PHONY: wasm-trap
 wasm-trap: ## Build the filter with a deliberate trap, for tests: build/spillway-trap.wasm
-	@$(GO_WASM) -tags spillway_trap -o build/spillway-trap.wasm ./filter
+	@$(GO_WASM) -tags spillway_trap -o build/new/spillway-trap.wasm ./filter
+	$(call renew,spillway-trap.wasm,644)
 
 # What is fetched or built appears under its final name only once it is complete, so an interrupted run leaves nothing
 # that looks like a tool. $(call install,DIR,COMMAND): COMMAND fills $$new, which becomes DIR.
