@@ -36,7 +36,7 @@ func TestAnInternalRedirectIsOneRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const config = `{"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":3,"window":"24h"},
+	const config = `{"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":3,"window":"24h"},{"name":"f","per":["user"],"unit":"inflight","quantity":1},
 		{"name":"t","per":["user"],"unit":"completionTokens","quantity":1000,"window":"24h"}],
 		"upstreams":[{"name":"llm","concurrency":{"max":1},"budget":{"requests":1000,"window":"1h"}}]}`
 	holds(t, e, config, func(t *testing.T, hold harness.Hold) {
