@@ -71,7 +71,11 @@ func counts(paths []string) string {
 				others = append(others, object)
 			}
 		}
-		groups = append(groups, list(alike)+": "+list(same))
+		if slices.Equal(alike, []string{""}) { // the document itself
+			groups = append(groups, list(same))
+		} else {
+			groups = append(groups, list(alike)+": "+list(same))
+		}
 		objects = others
 	}
 	return strings.Join(groups, "; ")

@@ -9,7 +9,7 @@ import (
 
 func TestCountsAreGroupedByObject(t *testing.T) {
 	got := counts([]string{"usage.a", "usage.b", "x.usage.a", "x.usage.b", "y.a", "c"})
-	if want := "`usage`, `x.usage`: `a`, `b`; `y`: `a`; ``: `c`"; got != want {
+	if want := "`usage`, `x.usage`: `a`, `b`; `y`: `a`; `c`"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := list(nil); got != "–" {

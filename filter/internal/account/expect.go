@@ -39,7 +39,7 @@ func (a *Accountant) Expect(x *Exchange, now clock.Moment) Estimate {
 	}
 	expected := Estimate{
 		Prompt: a.learned.Prompt(now, id.model, id.subject, usage.TextBytes(x.Dialect, x.Asked, x.bytes()), a.start) +
-			usage.ImageTokens(x.Asked),
+			usage.TokensBesideText(x.Asked),
 		OutputBound: bound, OutputFloor: floor,
 	}
 	if x.Dialect.Outputs {

@@ -15,6 +15,7 @@ var messages = &Dialect{
 	Outputs: true, Cumulative: true,
 	requestPaths: anthropicRequest, request: readAnthropicRequest,
 	responsePaths: anthropicResponse, response: readAnthropicResponse, silent: silentInAnthropic,
+	end: func(d *document) { d.iterations.sumUp(&d.reports[standardPlace], d.parts) },
 }
 
 // anthropicErrors is the format of https://docs.anthropic.com/en/api/errors.

@@ -17,12 +17,15 @@ type document struct {
 	final   bool
 	failure int
 	absurd  bool
-	roled   bool // an event before it named a role
-	counted bool // it brings a count
-	choices bool // it has OpenAI's list of choices
-	choice  bool // and at least one of them
-	role    bool // it names a role
-	bare    bool // it is of a kind that brings no output
+	roled   bool  // an event before it named a role
+	counted bool  // it brings a count
+	choices bool  // it has OpenAI's list of choices
+	choice  bool  // and at least one of them
+	role    bool  // it names a role
+	bare    bool  // it is of a kind that brings no output
+	calls   bool  // it has calls of tools, of whose arguments no more is known than its own size
+	begun   bool  // it says that others follow it
+	before  int64 // pieces of output in those before it
 }
 
 // named takes the model's name. The first one stands; the others of a stream need no copy.

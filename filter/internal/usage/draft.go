@@ -254,6 +254,14 @@ func (r *draft) media(v value) {
 	}
 }
 
+// token takes a token of the prompt. Its digits, and what parts it from the next one, are no text.
+func (r *draft) token(v value) {
+	if v.kind == jsonscan.Number {
+		r.Prompt.Tokens++
+		r.Prompt.Text -= int64(len(v.text) + len(","))
+	}
+}
+
 func (v value) isData() bool {
 	const mostLink = 8 << 10
 	return v.size > mostLink || strings.EqualFold(string(v.text), "data:")

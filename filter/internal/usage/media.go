@@ -51,7 +51,7 @@ const (
 // mediaText is how many bytes of text sound or a document of that many bytes stands for.
 func mediaText[N int | int64](size N) int64 { return (int64(size) + mediaBytes - 1) / mediaBytes }
 
-// TextBytes is the size of a request's prompt in bytes of text, for an estimate of its tokens, beside that of its images; size is
+// TextBytes is the size of a request's prompt in bytes of text, for an estimate of its tokens, beside TokensBesideText; size is
 // that of the whole body as far as it is announced. What of the body was not read is taken for text; if it was cut inside of
 // media, or its dialect has uploads, for media.
 func TextBytes(d *Dialect, r Request, size int64) int64 {
@@ -67,11 +67,11 @@ func TextBytes(d *Dialect, r Request, size int64) int64 {
 	return text + mediaText(media)
 }
 
-// ImageTokens is what the request's pictures are taken for.
-func ImageTokens(r Request) int64 { return r.Prompt.Images * imageTokens }
+// TokensBesideText is what the request's prompt has beside text: its pictures, for what they are taken, and what is given as tokens.
+func TokensBesideText(r Request) int64 { return r.Prompt.Images*imageTokens + r.Prompt.Tokens }
 
 // Teaches says that the request's tokens for its bytes of text are worth learning: its prompt is all there, and all text.
 func (r Request) Teaches() bool {
 	p := &r.Prompt
-	return r.Read && !p.Elsewhere && p.Images == 0 && p.Media == 0 && p.Text > 0
+	return r.Read && !p.Elsewhere && p.Images == 0 && p.Media == 0 && p.Tokens == 0 && p.Text > 0
 }

@@ -41,16 +41,15 @@ func (r *ResponseReader) Reset(dialect *Dialect, events bool) {
 	r.response, r.bytes = Response{Tokens: none}, 0
 	r.whole, r.place, r.usage, r.several, r.array = document{}, places, false, false, false
 	r.hider.reset()
-	if dialect.Cumulative {
-		r.whole.reports[standardPlace] = noReport
-	}
+	r.whole.reports[standardPlace] = noReport
 	r.framer.Reset((*eventHandler)(r))
 	r.next()
 }
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	next := document{model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role}
+	next := document{model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role, before: r.response.Outputs}
+	next.reports[standardPlace] = noReport
 	if r.dialect.Cumulative {
 		next.reports, next.parts, next.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
 	}
@@ -169,8 +168,11 @@ func (r *ResponseReader) Wanting() bool { return r.form != documents || !r.scann
 
 // Streams says whether the body is a stream, as far as that has shown; expected is what was thought before.
 func (r *ResponseReader) Streams(expected bool) bool {
-	if r.several || r.array {
-		return r.several || expected
+	if r.several || r.document.begun {
+		return true
+	}
+	if r.array {
+		return expected
 	}
 	return expected && r.form != documents
 }
@@ -205,7 +207,12 @@ func (r *ResponseReader) Response() Response {
 // merge adds a finished document to the response.
 func (r *ResponseReader) merge() {
 	d := &r.document
-	d.iterations.sumUp(&d.reports[standardPlace], d.parts)
+	if r.dialect.end != nil {
+		r.dialect.end(d)
+	}
+	if d.calls {
+		d.text = max(d.text, d.size-envelope)
+	}
 	if d.instead.outputs > 0 {
 		if d.bare = true; !d.delta {
 			d.output = d.instead
@@ -241,9 +248,11 @@ func (r *ResponseReader) believe(d *document) {
 	}
 }
 
-// unknown counts an event that may have brought output. What is around an output takes some hundred bytes.
+// envelope is what is around an output: some hundred bytes.
+const envelope = 512
+
+// unknown counts an event that may have brought output.
 func (r *ResponseReader) unknown() {
-	const envelope = 512
 	r.response.Unknown++
 	r.response.UnknownText += max(r.document.size-envelope, 0)
 }

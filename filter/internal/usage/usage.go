@@ -57,6 +57,7 @@ type Prompt struct {
 	Text      int64 // bytes of the body that are text: decompressed, in UTF-8, without what stands for media
 	Images    int64 // pictures, inline or by reference
 	Media     int64 // bytes of other inline media and of what is encoded: sound, films, documents, uploads
+	Tokens    int64 // what is given as tokens in place of text
 	Elsewhere bool  // part of it is not in the body: a stored conversation or prompt, a file, a URL, what a server's tools find
 	seen      int64 // bytes of the body that these are of
 	open      bool  // it was cut inside of media
@@ -122,6 +123,7 @@ type Dialect struct {
 	request       func(r *draft, v value) // takes a value of the request at one of the paths
 	responsePaths *jsonscan.Node
 	response      func(d *document, v value)
+	end           func(d *document)      // takes what a finished document says as a whole; nil: nothing more
 	silent        func(d *document) bool // a document of a stream, in which no output was found, is known to bring none
 }
 
