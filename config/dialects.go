@@ -14,6 +14,8 @@ var Dialects = []string{
 	"openai.audio",
 	"anthropic.messages",
 	"gemini",
+	"ollama",
+	"ollama.embeddings",
 	"other",
 }
 

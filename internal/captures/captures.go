@@ -74,6 +74,11 @@ func Load(t testing.TB) (loaded []*Capture) {
 		if err := json.Unmarshal(line, c); err != nil {
 			t.Fatalf("recorded exchanges, line %d: %v", len(loaded)+1, err)
 		}
+		if c.speaksOllama() {
+			if err := c.expectOllama(); err != nil {
+				t.Fatalf("%s: %v", c.ID, err)
+			}
+		}
 		loaded = append(loaded, c)
 	}
 	return loaded

@@ -70,6 +70,24 @@ var talks = map[string]talk{
 		},
 		failure: `,{"error":{"code":503,"status":"UNAVAILABLE"}}]`,
 	},
+	"Ollama": {
+		path: "/api/chat", body: `{"model":"mock","messages":[],"options":{"num_predict":1000}}`, contentType: "application/x-ndjson",
+		piece: `{"model":"mock","message":{"role":"assistant","content":"Hello"},"done":false}` + "\n",
+		closing: func(p, c int) string {
+			return fmt.Sprintf(`{"model":"mock","message":{"role":"assistant","content":""},"done":true,"prompt_eval_count":%d,"eval_count":%d}`+"\n", p, c)
+		},
+		failure: `{"error":"llama runner process has terminated"}` + "\n",
+		tokens:  1,
+	},
+	"Ollama's prompt": {
+		path: "/api/generate", body: `{"model":"mock","prompt":"hi","stream":true}`, contentType: "application/x-ndjson",
+		piece: `{"model":"mock","response":"Hello","done":false}` + "\n",
+		closing: func(p, c int) string {
+			return fmt.Sprintf(`{"model":"mock","response":"","done":true,"context":[1,2],"prompt_eval_count":%d,"eval_count":%d}`+"\n", p, c)
+		},
+		failure: `{"error":"llama runner process has terminated"}` + "\n",
+		tokens:  1,
+	},
 }
 
 // request sends a request with more headers.
@@ -206,6 +224,61 @@ func TestGeminisArrayIsPublishedWhileItGrows(t *testing.T) {
 	expect(t, "balance", h.balance("alice"), 293)
 }
 
+// A stream of lines is timed from its first line, and what it says of itself is published.
+func TestOllamasStreamIsPublishedWhileItRuns(t *testing.T) {
+	h := newSeed(t, "stopIteration")
+	d := talks["Ollama"]
+	x := h.request(d.path, d.body)
+	x.status("200", d.contentType, false)
+	h.now += 70 * millisecond
+	for i, piece := range []string{d.piece[:20], d.piece[20:], d.piece + d.piece[:60], d.piece[60:]} {
+		x.response(piece, false)
+		want := []string{"", "1", "2", "3"}[i]
+		expect(t, "after "+piece, x.properties["gen_ai.completion.tokens"], want)
+		h.now += 10 * millisecond
+	}
+	x.response(d.closing(4, 7), true)
+	for name, want := range map[string]string{
+		"gen_ai.completion.tokens": "7", "gen_ai.prompt.tokens": "4", "gen_ai.total.tokens": "11", "gen_ai.usage.source": "reported",
+		"gen_ai.request.model": "mock", "gen_ai.response.model": "mock", "gen_ai.operation.name": "chat", "gen_ai.provider.name": "ollama",
+		"gen_ai.ttft.ms": "80", "gen_ai.itl.ms": "10",
+	} {
+		expect(t, name, x.properties[name], want)
+	}
+	x.done()
+	expect(t, "balance", h.balance("alice"), 293)
+}
+
+// What Ollama leaves out of a report is estimated, but for the zeros that it leaves out.
+func TestWhatOllamaLeavesOut(t *testing.T) {
+	prompt := strings.Repeat("word ", 80) // 100 tokens, as it starts
+	body := `{"model":"mock","stream":false,"prompt":"` + prompt + `"}`
+	estimate := int64(len(body)+3) / 4
+	for _, test := range []struct {
+		name, answer       string
+		prompt, completion int64
+		source             string
+	}{
+		{"a prompt that was cached", `{"model":"mock","response":"Hello","done":true,"eval_count":7}`, estimate, 7, "reported"},
+		{"all", `{"model":"mock","response":"Hello","done":true}`, estimate, 256, "estimated"},
+		{"an output of nothing", `{"model":"mock","response":"","done":true,"prompt_eval_count":90}`, 90, 0, "reported"},
+		{"a model that is loaded", `{"model":"mock","response":"","done":true,"done_reason":"load"}`, 0, 0, "reported"},
+	} {
+		h := newHost(t, `{"requestHold":"stopIteration",`+completionLimit+`}`, recordtest.NewMemory())
+		x := h.request("/api/generate", body)
+		x.status("200", "application/json; charset=utf-8", false)
+		x.response(test.answer, true)
+		x.done()
+		for name, want := range map[string]string{
+			"gen_ai.prompt.tokens": fmt.Sprint(test.prompt), "gen_ai.completion.tokens": fmt.Sprint(test.completion), "gen_ai.usage.source": test.source,
+			"gen_ai.operation.name": "completions",
+		} {
+			expect(t, test.name+": "+name, x.properties[name], want)
+		}
+		h.idle()
+	}
+}
+
 // The model of a path has its limit, whatever is done to the body.
 func TestTheModelOfAPathIsLimited(t *testing.T) {
 	const limits = `"limits":[{"name":"big","per":["user"],"match":{"models":["big-*"]},"unit":"requests","quantity":1,"window":"8760h"}]`
@@ -253,6 +326,7 @@ func TestRefusalsSpeakTheRequestsDialect(t *testing.T) {
 		"Anthropic":      {`{"type":"error","error":{"type":"rate_limit_error","message":"`, `"}}`},
 		"Gemini":         {`{"error":{"code":429,"message":"`, `"status":"RESOURCE_EXHAUSTED"}}`},
 		"Gemini's array": {`{"error":{"code":429,"message":"`, `"status":"RESOURCE_EXHAUSTED"}}`},
+		"Ollama":         {`{"error":"Rate limit reached for any model on requests per hour`, `(limit u)"}`},
 	} {
 		for format, dynamo := range map[string]bool{"openai": false, "dynamo": true} {
 			t.Run(name+" "+format, func(t *testing.T) {

@@ -51,7 +51,11 @@ func TestDialectsAreDescribed(t *testing.T) {
 func TestTheConfigurationKnowsAllNames(t *testing.T) {
 	var names []string
 	for _, d := range Describe() {
-		names = append(names, d.Operations...)
+		for _, name := range d.Operations {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 		if _, err := config.Parse([]byte(`{"operations":[{"path":"/a","dialect":"` + d.Name + `"}]}`)); err != nil {
 			t.Error(err)
 		}

@@ -29,6 +29,7 @@ func TestErrorsInTheirDialects(t *testing.T) {
 			for d, want := range map[*Dialect]string{
 				messages: anthropicStart + test.anthropic, gemini: geminiStart + test.gemini,
 				chat:   `{"error":{"message":` + quoted(test.message) + `,"type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
+				ollama: `{"error":` + quoted(test.message) + `}`, ollamaEmbeddings: `{"error":` + quoted(test.message) + `}`,
 				Opaque: `{"error":{"message":` + quoted(test.message) + `,"type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 			} {
 				if got := d.Errors.Append(nil, test.status, test.message, "requests", "rate_limit_exceeded"); string(got) != want {

@@ -10,6 +10,7 @@ var dialects = [...]*Dialect{
 	audio,
 	messages,
 	gemini,
+	ollama, ollamaEmbeddings,
 }
 
 // route are paths of a dialect. Of those that fit, the one with the longest suffix counts, and of equal ones the first.
