@@ -56,7 +56,7 @@ func (c capture) requestModel() string {
 
 var operationOf = map[string]string{
 	"openai.chat": "chat", "openai.completions": "completions", "openai.embeddings": "embeddings",
-	"openai.responses": "responses", "anthropic.messages": "messages", "gemini": "generate_content",
+	"openai.responses": "responses", "anthropic.messages": "messages", "gemini": "generate_content", "ollama": "chat",
 }
 
 // wanted is what the access log has to say of an exchange, by its keys. A usage_source that is not wanted must be another
