@@ -12,10 +12,20 @@ import (
 // configuration says no, not those whose sender has signed them, and, for a while, not those of an upstream and model that
 // have refused the question.
 
+// question is what a request's stream is asked in its client's place.
+type question struct {
+	wanted    bool   // the body is kept to its end, since it may have to be changed
+	put       bool   // it was changed
+	hides     bool   // so the stream brings an event that the client didn't ask for, which is taken out
+	onTrial   bool   // the answer is an error, which may be about the question
+	complaint []byte // what of it has come
+	about     uint64 // the upstream and model, of which a lesson is learned
+}
+
 // asks says whether a request may be changed so that its stream reports what it used. Which upstream it is for may not be known
 // yet.
 func (e *Engine) asks(s *Stream, headers [][2]string) bool {
-	return s.reading && s.exchange.Dialect.AsksForUsage && e.asksSome && s.exchange.Length <= int64(e.cfg.Usage.MaxRequestBytes) &&
+	return s.upload.reads == allOfIt && s.exchange.Dialect.AsksForUsage && e.asksSome && s.exchange.Length <= int64(e.cfg.Usage.MaxRequestBytes) &&
 		identityCoding(s.headers.Get(e.slots.encoding)) && !signed(headers)
 }
 
@@ -45,19 +55,19 @@ func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
 
 // edit makes the stream report its usage, if nobody asked for that.
 func (e *Engine) edit(s *Stream, now int64) {
-	if !s.editing || s.Refused() {
+	if !s.question.wanted || s.Refused() {
 		return
 	}
-	s.editing = false
+	s.question.wanted = false
 	upstream, yes := e.asksUpstream(s)
-	s.lesson = e.lessonKey(upstream, s.exchange.Model)
-	if !yes || e.lessons.refuses(s.lesson, now) {
+	s.question.about = e.lessonKey(upstream, s.exchange.Model)
+	if !yes || e.lessons.refuses(s.question.about, now) {
 		return
 	}
 	s.edit = s.request.Ask()
-	s.edited = !s.edit.None()
-	s.hiding = s.edited || s.leg != nil && s.leg.hiding
-	if s.edited {
+	s.question.put = !s.edit.None()
+	s.question.hides = s.question.put || s.leg != nil && s.leg.hiding
+	if s.question.put {
 		e.out.add(EditRequest, s)
 	}
 }
@@ -127,14 +137,14 @@ func signsEncoding(headers [][2]string) bool {
 // judged takes the status of an answer to a request that was changed: it shows that the upstream takes the question, or its body
 // has to be looked at.
 func (e *Engine) judged(s *Stream) {
-	if !s.edited || s.foreign() {
+	if !s.question.put || s.foreign() {
 		return
 	}
 	switch {
 	case s.exchange.Status < 300:
-		e.lessons.took(s.lesson)
+		e.lessons.took(s.question.about)
 	case s.exchange.Status == 400 || s.exchange.Status == 422:
-		s.blaming = s.exchange.Readable
+		s.question.onTrial = s.exchange.Readable
 	}
 }
 
@@ -143,17 +153,17 @@ const mostBlamed = 8 << 10
 
 // blame takes a piece of an error's body, and draws the lesson when it is complete.
 func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
-	s.blamed = append(s.blamed, piece[:min(len(piece), mostBlamed-len(s.blamed))]...)
-	if !end && len(s.blamed) < mostBlamed {
+	s.question.complaint = append(s.question.complaint, piece[:min(len(piece), mostBlamed-len(s.question.complaint))]...)
+	if !end && len(s.question.complaint) < mostBlamed {
 		return
 	}
-	s.blaming = false
-	if names(s.blamed) && e.lessons.refused(s.lesson, now) {
+	s.question.onTrial = false
+	if names(s.question.complaint) && e.lessons.refused(s.question.about, now) {
 		e.out.count(metric.Errors("stream_options_refused"), 1)
 		e.out.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.exchange.Model) +
 			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
 	}
-	s.blamed = nil
+	s.question.complaint = nil
 }
 
 // names says that an error is about what was added, the member or what is in it. Errors also repeat the request as it came, with what

@@ -184,5 +184,5 @@ func TestLessonsAreBounded(t *testing.T) {
 	expect(t, "known", len(h.lessons), mostLessons)
 	x, _ := h.asked(plainStream)
 	x.fail("400", strings.Repeat(" ", 3*mostBlamed)+refusesAsking)
-	expect(t, "kept of an error", len(x.blamed), 0)
+	expect(t, "kept of an error", len(x.question.complaint), 0)
 }

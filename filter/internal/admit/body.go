@@ -37,10 +37,12 @@ func (e *Engine) take(s *Stream, size int) {
 	if size > 0 {
 		s.request.Write(e.host.Piece())
 	}
-	if s.reading && e.enough(s) {
-		s.reading, s.editing = false, false
+	if s.upload.reads == allOfIt && e.enough(s) {
+		s.upload.reads, s.question.wanted = nothingOfIt, false
 		s.exchange.Asked = s.request.Cut()
-		s.watching = s.matters && s.exchange.Asked.Route == "" && s.request.Wanting()
+		if s.modelMatters && s.exchange.Asked.Route == "" && s.request.Wanting() {
+			s.upload.reads = itsModel
+		}
 	}
 }
 
@@ -52,7 +54,7 @@ func (e *Engine) enough(s *Stream) bool {
 		return true
 	case s.request.Upload() || s.exchange.Length > most:
 		name, _ := s.request.Model()
-		return name != "" || !s.matters || s.exchange.Length > most && read >= announcedHead
+		return name != "" || !s.modelMatters || s.exchange.Length > most && read >= announcedHead
 	default:
 		return false
 	}
@@ -63,7 +65,7 @@ func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 	name, unread := s.request.Model()
 	decidedBy := s.exchange.Asked
 	if end || !s.request.Wanting() {
-		s.watching = false
+		s.upload.reads = nothingOfIt
 		s.exchange.Asked = s.request.Close()
 		name, unread = s.exchange.Asked.Model, s.exchange.Asked.Unread
 		e.identify(s)
@@ -71,7 +73,7 @@ func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 	if decidedBy.Unread != "" || name == decidedBy.Model && unread == "" {
 		return false
 	}
-	s.watching = false
+	s.upload.reads = nothingOfIt
 	return e.changed(s, now)
 }
 
@@ -95,14 +97,14 @@ func (e *Engine) wantsModel(s *Stream) bool {
 
 // doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
 func (e *Engine) doubts(s *Stream, now int64) bool {
-	if !s.matters || s.reading || s.exchange.Asked.Unread == "" || e.cfg.Mode == config.Off {
+	if !s.modelMatters || s.upload.reads == allOfIt || s.exchange.Asked.Unread == "" || e.cfg.Mode == config.Off {
 		return false
 	}
 	if e.cfg.Models.Unread == config.UnreadReject && e.cfg.Mode == config.Enforce {
 		e.refuseModel(s, now, s.exchange.Asked.Unread)
 		return true
 	}
-	s.unread = e.standIn == ""
+	s.anyModel = e.standIn == ""
 	e.noteUnread(s, s.exchange.Asked.Unread)
 	if e.cfg.Models.Unread == config.UnreadReject {
 		v := gate.Because(gate.Shadowed, gate.Model, string(s.exchange.Asked.Unread))

@@ -182,7 +182,7 @@ func (s *Stream) Reply() *reply.Reply { return &s.reply }
 
 // Edit is the change of an effect EditRequest. sized says that the request's length was announced, and is to become that of the changed body.
 func (s *Stream) Edit() (edit usage.Edit, sized bool) {
-	return s.edit, s.exchange.Length >= 0 && !s.unsized
+	return s.edit, s.exchange.Length >= 0 && !s.upload.unsized
 }
 
 // Body is what an effect ReplaceResponse puts in the place of a piece.

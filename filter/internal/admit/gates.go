@@ -17,8 +17,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
-// The gates of an upstream that learn: breaker, latency, throttle. A request that they let pass is part of what they measure until it
-// ends: sent (measure), or not (unsent).
+// The gates of an upstream that learn: breaker, latency, throttle. A request that they let pass is tracked, as part of what they learn
+// from, until it ends: sent (finishTracked), or not (leaveTracked).
 
 // gateSlots are the headers that an upstream's gates look at.
 type gateSlots struct {
@@ -67,18 +67,18 @@ func (e *Engine) meet(s *Stream, now int64) {
 		return
 	}
 	subject, _ := e.subject(s)
-	s.asks = adaptive.Request{
+	s.track = adaptive.Request{
 		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
-	s.measured = true
+	s.tracked = true
 }
 
 // fallBack sends a request that the breaker refused to the fallback route, if there is one, and its route can still be chosen.
 // A request that has the route's headers already has been sent there before: sending it again could go on for ever.
 func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	u := s.upstream
-	if v.Gate != gate.Breaker || len(u.slots.routes) == 0 || s.routed || !u.cfg.Breaker.Fallback.For(s.operation) {
+	if v.Gate != gate.Breaker || len(u.slots.routes) == 0 || s.upload.passes || !u.cfg.Breaker.Fallback.For(s.operation) {
 		return false
 	}
 	there := true
@@ -88,7 +88,7 @@ func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	if there {
 		return false
 	}
-	e.unsent(s, now)
+	e.leaveTracked(s, now)
 	for _, route := range u.slots.routes {
 		e.out.setRequestHeader(s, route[0], route[1])
 	}
@@ -99,38 +99,38 @@ func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	return true
 }
 
-// unsent ends what the adaptive gates know of a request that is not sent to the upstream.
-func (e *Engine) unsent(s *Stream, now int64) {
-	if !s.measured {
+// leaveTracked ends what the adaptive gates know of a request that is not sent to the upstream.
+func (e *Engine) leaveTracked(s *Stream, now int64) {
+	if !s.tracked {
 		return
 	}
-	s.measured = false
-	e.gateError(s, s.upstream.adaptive.Cancel(now, &s.asks))
+	s.tracked = false
+	e.gateError(s, s.upstream.adaptive.Cancel(now, &s.track))
 }
 
-// observe tells the gates of the first token, as soon as it has come.
-func (e *Engine) observe(s *Stream, now int64) {
-	if !s.measured {
+// observeTracked tells the gates of the first token, as soon as it has come.
+func (e *Engine) observeTracked(s *Stream, now int64) {
+	if !s.tracked {
 		return
 	}
 	ttft := s.took(now)
 	if ttft == 0 { // it can't be told how much of it was the upstream's
 		return
 	}
-	e.gateError(s, s.upstream.adaptive.Observe(now, &s.asks, latency.Sample{TTFT: time.Duration(ttft)}))
+	e.gateError(s, s.upstream.adaptive.Observe(now, &s.track, latency.Sample{TTFT: time.Duration(ttft)}))
 }
 
-// measure tells the gates how a request that was sent has ended.
-func (e *Engine) measure(s *Stream, now int64, end *account.Settlement) {
-	if !s.measured {
+// finishTracked tells the gates how a request that was sent has ended.
+func (e *Engine) finishTracked(s *Stream, now int64, end *account.Settlement) {
+	if !s.tracked {
 		return
 	}
-	s.measured = false
+	s.tracked = false
 	o := adaptive.Outcome{Stream: s.exchange.Stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end)}
 	if n := s.pace.outputs; n > 1 {
 		o.ITL = time.Duration((s.pace.last - s.exchange.First) / (n - 1))
 	}
-	e.gateError(s, s.upstream.adaptive.Finish(now, &s.asks, o))
+	e.gateError(s, s.upstream.adaptive.Finish(now, &s.track, o))
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.

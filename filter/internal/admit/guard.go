@@ -36,7 +36,7 @@ func (e *Engine) holds(now int64) bool {
 // hold keeps the headers of a request back.
 func (g *guard) hold(s *Stream, now int64) {
 	g.holding[s] = struct{}{}
-	g.tried, s.look = now, now+guardTime
+	g.tried, s.upload.look = now, now+guardTime
 }
 
 // delivered takes note of a body that is shown.
@@ -52,10 +52,10 @@ func (g *guard) delivered(s *Stream) {
 // filters; but if that of a later request has come through, the host is not to blame.
 func (e *Engine) watch(now int64) {
 	for s := range e.guard.holding {
-		if now < s.look || s.exchange.Since < e.guard.shown {
+		if now < s.upload.look || s.exchange.Since < e.guard.shown {
 			continue
 		}
-		s.look = now + guardTime
+		s.upload.look = now + guardTime
 		if bytes, headers, known := e.host.Received(s); known && bytes <= headers {
 			continue
 		}
@@ -71,8 +71,8 @@ func (e *Engine) watch(now int64) {
 func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	s.action = goesOn
-	s.holdable, s.editing, s.routed = false, false, true
-	if s.phase == stHolding && !s.matters && !e.adapts {
+	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true
+	if s.phase == stHolding && !s.modelMatters && !e.adapts {
 		e.decide(s, now)
 	}
 	e.proceed(s, now)

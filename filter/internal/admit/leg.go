@@ -26,7 +26,7 @@ func (s *Stream) unanswered() bool {
 // endLeg takes the end of a leg, in place of Gone: the request begins anew.
 func (e *Engine) endLeg(s *Stream, now int64) {
 	delete(e.guard.holding, s)
-	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.hiding, s.counted}
+	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 	}
@@ -34,7 +34,7 @@ func (e *Engine) endLeg(s *Stream, now int64) {
 	a.Void = true
 	e.release(s, now, a)
 	e.leave(s, now)
-	s.phase, s.reading, s.watching, s.counted = stDone, false, false, true
+	s.phase, s.upload.reads, s.counted = stDone, nothingOfIt, true
 }
 
 // resume finds out whether the request that begins is the next leg of one that has just ended, and takes over what that left.

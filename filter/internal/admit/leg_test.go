@@ -55,7 +55,7 @@ func TestALegKnowsWhatTheFirstHasChanged(t *testing.T) {
 	expect(t, "is not counted again", h.requests(), 1)
 	x.body(string(edited), true)
 	expect(t, "changed again", x.last.Edit.None(), true)
-	expect(t, "hides", x.hiding, true)
+	expect(t, "hides", x.question.hides, true)
 	x.status("500", "", true)
 	x.done()
 	x = h.ask("alice")

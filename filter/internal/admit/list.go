@@ -26,14 +26,14 @@ type gatekeeper struct {
 // since what it keeps away is no business of the others; the limits come after all that can refuse without charging; the queue is
 // last, since what waits there has passed everything else, and is asked when all of the request has come (proceed).
 func (e *Engine) listGates() {
-	if e.adapts { // what breaker, latency gate and throttle let pass is part of what they measure, all three at once
-		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).unsent, finish: (*Engine).measure})
+	if e.adapts { // what breaker, latency gate and throttle let pass is tracked by all three at once
+		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked})
 	}
 	if e.board != nil {
 		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure})
 	}
 	if e.adapts {
-		e.gates = append(e.gates, gatekeeper{name: gate.Latency, ask: (*Engine).askLatency, observe: (*Engine).observe},
+		e.gates = append(e.gates, gatekeeper{name: gate.Latency, ask: (*Engine).askLatency, observe: (*Engine).observeTracked},
 			gatekeeper{name: gate.Throttle, ask: (*Engine).askThrottle})
 	}
 	if e.limits.Any() {
@@ -96,8 +96,8 @@ func (e *Engine) observeAll(s *Stream, now int64) {
 }
 
 func (e *Engine) askBreaker(s *Stream, now int64, v *gate.Verdict) {
-	if s.measured {
-		*v = s.upstream.adaptive.Breaker(now, &s.asks)
+	if s.tracked {
+		*v = s.upstream.adaptive.Breaker(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
@@ -109,8 +109,8 @@ func (e *Engine) askPressure(s *Stream, now int64, v *gate.Verdict) {
 }
 
 func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
-	if s.measured {
-		*v = s.upstream.adaptive.Latency(now, &s.asks)
+	if s.tracked {
+		*v = s.upstream.adaptive.Latency(now, &s.track)
 		e.gateError(s, v.Err)
 		if v.Warning {
 			e.out.count(metric.Warnings(gate.Latency, s.upstream.name), 1)
@@ -119,8 +119,8 @@ func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 }
 
 func (e *Engine) askThrottle(s *Stream, now int64, v *gate.Verdict) {
-	if s.measured {
-		*v = s.upstream.adaptive.Throttle(now, &s.asks)
+	if s.tracked {
+		*v = s.upstream.adaptive.Throttle(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
@@ -129,7 +129,7 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if s.preflight {
 		return
 	}
-	made := e.limits.Admit(now, e.measured(s, now), s.charges[:0])
+	made := e.limits.Admit(now, e.demand(s, now), s.charges[:0])
 	s.charges, s.requests, s.tokens = made.Charges, made.Requests, made.Tokens
 	s.exchange.Decided()
 	if len(s.charges) > 0 {
@@ -139,7 +139,7 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if made.Err != nil {
 		e.out.count(metric.Uncharged("store"), 1)
 	}
-	if *v = made.Verdict; v.Outcome.Refuses() && s.measured {
+	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.adaptive.Uncount()
 	}
 }

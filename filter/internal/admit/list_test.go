@@ -43,8 +43,8 @@ func TestWhoGoesNoFurtherLeavesAllGates(t *testing.T) {
 			if !x.Waiting() {
 				t.Fatalf("it doesn't wait: %v", x.decided())
 			}
-			if end(h, x); x.measured || x.Waiting() || x.ticket.InFlight() || len(x.charges) != 0 || x.phase != stDone {
-				t.Errorf("it has left something behind: measured %v, waiting %v, in flight %v, %d charges, phase %d", x.measured, x.Waiting(), x.ticket.InFlight(), len(x.charges), x.phase)
+			if end(h, x); x.tracked || x.Waiting() || x.ticket.InFlight() || len(x.charges) != 0 || x.phase != stDone {
+				t.Errorf("it has left something behind: measured %v, waiting %v, in flight %v, %d charges, phase %d", x.tracked, x.Waiting(), x.ticket.InFlight(), len(x.charges), x.phase)
 			}
 			first.serve(second, "200")
 			y := h.try("m")

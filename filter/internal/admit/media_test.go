@@ -7,8 +7,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
-// upload is the start of a form with a file. Its whole is 40 KiB.
-const upload = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\nID3\x04"
+// formStart is the start of a form with a file. Its whole is 40 KiB.
+const formStart = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\nID3\x04"
 
 const uploadSize = 40 << 10
 
@@ -44,11 +44,11 @@ func TestUploadsAreNotHeld(t *testing.T) {
 				t.Run(test.name+" "+hold+" "+length, func(t *testing.T) {
 					h := newHost(t, `{"requestHold":"`+hold+`",`+totals+`}`, recordtest.NewMemory())
 					x := h.startUpload("/v1/audio/transcriptions", length)
-					step := x.body(upload, false)
+					step := x.body(formStart, false)
 					expect(t, "passed at its first piece", step.Action, Continue)
 					expect(t, "decided", x.Decided(), true)
 					expect(t, "read", x.wants(), false)
-					expect(t, "the rest", x.body(strings.Repeat("\xff", uploadSize-len(upload)), true).Action, Continue)
+					expect(t, "the rest", x.body(strings.Repeat("\xff", uploadSize-len(formStart)), true).Action, Continue)
 					x.status("200", test.contentType, false)
 					x.response(test.answer, true)
 					x.done()

@@ -97,7 +97,7 @@ func (e *events) begin(headers [][2]string) {
 // uploads checks that nothing has a place that isn't complete.
 func (e *events) uploads() {
 	for _, x := range e.open {
-		if x.uploading && (x.ticket.InFlight() || x.ticket.Waiting() || x.measured) {
+		if x.upload.open && (x.ticket.InFlight() || x.ticket.Waiting() || x.tracked) {
 			e.t.Fatal("an upload has a place at its upstream")
 		}
 	}

@@ -39,50 +39,36 @@ type Stream struct {
 
 // course is what belongs to one request and its response alone.
 type course struct {
-	phase    phase
-	action   action // what becomes of it by the event that is being handled
-	owed     bool   // it is refused, and its answer waits for the next tick
-	holdable bool   // its headers can be held
-	look     int64  // when it will be looked at whether the host keeps its body back
+	phase  phase
+	action action // what becomes of it by the event that is being handled
+	owed   bool   // it is refused, and its answer waits for the next tick
+	fault  bool   // an event of it came to no end
 
-	operation string
-	caller    ident.Caller
-	leg       *leg // what an earlier leg of the request has left
-	method    string
-	preflight bool  // it is let pass, whoever asks
-	reading   bool  // the request's body is being read
-	uploading bool  // it is not complete: the request has no place at its upstream yet
-	received  int64 // bytes of it so far
-	watching  bool  // what it was decided by is known; the rest is only looked through for another model
-	matters   bool  // which model it is for makes a difference
-	unread    bool  // it was decided as one that may be for any model
-	editing   bool  // it is kept to its end, since it may have to be changed
-	hiding    bool  // it was changed: the stream brings an event that the client didn't ask for
-	edited    bool  // it was changed
-	blaming   bool  // the answer is an error, which may be about the change
-	blamed    []byte
-	lesson    uint64 // of the upstream and model
-	unsized   bool   // the headers went on without the body's length
+	operation, method string
+	caller            ident.Caller
+	subject           uint64 // of the caller, for the upstream; 0: not asked for yet
+	keyed             bool   // that one has a key
+	preflight         bool   // it is let pass, whoever asks
+	leg               *leg   // what an earlier leg of the request has left
+	modelMatters      bool   // which model it is for makes a difference
+	anyModel          bool   // it was decided as one that may be for any model
+	upload            upload
+	question          question
 
-	requests, tokens gate.Headroom // of the tightest limits
+	doubt            gate.Verdict // why it would be refused before any gate is asked, were it not for shadow mode
 	decision         gate.Verdict
-	counted          bool // in the requests metric
-	fault            bool
-	leased           bool   // its requests are charged as leases, until it is sent
-	subject          uint64 // 0: not asked for yet
-	keyed            bool
-	undescribed      bool   // it would be refused because its dialect isn't known, were it not for shadow mode
-	doubt            string // why the caller would be refused, were it not for shadow mode
+	counted          bool          // in the requests metric
+	requests, tokens gate.Headroom // of the tightest limits
+	leased           bool          // its requests are charged as leases, until it is sent
 
-	upstream *upstream // whose gates the request stands at, or went through; nil: none
-	asks     adaptive.Request
-	measured bool // the upstream's adaptive gates want to know how it ends
-	routed   bool // the headers have gone on: the route can't be changed any more, and the upstream may answer
-	pace     pace
-	torn     bool // the upstream broke the response off
-	ticket   dispatch.Ticket
-	full     string // why it waits past the queue; "": it does not
-	answer   dispatch.Answer
+	upstream  *upstream        // whose gates the request stands at, or went through; nil: none
+	tracked   bool             // the upstream's gates that learn wait for its end
+	track     adaptive.Request // what they know of it
+	ticket    dispatch.Ticket
+	pastQueue string          // why it waits past the queue; "": it does not
+	answer    dispatch.Answer // what its answer says of the upstream's limits
+	pace      pace
+	torn      bool // the upstream broke the response off
 }
 
 type phase uint8
@@ -137,13 +123,15 @@ func (e *Engine) requestHeaders(s *Stream, now int64, end bool) {
 		e.resume(s, headers)
 	}
 	e.hidePriority(s)
-	s.uploading = s.exchange.Dialect != nil && !end
-	s.reading = s.uploading && e.cfg.Usage.MaxRequestBytes > 0
+	s.upload.open = s.exchange.Dialect != nil && !end
+	if s.upload.open && e.cfg.Usage.MaxRequestBytes > 0 {
+		s.upload.reads = allOfIt
+	}
 	if s.exchange.Dialect != nil {
 		s.exchange.Asked = usage.FromPath(s.exchange.Dialect, path)
 		e.prepare(s, headers)
 	}
-	if s.reading {
+	if s.upload.reads == allOfIt {
 		s.request.Reset(s.exchange.Dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
 	e.choose(s, now)
@@ -166,7 +154,7 @@ func (e *Engine) prepare(s *Stream, headers [][2]string) {
 		e.askIdentity(s)
 		readable = true
 	}
-	s.editing = readable && e.asks(s, headers)
+	s.question.wanted = readable && e.asks(s, headers)
 }
 
 // askIdentity asks the upstream for an answer that is not compressed.
@@ -188,9 +176,9 @@ func (e *Engine) Fault(s *Stream) {
 // Refused says that the request was answered by us: what comes back as its response is that answer.
 func (s *Stream) Refused() bool { return s.decision.Outcome.Refuses() }
 
-// measuring says that the request's body is of interest, if only for its size.
-func (s *Stream) measuring() bool {
-	return s.wants() || s.uploading || s.exchange.Dialect != nil && s.exchange.Length < 0
+// follows says that the request's body is of interest, if only for its size.
+func (s *Stream) follows() bool {
+	return s.wants() || s.upload.open || s.exchange.Dialect != nil && s.exchange.Length < 0
 }
 
 // Waiting says that the request waits for its turn at its upstream.
@@ -206,7 +194,7 @@ func (s *Stream) begun() bool { return s.exchange.Since != 0 }
 func (s *Stream) ended() bool { return s.counted && s.phase == stDone }
 
 // wants says whether the request's body is of interest.
-func (s *Stream) wants() bool { return s.reading || s.watching }
+func (s *Stream) wants() bool { return s.upload.reads != nothingOfIt }
 
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {
@@ -222,7 +210,7 @@ func (e *Engine) name(s *Stream) {
 	switch {
 	case s.exchange.Asked.Route != "":
 		model = s.exchange.Asked.Route // or a body could name another model than the one it is sent to, and its limits
-	case s.exchange.Asked.Unread != "" && !s.reading && s.exchange.Dialect != nil:
+	case s.exchange.Asked.Unread != "" && s.upload.reads != allOfIt && s.exchange.Dialect != nil:
 		model = e.standIn
 	}
 	s.exchange.Identify(e.canonical(model), [...]string{s.caller.Tenant, s.caller.User, s.caller.Key})
@@ -237,15 +225,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 		e.out.set(s, "gen_ai.provider.name", s.exchange.Dialect.Provider)
 	}
 	e.out.set(s, "spillway.priority", s.caller.Priority.String())
-	s.phase, s.decision = stQueued, gate.Verdict{}
-	if s.doubt != "" {
-		v := gate.Because(gate.Shadowed, gate.Identity, s.doubt)
-		s.note(&v)
-	}
-	if s.undescribed {
-		v := gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
-		s.note(&v)
-	}
+	s.phase, s.decision = stQueued, s.doubt
 	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
 		e.out.count(metric.Uncharged("unknown_path"), 1)
 	}
@@ -259,7 +239,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
 func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
 	if e.cfg.Mode == config.Shadow {
-		s.doubt = r.Reason
+		s.doubt = gate.Because(gate.Shadowed, gate.Identity, r.Reason)
 		return false
 	}
 	var message string
@@ -279,14 +259,14 @@ func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
 // facts is what the limits see of the request.
 func (s *Stream) facts(modelKnown bool) *limit.Request {
 	s.limits = limit.Request{
-		Caller: s.caller, Operation: s.operation, Model: s.exchange.Model, ModelKnown: modelKnown, ModelUnread: s.unread,
+		Caller: s.caller, Operation: s.operation, Model: s.exchange.Model, ModelKnown: modelKnown, ModelUnread: s.anyModel,
 		Tokens: s.exchange.Dialect != nil, NoOutput: s.exchange.Dialect != nil && !s.exchange.Dialect.Outputs, Headers: &s.headers,
 	}
 	return &s.limits
 }
 
-// measured is facts with what the request is expected to use.
-func (e *Engine) measured(s *Stream, now int64) *limit.Request {
+// demand is facts with what the request is expected to use.
+func (e *Engine) demand(s *Stream, now int64) *limit.Request {
 	r := s.facts(true)
 	r.Estimate, r.Waits = limit.Estimate(e.accountant.Expect(&s.exchange, now)), s.leased
 	return r

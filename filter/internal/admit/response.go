@@ -59,7 +59,7 @@ func (e *Engine) tellHeadroom(s *Stream) {
 // What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
 func (e *Engine) hide(s *Stream, events bool) {
 	length := s.headers.Get(e.slots.length)
-	if s.hiding = s.hiding && s.exchange.Readable && (events || length == ""); s.hiding && length != "" {
+	if s.question.hides = s.question.hides && s.exchange.Readable && (events || length == ""); s.question.hides && length != "" {
 		e.out.setResponseHeader(s, "content-length", "")
 	}
 }
@@ -81,7 +81,7 @@ func (e *Engine) responseBody(s *Stream, now int64, size int, end bool) {
 		piece = e.host.Piece()
 	}
 	if s.readingResponse() {
-		if s.hiding {
+		if s.question.hides {
 			var changed bool
 			if s.body, changed = s.exchange.Reader.Hide(piece, end); changed {
 				e.out.add(ReplaceResponse, s)
@@ -91,7 +91,7 @@ func (e *Engine) responseBody(s *Stream, now int64, size int, end bool) {
 		}
 		e.progress(s, now, end)
 	}
-	if s.blaming {
+	if s.question.onTrial {
 		e.blame(s, now, piece, end)
 	}
 	if end {
@@ -101,7 +101,7 @@ func (e *Engine) responseBody(s *Stream, now int64, size int, end bool) {
 
 // readingResponse says whether the response's body is of interest.
 func (s *Stream) readingResponse() bool {
-	return s.exchange.Readable && s.phase == stSent && (s.exchange.Reader.Wanting() || s.blaming)
+	return s.exchange.Readable && s.phase == stSent && (s.exchange.Reader.Wanting() || s.question.onTrial)
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
@@ -114,7 +114,7 @@ func (e *Engine) ResponseTrailers(s *Stream, now int64) {
 // Done takes the end of the stream, however it came. It may be a stream's only event.
 func (e *Engine) Done(s *Stream, now int64) {
 	e.begin(s)
-	if s.phase == stSent && s.measured && s.exchange.Answered() {
+	if s.phase == stSent && s.tracked && s.exchange.Answered() {
 		flags, _ := e.host.Attribute(ResponseFlags)
 		s.torn = origin.Torn(flags)
 	}

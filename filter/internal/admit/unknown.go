@@ -28,7 +28,9 @@ func (e *Engine) refuseUnknown(s *Stream, now int64) bool {
 	case !countsTokens(&e.cfg):
 		return false
 	case e.cfg.Mode == config.Shadow:
-		s.undescribed = true
+		if s.doubt.Gate == "" {
+			s.doubt = gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
+		}
 		return false
 	}
 	v := unfit(gate.Operation, gate.UnknownPath, "It isn't known how requests of this path are read, so their tokens can't be counted. "+nameThePath)

@@ -15,15 +15,35 @@ import (
 // back of it, at most usage.maxRequestBytes where that is up to us. A longer body flows, but for its end: the last piece, if its
 // length was announced, else the end alone. An upstream that answers without having seen the end gets the request counted then (answeredEarly).
 
+// upload is how far a request's body has come, and what becomes of it.
+type upload struct {
+	open     bool // it is not complete: the request has no place at its upstream yet
+	reads    part // what is of interest of what comes
+	holdable bool // the headers can be held
+	passes   bool // the headers have gone on: the route can't be changed any more, and the upstream may answer
+	unsized  bool // they went on without the body's length
+	received int64
+	look     int64 // when it will be looked at whether the host keeps the body back
+}
+
+// part is what of a body is read.
+type part uint8
+
+const (
+	nothingOfIt part = iota
+	itsModel         // what the request was decided by is known; the rest is only looked through for another model
+	allOfIt          // the request is decided by it
+)
+
 // choose decides now, or when the body is there, and says what becomes of the headers.
 func (e *Engine) choose(s *Stream, now int64) {
 	var timing limit.Timing
 	if s.exchange.Dialect != nil {
 		e.name(s)
 		timing = e.limits.Timing(s.facts(s.exchange.Asked.Route != ""))
-		s.matters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
+		s.modelMatters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
 	}
-	if !s.uploading {
+	if !s.upload.open {
 		e.decide(s, now)
 		e.proceed(s, now)
 		return
@@ -33,7 +53,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 		e.refuseExpectation(s, now)
 		return
 	}
-	s.holdable = e.holds(now) && !waits && !e.upgrades(s)
+	s.upload.holdable = e.holds(now) && !waits && !e.upgrades(s)
 	if e.needsBody(s, timing) {
 		s.phase = stHolding
 	} else {
@@ -46,7 +66,7 @@ func (e *Engine) choose(s *Stream, now int64) {
 	if e.keeps(s) {
 		e.hold(s, now)
 	}
-	s.routed = s.action == goesOn // the host takes no change of the headers from here on, even if another filter keeps them
+	s.upload.passes = s.action == goesOn // the host takes no change of the headers from here on, even if another filter keeps them
 }
 
 // expects says that the client sends no body before it has been told to go on, and whether it says so in the usual way. Envoy tells it,
@@ -63,24 +83,24 @@ func (e *Engine) expects(s *Stream) (waits, plain bool) {
 // refuseExpectation answers a client that would wait for ever: Envoy's buffer filter waits for the body, and Envoy doesn't know the word in a
 // list. To such an answer a client sends the request again without it (RFC 9110, section 10.1.1).
 func (e *Engine) refuseExpectation(s *Stream, now int64) {
-	s.uploading = false
+	s.upload.open = false
 	v := unfit(gate.Request, gate.Expectation, "The header expect can't be met here. Send the request without it.")
 	e.refuse(s, now, &v)
 }
 
 // needsBody says that a request is decided by its body: by as much of it as is read, or, for the gates that learn, when it is complete.
 func (e *Engine) needsBody(s *Stream, timing limit.Timing) bool {
-	return e.adapts || s.reading && (s.matters || timing == limit.Estimated && e.canHold(s))
+	return e.adapts || s.upload.reads == allOfIt && (s.modelMatters || timing == limit.Estimated && e.canHold(s))
 }
 
 // canHold says that nothing of the request comes to the upstream before it is decided.
 func (e *Engine) canHold(s *Stream) bool {
-	return s.holdable || e.cfg.RequestHold == config.HoldBufferFilter
+	return s.upload.holdable || e.cfg.RequestHold == config.HoldBufferFilter
 }
 
 // keeps says that the pieces of the body that come are kept back: until enough of it is read (take), or until it is complete.
 func (e *Engine) keeps(s *Stream) bool {
-	if s.reading && (s.phase == stHolding || s.editing) {
+	if s.upload.reads == allOfIt && (s.phase == stHolding || s.question.wanted) {
 		return true
 	}
 	return (s.phase == stHolding && e.adapts || s.upstream != nil && s.upstream.gate != nil) && e.fits(s)
@@ -89,19 +109,19 @@ func (e *Engine) keeps(s *Stream) bool {
 // fits says that the body is not known to be longer than what can be kept back: the proxy would refuse what doesn't fit its buffer.
 // Envoy's buffer filter keeps all that we don't, in the same buffer, and measures it a second time if the end alone is kept back.
 func (e *Engine) fits(s *Stream) bool {
-	return e.cfg.RequestHold == config.HoldBufferFilter || max(s.exchange.Length, s.received) <= int64(e.cfg.Usage.MaxRequestBytes)
+	return e.cfg.RequestHold == config.HoldBufferFilter || max(s.exchange.Length, s.upload.received) <= int64(e.cfg.Usage.MaxRequestBytes)
 }
 
 // hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
 // not be announced.
 func (e *Engine) hold(s *Stream, now int64) {
 	switch {
-	case s.holdable:
+	case s.upload.holdable:
 		s.action = isHeld
 		e.guard.hold(s, now)
-	case s.editing && s.exchange.Length >= 0:
+	case s.question.wanted && s.exchange.Length >= 0:
 		e.out.setRequestHeader(s, "content-length", "")
-		s.unsized = true
+		s.upload.unsized = true
 	}
 }
 
@@ -119,21 +139,21 @@ func (e *Engine) requestBody(s *Stream, now int64, size int, end bool) {
 	if end {
 		s.uploaded(now)
 	}
-	if s.Decided() && !s.measuring() && !s.Waiting() {
+	if s.Decided() && !s.follows() && !s.Waiting() {
 		return
 	}
 	e.guard.delivered(s)
-	s.received += int64(size)
+	s.upload.received += int64(size)
 	e.take(s, size)
 	switch {
-	case !s.uploading:
-	case end, s.exchange.Length >= 0 && s.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
+	case !s.upload.open:
+	case end, s.exchange.Length >= 0 && s.upload.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
 		e.bodyEnded(s, now)
 		e.edit(s, now)
-	case s.phase == stHolding && !s.reading && !e.adapts:
+	case s.phase == stHolding && s.upload.reads != allOfIt && !e.adapts:
 		e.decide(s, now)
 	}
-	if s.uploading && s.action == goesOn && e.keeps(s) {
+	if s.upload.open && s.action == goesOn && e.keeps(s) {
 		s.action = isHeld
 	}
 	e.goOn(s, now)
@@ -152,8 +172,8 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) {
 func (e *Engine) requestTrailers(s *Stream, now int64) {
 	s.uploaded(now)
 	e.guard.delivered(s)
-	if s.uploading {
-		s.editing = false
+	if s.upload.open {
+		s.question.wanted = false
 		e.bodyEnded(s, now)
 	}
 	e.goOn(s, now)
@@ -161,26 +181,26 @@ func (e *Engine) requestTrailers(s *Stream, now int64) {
 
 // goOn lets what has come of the request go on, if nothing is against it.
 func (e *Engine) goOn(s *Stream, now int64) {
-	if s.watching && s.phase != stHolding && e.watched(s, now, !s.uploading) {
+	if s.upload.reads == itsModel && s.phase != stHolding && e.watched(s, now, !s.upload.open) {
 		return
 	}
 	if s.action == goesOn {
 		e.proceed(s, now)
-		s.routed = s.routed || s.action == goesOn
+		s.upload.passes = s.upload.passes || s.action == goesOn
 	}
 }
 
 // bodyEnded takes note that the body is complete.
 func (e *Engine) bodyEnded(s *Stream, now int64) {
-	s.uploading = false
+	s.upload.open = false
 	s.uploaded(now)
-	if s.reading || s.watching && s.phase == stHolding {
-		s.reading, s.watching = false, false
+	if s.upload.reads == allOfIt || s.upload.reads == itsModel && s.phase == stHolding {
+		s.upload.reads = nothingOfIt
 		s.exchange.Asked = s.request.Close()
 	}
 	if s.phase == stHolding {
 		e.decide(s, now)
-	} else if !s.watching {
+	} else if s.upload.reads != itsModel {
 		e.identify(s)
 	}
 }
@@ -190,15 +210,15 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 func (e *Engine) answeredEarly(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	refused := s.exchange.Status >= 400
-	if !s.routed || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
+	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		e.out.count(metric.Uncharged("answered_early"), 1)
 		e.forsake(s, now, gate.Allowed)
 		return
 	}
-	if s.reading {
+	if s.upload.reads == allOfIt {
 		s.exchange.Asked = s.request.Cut()
 	}
-	s.uploading, s.reading, s.watching = false, false, false
+	s.upload.open, s.upload.reads = false, nothingOfIt
 	switch {
 	case refused:
 		e.send(s, now)

@@ -74,7 +74,7 @@ func (e *Engine) find(s *Stream) *upstream {
 		return nil
 	}
 	model := s.exchange.Model
-	if s.unread {
+	if s.anyModel {
 		model = e.canonical(s.exchange.Asked.Model)
 	}
 	for _, u := range e.upstreams {
@@ -82,7 +82,7 @@ func (e *Engine) find(s *Stream) *upstream {
 			return u
 		}
 	}
-	if s.unread {
+	if s.anyModel {
 		return e.upstreams[0]
 	}
 	return nil
@@ -94,7 +94,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 	case s.ticket.Waiting():
 		s.action = isHeld
 		return
-	case s.uploading || s.phase != stQueued:
+	case s.upload.open || s.phase != stQueued:
 		return
 	}
 	if e.passes(s, now, true) {
@@ -121,8 +121,8 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 	}
 	switch {
 	case v.Outcome == gate.Queued:
-		if s.full = v.Reason; s.full != "" {
-			e.out.count(metric.Passthrough(s.upstream.name, s.full), 1)
+		if s.pastQueue = v.Reason; s.pastQueue != "" {
+			e.out.count(metric.Passthrough(s.upstream.name, s.pastQueue), 1)
 		}
 		e.lease(s, now)
 	case v.Reason == gate.Bypassed:
@@ -198,7 +198,7 @@ func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 		e.refuse(s, now, &v)
 	} else {
 		if s.decision.Outcome == gate.Allowed {
-			s.decision = gate.Because(gate.Queued, gate.Queue, s.full)
+			s.decision = gate.Because(gate.Queued, gate.Queue, s.pastQueue)
 		}
 		e.waited(s, int64(v.Waited))
 		e.send(s, now)
@@ -239,7 +239,7 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, gate.Verdict{Outcome: outcome}
-	s.reading, s.watching = false, false
+	s.upload.reads = nothingOfIt
 	e.record(s)
 }
 
