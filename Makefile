@@ -158,10 +158,10 @@ gpu-test: ## Test the exporter on this machine's NVIDIA GPUs, where there are an
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, one after the other, FUZZTIME=10m each
 ##  What is found worth keeping lies in Go's build cache; copy it to the package's testdata/fuzz.
-	@grep -rlE --include=*_test.go '^func Fuzz' config filter gpuexporter | sort | while read -r file; do
+	@grep -rlE --include=*_test.go '^func Fuzz' config filter gpuexporter e2e | sort | while read -r file; do
 		sed -nE 's/^func (Fuzz[A-Za-z]*)\(.*/\1/p' "$$file" | while read -r target; do
 			echo "$$(dirname "$$file") $$target"
-			go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 100x < /dev/null
+			go -C "$$(dirname "$$file")" test -run '^$$' -fuzz "^$$target\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 100x < /dev/null
 		done
 	done
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -29,7 +28,6 @@ func FuzzParse(f *testing.F) {
 	for _, text := range []string{"", "null", `{"mode": false}`, `{"admin": {"token": "12345678"}}`, `{"a\u0000": [[[1e5]]]}`} {
 		f.Add([]byte(text))
 	}
-	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse(data)
 		var errs Errors
@@ -43,12 +41,6 @@ func FuzzParse(f *testing.F) {
 			t.Error(broken)
 		}
 		c.NotInBuild()
-		if text := strings.TrimSpace(string(data)); text == "" || text == "null" {
-			return
-		}
-		if err := validate(t, schema, data); err != nil {
-			t.Errorf("the schema refuses what Parse accepts: %v", err)
-		}
 	})
 }
 

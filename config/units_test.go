@@ -30,13 +30,13 @@ func inflight(members string) string {
 	return `{"limits": [{"name": "a", "unit": "inflight"` + members + `}]}`
 }
 
-// What makes no sense with requests under way is refused, with what would be right; the schema refuses the same.
+// What makes no sense with requests under way is refused, with what would be right.
 func TestLimitsOfRequestsUnderWay(t *testing.T) {
 	c := mustParse(t, inflight(`, "per": ["user"], "quantity": 4, "mode": "shadow", "match": {"models": ["m"]}`))
 	wantEqual(t, c.Limits, []Limit{{
 		Name: "a", Per: []string{"user"}, Match: Match{Models: []string{"m"}}, Unit: Inflight, Quantity: 4, Burst: 4, Admission: Lenient, Mode: Shadow,
 	}})
-	cases := []errorCase{
+	checkErrors(t, []errorCase{
 		{inflight(`, "quantity": 4, "window": "1h"`), []string{
 			`limits[0].window: "1h": what is under way is counted at each moment, not over a time; leave window out, or choose another unit`}},
 		{inflight(`, "quantity": 4, "burst": 9`), []string{`limits[0].burst: 9: quantity is all that can be under way at once; leave burst out`}},
@@ -48,15 +48,5 @@ func TestLimitsOfRequestsUnderWay(t *testing.T) {
 		{inflight(`, "quantity": 0, "window": null`), []string{`limits[0].quantity: 0: want a whole number from 1`, `limits[0].window: null: what is under way`}},
 		{inflight(``), []string{`limits[0].quantity: missing; want a whole number from 1`}},
 		{`{"limits": [{"name": "a", "unit": "requests", "quantity": 4}]}`, []string{`limits[0].window: missing; want a duration such as`}},
-	}
-	checkErrors(t, cases)
-	schema := compileSchema(t)
-	if err := validate(t, schema, []byte(inflight(`, "quantity": 4`))); err != nil {
-		t.Error(err)
-	}
-	for _, c := range cases {
-		if validate(t, schema, []byte(c.text)) == nil {
-			t.Errorf("the schema accepts %s", c.text)
-		}
-	}
+	})
 }

@@ -10,6 +10,7 @@ require (
 	github.com/anthropics/anthropic-sdk-go v1.19.0
 	github.com/openai/openai-go/v3 v3.8.1
 	github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20250212164326-ab4161dcf924
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2
 	github.com/spillway-proxy/spillway v0.0.0-00010101000000-000000000000
 	github.com/tetratelabs/wazero v1.12.0
 	sigs.k8s.io/yaml v1.6.0
@@ -23,4 +24,5 @@ require (
 	github.com/valyala/fastjson v1.6.10 // indirect
 	go.yaml.in/yaml/v2 v2.4.3 // indirect
 	golang.org/x/sys v0.44.0 // indirect
+	golang.org/x/text v0.32.0 // indirect
 )
