@@ -209,8 +209,11 @@ func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 // serve lets the gate's waiting requests go on, as far as there is room.
 func (e *Engine) serve(u *upstream, now int64) {
 	u.room = false
-	err := u.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) { e.turn(t.Owner.(*Stream), now, v) })
-	if err != nil {
+	dequeue := u.gate.Dequeue(now)
+	for dequeue.Next() {
+		e.turn(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
+	}
+	if err := dequeue.Err(); err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"slices"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
@@ -70,7 +69,15 @@ func (s *shared) meet(now clock.Moment, t *Ticket) *caller {
 // doubts says that the retreat is one caller's word alone, and others have been heard of lately.
 func (s *shared) doubts(now clock.Moment) bool {
 	sole := s.retreat.Sole()
-	return sole != 0 && slices.ContainsFunc(s.callers, func(c caller) bool { return c.id != sole && clock.Sub(now, c.heard) <= lately })
+	if sole == 0 {
+		return false
+	}
+	for i := range s.callers {
+		if c := &s.callers[i]; c.id != sole && clock.Sub(now, c.heard) <= lately {
+			return true
+		}
+	}
+	return false
 }
 
 // shutFor is the time before which no request of the ticket's caller starts, for what that one was told itself.
@@ -101,12 +108,6 @@ func (s *shared) shutForAll() (second clock.Moment) {
 // others says that callers other than one have been heard of lately, and gives the least of what those without a key were told is left.
 func (s *shared) others(now clock.Moment, one *caller) (some bool, requests, tokens int64) {
 	requests, tokens = -1, -1
-	least := func(of, n int64) int64 {
-		if n >= 0 && (of < 0 || n < of) {
-			return n
-		}
-		return of
-	}
 	for i := range s.callers {
 		c := &s.callers[i]
 		if c.id == one.id || clock.Sub(now, c.heard) > lately {
@@ -120,8 +121,16 @@ func (s *shared) others(now clock.Moment, one *caller) (some bool, requests, tok
 	return some, requests, tokens
 }
 
-// heed takes what the upstream says of its limits into the record.
-func (g *Gate) heed(now clock.Moment, s *shared, t *Ticket, a Answer) {
+// least is the smaller of two that are said to be left; below 0: nothing is said.
+func least(a, b int64) int64 {
+	if b >= 0 && (a < 0 || b < a) {
+		return b
+	}
+	return a
+}
+
+// applyHints takes what the upstream says of its limits into the record.
+func (g *Gate) applyHints(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	if !a.Judged || g.settings.Requests.Quantity == 0 && g.settings.Tokens.Quantity == 0 {
 		return
 	}

@@ -228,7 +228,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 				delete(open, some)
 				g.Leave(some)
 			default:
-				if err := g.Serve(now, ended); err != nil {
+				if err := g.dequeue(now, ended); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -260,7 +260,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 				}
 			}
 			for _, g := range gates {
-				if err := g.Serve(now, ended); err != nil {
+				if err := g.dequeue(now, ended); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -378,7 +378,7 @@ func TestOneCallersQueueHasRoomInAllWorkers(t *testing.T) {
 	arrive(t, b, noon, from(1, true), gate.Rejected, gate.Full)
 }
 
-// What a worker was asked for is asked for once, also if it writes before it obeys.
+// What a worker was asked for is asked for once, also if it writes before it makes room.
 func TestRoomIsMadeOnce(t *testing.T) {
 	a, b, _ := pair(Settings{Slots: 1, QueueMax: 3})
 	arrive(t, a, noon, from(9, true), gate.Allowed, "")
@@ -387,8 +387,8 @@ func TestRoomIsMadeOnce(t *testing.T) {
 	last := from(2, true)
 	arrive(t, a, noon, last, gate.Queued, "")
 	arrive(t, b, noon, from(3, true), gate.Queued, "")
-	if err := a.change(noon, func(*shared, *worker) bool { return true }); err != nil {
-		t.Fatal(err)
+	for c := a.change(noon); a.read(&c); {
+		a.write(&c)
 	}
 	arrive(t, b, noon, from(4, true), gate.Rejected, gate.Full)
 	if _, refused := serve(t, a, noon); len(refused) != 1 || refused[0] == last {

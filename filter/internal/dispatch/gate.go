@@ -70,7 +70,7 @@ type Snapshot struct {
 
 // Look gives the state that all workers share.
 func (g *Gate) Look(now clock.Moment) Snapshot {
-	_ = g.read(now) // what was last known will do where the store fails
+	_ = g.refresh(now) // what was last known will do where the store fails
 	s := &g.known
 	var v Snapshot
 	v.Waiting, _ = s.waiting(now)
@@ -90,7 +90,7 @@ func (g *Gate) Rang() (began, ended bool) {
 	return alarm, !alarm
 }
 
-// Period is how often Serve wants to be called; 0: not at all.
+// Period is how often the queue wants to be served (Dequeue); 0: not at all.
 func (g *Gate) Period() time.Duration {
 	switch {
 	case g.queue.waiting > 0 || g.unsaid:
@@ -105,8 +105,8 @@ func (g *Gate) Period() time.Duration {
 // moving says that time alone changes something: the word that requests in flight need, or a retreat that ends.
 func (g *Gate) moving() bool { return g.flying > 0 || g.known.retreat.Phase() != retreat.Normal }
 
-// read reads the record, to change nothing in it.
-func (g *Gate) read(now clock.Moment) error {
+// refresh reads the record, to change nothing in it.
+func (g *Gate) refresh(now clock.Moment) error {
 	u := record.Open(g.store, g.key)
 	if u.Read() {
 		g.take(now, u.Value)
@@ -174,31 +174,46 @@ func (w *worker) expect(head *Ticket, tag uint64) {
 	}
 }
 
-// change lets apply change the record and writes it, until no other worker has written in between. apply may be called
-// several times and must change nothing else; it says whether there is anything to write. self is nil if the record has
-// no place for this worker.
-func (g *Gate) change(now clock.Moment, apply func(s *shared, self *worker) bool) error {
+// change is one change of the record. It is read into what is known, with this worker's entry brought up to date, changed there and
+// written, until no other worker has written in between:
+//
+//	c := g.change(now)
+//	for g.read(&c) {
+//		// change g.known, and nothing else; with nothing to change, break
+//		g.write(&c)
+//	}
+//	return c.update.Err()
+type change struct {
+	update record.Update
+	now    clock.Moment
+	self   *worker // this worker's entry; nil: the record has no place for it
+}
+
+func (g *Gate) change(now clock.Moment) change {
 	if window := g.settings.Tokens.Window; window > 0 {
 		g.flight.lapse(clock.Add(now, -window))
 	}
-	u := record.Open(g.store, g.key)
-	for u.Read() {
-		g.take(now, u.Value)
-		self := g.known.self(g.id)
-		if self != nil {
-			g.told = *self
-			g.say(now, self, g.queue.head())
-		}
-		if !apply(&g.known, self) {
-			return nil
-		}
-		g.buffer = g.known.encode(g.buffer[:0])
-		if u.Write(g.buffer) {
-			g.unsaid, g.said = false, now
-			g.rang = g.rang || g.known.retreat.Alarm() != g.alarmed
-		}
+	return change{update: record.Open(g.store, g.key), now: now}
+}
+
+func (g *Gate) read(c *change) bool {
+	if !c.update.Read() {
+		return false
 	}
-	return u.Err()
+	g.take(c.now, c.update.Value)
+	if c.self = g.known.self(g.id); c.self != nil {
+		g.told = *c.self
+		g.say(c.now, c.self, g.queue.head())
+	}
+	return true
+}
+
+func (g *Gate) write(c *change) {
+	g.buffer = g.known.encode(g.buffer[:0])
+	if c.update.Write(g.buffer) {
+		g.unsaid, g.said = false, c.now
+		g.rang = g.rang || g.known.retreat.Alarm() != g.alarmed
+	}
 }
 
 // allows says that the upstream takes a request of the priority now.

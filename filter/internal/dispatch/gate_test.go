@@ -52,10 +52,19 @@ func arrive(t *testing.T, g *Gate, now clock.Moment, x *Ticket, want gate.Outcom
 	return v
 }
 
-// serve gives what Serve lets go, and what it refuses.
+// dequeue serves a queue to its end.
+func (g *Gate) dequeue(now clock.Moment, do func(*Ticket, gate.Verdict)) error {
+	d := g.Dequeue(now)
+	for d.Next() {
+		do(d.Ticket, d.Verdict)
+	}
+	return d.Err()
+}
+
+// serve gives what Dequeue lets go, and what it refuses.
 func serve(t *testing.T, g *Gate, now clock.Moment) (passed, refused []*Ticket) {
 	t.Helper()
-	err := g.Serve(now, func(x *Ticket, v gate.Verdict) {
+	err := g.dequeue(now, func(x *Ticket, v gate.Verdict) {
 		if v.Outcome == gate.Allowed {
 			passed = append(passed, x)
 		} else {
@@ -387,8 +396,8 @@ func TestTheStoreFails(t *testing.T) {
 	if v := g.Arrive(noon, x); v.Outcome != gate.Allowed || !errors.Is(v.Err, failing.err) || g.Period() == 0 {
 		t.Fatalf("%+v, period %d", v, g.Period())
 	}
-	if err := g.Serve(noon, nil); !errors.Is(err, failing.err) {
-		t.Errorf("Serve: %v", err)
+	if err := g.dequeue(noon, nil); !errors.Is(err, failing.err) {
+		t.Errorf("Dequeue: %v", err)
 	}
 	failing.err = nil
 	serve(t, g, noon) // says that it is in flight
@@ -437,8 +446,41 @@ func TestTooManyWriters(t *testing.T) {
 		if v := a.Arrive(noon, x); v.Outcome != c.want {
 			t.Errorf("shadow %v: %+v", c.shadow, v)
 		}
-		if err := a.Serve(noon, nil); err != record.ErrContended {
-			t.Errorf("Serve: %v", err)
+		if err := a.dequeue(noon, nil); err != record.ErrContended {
+			t.Errorf("Dequeue: %v", err)
 		}
+	}
+}
+
+// What comes, goes at once and ends allocates nothing; neither does a queue that is asked and has nothing to decide.
+func TestARequestAllocatesNothing(t *testing.T) {
+	a, _, store := pair(Settings{Slots: 2, Requests: perMinute(1e6), Tokens: perMinute(1e9), QueueMax: 10, Retreats: true})
+	store.InPlace = true
+	x, waiting, now := request(config.Normal, 1, 5), request(config.Normal, 2, 5), noon
+	arrive(t, a, now, request(config.Normal, 3, 5), gate.Allowed, "")
+	round := func() {
+		now += second / 1000
+		if v := a.Arrive(now, x); v.Outcome != gate.Allowed {
+			t.Fatalf("%+v", v)
+		}
+		if err := a.Finish(now, x, quiet); err != nil {
+			t.Fatal(err)
+		}
+		if d := a.Dequeue(now); d.Next() || d.Err() != nil {
+			t.Fatalf("%+v, %v", d.Verdict, d.Err())
+		}
+	}
+	round()
+	if n := testing.AllocsPerRun(200, round); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	arrive(t, a, now, request(config.Normal, 4, 5), gate.Allowed, "")
+	arrive(t, a, now, waiting, gate.Queued, "")
+	if n := testing.AllocsPerRun(200, func() {
+		if d := a.Dequeue(now); d.Next() || d.Err() != nil {
+			t.Fatalf("%+v, %v", d.Verdict, d.Err())
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations where one waits", n)
 	}
 }

@@ -14,15 +14,19 @@ import (
 func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	t.since, t.paid = now, false
 	var v Arrival
-	err := g.change(now, func(s *shared, self *worker) bool {
-		if v = g.judge(now, s, self, t); g.settings.Shadow && v.Outcome != gate.Allowed {
-			g.pass(now, s, self, t, &v)
+	c := g.change(now)
+	for g.read(&c) {
+		if v = g.judge(now, &g.known, c.self, t); g.settings.Shadow && v.Outcome != gate.Allowed {
+			g.pass(now, &g.known, c.self, t, &v)
 		}
-		return v.Outcome != gate.Rejected
-	})
-	switch {
+		if v.Outcome == gate.Rejected {
+			break
+		}
+		g.write(&c)
+	}
+	switch err := c.update.Err(); {
 	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
-		v = says(gate.Queued, "") // the next Serve finds it a turn
+		v = says(gate.Queued, "") // the next Dequeue finds it a turn
 		t.tag, g.unsaid = g.known.virtual[t.Priority], true
 	case err != nil:
 		v, g.unsaid = Arrival{Verdict: gate.Verdict{Err: err}}, true
@@ -222,7 +226,7 @@ type Answer struct {
 	Requests, Tokens int64         // what it said is left of our share; below 0: nothing was said
 }
 
-// Finish ends a request in flight: its slot is free. Serve then finds who takes it.
+// Finish ends a request in flight: its slot is free. Dequeue then finds who takes it.
 func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	if t.state != stInFlight {
 		return nil
@@ -232,159 +236,29 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	g.flying--
 	g.flight.remove(t)
 	g.unsaid = true
-	defer g.stand(t)
-	return g.change(now, func(s *shared, _ *worker) bool {
-		if g.settings.Tokens.Quantity > 0 {
-			s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
-		}
-		if a.Void && g.settings.Requests.Quantity > 0 {
-			s.requests.Use(-bucket.Micro)
-		}
-		if t.paid {
-			s.correct(t, a.Used)
-		}
-		if a.Judged && g.settings.Retreats {
-			s.retreat.Record(now, &g.settings.Retreat, t.id(), a.Limited)
-			s.retreat.Evaluate(now, &g.settings.Retreat)
-		}
-		g.heed(now, s, t, a)
-		return true
-	})
-}
-
-// Serve refuses what has waited too long, starts what can go, and keeps the other workers informed. do is told of each
-// waiting request that is decided.
-func (g *Gate) Serve(now clock.Moment, do func(*Ticket, gate.Verdict)) error {
-	g.expire(now, do)
-	if (g.others || g.looked == 0) && clock.Sub(now, g.looked) >= Heartbeat {
-		if err := g.read(now); err != nil {
-			return err
-		}
+	c := g.change(now)
+	for g.read(&c) {
+		g.finish(now, &g.known, t, &a)
+		g.write(&c)
 	}
-	g.wake(now)
-	for g.queue.waiting > 0 || g.unsaid || g.moving() && clock.Sub(now, g.said) >= Heartbeat {
-		next, drop, err := g.step(now)
-		if err != nil {
-			return err
-		}
-		g.obey(now, drop, do)
-		switch {
-		case next != nil:
-		case drop != [Priorities]uint32{}:
-			continue
-		default:
-			return nil
-		}
-		g.queue.remove(next)
-		g.stand(next)
-		g.fly(now, next)
-		do(next, gate.Verdict{Waited: next.Waited(now)})
+	g.stand(t)
+	return c.update.Err()
+}
+
+// finish notes in the record how a request has ended.
+func (g *Gate) finish(now clock.Moment, s *shared, t *Ticket, a *Answer) {
+	if g.settings.Tokens.Quantity > 0 {
+		s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
 	}
-	return nil
-}
-
-// step starts the head of the queue if it can go, or else says what there is to say.
-func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, err error) {
-	err = g.change(now, func(s *shared, self *worker) bool {
-		next, drop = nil, [Priorities]uint32{}
-		if self == nil {
-			return false
-		}
-		drop, self.drop = self.drop, drop
-		for p, n := range drop { // or another worker would count on the same room
-			self.waiting[p] -= min(n, self.waiting[p])
-		}
-		head := g.due(now, s)
-		if head != nil {
-			self.expect(head, head.tag)
-		}
-		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head) && g.allows(now, s, head) {
-			next = head
-			s.went(now, head, head.tag)
-			g.start(now, s, self, head)
-			self.waiting[head.Priority]--
-			self.expect(g.queue.second(s.due(head, head.tag)))
-			return true
-		}
-		// A turn that has changed has to be told, or each worker would hold back for one that the other no longer has.
-		return g.unsaid || drop != [Priorities]uint32{} || !self.sameTurn(&g.told) ||
-			head != nil && clock.Sub(now, g.said) >= queueHeartbeat || clock.Sub(now, g.said) >= Heartbeat
-	})
-	return next, drop, err
-}
-
-// due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are
-// not to come back yet wait beside the queue.
-func (g *Gate) due(now clock.Moment, s *shared) *Ticket {
-	for {
-		head := g.queue.head()
-		if head == nil {
-			return nil
-		}
-		if now < s.shutFor(head) {
-			g.queue.park(head)
-			g.unsaid = true
-			continue
-		}
-		tag := s.due(head, head.tag)
-		if tag <= head.tag {
-			g.queue.retag(head.line, tag)
-			return head
-		}
-		g.queue.retag(head.line, tag)
+	if a.Void && g.settings.Requests.Quantity > 0 {
+		s.requests.Use(-bucket.Micro)
 	}
-}
-
-// stand puts what waits of a request's subject where the subject stands.
-func (g *Gate) stand(t *Ticket) {
-	if l := g.queue.line(t); l != nil {
-		g.queue.retag(l, g.known.due(t, l.first.tag))
+	if t.paid {
+		s.correct(t, a.Used)
 	}
-}
-
-// obey refuses requests that other workers need the room of.
-func (g *Gate) obey(now clock.Moment, drop [Priorities]uint32, do func(*Ticket, gate.Verdict)) {
-	for p, n := range drop {
-		for ; n > 0; n-- {
-			t := g.spare(config.Priority(p))
-			if t == nil {
-				break
-			}
-			g.refuse(now, t, gate.Dropped, do)
-		}
+	if a.Judged && g.settings.Retreats {
+		s.retreat.Record(now, &g.settings.Retreat, t.id(), a.Limited)
+		s.retreat.Evaluate(now, &g.settings.Retreat)
 	}
-}
-
-// spare is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
-// several, else the newest.
-func (g *Gate) spare(p config.Priority) *Ticket {
-	longest := g.queue.longest(p)
-	switch idle := g.queue.idlest(); {
-	case idle != nil:
-		return idle
-	case longest != nil && longest.count > 1:
-		return longest.last
-	}
-	return g.queue.newest(p)
-}
-
-// expire refuses what has waited too long.
-func (g *Gate) expire(now clock.Moment, do func(*Ticket, gate.Verdict)) {
-	for p := range g.queue.lanes {
-		for {
-			t := g.queue.oldest(config.Priority(p))
-			if t == nil || clock.Sub(now, t.since) < g.settings.MaxWait[p] {
-				break
-			}
-			g.refuse(now, t, gate.Timeout, do)
-		}
-	}
-}
-
-func (g *Gate) refuse(now clock.Moment, t *Ticket, reason string, do func(*Ticket, gate.Verdict)) {
-	g.queue.remove(t)
-	g.unsaid = true
-	v := turnedAway(reason, g.advice(now, &g.known, t)).Verdict
-	v.Waited = t.Waited(now)
-	do(t, v)
+	g.applyHints(now, s, t, a)
 }

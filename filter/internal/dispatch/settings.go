@@ -83,7 +83,9 @@ func (s *Settings) scaled(r bucket.Rate, scale int64) bucket.Rate {
 	if !s.Yields {
 		return r
 	}
-	part := func(n int64) int64 { return n/retreat.Whole*scale + n%retreat.Whole*scale/retreat.Whole }
-	r.Burst, r.Quantity = max(part(r.Burst), bucket.Micro), max(part(r.Quantity), 1)
+	r.Burst, r.Quantity = max(part(r.Burst, scale), bucket.Micro), max(part(r.Quantity, scale), 1)
 	return r
 }
+
+// part is what a scale leaves of an amount.
+func part(n, scale int64) int64 { return n/retreat.Whole*scale + n%retreat.Whole*scale/retreat.Whole }

@@ -112,7 +112,7 @@ func FuzzDecode(f *testing.F) {
 		if v := g.Arrive(noon, x); v.Err != nil {
 			t.Fatal(v.Err)
 		}
-		if err := g.Serve(noon+minute, func(*Ticket, gate.Verdict) {}); err != nil {
+		if err := g.dequeue(noon+minute, func(*Ticket, gate.Verdict) {}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Finish(noon+minute, x, quiet); err != nil {

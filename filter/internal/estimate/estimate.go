@@ -260,25 +260,33 @@ func (l *Learned) modelSet(id uint64) []model {
 	return l.models[first : first+ways]
 }
 
+// subject finds a subject's entry, or begins it in the place of the last one of its set; it is the first from now on.
 func (l *Learned) subject(id uint64) *subject {
-	return front(l.set(id), func(s *subject) bool { return s.id == id }, subject{id: id})
-}
-
-func (l *Learned) model(id uint64) *model {
-	return front(l.modelSet(id), func(m *model) bool { return m.id == id }, model{id: id})
-}
-
-// front finds an entry of a set, or begins it in the place of the last one; it is the first from now on.
-func front[E any](set []E, is func(*E) bool, begun E) *E {
-	at := 0
-	for at < ways-1 && !is(&set[at]) {
+	set, at := l.set(id), 0
+	for at < ways-1 && set[at].id != id {
 		at++
 	}
-	if is(&set[at]) {
-		begun = set[at]
+	found := set[at]
+	if found.id != id {
+		found = subject{id: id}
 	}
 	copy(set[1:at+1], set[:at])
-	set[0] = begun
+	set[0] = found
+	return &set[0]
+}
+
+// model does that with a model's.
+func (l *Learned) model(id uint64) *model {
+	set, at := l.modelSet(id), 0
+	for at < ways-1 && set[at].id != id {
+		at++
+	}
+	found := set[at]
+	if found.id != id {
+		found = model{id: id}
+	}
+	copy(set[1:at+1], set[:at])
+	set[0] = found
 	return &set[0]
 }
 

@@ -28,9 +28,7 @@ type Charge struct {
 	used     int64  // millionths, counted already
 	reserved uint32 // units
 	period   uint32 // lease period of the reservation
-	renewed  uint32 // lease period it is being moved to
 	open     bool   // a change of its bucket is to be made
-	done     bool   // the last change was
 }
 
 // id is the bucket's id in its page.

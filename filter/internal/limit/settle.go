@@ -18,19 +18,7 @@ type Outcome struct {
 // Settle replaces the reservations by what the request really used, for which the upstream answered with the status; 0 is no
 // answer. Requests are counted for good when they are sent. A limit that refunds the status gives everything back.
 func (s *Set) Settle(now clock.Moment, charges []Charge, model string, used Usage, status int) Outcome {
-	wants := func(c *Charge) bool {
-		return c.limit.Unit.Charged == config.WhenEnded || c.reserved > 0 || c.limit.refunds(status)
-	}
-	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
-		state.Release(c.reserved, p.Period()-c.period)
-		switch {
-		case c.limit.refunds(status):
-			state.Use(-c.used)
-		case c.limit.Unit.Charged == config.Never:
-		case c.limit.Unit.Charged == config.WhenEnded || c.used == 0:
-			state.Use(s.amount(c.limit, model, used))
-		}
-	})
+	return s.change(now, charges, &change{kind: settling, model: model, used: used, status: status})
 }
 
 // refunds says that an answer of the status costs nothing.
@@ -45,60 +33,24 @@ func (l *limit) refunds(status int) bool {
 
 // Refund takes everything back.
 func (s *Set) Refund(now clock.Moment, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.reserved > 0 || c.used != 0 }
-	return s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
-		state.Release(c.reserved, p.Period()-c.period)
-		state.Use(-c.used)
-	})
+	return s.change(now, charges, &change{kind: refunding})
 }
 
 // Lease makes reservations of requests that were counted, since they have to wait before they are sent: should the worker die
 // meanwhile, they are forgotten, and not lost to their subject.
 func (s *Set) Lease(now clock.Moment, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.used > 0 }
-	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
-		c.renewed = p.Period()
-		state.Use(-c.used)
-		state.Reserve(1)
-	})
-	for i := range charges {
-		if c := &charges[i]; c.done {
-			c.used, c.reserved, c.period = 0, 1, c.renewed
-		}
-	}
-	return outcome
+	return s.change(now, charges, &change{kind: leasing})
 }
 
 // Send counts requests for good that were leased.
 func (s *Set) Send(now clock.Moment, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.limit.Unit.Charged == config.WhenSent && c.reserved > 0 }
-	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
-		state.Release(c.reserved, p.Period()-c.period)
-		state.Use(bucket.Micro)
-	})
-	for i := range charges {
-		if c := &charges[i]; c.done {
-			c.used, c.reserved = bucket.Micro, 0
-		}
-	}
-	return outcome
+	return s.change(now, charges, &change{kind: sending})
 }
 
 // Renew moves the reservations into the current lease period. A request that runs for longer than one calls it at least
 // once a period.
 func (s *Set) Renew(now clock.Moment, charges []Charge) Outcome {
-	wants := func(c *Charge) bool { return c.reserved > 0 }
-	outcome := s.change(now, charges, wants, func(c *Charge, p *table.Page, state *bucket.State) {
-		c.renewed = p.Period()
-		state.Release(c.reserved, c.renewed-c.period)
-		state.Reserve(c.reserved)
-	})
-	for i := range charges {
-		if c := &charges[i]; c.done {
-			c.period = c.renewed
-		}
-	}
-	return outcome
+	return s.change(now, charges, &change{kind: renewing})
 }
 
 // Stale says that the charges hold a reservation of an earlier lease period.
@@ -111,40 +63,104 @@ func (s *Set) Stale(now clock.Moment, charges []Charge) bool {
 	return false
 }
 
-// change applies a change to the buckets of the charges that want it, page by page, and marks those as done whose page was
-// written. apply may be called several times.
-func (s *Set) change(now clock.Moment, charges []Charge, wants func(*Charge) bool, apply func(*Charge, *table.Page, *bucket.State)) Outcome {
+// change is what is to be done to the buckets of a request's charges.
+type change struct {
+	kind kind
+
+	// Of settling.
+	model  string
+	used   Usage
+	status int
+}
+
+// kind says which change it is: that of Settle, Refund, Lease, Send or Renew.
+type kind uint8
+
+const (
+	settling kind = iota
+	refunding
+	leasing
+	sending
+	renewing
+)
+
+// wanted says that the change is one for the charge's bucket.
+func (x *change) wanted(c *Charge) bool {
+	unit := c.limit.Unit
+	switch x.kind {
+	case settling:
+		return unit.Charged == config.WhenEnded || c.reserved > 0 || c.limit.refunds(x.status)
+	case refunding:
+		return c.reserved > 0 || c.used != 0
+	case leasing:
+		return unit.Charged == config.WhenSent && c.used > 0
+	case sending:
+		return unit.Charged == config.WhenSent && c.reserved > 0
+	default:
+		return c.reserved > 0
+	}
+}
+
+// apply changes a bucket, as it was read in a lease period. It can be called several times, until one of the results is written, and
+// changes nothing else.
+func (s *Set) apply(x *change, c *Charge, period uint32, state *bucket.State) {
+	state.Release(c.reserved, period-c.period)
+	switch x.kind {
+	case settling:
+		switch {
+		case c.limit.refunds(x.status):
+			state.Use(-c.used)
+		case c.limit.Unit.Charged == config.Never:
+		case c.limit.Unit.Charged == config.WhenEnded || c.used == 0:
+			state.Use(s.amount(c.limit, x.model, x.used))
+		}
+	case refunding:
+		state.Use(-c.used)
+	case leasing:
+		state.Use(-c.used)
+		state.Reserve(1)
+	case sending:
+		state.Use(bucket.Micro)
+	case renewing:
+		state.Reserve(c.reserved)
+	}
+}
+
+// made notes in a charge what was written, in a lease period.
+func (x *change) made(c *Charge, period uint32) {
+	switch x.kind {
+	case leasing:
+		c.used, c.reserved, c.period = 0, 1, period
+	case sending:
+		c.used, c.reserved = bucket.Micro, 0
+	case renewing:
+		c.period = period
+	}
+}
+
+// change makes a change to the buckets of the charges that it is for, page by page.
+func (s *Set) change(now clock.Moment, charges []Charge, x *change) Outcome {
 	var outcome Outcome
 	for i := range charges {
-		charges[i].done, charges[i].open = false, wants(&charges[i])
+		charges[i].open = x.wanted(&charges[i])
 	}
 	for i := range charges {
 		if charges[i].open {
-			s.changePage(now, charges[i:], apply, &outcome)
+			s.changePage(now, charges[i:], x, &outcome)
 		}
 	}
 	return outcome
 }
 
-// changePage applies the change to the open charges that share the first one's page, and closes them.
-func (s *Set) changePage(now clock.Moment, charges []Charge, apply func(*Charge, *table.Page, *bucket.State), outcome *Outcome) {
+// changePage makes the change to the buckets of the open charges that share the first one's page, and closes them.
+func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome *Outcome) {
 	page, err := s.table.Load(charges[0].subject, now)
 	defer s.table.Release(page)
 	written := false
 	for err == nil && !written {
-		var changed [8]uint64
-		ids := changed[:0]
-		for i := range charges {
-			if c := &charges[i]; c.changes(page) {
-				state := page.Get(c.id())
-				state.Leak(now, c.limit.rate)
-				apply(c, page, &state)
-				page.Set(c.id(), state, c.limit.rate)
-				ids = append(ids, c.id())
-			}
-		}
+		var ids [8]uint64
 		var evicted int
-		if written, evicted, err = s.table.Save(page, now, ids...); written {
+		if written, evicted, err = s.table.Save(page, now, s.changeAll(page, now, charges, x, ids[:0])...); written {
 			outcome.Evicted += evicted
 		} else if err == nil {
 			err = s.table.Reload(page, now)
@@ -157,9 +173,27 @@ func (s *Set) changePage(now clock.Moment, charges []Charge, apply func(*Charge,
 	}
 	for i := range charges {
 		if c := &charges[i]; c.changes(page) {
-			c.open, c.done = false, written
+			if c.open = false; written {
+				x.made(c, page.Period())
+			}
 		}
 	}
+}
+
+// changeAll makes the change to the buckets of a page as it was read, and appends their ids.
+func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x *change, ids []uint64) []uint64 {
+	for i := range charges {
+		c := &charges[i]
+		if !c.changes(page) {
+			continue
+		}
+		state := page.Get(c.id())
+		state.Leak(now, c.limit.rate)
+		s.apply(x, c, page.Period(), &state)
+		page.Set(c.id(), state, c.limit.rate)
+		ids = append(ids, c.id())
+	}
+	return ids
 }
 
 // changes says that a change of the charge's bucket is to be made, in this page.

@@ -300,29 +300,35 @@ func Decode(b []byte) (q Quorum, sound bool) {
 		q.subjects[i] = order.Uint64(b)
 		b = b[8:]
 	}
-	sound = true
-	read := func() (t tally) {
-		t = tally{order.Uint32(b), order.Uint32(b[4:])}
-		b = b[8:]
-		sound = sound && t.bad <= t.total
-		return t
-	}
 	for i := range q.parts {
-		p := &q.parts[i]
-		p.all = read()
-		p.crowd, p.badly = order.Uint64(b), order.Uint64(b[8:])
-		b = b[16:]
-		var total, bad uint64
-		for s := range p.seated {
-			p.seated[s] = read()
-			total, bad = total+uint64(p.seated[s].total), bad+uint64(p.seated[s].bad)
-			sound = sound && (q.subjects[s] != 0 || p.seated[s] == tally{})
+		q.parts[i].decode(b[i*partSize:])
+		if !q.parts[i].possible(&q.subjects) {
+			return Quorum{}, false
 		}
-		full := p.all.total == math.MaxUint32 || p.all.bad == math.MaxUint32
-		sound = sound && (full || total <= uint64(p.all.total) && bad <= uint64(p.all.bad))
-	}
-	if !sound {
-		return Quorum{}, false
 	}
 	return q, true
+}
+
+func (p *part) decode(b []byte) {
+	p.all = decodeTally(b)
+	p.crowd, p.badly = order.Uint64(b[8:]), order.Uint64(b[16:])
+	for s := range p.seated {
+		p.seated[s] = decodeTally(b[24+8*s:])
+	}
+}
+
+func decodeTally(b []byte) tally { return tally{order.Uint32(b), order.Uint32(b[4:])} }
+
+// possible says whether any sequence of calls can lead to such a part, with the seats given so.
+func (p *part) possible(subjects *[seats]uint64) bool {
+	var total, bad uint64
+	for s := range p.seated {
+		t := &p.seated[s]
+		if t.bad > t.total || subjects[s] == 0 && *t != (tally{}) {
+			return false
+		}
+		total, bad = total+uint64(t.total), bad+uint64(t.bad)
+	}
+	full := p.all.total == math.MaxUint32 || p.all.bad == math.MaxUint32
+	return p.all.bad <= p.all.total && (full || total <= uint64(p.all.total) && bad <= uint64(p.all.bad))
 }

@@ -227,7 +227,7 @@ func (c *checks) refused(k *worker, r *request, v gate.Verdict) {
 	}
 }
 
-// served is asked after a Serve: nothing is left there that has waited too long.
+// served is asked after the queue was served: nothing is left there that has waited too long.
 func (c *checks) served(k *worker) {
 	w := c.world
 	sum := 0

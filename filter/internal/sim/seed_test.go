@@ -82,12 +82,13 @@ func TestSeedDropLowest(t *testing.T) {
 	tickets = fill(t, all[1:], config.Low)
 	wantOutcome(t, all[0].Arrive(start+second, ticket(config.High)).Verdict, gate.Queued, "")
 	var dropped []*dispatch.Ticket
-	err := all[1].Serve(start+second+10*millisecond, func(x *dispatch.Ticket, v gate.Verdict) {
-		wantOutcome(t, v, gate.Rejected, gate.Dropped)
-		dropped = append(dropped, x)
-	})
-	if err != nil || len(dropped) != 1 || dropped[0] != tickets[499] {
-		t.Errorf("the other worker drops %v (%v), want its newest", dropped, err)
+	d := all[1].Dequeue(start + second + 10*millisecond)
+	for d.Next() {
+		wantOutcome(t, d.Verdict, gate.Rejected, gate.Dropped)
+		dropped = append(dropped, d.Ticket)
+	}
+	if err := d.Err(); err != nil || len(dropped) != 1 || dropped[0] != tickets[499] {
+		t.Errorf("the other worker drops %v (%v), want its newest", dropped, d.Err())
 	}
 }
 
@@ -101,11 +102,12 @@ func TestSeedLowWaitsTwoSeconds(t *testing.T) {
 		if all[0].Period() == 0 {
 			t.Fatal("no tick while a request is in flight")
 		}
-		err := all[0].Serve(now, func(x *dispatch.Ticket, v gate.Verdict) {
-			wantOutcome(t, v, gate.Rejected, gate.Timeout)
-			ended[x] = v.Waited
-		})
-		if err != nil {
+		d := all[0].Dequeue(now)
+		for d.Next() {
+			wantOutcome(t, d.Verdict, gate.Rejected, gate.Timeout)
+			ended[d.Ticket] = d.Verdict.Waited
+		}
+		if err := d.Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -98,15 +98,16 @@ func (k *worker) serve() {
 }
 
 func (k *worker) giveTurns(now int64) {
-	err := k.gate.Serve(now, func(t *dispatch.Ticket, v gate.Verdict) {
-		r := t.Owner.(*request)
-		if v.Outcome == gate.Allowed {
-			k.start(r, v)
+	d := k.gate.Dequeue(now)
+	for d.Next() {
+		r := d.Ticket.Owner.(*request)
+		if d.Verdict.Outcome == gate.Allowed {
+			k.start(r, d.Verdict)
 		} else {
-			k.refused(r, v)
+			k.refused(r, d.Verdict)
 		}
-	})
-	if err != nil {
+	}
+	if d.Err() != nil {
 		k.world.StoreErrors++
 	}
 	k.world.checks.served(k)

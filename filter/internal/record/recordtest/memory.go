@@ -5,6 +5,8 @@ package recordtest
 type Memory struct {
 	// Conflict, if set, is called before each write; a test writes to the store there to provoke a lost race.
 	Conflict func(key string)
+	// InPlace writes values over, as a host does that allocates nothing for it. What Get gave is void then, as record.Store says.
+	InPlace bool
 
 	values map[string]entry
 	last   uint32
@@ -21,6 +23,9 @@ func NewMemory() *Memory { return &Memory{values: map[string]entry{}} }
 // Get implements record.Store.
 func (m *Memory) Get(key string) ([]byte, uint32, bool, error) {
 	e, found := m.values[key]
+	if m.InPlace {
+		return e.value, e.version, found, nil
+	}
 	return append([]byte(nil), e.value...), e.version, found, nil
 }
 
@@ -32,11 +37,15 @@ func (m *Memory) Put(key string, value []byte, version uint32) (bool, error) {
 		conflict(key)
 		m.Conflict = conflict
 	}
-	if e, found := m.values[key]; found && e.version != version {
+	e, found := m.values[key]
+	if found && e.version != version {
 		return false, nil
 	}
+	if !m.InPlace {
+		e.value = nil
+	}
 	m.last++
-	m.values[key] = entry{append([]byte(nil), value...), m.last}
+	m.values[key] = entry{append(e.value[:0], value...), m.last}
 	return true, nil
 }
 

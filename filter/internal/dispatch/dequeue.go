@@ -1,0 +1,202 @@
+package dispatch
+
+import (
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+)
+
+// Dequeue takes out of the queue what is decided by now, one request after the other: it refuses what has waited too long, starts
+// what can go, and keeps the other workers informed.
+//
+//	d := g.Dequeue(now)
+//	for d.Next() {
+//		// d.Ticket, and what became of it: d.Verdict
+//	}
+//	return d.Err()
+type Dequeue struct {
+	Ticket  *Ticket
+	Verdict gate.Verdict // Allowed or Rejected
+
+	gate  *Gate
+	now   clock.Moment
+	begun bool               // all that has waited too long was refused
+	ended bool               // nothing else is decided by now
+	drop  [Priorities]uint32 // how many are still to be refused because other workers need their room
+	err   error
+}
+
+// Dequeue begins to serve the queue. It is for one event; the next one begins anew.
+func (g *Gate) Dequeue(now clock.Moment) Dequeue { return Dequeue{gate: g, now: now} }
+
+// Next decides about the next request. It says false if there is none that can be decided, or the store has failed.
+func (d *Dequeue) Next() bool {
+	switch {
+	case d.ended:
+		return false
+	case !d.begun:
+		if d.expire() {
+			return true
+		}
+		if d.begun = true; !d.begin() {
+			d.ended = true
+			return false
+		}
+	}
+	d.ended = !d.makeRoom() && !d.serve()
+	return !d.ended
+}
+
+// Err is why it ended too early: the store's error; nil if it didn't.
+func (d *Dequeue) Err() error { return d.err }
+
+// begin reads what other workers have written, if that is due.
+func (d *Dequeue) begin() bool {
+	g := d.gate
+	if (g.others || g.looked == 0) && clock.Sub(d.now, g.looked) >= Heartbeat {
+		if d.err = g.refresh(d.now); d.err != nil {
+			return false
+		}
+	}
+	g.wake(d.now)
+	return true
+}
+
+// serve starts the next request, or refuses one whose room another worker asks for. It says false if there is neither.
+func (d *Dequeue) serve() bool {
+	g := d.gate
+	for g.queue.waiting > 0 || g.unsaid || g.moving() && clock.Sub(d.now, g.said) >= Heartbeat {
+		next, drop, err := g.step(d.now)
+		switch {
+		case err != nil:
+			d.err = err
+			return false
+		case next != nil:
+			g.queue.remove(next)
+			g.stand(next)
+			g.fly(d.now, next)
+			d.Ticket, d.Verdict = next, gate.Verdict{Waited: next.Waited(d.now)}
+			return true
+		case drop == [Priorities]uint32{}:
+			return false
+		}
+		if d.drop = drop; d.makeRoom() {
+			return true
+		}
+	}
+	return false
+}
+
+// step starts the head of the queue if it can go, or else says what there is to say.
+func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, err error) {
+	c, s := g.change(now), &g.known
+	for g.read(&c) {
+		self := c.self
+		if next, drop = nil, [Priorities]uint32{}; self == nil {
+			break
+		}
+		drop, self.drop = self.drop, drop
+		for p, n := range drop { // or another worker would count on the same room
+			self.waiting[p] -= min(n, self.waiting[p])
+		}
+		head := g.due(now, s)
+		if head != nil {
+			self.expect(head, head.tag)
+		}
+		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head) && g.allows(now, s, head) {
+			next = head
+			s.went(now, head, head.tag)
+			g.start(now, s, self, head)
+			self.waiting[head.Priority]--
+			self.expect(g.queue.second(s.due(head, head.tag)))
+		} else if drop == [Priorities]uint32{} && !g.tells(now, self, head) {
+			break
+		}
+		g.write(&c)
+	}
+	return next, drop, c.update.Err()
+}
+
+// tells says that there is something to write though nothing starts. A turn that has changed has to be told, or each worker would hold
+// back for one that the other no longer has.
+func (g *Gate) tells(now clock.Moment, self *worker, head *Ticket) bool {
+	quiet := clock.Sub(now, g.said)
+	return g.unsaid || !self.sameTurn(&g.told) || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
+}
+
+// due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are
+// not to come back yet wait beside the queue.
+func (g *Gate) due(now clock.Moment, s *shared) *Ticket {
+	for {
+		head := g.queue.head()
+		if head == nil {
+			return nil
+		}
+		if now < s.shutFor(head) {
+			g.queue.park(head)
+			g.unsaid = true
+			continue
+		}
+		tag := s.due(head, head.tag)
+		if tag <= head.tag {
+			g.queue.retag(head.line, tag)
+			return head
+		}
+		g.queue.retag(head.line, tag)
+	}
+}
+
+// stand puts what waits of a request's subject where the subject stands.
+func (g *Gate) stand(t *Ticket) {
+	if l := g.queue.line(t); l != nil {
+		g.queue.retag(l, g.known.due(t, l.first.tag))
+	}
+}
+
+// makeRoom refuses one of the requests whose room other workers need. It says false if there is none.
+func (d *Dequeue) makeRoom() bool {
+	for p := range d.drop {
+		if d.drop[p] == 0 {
+			continue
+		}
+		if t := d.gate.spare(config.Priority(p)); t != nil {
+			d.drop[p]--
+			d.refuse(t, gate.Dropped)
+			return true
+		}
+		d.drop[p] = 0
+	}
+	return false
+}
+
+// spare is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
+// several, else the newest.
+func (g *Gate) spare(p config.Priority) *Ticket {
+	longest := g.queue.longest(p)
+	switch idle := g.queue.idlest(); {
+	case idle != nil:
+		return idle
+	case longest != nil && longest.count > 1:
+		return longest.last
+	}
+	return g.queue.newest(p)
+}
+
+// expire refuses one that has waited too long. It says false if there is none.
+func (d *Dequeue) expire() bool {
+	for p := range d.gate.queue.lanes {
+		if t := d.gate.queue.oldest(config.Priority(p)); t != nil && clock.Sub(d.now, t.since) >= d.gate.settings.MaxWait[p] {
+			d.refuse(t, gate.Timeout)
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Dequeue) refuse(t *Ticket, reason string) {
+	g := d.gate
+	g.queue.remove(t)
+	g.unsaid = true
+	d.Ticket, d.Verdict = t, turnedAway(reason, g.advice(d.now, &g.known, t)).Verdict
+	d.Verdict.Waited = t.Waited(d.now)
+}
