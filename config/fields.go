@@ -198,6 +198,7 @@ func (m *Match) fields() []field {
 }
 
 func (l *Limit) fields() []field {
+	windowless := withoutWindow()
 	return []field{
 		required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")),
 		stringSet("per", &l.Per, perParts,
@@ -206,18 +207,18 @@ func (l *Limit) fields() []field {
 		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
 		required(unit("unit", &l.Unit)),
 		required(integer("quantity", &l.Quantity, 0, 1, maxUnits, "Units per window; of inflight, at once.")),
-		unless("unit", withoutWindow(), required(duration("window", &l.Window, 0, time.Second, longest,
+		unless("unit", windowless, required(duration("window", &l.Window, 0, time.Second, longest,
 			"Time in which the quantity flows in, evenly. Not with inflight.")),
 			"what is under way is counted at each moment, not over a time; leave window out, or choose another unit"),
-		unless("unit", withoutWindow(), derived(integer("burst", &l.Burst, 0, 1, maxUnits,
+		unless("unit", windowless, derived(integer("burst", &l.Burst, 0, 1, maxUnits,
 			"Most units that can be used at once. Default: quantity. Not with inflight.")),
 			"quantity is all that can be under way at once; leave burst out"),
-		unless("unit", withoutWindow(), enum("admission", &l.Admission, Lenient, []Admission{Lenient, Strict},
+		unless("unit", windowless, enum("admission", &l.Admission, Lenient, []Admission{Lenient, Strict},
 			"lenient passes a request while any balance is left, so that it may go into debt by its own cost; strict passes it "+
 				"only if all of its estimate fits. Not with inflight."),
 			"each request under way is one, so there is nothing to estimate; leave admission out"),
 		enum("mode", &l.Mode, Enforce, modes, modeDoc),
-		unless("unit", withoutWindow(), statuses("refund", &l.Refund,
+		unless("unit", windowless, statuses("refund", &l.Refund,
 			"Statuses of the upstream's answers that cost nothing in this limit, such as [5xx, 429]. Default: none; a request that "+
 				"went to the upstream counts as one whatever came of it, and tokens count where there are any. Not with inflight."),
 			"a request's place is free when it has ended, whatever came of it; leave refund out"),

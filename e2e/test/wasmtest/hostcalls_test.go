@@ -41,7 +41,7 @@ var hostCalls = []struct {
 
 // underWay is a configuration with a limit of each user's requests under way.
 func underWay(quantity int) string {
-	return fmt.Sprintf(`{"limits":[{"name":"a","per":["user"],"unit":"inflight","quantity":%d}]}`, quantity)
+	return fmt.Sprintf(`{"requestHold":"stopIteration","limits":[{"name":"a","per":["user"],"unit":"inflight","quantity":%d}]}`, quantity)
 }
 
 // gatesOf is a configuration with some of an upstream's adaptive gates.

@@ -95,3 +95,28 @@ func TestAFaultFreesThePlace(t *testing.T) {
 	check(t, "panics", p.Counter("spillway_errors_total;reason=panic"), 6)
 	check(t, "stream contexts", vm.Contexts(), 0)
 }
+
+// A new configuration takes over what is under way: where that is more than may be by now, nothing is let through until it is less.
+func TestAReconfigurationKeepsThePlaces(t *testing.T) {
+	p, vm := start(t, stopIteration, underWay(4))
+	var old []*wasmhost.Stream
+	for range 4 {
+		old = append(old, request{user: "ann"}.send(vm))
+	}
+	if err := vm.Reconfigure([]byte(underWay(2))); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range old {
+		for range 5 { // the old configuration keeps its streams' places, as long as it has any
+			p.Advance(leases / 4)
+			vm.Tick()
+		}
+		want := "429"
+		if len(old)-i < 2 {
+			want = "200"
+		}
+		check(t, fmt.Sprint("status with ", len(old)-i, " under way"), request{user: "ann"}.ask(vm).ClientStatus, want)
+		answer(s, completion(50))
+	}
+	check(t, "plugin contexts", vm.PluginContexts(), 1)
+}
