@@ -57,6 +57,9 @@ func (p *plugin) do(f *admit.Effect) {
 	case admit.SetProperty:
 		p.vm.path[0] = f.Name
 		err = proxywasm.SetProperty(p.vm.path[:], bytesOf(f.Value))
+	case admit.SetNumber:
+		p.vm.path[0], p.vm.digits = f.Name, strconv.AppendInt(p.vm.digits[:0], f.Number, 10)
+		err = proxywasm.SetProperty(p.vm.path[:], p.vm.digits)
 	case admit.SetRequestHeader:
 		err = setRequestHeader(f.Name, f.Value)
 	case admit.EditRequest:
@@ -81,7 +84,7 @@ func (p *plugin) do(f *admit.Effect) {
 
 // calls are the names of what the host can refuse, as they are counted.
 var calls = [...]string{
-	admit.SetProperty: "set_property", admit.SetRequestHeader: "set_header", admit.EditRequest: "edit_body", admit.ChooseRoute: "clear_route_cache",
+	admit.SetProperty: "set_property", admit.SetNumber: "set_property", admit.SetRequestHeader: "set_header", admit.EditRequest: "edit_body", admit.ChooseRoute: "clear_route_cache",
 	admit.SetResponseHeader: "set_header", admit.ReplaceResponse: "replace_body", admit.Resume: "resume", admit.Answer: "send_response",
 }
 

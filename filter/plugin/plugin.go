@@ -36,6 +36,7 @@ type vm struct {
 	learned estimate.Learned
 	free    []*stream // ended streams whose memory is used again: garbage costs CPU
 	path    [1]string // of the property being set
+	digits  []byte    // of the number being set
 	latest  *plugin   // the configuration in force
 }
 

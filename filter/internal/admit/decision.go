@@ -80,7 +80,7 @@ func (e *Engine) record(s *Stream) {
 			e.out.set(s, "spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
 		}
 		if d.Wait > 0 && d.Wait != gate.Never {
-			e.out.set(s, "spillway.retry.ms", strconv.FormatInt(int64((d.Wait-1)/time.Millisecond)+1, 10))
+			e.out.setNumber(s, "spillway.retry.ms", int64((d.Wait-1)/time.Millisecond)+1)
 		}
 	}
 	if !e.unlabelled(s) {

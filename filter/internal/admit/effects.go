@@ -18,6 +18,7 @@ const (
 	LogWarning                   // of no stream: Value
 	Fetch                        // of no stream: the engine's Source is to be asked, and its answer given to Fetched
 	SetProperty                  // Name of the filter state becomes Value
+	SetNumber                    // Name of the filter state becomes Number, in decimal digits
 	SetRequestHeader             // Name becomes Value; "" takes it out
 	EditRequest                  // the request's body, which is complete and held, is changed by the stream's Edit
 	ChooseRoute                  // the route is to be chosen again, by the request's headers as they have become
@@ -35,6 +36,7 @@ type Effect struct {
 	Kind        EffectKind
 	Stream      *Stream // whose it is; nil: nobody's
 	Name, Value string
+	Number      int64
 	Metric      metric.Update
 }
 
@@ -72,12 +74,17 @@ func (x *effects) add(kind EffectKind, s *Stream) {
 	x.list = append(x.list, Effect{Kind: kind, Stream: s})
 }
 
-// set sets a value of the filter state. It leaves out an empty one, which the host can't take. All that goes into the filter state goes
+// set sets a value of the filter state. It leaves out an empty one, which the host can't take. All text that goes into the filter state goes
 // through here.
 func (x *effects) set(s *Stream, name, value string) {
 	if value != "" {
 		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: name, Value: OneLine(value)})
 	}
+}
+
+// setNumber sets a value of the filter state that is a number.
+func (x *effects) setNumber(s *Stream, name string, n int64) {
+	x.list = append(x.list, Effect{Kind: SetNumber, Stream: s, Name: name, Number: n})
 }
 
 // setRequestHeader sets a header of the request; an empty value takes it out.

@@ -3,6 +3,7 @@ package admit
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -205,6 +206,8 @@ func (s *Step) add(f *Effect) {
 	switch f.Kind {
 	case SetProperty:
 		s.Properties = append(s.Properties, *f)
+	case SetNumber:
+		s.Properties = append(s.Properties, Effect{Name: f.Name, Value: strconv.FormatInt(f.Number, 10)})
 	case SetRequestHeader:
 		s.Asked = append(s.Asked, [2]string{f.Name, f.Value})
 	case SetResponseHeader:

@@ -1,8 +1,6 @@
 package admit
 
 import (
-	"strconv"
-
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -43,7 +41,7 @@ func (e *Engine) progress(s *Stream, now int64, end bool) {
 		s.pace.output(now, s.exchange.Outputs)
 	}
 	if p.News && !end {
-		e.out.set(s, "gen_ai.completion.tokens", strconv.FormatInt(p.Tokens, 10))
+		e.out.setNumber(s, "gen_ai.completion.tokens", p.Tokens)
 	}
 }
 
@@ -89,7 +87,7 @@ func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
 		{"gen_ai.usage.audio.tokens", "", used.Audio, false},
 	} {
 		if c.always || c.tokens > 0 {
-			e.out.set(s, c.property, strconv.FormatInt(c.tokens, 10))
+			e.out.setNumber(s, c.property, c.tokens)
 		}
 		if c.kind != "" {
 			e.out.count(metric.Tokens(c.kind, source, model), c.tokens)
@@ -104,13 +102,13 @@ func (e *Engine) publishTimes(s *Stream, end *account.Settlement) {
 	if end.TTFT >= 0 {
 		ttft := end.TTFT.Milliseconds()
 		if stream {
-			e.out.set(s, "gen_ai.ttft.ms", strconv.FormatInt(ttft, 10))
+			e.out.setNumber(s, "gen_ai.ttft.ms", ttft)
 		}
 		e.out.sample(metric.TTFT(stream, priority), ttft)
 	}
 	if end.ITL >= 0 {
 		itl := end.ITL.Milliseconds()
-		e.out.set(s, "gen_ai.itl.ms", strconv.FormatInt(itl, 10))
+		e.out.setNumber(s, "gen_ai.itl.ms", itl)
 		e.out.sample(metric.ITL(stream, priority), itl)
 	}
 }

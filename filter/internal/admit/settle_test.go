@@ -2,8 +2,11 @@ package admit
 
 import (
 	"testing"
+	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
 const askedStream = `{"model":"mock","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"hi"}]}`
@@ -82,4 +85,23 @@ func TestALieIsNotPublishedWhileAStreamRuns(t *testing.T) {
 	if got := x.properties["gen_ai.completion.tokens"]; len(got) > 6 {
 		t.Errorf("%s tokens were charged", got)
 	}
+}
+
+// What a request has used is published without an allocation, be it as large as it may.
+func TestPublishingAllocatesNothing(t *testing.T) {
+	h := newTotal(t)
+	s := &Stream{}
+	s.exchange.Stream = true
+	end := account.Settlement{
+		Used: usage.Tokens{Prompt: 1234, Completion: 5678, Total: 6912, Cached: 1000, Reasoning: 2000, CacheWrite: 3000, Audio: 4000}, Source: account.Reported,
+		Model: "mock-1", TTFT: 345 * time.Millisecond, ITL: 678 * time.Millisecond,
+	}
+	effects := 0
+	allocations := testing.AllocsPerRun(100, func() {
+		h.Engine.publish(s, &end)
+		for effects = 0; h.Next() != nil; effects++ {
+		}
+	})
+	expect(t, "allocations", allocations, 0)
+	expect(t, "effects", effects, 8+4+1+2+2) // tokens and their source, metrics of these, the model, the times, and metrics of these
 }

@@ -3,7 +3,6 @@ package admit
 import (
 	"encoding/binary"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -187,7 +186,7 @@ func (e *Engine) waited(s *Stream, wait int64) {
 	if wait <= 0 {
 		return
 	}
-	e.out.set(s, "spillway.queue.ms", strconv.FormatInt(wait/millisecond, 10))
+	e.out.setNumber(s, "spillway.queue.ms", wait/millisecond)
 	e.out.sample(metric.QueueWait(s.caller.Priority), wait/millisecond)
 }
 

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
@@ -252,8 +251,8 @@ func (e *engine) exchangeOf(s *admit.Stream) *exchange {
 // apply takes what is to become of a request.
 func (e *engine) apply(x *exchange, f *admit.Effect) {
 	switch {
-	case f.Kind == admit.SetProperty && f.Name == "gen_ai.completion.tokens":
-		x.charged, _ = strconv.ParseInt(f.Value, 10, 64)
+	case f.Kind == admit.SetNumber && f.Name == "gen_ai.completion.tokens":
+		x.charged = f.Number
 	case f.Kind == admit.Answer && !x.over:
 		e.proxy.refused(x)
 	case f.Kind == admit.Resume:
