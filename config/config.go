@@ -135,9 +135,9 @@ type Limit struct {
 	Per       []string // PerUser and so on, or PerHeader and a name; empty: one bucket for all
 	Match     Match
 	Unit      *Unit
-	Quantity  int64 // units per Window; at least 1
-	Window    time.Duration
-	Burst     int64 // the bucket's size in units; Quantity by default
+	Quantity  int64         // units per Window; at least 1
+	Window    time.Duration // 0 where the unit is of what is under way
+	Burst     int64         // the bucket's size in units; Quantity by default
 	Admission Admission
 	Mode      Mode
 	Refund    []Statuses // of answers that cost nothing in this limit

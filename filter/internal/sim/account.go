@@ -65,6 +65,22 @@ func (p *Proxy) reaches(x *exchange) {
 	p.slots()
 }
 
+// underWay is asked when a request is admitted.
+func (p *Proxy) underWay(x *exchange) {
+	n := 0
+	for _, e := range p.workers {
+		for other := range e.open {
+			if other.account == x.account && (other.sent || other.Waiting()) {
+				n++
+			}
+		}
+	}
+	p.MostUnderWay = max(p.MostUnderWay, n)
+	if p.AtOnce > 0 && n > p.AtOnce {
+		p.wrong("%s (%s): %d requests are under way at once, of %d", x.user, x.kind, n, p.AtOnce)
+	}
+}
+
 // mostAtOnce is how many unbounded requests docs/security.md allows at once.
 func (p *Proxy) mostAtOnce() int {
 	const least, most = 32, 4096

@@ -117,6 +117,7 @@ func (p *Proxy) bring(c client) *exchange {
 	e.piece = []byte(body)
 	e.RequestBody(&x.Stream, p.now, len(body), true)
 	e.did(x)
+	p.underWay(x)
 	return x
 }
 

@@ -20,6 +20,7 @@ import (
 //   - A subject's tokens: none of its requests is admitted while its bucket, counted here by what really passed, is in debt; and of those
 //     that state no bound, no more are in flight than docs/security.md says. So no bucket passes its documented bound.
 //   - A subject's requests: no more reach the upstream than its limit lets pass, whatever comes of them.
+//   - A subject's requests under way: no more at once than its limit lets pass, those that wait included; those of a worker that died aside.
 //   - The upstream never has more at once than it has slots; a worker that died counts for alive.
 //   - An honest subject, which stays within its limits, is never refused by one; nobody is told never who doesn't state more than a
 //     limit holds; and when the adversary has gone, all honest ones are served.
@@ -29,6 +30,7 @@ type Proxy struct {
 	Passed, Refused map[string]int // requests of a kind of client
 	Reasons         map[string]int // of the refusals of honest ones
 	Most            int            // unbounded requests of one subject that were in flight at once
+	MostUnderWay    int            // of one subject's requests, waiting or sent
 	Wrong           []string
 
 	random  *rand.Rand
@@ -49,6 +51,7 @@ type ProxyScene struct {
 	Admission string
 	Tokens    int64 // an hour, for each user; its burst
 	Requests  int64 // the same
+	AtOnce    int   // of each user's requests under way; 0: as many as there are
 	Slots     int
 	Crash     int64 // mean time between deaths of workers; 0: none dies
 	Length    int64 // for how long clients come
@@ -117,11 +120,15 @@ func NewProxy(scene ProxyScene) (*Proxy, error) {
 		ProxyScene: scene, random: rand.New(rand.NewPCG(scene.Seed, 2)), now: start, memory: recordtest.NewMemory(),
 		users: map[string]*account{}, Passed: map[string]int{}, Refused: map[string]int{}, Reasons: map[string]int{},
 	}
-	text := fmt.Sprintf(`{"requestHold":"stopIteration","limits":[
+	atOnce := ""
+	if scene.AtOnce > 0 {
+		atOnce = fmt.Sprintf(`{"name":"at-once","per":["user"],"unit":"inflight","quantity":%d},`, scene.AtOnce)
+	}
+	text := fmt.Sprintf(`{"requestHold":"stopIteration","limits":[%s
 		{"name":"tokens","per":["user"],"unit":"completionTokens","quantity":%d,"window":"1h","admission":%q},
 		{"name":"requests","per":["user"],"unit":"requests","quantity":%d,"window":"1h"}],
 		"upstreams":[{"name":"u","concurrency":{"max":%d},"queue":{"max":100},"breaker":{"mode":"enforce"},"latency":{"mode":"enforce","ttft":"30s"}}]}`,
-		scene.Tokens, scene.Admission, scene.Requests, scene.Slots)
+		atOnce, scene.Tokens, scene.Admission, scene.Requests, scene.Slots)
 	var err error
 	if p.cfg, err = config.Parse([]byte(text)); err != nil {
 		return nil, err
