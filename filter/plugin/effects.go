@@ -23,7 +23,11 @@ func (p *plugin) carryOut(own *admit.Stream) types.Action {
 			}
 			at = f.Stream
 		}
-		if p.do(f); f.Stream == own && (f.Kind == admit.Pause || f.Kind == admit.Answer) {
+		p.do(f)
+		switch {
+		case f.Kind == admit.Fetch:
+			at = nil // the host stands at the plugin
+		case f.Stream == own && (f.Kind == admit.Pause || f.Kind == admit.Answer):
 			action = types.ActionPause
 		}
 	}

@@ -10,7 +10,7 @@ import (
 type EffectKind uint8
 
 // What there can be to do. In the order in which an event brings it about: first what it is for its own stream, then for others, each ending
-// in what becomes of the message or the request. Effects of no stream stand in between; Fetch stands before those of any stream.
+// in what becomes of the message or the request. Effects of no stream stand in between.
 const (
 	nothing           EffectKind = iota
 	UpdateMetric                 // of no stream: Metric

@@ -98,7 +98,7 @@ type Engine struct {
 	current *Stream   // whose event is being handled; nil: it is nobody's
 	owed    []*Stream // their answers wait for the next tick
 	left    *leg      // the leg of a request that has just ended, and whose next one begins now
-	gauged  int64     // when gauges were set
+	told    int64     // when the gates last described themselves
 }
 
 // slots are the headers that the engine itself reads.
@@ -152,33 +152,27 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 // TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
 func (e *Engine) TickPeriod() uint32 {
 	period := e.gatePeriod()
-	want := func(other int64) {
-		if ms := uint32(other / millisecond); period == 0 || ms < period {
-			period = ms
-		}
-	}
 	if len(e.owed) > 0 {
-		want(millisecond)
+		period = shorter(period, time.Millisecond)
 	}
 	if len(e.guard.holding) > 0 {
-		want(guardTime / 8)
+		period = shorter(period, time.Duration(guardTime/8))
 	}
-	if len(e.reserving) > 0 {
-		want(LeasePeriod / 2)
-	}
-	return period
+	return uint32(period.Milliseconds())
 }
 
-// Tick gives the answers that had to wait, renews reservations, lets the streams go that wait in vain for their body, and serves the queues.
+// shorter gives the shorter of two periods, of which 0 is none.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// Tick gives the answers that had to wait, lets the streams go that wait in vain for their body, and lets all gates have their time.
 func (e *Engine) Tick(now int64) {
 	e.current, e.left = nil, nil // nothing came
-	e.tickPressure(now)
 	e.answerOwed()
-	for s := range e.reserving {
-		if e.limits.Stale(now, s.charges) {
-			e.report(e.limits.Renew(now, s.charges))
-		}
-	}
 	e.watch(now)
 	e.tickGates(now)
 }

@@ -181,18 +181,44 @@ func bound(value string) time.Duration {
 	return time.Duration(ms * float64(time.Millisecond))
 }
 
-// tickAdaptive lets the gates write what they have counted.
-func (e *Engine) tickAdaptive(u *upstream, now int64) {
-	err := u.adaptive.Tick(now)
-	e.out.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
-	if err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
+// tickTracked lets the gates write what they have counted.
+func (e *Engine) tickTracked(now int64) {
+	for _, u := range e.upstreams {
+		if u.adaptive == nil {
+			continue
+		}
+		err := u.adaptive.Tick(now)
+		e.out.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
+		if err != nil {
+			e.out.count(metric.Errors("store"), 1)
+			e.out.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
+		}
 	}
 }
 
-// gaugeAdaptive publishes how the gates stand. Models that share a label have the worst of theirs.
-func (e *Engine) gaugeAdaptive(u *upstream, now int64) {
+// trackedPeriod is the shortest that such a gate wants. What they have learned changes while nothing comes: averages decay, a breaker's time
+// runs out.
+func (e *Engine) trackedPeriod() time.Duration {
+	period := describePeriod
+	for _, u := range e.upstreams {
+		if u.adaptive != nil {
+			period = shorter(period, u.adaptive.Period())
+		}
+	}
+	return period
+}
+
+// describeTracked publishes how the gates stand.
+func (e *Engine) describeTracked(now int64) {
+	for _, u := range e.upstreams {
+		if u.adaptive != nil {
+			e.describeGates(u, now)
+		}
+	}
+}
+
+// describeGates publishes how an upstream's gates stand. Models that share a label have the worst of theirs.
+func (e *Engine) describeGates(u *upstream, now int64) {
 	snapshot, err := u.adaptive.Look(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)

@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -20,6 +22,11 @@ type gatekeeper struct {
 	observe func(e *Engine, s *Stream, now int64)
 	// finish takes the end of a request that was sent, of which is known by now what it used.
 	finish func(e *Engine, s *Stream, now int64, end *account.Settlement)
+	// tick lets the gate have its time, for all requests and upstreams, as often as period says (0: not at all, for now).
+	tick   func(e *Engine, now int64)
+	period func(e *Engine) time.Duration
+	// describe publishes how the gate stands in all workers, once in describePeriod while anything changes.
+	describe func(e *Engine, now int64)
 }
 
 // listGates makes the list of gates, in the order in which a request comes to them: those that are on. Of an upstream's the breaker is first,
@@ -27,20 +34,24 @@ type gatekeeper struct {
 // last, since what waits there has passed everything else, and is asked when all of the request has come (proceed).
 func (e *Engine) listGates() {
 	if e.adapts { // what breaker, latency gate and throttle let pass is tracked by all three at once
-		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked})
+		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked,
+			tick: (*Engine).tickTracked, period: (*Engine).trackedPeriod, describe: (*Engine).describeTracked})
 	}
 	if e.board != nil {
-		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure})
+		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure,
+			tick: (*Engine).tickPressure, period: (*Engine).pressurePeriod, describe: (*Engine).describePressure})
 	}
 	if e.adapts {
 		e.gates = append(e.gates, gatekeeper{name: gate.Latency, ask: (*Engine).askLatency, observe: (*Engine).observeTracked},
 			gatekeeper{name: gate.Throttle, ask: (*Engine).askThrottle})
 	}
 	if e.limits.Any() {
-		e.gates = append(e.gates, gatekeeper{name: gate.Limits, ask: (*Engine).askLimits, leave: (*Engine).giveBack, finish: (*Engine).settle})
+		e.gates = append(e.gates, gatekeeper{name: gate.Limits, ask: (*Engine).askLimits, leave: (*Engine).giveBack, finish: (*Engine).settle,
+			tick: (*Engine).renew, period: (*Engine).renewPeriod})
 	}
 	if e.decisive = len(e.gates); e.governs {
-		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue})
+		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue,
+			tick: (*Engine).tickQueue, period: (*Engine).queuePeriod, describe: (*Engine).describeQueue})
 	}
 }
 
@@ -95,6 +106,36 @@ func (e *Engine) observeAll(s *Stream, now int64) {
 	}
 }
 
+// describePeriod is how often gates describe themselves, while anything changes.
+const describePeriod = time.Second
+
+// tickGates lets all gates have their time.
+func (e *Engine) tickGates(now int64) {
+	for i := range e.gates {
+		if tick := e.gates[i].tick; tick != nil {
+			tick(e, now)
+		}
+	}
+	if e.selects && (e.gatePeriod() == 0 || now-e.told >= int64(describePeriod)) {
+		e.told = now
+		for i := range e.gates {
+			if describe := e.gates[i].describe; describe != nil {
+				describe(e, now)
+			}
+		}
+	}
+}
+
+// gatePeriod is the shortest that a gate wants.
+func (e *Engine) gatePeriod() (period time.Duration) {
+	for i := range e.gates {
+		if want := e.gates[i].period; want != nil {
+			period = shorter(period, want(e))
+		}
+	}
+	return period
+}
+
 func (e *Engine) askBreaker(s *Stream, now int64, v *gate.Verdict) {
 	if s.tracked {
 		*v = s.upstream.adaptive.Breaker(now, &s.track)
@@ -142,6 +183,22 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.adaptive.Uncount()
 	}
+}
+
+// renew renews the reservations of requests that run for long.
+func (e *Engine) renew(now int64) {
+	for s := range e.reserving {
+		if e.limits.Stale(now, s.charges) {
+			e.report(e.limits.Renew(now, s.charges))
+		}
+	}
+}
+
+func (e *Engine) renewPeriod() time.Duration {
+	if len(e.reserving) == 0 {
+		return 0
+	}
+	return time.Duration(LeasePeriod / 2)
 }
 
 // settle charges what a request has used.

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -26,9 +27,6 @@ func (e *Engine) newPressure(u *upstream) {
 
 // tickPressure looks for news, and fetches some if it is this worker's turn.
 func (e *Engine) tickPressure(now int64) {
-	if e.board == nil {
-		return
-	}
 	due, err := e.board.Due(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)
@@ -72,9 +70,16 @@ func (e *Engine) unpressed(what string) {
 	e.silent = true
 }
 
-// gaugePressure publishes what is known of the pressure, shares in thousandths. A gauge can't be taken back: what is not measured
+// looks is how often a worker looks for news of pressure in an interval of fetches.
+const looks = 8
+
+func (e *Engine) pressurePeriod() time.Duration {
+	return max(e.cfg.PressureSource.Interval/looks, 10*time.Millisecond)
+}
+
+// describePressure publishes what is known of the pressure, shares in thousandths. A gauge can't be taken back: what is not measured
 // any more becomes 0, and how many instances tell it says that this is no measurement.
-func (e *Engine) gaugePressure(now int64) {
+func (e *Engine) describePressure(now int64) {
 	g := e.board.Look(now)
 	if g.Age == pressure.Absent {
 		return

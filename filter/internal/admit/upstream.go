@@ -245,15 +245,28 @@ func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 	e.record(s)
 }
 
-// gaugePeriod is how often gauges are set, while anything changes.
-const gaugePeriod = second
-
-// gauge publishes what the workers look like together.
-func (e *Engine) gauge(now int64) {
+// tickQueue serves the upstreams' queues.
+func (e *Engine) tickQueue(now int64) {
 	for _, u := range e.upstreams {
-		if u.adaptive != nil {
-			e.gaugeAdaptive(u, now)
+		if u.gate != nil {
+			e.serve(u, now)
 		}
+	}
+}
+
+// queuePeriod is the shortest that a queue wants.
+func (e *Engine) queuePeriod() (period time.Duration) {
+	for _, u := range e.upstreams {
+		if u.gate != nil {
+			period = shorter(period, u.gate.Period())
+		}
+	}
+	return period
+}
+
+// describeQueue publishes what waits and what is under way in all workers, and what the retreat has left of the upstreams' budgets.
+func (e *Engine) describeQueue(now int64) {
+	for _, u := range e.upstreams {
 		if u.gate == nil {
 			continue
 		}
@@ -271,51 +284,4 @@ func (e *Engine) gauge(now int64) {
 		e.out.gauge(metric.EffectiveRPM(u.name), u.base*v.Scale/dispatch.Whole)
 		e.out.gauge(metric.Upstream429Ratio(u.name), int64(v.Share*1000+0.5))
 	}
-	if e.board != nil {
-		e.gaugePressure(now)
-	}
-	e.gauged = now
-}
-
-// tickGates serves all queues, looks for news of pressure, and says what it looks like.
-func (e *Engine) tickGates(now int64) {
-	busy := e.board != nil
-	for _, u := range e.upstreams {
-		if u.adaptive != nil {
-			e.tickAdaptive(u, now)
-			busy = true
-		}
-		if u.gate != nil {
-			e.serve(u, now)
-			busy = busy || u.gate.Period() > 0
-		}
-	}
-	if e.selects && (!busy || now-e.gauged >= gaugePeriod) {
-		e.gauge(now)
-	}
-}
-
-// looks is how often a worker looks for news of pressure in an interval of fetches.
-const looks = 8
-
-// gatePeriod is how often the gates want to be served, in milliseconds; 0: not at all.
-func (e *Engine) gatePeriod() (period uint32) {
-	if e.board != nil {
-		period = max(uint32(e.cfg.PressureSource.Interval.Milliseconds()/looks), 10)
-	}
-	want := func(ns int64) {
-		if ms := uint32(ns / millisecond); ms != 0 && (period == 0 || ms < period) {
-			period = ms
-		}
-	}
-	for _, u := range e.upstreams {
-		if u.gate != nil {
-			want(int64(u.gate.Period()))
-		}
-		if u.adaptive != nil {
-			want(gaugePeriod) // what they measure changes while nothing comes: averages decay, a breaker's time runs out
-			want(int64(u.adaptive.Period()))
-		}
-	}
-	return period
 }
