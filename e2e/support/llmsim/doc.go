@@ -1,6 +1,6 @@
 // Package llmsim is a simulated LLM inference server: it speaks the
-// OpenAI-compatible HTTP API of an engine such as vLLM, Anthropic's Messages
-// included, and answers with made-up tokens at a scripted pace. Demos, end-to-end tests and benchmarks put it where
+// OpenAI-compatible HTTP API of an engine such as vLLM, Anthropic's Messages and
+// Ollama's chats and prompts included, and answers with made-up tokens at a scripted pace. Demos, end-to-end tests and benchmarks put it where
 // the real upstream would be.
 //
 // The latency of an answer follows the two figures that inference servers are

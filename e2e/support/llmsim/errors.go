@@ -60,10 +60,13 @@ func appendStringOrNull(b []byte, s string) []byte {
 // fail answers with an error.
 func (c *call) fail(e *apiError) error {
 	c.failed = true
-	if c.endpoint == messages {
-		c.buf.out = e.appendAnthropic(c.buf.out[:0])
-	} else {
-		c.buf.out = e.append(c.buf.out[:0])
+	switch b := c.buf.out[:0]; {
+	case c.endpoint == messages:
+		c.buf.out = e.appendAnthropic(b)
+	case c.endpoint.ollama():
+		c.buf.out = e.appendOllama(b)
+	default:
+		c.buf.out = e.append(b)
 	}
 	return c.body(e.status, c.buf.out)
 }

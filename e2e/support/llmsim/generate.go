@@ -157,6 +157,8 @@ func (c *call) complete(g *generation) error {
 		answer = c.respond
 	case messages:
 		answer = c.message
+	case ollamaChat, ollamaGenerate:
+		answer = c.answerOllama
 	}
 	if err := answer(g); err != nil {
 		return err

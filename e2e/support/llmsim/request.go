@@ -25,6 +25,8 @@ const (
 	embeddings
 	responses
 	messages
+	ollamaChat
+	ollamaGenerate
 	models
 )
 
@@ -43,6 +45,10 @@ func findEndpoint(method, path string) (endpoint, *apiError) {
 		e = responses
 	case "/v1/messages":
 		e = messages
+	case "/api/chat":
+		e = ollamaChat
+	case "/api/generate":
+		e = ollamaGenerate
 	case "/v1/models":
 		e, want = models, http.MethodGet
 	default:
@@ -162,14 +168,17 @@ func (c *call) parse(e endpoint) *apiError {
 	if err := json.Unmarshal(c.buf.in.Bytes(), q); err != nil {
 		return badRequest("", "could not parse the JSON body of the request: "+err.Error())
 	}
+	if e.ollama() {
+		q.readOllama(c.buf.in.Bytes())
+	}
 	if q.Model == "" {
 		q.Model = c.s.opts.Models[0]
 	}
 	c.s.hist.update(c.rec, func(r *Request) { r.Model, r.Stream = q.Model, q.Stream })
 	switch {
-	case (e == chat || e == messages) && !bool(q.Messages):
+	case (e == chat || e == messages || e == ollamaChat) && !bool(q.Messages):
 		return badRequest("messages", "missing required parameter: 'messages'")
-	case e == completions && q.Prompt == nil:
+	case (e == completions || e == ollamaGenerate) && q.Prompt == nil:
 		return badRequest("prompt", "missing required parameter: 'prompt'")
 	case (e == embeddings || e == responses) && q.Input == nil:
 		return badRequest("input", "missing required parameter: 'input'")

@@ -129,6 +129,8 @@ func (c *call) stream(g *generation) error {
 		t.form = newResponseEvents(t)
 	case messages:
 		t.form = &messageEvents{stream: t}
+	case ollamaChat, ollamaGenerate:
+		t.form = &lines{stream: t}
 	default:
 		t.form = newChunks(t)
 	}
@@ -184,6 +186,9 @@ func (t *stream) begin() error {
 	c := t.c
 	h := c.w.Header()
 	h["Content-Type"] = streamType
+	if t.g.endpoint.ollama() {
+		h["Content-Type"] = linesType
+	}
 	h.Set("Cache-Control", "no-cache")
 	t.out = sink{w: c.w, ctl: http.NewResponseController(c.w), chunk: c.script.chunk}
 	if c.script.gzip {

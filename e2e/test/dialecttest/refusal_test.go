@@ -105,6 +105,7 @@ var (
 	openAIError    = map[string]string{"error.type": "requests", "error.code": "rate_limit_exceeded", "error.param": "<nil>"}
 	anthropicError = map[string]string{"type": "error", "error.type": "rate_limit_error"}
 	geminiError    = map[string]string{"error.code": "429", "error.status": "RESOURCE_EXHAUSTED"}
+	ollamaError    = map[string]string{"error.code": "<nil>"} // a text alone
 )
 
 const (
@@ -124,6 +125,9 @@ var refusals = []refusal{
 	{"a message at Vertex AI", vertexPath + "anthropic/models/m:rawPredict", messagesBody, "messages", anthropicError},
 	{"generated content", "/v1beta/models/m:generateContent", contentsBody, "generate_content", geminiError},
 	{"streamed content", "/v1beta/models/m:streamGenerateContent?alt=sse", contentsBody, "generate_content", geminiError},
+	{"an Ollama chat", "/api/chat", `{"model":"m","messages":[]}`, "chat", ollamaError},
+	{"an Ollama prompt", "/api/generate", `{"model":"m","prompt":"hi","stream":false}`, "completions", ollamaError},
+	{"an Ollama embedding", "/api/embed", `{"model":"m","input":"hi"}`, "embeddings", ollamaError},
 	{"content at Vertex AI", vertexPath + "google/models/m:generateContent", contentsBody, "generate_content", geminiError},
 }
 
@@ -170,6 +174,9 @@ func wantError(t *testing.T, test refusal, moment string, body []byte) {
 		}
 	}
 	message, begin := at(document, "error.message"), "Rate limit reached for "
+	if text, alone := document["error"].(string); alone {
+		message = text
+	}
 	if moment == withBody {
 		begin += "m on "
 	}

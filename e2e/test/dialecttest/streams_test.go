@@ -28,10 +28,12 @@ func story() []part {
 	return told
 }
 
+const eventStream = "text/event-stream"
+
 // shape is how a dialect puts a stream of output into bytes.
 type shape struct {
 	name, path, request string
-	events              bool
+	contentType         string
 	source              string // of the usage of a stream that a client has left
 	open                string
 	piece               func(text string, soFar int) string
@@ -80,7 +82,7 @@ func chatEnd(total int) string {
 // chatShape puts the text into a chat's delta.
 func chatShape(name, delta string) shape {
 	return shape{
-		name: name, path: chatPath, events: true, source: "counted",
+		name: name, path: chatPath, contentType: eventStream, source: "counted",
 		request: `{"model":"MODEL","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"tell"}]}`,
 		open:    data(chatChunk + `{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`),
 		piece: func(text string, _ int) string {
@@ -114,7 +116,7 @@ func completionsShape() shape {
 
 func responsesShape() shape {
 	return shape{
-		name: "response", path: "/v1/responses", request: `{"model":"MODEL","stream":true,"input":"tell"}`, events: true, source: "counted",
+		name: "response", path: "/v1/responses", request: `{"model":"MODEL","stream":true,"input":"tell"}`, contentType: eventStream, source: "counted",
 		open: event("response.created", `"sequence_number":0,"response":{"id":"r","object":"response","model":"MODEL","status":"in_progress","usage":null}`),
 		piece: func(text string, soFar int) string {
 			return event("response.output_text.delta", `"sequence_number":%d,"item_id":"o","output_index":0,"content_index":0,"delta":%q`, soFar, text)
@@ -130,7 +132,7 @@ func responsesShape() shape {
 // messagesShape puts the text into a delta of Anthropic's.
 func messagesShape(name, path, block, delta string) shape {
 	return shape{
-		name: name, path: path, events: true, source: "counted",
+		name: name, path: path, contentType: eventStream, source: "counted",
 		request: `{"model":"MODEL","stream":true,"max_tokens":1000,"messages":[{"role":"user","content":"tell"}]}`,
 		open: event("message_start", `"message":{"id":"m","type":"message","role":"assistant","model":"MODEL","content":[],`+
 			`"usage":{"input_tokens":11,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":2}}`) +
@@ -154,7 +156,7 @@ const (
 
 func geminiShape() shape {
 	return shape{
-		name: "gemini", path: "/v1beta/models/MODEL:streamGenerateContent?alt=sse", request: geminiBody, events: true, source: "counted",
+		name: "gemini", path: "/v1beta/models/MODEL:streamGenerateContent?alt=sse", request: geminiBody, contentType: eventStream, source: "counted",
 		piece: func(text string, _ int) string { return data(geminiText+"}", text) },
 		end:   func(total int) string { return data(geminiEnd+geminiUsage, total, total+11) },
 	}
@@ -171,10 +173,25 @@ func runningGemini() shape {
 // geminiArray is a stream in one document that grows.
 func geminiArray() shape {
 	return shape{
-		name: "gemini array", path: "/v1beta/models/MODEL:streamGenerateContent", request: geminiBody, source: "counted",
+		name: "gemini array", path: "/v1beta/models/MODEL:streamGenerateContent", request: geminiBody,
+		contentType: "application/json; charset=UTF-8", source: "counted",
 		open:  "[{\"candidates\":[],\"modelVersion\":\"MODEL\"}",
 		piece: func(text string, _ int) string { return fmt.Sprintf("\n,\r\n"+geminiText+"}", text) },
 		end:   func(total int) string { return fmt.Sprintf(",\n"+geminiEnd+geminiUsage+"\n]\n", total, total+11) },
+	}
+}
+
+// ollamaShape is a stream of Ollama's, a document a line.
+func ollamaShape(name, path, contentType, request, output string) shape {
+	return shape{
+		name: name, path: path, contentType: contentType, source: "counted", request: `{"model":"MODEL",` + request + `}`,
+		piece: func(text string, _ int) string {
+			return fmt.Sprintf(`{"model":"MODEL","created_at":"2025-08-20T13:48:02.294374Z",`+output+`,"done":false}`+"\n", text)
+		},
+		end: func(total int) string {
+			return fmt.Sprintf(`{"model":"MODEL","created_at":"2025-08-20T13:48:02.294374Z",`+output+`,"done":true,"done_reason":"stop",`+
+				`"total_duration":142639084,"prompt_eval_count":11,"eval_count":%d}`+"\n", "", total)
+		},
 	}
 }
 
@@ -193,6 +210,10 @@ func shapes() []shape {
 		messagesShape("message at Vertex AI", "/v1/projects/p/locations/l/publishers/anthropic/models/MODEL:streamRawPredict",
 			`{"type":"text","text":""}`, `{"type":"text_delta","text":%q}`),
 		geminiShape(), runningGemini(), geminiArray(),
+		ollamaShape("ollama", "/api/chat", "application/x-ndjson", `"messages":[{"role":"user","content":"tell"}]`, `"message":{"role":"assistant","content":%q}`),
+		ollamaShape("ollama that thinks", "/api/chat", "application/x-ndjson", `"messages":[{"role":"user","content":"tell"}],"stream":true`,
+			`"message":{"role":"assistant","content":"","thinking":%q}`),
+		ollamaShape("ollama of another type", "/api/generate", "text/plain", `"prompt":"tell"`, `"response":%q`),
 	}
 }
 
@@ -205,10 +226,7 @@ func (s teller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	if told.events {
-		w.Header().Set("Content-Type", "text/event-stream")
-	}
+	w.Header().Set("Content-Type", told.contentType)
 	first, rest, _, _ := told.render()
 	control := http.NewResponseController(w)
 	for _, event := range first {
