@@ -45,7 +45,7 @@ type options struct {
 
 const help = `bench measures what Spillway costs beside bare Envoy and beside what else could be put there.
 
-It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick or -variants the report goes to
+It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick, -variants or -against the report goes to
 ` + partialFile + `, unless -out says otherwise. With -gates it replaces its section of a report that is there.
 
 `
@@ -63,6 +63,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 12, "rounds, in each of which every variant is measured")
 	flags.IntVar(&o.requests, "requests", 3000, "JSON requests of a variant in a round; streams are an eighth of it")
 	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
+	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
 	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
@@ -87,12 +88,14 @@ func parse(args []string) (options, error) {
 	}
 	if o.out == "" {
 		o.out = reportFile
-		if *quick || *list != "" {
+		if *quick || *list != "" || *against != "" {
 			o.out = partialFile
 		}
 	}
 	var err error
-	o.variants, err = choose(*list)
+	if o.variants, err = choose(*list); err == nil && *against != "" {
+		o.variants, err = beside(o.variants, *against)
+	}
 	return o, err
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -74,6 +76,30 @@ func choose(list string) ([]*variant, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(v *variant) bool { return !slices.Contains(wanted, v.name) }), nil
+}
+
+// beside adds, to each variant that is the filter, the same with another build of it.
+func beside(list []*variant, wasm string) ([]*variant, error) {
+	path, err := filepath.Abs(wasm)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-against: %w", err)
+	}
+	var all []*variant
+	for _, v := range list {
+		if all = append(all, v); strings.HasPrefix(v.name, "spillway") {
+			other := *v
+			other.name, other.label = v.name+"-against", v.label+", the other build"
+			other.adapt = func(config *envoyproc.Bootstrap, b *bench) {
+				v.adapt(config, b)
+				config.SetWasm(path)
+			}
+			all = append(all, &other)
+		}
+	}
+	return all, nil
 }
 
 // verify finds out whether the variant did what it was measured for.
