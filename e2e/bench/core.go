@@ -17,7 +17,7 @@ import (
 const coreCount = 3
 
 // gatesPackage has the benchmarks of the adaptive gates.
-const gatesPackage = "adaptive"
+const gatesPackage = "health"
 
 // bodyPackages have the benchmarks of what reads bodies. Nothing outside filter/ can import them, so they run by themselves.
 var bodyPackages = []string{corePackage("jsonscan"), corePackage("admit")}

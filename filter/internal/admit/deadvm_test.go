@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/account"
-	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
+	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -115,9 +115,9 @@ func TestWhatIsSentAtOnceIsNotLeased(t *testing.T) {
 
 // What the proxy answers in the upstream's place says of the upstream what it did.
 func TestWhatAnOriginSaysOfTheUpstream(t *testing.T) {
-	for who, want := range map[origin.Origin]adaptive.Result{
-		origin.Upstream: adaptive.Failed, origin.TimedOut: adaptive.Failed, origin.Broken: adaptive.Failed,
-		origin.Unreachable: adaptive.Failed, origin.Elsewhere: adaptive.Neither,
+	for who, want := range map[origin.Origin]health.Result{
+		origin.Upstream: health.Failed, origin.TimedOut: health.Failed, origin.Broken: health.Failed,
+		origin.Unreachable: health.Failed, origin.Elsewhere: health.Neither,
 	} {
 		s := Stream{course: course{pace: pace{uploaded: 1}}}
 		s.exchange.Origin = who

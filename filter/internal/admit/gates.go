@@ -8,8 +8,8 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
-	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -27,14 +27,14 @@ type gateSlots struct {
 	routes    [][2]string
 }
 
-// newGates makes the adaptive gates of an upstream, if any is on.
+// newGates makes the gates that learn of an upstream, if any is on.
 func (e *Engine) newGates(u *upstream, id uint64) {
-	settings := adaptive.NewSettings(u.cfg, e.cfg.Mode)
+	settings := health.NewSettings(u.cfg, e.cfg.Mode)
 	if !settings.Any() {
 		return
 	}
 	settings.Models = namedModels(&e.cfg)
-	u.adaptive = adaptive.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, id)
+	u.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
 	e.selects, e.adapts = true, true
 	none := e.picker.Want("") // no header has this name
@@ -63,11 +63,11 @@ func (e *Engine) meet(s *Stream, now int64) {
 	case s.leg != nil && s.leg.fellBack:
 		s.decision.Outcome, s.upstream = gate.FellBack, nil
 		return
-	case u.adaptive == nil:
+	case u.health == nil:
 		return
 	}
 	subject, _ := e.subject(s)
-	s.track = adaptive.Request{
+	s.track = health.Request{
 		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
@@ -99,13 +99,13 @@ func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 	return true
 }
 
-// leaveTracked ends what the adaptive gates know of a request that is not sent to the upstream.
+// leaveTracked ends what the gates that learn know of a request that is not sent to the upstream.
 func (e *Engine) leaveTracked(s *Stream, now int64) {
 	if !s.tracked {
 		return
 	}
 	s.tracked = false
-	e.gateError(s, s.upstream.adaptive.Cancel(now, &s.track))
+	e.gateError(s, s.upstream.health.Cancel(now, &s.track))
 }
 
 // observeTracked tells the gates of the first token, as soon as it has come.
@@ -117,7 +117,7 @@ func (e *Engine) observeTracked(s *Stream, now int64) {
 	if ttft == 0 { // it can't be told how much of it was the upstream's
 		return
 	}
-	e.gateError(s, s.upstream.adaptive.Observe(now, &s.track, latency.Sample{TTFT: time.Duration(ttft)}))
+	e.gateError(s, s.upstream.health.Observe(now, &s.track, latency.Sample{TTFT: time.Duration(ttft)}))
 }
 
 // finishTracked tells the gates how a request that was sent has ended.
@@ -126,27 +126,27 @@ func (e *Engine) finishTracked(s *Stream, now int64, end *account.Settlement) {
 		return
 	}
 	s.tracked = false
-	o := adaptive.Outcome{Stream: s.exchange.Stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end)}
+	o := health.Outcome{Stream: s.exchange.Stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end)}
 	if n := s.pace.outputs; n > 1 {
 		o.ITL = time.Duration((s.pace.last - s.exchange.First) / (n - 1))
 	}
-	e.gateError(s, s.upstream.adaptive.Finish(now, &s.track, o))
+	e.gateError(s, s.upstream.health.Finish(now, &s.track, o))
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
-func (s *Stream) result(now int64, end *account.Settlement) adaptive.Result {
+func (s *Stream) result(now int64, end *account.Settlement) health.Result {
 	status := cmp.Or(end.Failure, end.Status)
 	switch {
 	case s.foreign():
-		return adaptive.Neither
+		return health.Neither
 	case s.exchange.Origin == origin.TimedOut && s.uploads(now):
-		return adaptive.Neither
+		return health.Neither
 	case s.torn || status >= 500:
-		return adaptive.Failed
+		return health.Failed
 	case !end.Complete || status >= 400:
-		return adaptive.Neither
+		return health.Neither
 	default:
-		return adaptive.Succeeded
+		return health.Succeeded
 	}
 }
 
@@ -184,11 +184,11 @@ func bound(value string) time.Duration {
 // tickTracked lets the gates write what they have counted.
 func (e *Engine) tickTracked(now int64) {
 	for _, u := range e.upstreams {
-		if u.adaptive == nil {
+		if u.health == nil {
 			continue
 		}
-		err := u.adaptive.Tick(now)
-		e.out.count(metric.Errors("record_damaged"), int64(u.adaptive.Damaged()))
+		err := u.health.Tick(now)
+		e.out.count(metric.Errors("record_damaged"), int64(u.health.Damaged()))
 		if err != nil {
 			e.out.count(metric.Errors("store"), 1)
 			e.out.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
@@ -201,8 +201,8 @@ func (e *Engine) tickTracked(now int64) {
 func (e *Engine) trackedPeriod() time.Duration {
 	period := describePeriod
 	for _, u := range e.upstreams {
-		if u.adaptive != nil {
-			period = shorter(period, u.adaptive.Period())
+		if u.health != nil {
+			period = shorter(period, u.health.Period())
 		}
 	}
 	return period
@@ -211,7 +211,7 @@ func (e *Engine) trackedPeriod() time.Duration {
 // describeTracked publishes how the gates stand.
 func (e *Engine) describeTracked(now int64) {
 	for _, u := range e.upstreams {
-		if u.adaptive != nil {
+		if u.health != nil {
 			e.describeGates(u, now)
 		}
 	}
@@ -219,7 +219,7 @@ func (e *Engine) describeTracked(now int64) {
 
 // describeGates publishes how an upstream's gates stand. Models that share a label have the worst of theirs.
 func (e *Engine) describeGates(u *upstream, now int64) {
-	snapshot, err := u.adaptive.Look(now)
+	snapshot, err := u.health.Look(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		return
@@ -241,7 +241,7 @@ func (e *Engine) describeGates(u *upstream, now int64) {
 }
 
 // worst gives the worst level of each gate and label, and the longest latencies.
-func (e *Engine) worst(models []adaptive.Model) map[[2]string]int64 {
+func (e *Engine) worst(models []health.Model) map[[2]string]int64 {
 	levels := map[[2]string]int64{}
 	note := func(which, label string, level int64) {
 		key := [2]string{which, label}
@@ -258,7 +258,7 @@ func (e *Engine) worst(models []adaptive.Model) map[[2]string]int64 {
 		if m.Breaker.State != "" {
 			note(gate.Breaker, label, breakerLevel(m.Breaker.State))
 		}
-		for kind, view := range map[string]*adaptive.View{"ttft": &m.TTFT, "itl": &m.ITL} {
+		for kind, view := range map[string]*health.View{"ttft": &m.TTFT, "itl": &m.ITL} {
 			if view.State != "" {
 				note(gate.Latency, label, level(view.State))
 				note(kind, label, int64(view.Value+0.5))
@@ -271,9 +271,9 @@ func (e *Engine) worst(models []adaptive.Model) map[[2]string]int64 {
 // level is a gate's state as a number: 0 passing, 1 warning, 2 refusing.
 func level(state string) int64 {
 	switch state {
-	case adaptive.Refusing:
+	case health.Refusing:
 		return 2
-	case adaptive.Warning:
+	case health.Warning:
 		return 1
 	default:
 		return 0

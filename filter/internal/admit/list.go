@@ -138,7 +138,7 @@ func (e *Engine) gatePeriod() (period time.Duration) {
 
 func (e *Engine) askBreaker(s *Stream, now int64, v *gate.Verdict) {
 	if s.tracked {
-		*v = s.upstream.adaptive.Breaker(now, &s.track)
+		*v = s.upstream.health.Breaker(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
@@ -151,7 +151,7 @@ func (e *Engine) askPressure(s *Stream, now int64, v *gate.Verdict) {
 
 func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 	if s.tracked {
-		*v = s.upstream.adaptive.Latency(now, &s.track)
+		*v = s.upstream.health.Latency(now, &s.track)
 		e.gateError(s, v.Err)
 		if v.Warning {
 			e.out.count(metric.Warnings(gate.Latency, s.upstream.name), 1)
@@ -161,7 +161,7 @@ func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 
 func (e *Engine) askThrottle(s *Stream, now int64, v *gate.Verdict) {
 	if s.tracked {
-		*v = s.upstream.adaptive.Throttle(now, &s.track)
+		*v = s.upstream.health.Throttle(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
@@ -181,7 +181,7 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 		e.out.count(metric.Uncharged("store"), 1)
 	}
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
-		s.upstream.adaptive.Uncount()
+		s.upstream.health.Uncount()
 	}
 }
 

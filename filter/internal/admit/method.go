@@ -62,11 +62,11 @@ func (e *Engine) excused(s *Stream, r *ident.Refusal, path string, end bool) boo
 		return true
 	}
 	return r.Missing && e.cfg.Identity.Probes == config.ProbesPass && (s.method == "GET" || s.method == "HEAD") &&
-		(s.operation == usage.OperationModels || health(path)) && e.bare(s, end)
+		(s.operation == usage.OperationModels || healthCheck(path)) && e.bare(s, end)
 }
 
-// health says that a path is one of those at which servers tell how they are.
-func health(path string) bool {
+// healthCheck says that a path is one of those at which servers tell how they are.
+func healthCheck(path string) bool {
 	path, _, _ = strings.Cut(path, "?")
 	switch strings.TrimSuffix(path[strings.LastIndexByte(strings.TrimSuffix(path, "/"), '/')+1:], "/") {
 	case "health", "healthz", "healthcheck", "live", "livez", "liveness", "ready", "readyz", "readiness", "startup", "startupz", "ping", "version", "metrics":

@@ -6,9 +6,9 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
-	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -61,9 +61,9 @@ type course struct {
 	requests, tokens gate.Headroom // of the tightest limits
 	leased           bool          // its requests are charged as leases, until it is sent
 
-	upstream  *upstream        // whose gates the request stands at, or went through; nil: none
-	tracked   bool             // the upstream's gates that learn wait for its end
-	track     adaptive.Request // what they know of it
+	upstream  *upstream      // whose gates the request stands at, or went through; nil: none
+	tracked   bool           // the upstream's gates that learn wait for its end
+	track     health.Request // what they know of it
 	ticket    dispatch.Ticket
 	pastQueue string          // why it waits past the queue; "": it does not
 	answer    dispatch.Answer // what its answer says of the upstream's limits

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/adaptive"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -28,9 +28,9 @@ type upstream struct {
 
 	pressure *pressure.Rule // nil: it has no such gate
 
-	adaptive *adaptive.Gates // nil: all are off
-	byModel  bool            // they tell models apart
-	slots    gateSlots
+	health  *health.Gates // nil: all are off
+	byModel bool          // they tell models apart
+	slots   gateSlots
 }
 
 // newUpstreams makes the gates. random tells them from those of all other workers.

@@ -1,6 +1,6 @@
 // Package gate is the language of what may stand in a request's way: the gates' names, and what one of them says of a request.
 //
-// A gate is what decides about requests: those of an upstream (packages adaptive, pressure, dispatch), the limits (package limit),
+// A gate is what decides about requests: those of an upstream (packages health, pressure, dispatch), the limits (package limit),
 // and what the engine itself asks of a request. All say it by a Verdict; package admit does what it says, once for all gates;
 // package reply makes an answer of it, and knows no gate. Verdicts are plain values, without a word of whose request it is: they are
 // copied into memory that is used again.

@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"strconv"
@@ -24,7 +24,7 @@ const (
 // Keys is how many keys of the store an upstream uses, at most: names, places, all, throttle.
 const Keys = keys + 2
 
-// Gates are the adaptive gates of one upstream in one worker.
+// Gates are the breaker, the latency gate and the throttle of one upstream in one worker.
 type Gates struct {
 	settings Settings
 	store    record.Store
@@ -101,10 +101,10 @@ const (
 
 // Outcome is what became of a request that was sent. A time of 0 is not measured.
 type Outcome struct {
-	Result    Result
-	Stream    bool          // it came in pieces
-	Duration  time.Duration // from being sent to the last byte
-	TTFT, ITL time.Duration // of a stream; without what Observe was told
+	Result   Result
+	Stream   bool          // it came in pieces
+	Duration time.Duration // from being sent to the last byte
+	ITL      time.Duration // of a stream; its TTFT Observe was told
 }
 
 // Damaged is how often a damaged record was read since it was last asked. Such a record is begun anew by the next write.
@@ -251,7 +251,7 @@ func (g *Gates) Finish(now clock.Moment, r *Request, o Outcome) error {
 	var sample latency.Sample
 	whole := o.Result == Succeeded
 	if g.settings.Latency != nil {
-		sample = latency.Sample{TTFT: o.TTFT, ITL: o.ITL}
+		sample = latency.Sample{ITL: o.ITL}
 		if whole && !o.Stream {
 			sample.Unary = o.Duration
 		}

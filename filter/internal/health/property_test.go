@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"testing"
@@ -58,7 +58,7 @@ func (c *crowd) step(i int) {
 }
 
 func (c *crowd) end(g *Gates, r *Request) {
-	o := Outcome{Result: Result(rapid.IntRange(0, 2).Draw(c.t, "result")), Stream: true, TTFT: millisecond}
+	o := Outcome{Result: Result(rapid.IntRange(0, 2).Draw(c.t, "result")), Stream: true, ITL: millisecond}
 	if err := g.Finish(c.now, r, o); err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"errors"
@@ -150,7 +150,7 @@ func TestProbesAreGivenBack(t *testing.T) {
 		t.Fatalf("%+v", v)
 	}
 	for range 2 { // a second end changes nothing
-		if err := gates[1].Finish(now, left, Outcome{Result: Neither, TTFT: 0}); err != nil {
+		if err := gates[1].Finish(now, left, Outcome{Result: Neither}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +231,8 @@ func TestLatencyOfAllModels(t *testing.T) {
 	u := upstream()
 	u.Latency.Per = config.LatencyGlobal
 	gates := workers(u, newStore(), 2)
-	serve(t, gates[0], noon, chat("a"), Outcome{Result: Succeeded, Stream: true, Duration: second, TTFT: 5 * second})
+	serve(t, gates[1], noon, chat("a"), Outcome{Result: Succeeded, Stream: true, Duration: second})
+	observe(t, gates[0], noon+second, "a", latency.Sample{TTFT: 5 * second})
 	if v := gates[1].Latency(noon+second, chat("b")); !v.Outcome.Refuses() || v.Reason != gate.TTFT {
 		t.Errorf("%+v", v)
 	}
@@ -352,7 +353,8 @@ func TestShadowLetsPass(t *testing.T) {
 		if v := judge(t, g, noon, r); v.Outcome.Refuses() {
 			t.Fatalf("%+v", v)
 		}
-		if err := g.Finish(noon, r, Outcome{Result: Failed, Stream: true, TTFT: 5 * second}); err != nil {
+		bad := ending{Outcome{Result: Failed, Stream: true}, 5 * second}
+		if err := bad.finish(g, noon, r); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
 
 func by(subject uint64) *Request {
@@ -16,9 +17,9 @@ func by(subject uint64) *Request {
 
 // Each gate tells callers apart: what one of them meets refuses none of the others, in any worker.
 func TestOneCallerClosesNoGateForOthers(t *testing.T) {
-	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
-	slowITL := Outcome{Result: Succeeded, Stream: true, Duration: second / 10, ITL: second}
-	for name, bad := range map[string]Outcome{gate.Breaker: {Result: Failed}, gate.Latency: slow, "itl": slowITL, gate.Throttle: slow} {
+	slow := ending{Outcome{Result: Succeeded, Stream: true, Duration: 20 * second}, 20 * second}
+	slowITL := ending{Outcome{Result: Succeeded, Stream: true, Duration: second / 10, ITL: second}, 0}
+	for name, bad := range map[string]ending{gate.Breaker: {Outcome{Result: Failed}, 0}, gate.Latency: slow, "itl": slowITL, gate.Throttle: slow} {
 		which := name
 		if name == "itl" {
 			which = gate.Latency
@@ -39,7 +40,7 @@ func TestOneCallerClosesNoGateForOthers(t *testing.T) {
 			for i := range 600 {
 				now += second / 5
 				if v := judge(t, gates[0], now, by(7)); !v.Outcome.Refuses() {
-					if err := gates[0].Finish(now, by7(gates[0], now), bad); err != nil {
+					if err := bad.finish(gates[0], now, by7(gates[0], now)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -67,7 +68,7 @@ func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
 	u := only(gate.Latency)
 	g := workers(u, newStore(), 1)[0]
 	slow := by(7)
-	if err := g.Finish(noon, slow, Outcome{Result: Succeeded, Stream: true, TTFT: 20 * second}); err != nil {
+	if err := g.Observe(noon, slow, latency.Sample{TTFT: 20 * second}); err != nil {
 		t.Fatal(err)
 	}
 	if v := g.Latency(noon, by(7)); !v.Outcome.Refuses() {
@@ -92,8 +93,8 @@ func TestAStrangerPassesWhatOneHasClosed(t *testing.T) {
 
 // What several meet refuses all, also those who come later.
 func TestSeveralCallersCloseGatesForAll(t *testing.T) {
-	slow := Outcome{Result: Succeeded, Stream: true, Duration: 20 * second, TTFT: 20 * second}
-	for which, bad := range map[string]Outcome{gate.Breaker: {Result: Failed}, gate.Latency: slow, gate.Throttle: slow} {
+	slow := ending{Outcome{Result: Succeeded, Stream: true, Duration: 20 * second}, 20 * second}
+	for which, bad := range map[string]ending{gate.Breaker: {Outcome{Result: Failed}, 0}, gate.Latency: slow, gate.Throttle: slow} {
 		for _, per := range []config.LatencyScope{config.LatencyPerModel, config.LatencyGlobal} {
 			u := only(which)
 			u.Latency.Per = per
@@ -105,7 +106,7 @@ func TestSeveralCallersCloseGatesForAll(t *testing.T) {
 				if v := judge(t, gates[i%2], now, by(uint64(7+i%3))); !v.Outcome.Refuses() {
 					r := by(uint64(7 + i%3))
 					gates[i%2].Breaker(now, r)
-					if err := gates[i%2].Finish(now, r, bad); err != nil {
+					if err := bad.finish(gates[i%2], now, r); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"bytes"
@@ -88,7 +88,7 @@ func TestConfiguredModelsKeepTheirPlace(t *testing.T) {
 	}
 	fails(t, gates[1], now, "also-named", 25)
 	m := look(t, gates[0], now)
-	if m["named"].TTFT.Value == 0 || m["also-named"].Breaker.State != "OPEN" || len(m) != places {
+	if m["named"].ITL.Value == 0 || m["also-named"].Breaker.State != "OPEN" || len(m) != places {
 		t.Errorf("%+v, %+v", m["named"], m["also-named"])
 	}
 	now += clock.Moment(3 * idle)
@@ -156,7 +156,7 @@ func TestPlaceOfAnotherModel(t *testing.T) {
 		}
 	}
 	for i := range places {
-		if v := m["fresh-"+strconv.Itoa(i)]; v.TTFT.Value == 0 {
+		if v := m["fresh-"+strconv.Itoa(i)]; v.ITL.Value == 0 {
 			t.Errorf("the record of model %d was overwritten", i)
 		}
 	}
@@ -214,7 +214,7 @@ func TestLongAndEmptyNames(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	}
-	if m := look(t, g, noon); m[""].TTFT.Value != 100 || m[long[:longName]].TTFT.Value != 100 {
+	if m := look(t, g, noon); m[""].ITL.Value != 10 || m[long[:longName]].ITL.Value != 10 {
 		t.Errorf("%+v", m)
 	}
 }
@@ -246,7 +246,7 @@ func FuzzDecode(f *testing.F) {
 		q := chat("a")
 		g.Breaker(noon, q)
 		g.Throttle(noon, q)
-		_ = g.Finish(noon, q, Outcome{Result: Failed, TTFT: second})
+		_ = g.Finish(noon, q, Outcome{Result: Failed, ITL: second})
 	}
 	f.Add((&names{{hash: 1}}).append(nil), r.append(nil), []byte{layout}, int64(noon))
 	f.Add(bytes.Clone(*store.values["x/names"]), bytes.Clone(*store.values["x/0"]), bytes.Clone(*store.values["x/throttle"]), int64(noon+60*second))

@@ -1,5 +1,5 @@
-// Package adaptive is what an upstream's breaker, latency gate and throttle share: the records that hold their states, and the
-// calls that lead a request through them.
+// Package health is what the workers together know of an upstream's health, by model, and the gates that are asked by it: breaker,
+// latency gate and throttle. It has the records that hold their states, and the calls that lead a request through them.
 //
 // # A request
 //
@@ -45,4 +45,4 @@
 // version's: it is begun anew, and counted (Damaged). The store fails: the request passes, and the verdict has the error. The
 // record of a breaker that is not closed can't be written for the crowd: the request is refused, because it may be one probe
 // too many.
-package adaptive
+package health

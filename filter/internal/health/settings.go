@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"github.com/spillway-proxy/spillway/config"

@@ -1,4 +1,4 @@
-package adaptive
+package health
 
 import (
 	"testing"
@@ -146,7 +146,22 @@ func fails(t *testing.T, g *Gates, now clock.Moment, model string, n int) {
 	}
 }
 
-var quick = Outcome{Result: Succeeded, Stream: true, Duration: second / 2, TTFT: 100 * millisecond, ITL: 10 * millisecond}
+// ending is how a request ends, and, if that isn't 0, when its first token came, of which the gates are told first.
+type ending struct {
+	Outcome
+	ttft time.Duration
+}
+
+func (e *ending) finish(g *Gates, now clock.Moment, r *Request) error {
+	if e.ttft != 0 {
+		if err := g.Observe(now, r, latency.Sample{TTFT: e.ttft}); err != nil {
+			return err
+		}
+	}
+	return g.Finish(now, r, e.Outcome)
+}
+
+var quick = Outcome{Result: Succeeded, Stream: true, Duration: second / 2, ITL: 10 * millisecond}
 
 func look(t *testing.T, g *Gates, now clock.Moment) map[string]Model {
 	t.Helper()
