@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -56,12 +55,11 @@ func TestAThousandScrapesASecondWhileNVMLHangs(t *testing.T) {
 	defer close(release)
 	url, stop := program(t, func(string) nvidia.Library { return &stuck{release: release} }, "--timeout=100ms")
 	await(t, func() bool {
-		_, metrics := ask(url + "/metrics")
-		return strings.Contains(metrics, `gpuexporter_source_hung{kind="nvml",source="nvml"} 1`)
+		return scrape(t, url).Of("gpuexporter_source_hung", "kind", "nvml", "source", "nvml").Sum() == 1
 	})
 	// On a machine that was busy just then, the good measurement before may have been late as well.
 	const hangs = 2
-	before := late(url)
+	before := late(t, url)
 	for _, path := range []string{"/v1/pressure", "/metrics"} {
 		const requests = 2000
 		began := time.Now()
@@ -74,18 +72,18 @@ func TestAThousandScrapesASecondWhileNVMLHangs(t *testing.T) {
 	if len(d.Instances) != 1 || d.Instances[0].AgeSeconds < 3 || *d.Instances[0].GPUs[0].MemoryUsedBytes != 1<<30 {
 		t.Errorf("%+v: want the GPU, with an age of more than 3 s", d.Instances)
 	}
-	if after := late(url); after != before || before == "" {
-		t.Errorf("late measurements: %q when it began to hang, and %q after many intervals, want the same and at least one", before, after)
+	if after := late(t, url); after != before || before == 0 {
+		t.Errorf("late measurements: %g when it began to hang, and %g after many intervals, want the same and at least one", before, after)
 	}
 	if status, log := stop(); status != 0 || !strings.Contains(log, "source is down") || strings.Count(log, "source is down") > hangs {
 		t.Errorf("status %d:\n%s", status, log)
 	}
 }
 
-// late is the line of the metrics that counts late measurements.
-func late(url string) string {
-	_, metrics := ask(url + "/metrics")
-	return regexp.MustCompile(`gpuexporter_source_samples_total{kind="nvml",result="late",source="nvml"} [1-9].*`).FindString(metrics)
+// late is how many measurements came late.
+func late(t *testing.T, url string) float64 {
+	t.Helper()
+	return scrape(t, url).Of("gpuexporter_source_samples_total", "kind", "nvml", "source", "nvml", "result", "late").Sum()
 }
 
 // load sends requests at a steady pace, 64 at a time at most, and gives how long each took.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/nvidia"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
+	"github.com/spillway-proxy/spillway/internal/promtext"
 )
 
 // noDriver is NVML on a machine without a driver.
@@ -143,6 +145,16 @@ func ask(url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
+func scrape(t *testing.T, url string) promtext.Samples {
+	t.Helper()
+	_, text := ask(url + "/metrics")
+	metrics, err := promtext.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return metrics
+}
+
 func read(t *testing.T, url string) pressure.Document {
 	t.Helper()
 	_, body := ask(url + "/v1/pressure")
@@ -159,9 +171,12 @@ func TestItServesAndStops(t *testing.T) {
 	if d := read(t, url); d.Instances[0].Name != "n/steady-0" || *d.Instances[0].ActiveDecodeBlocks != 0.4 {
 		t.Errorf("%+v", d)
 	}
-	_, metrics := ask(url + "/metrics")
-	for _, want := range []string{"go_goroutines ", "process_open_fds ", `gpuexporter_build_info{goversion="go`, `gpuexporter_gpu_utilization_ratio{gpu="0",name="Simulated GPU"`} {
-		if !strings.Contains(metrics, want) {
+	metrics := scrape(t, url)
+	for _, want := range [][]string{
+		{"go_goroutines"}, {"process_open_fds"}, {"gpuexporter_build_info", "goversion", runtime.Version()},
+		{"gpuexporter_gpu_utilization_ratio", "gpu", "0", "name", "Simulated GPU"},
+	} {
+		if len(metrics.Of(want[0], want[1:]...)) == 0 {
 			t.Errorf("nothing of %s", want)
 		}
 	}
@@ -190,9 +205,10 @@ func TestExportersMerge(t *testing.T) {
 	})
 	// a's two instances come from a, and through b.
 	await(t, func() bool {
-		_, metrics := ask(c + "/metrics")
-		return strings.Contains(metrics, `gpuexporter_source_up{kind="peer",source="http://127.0.0.1:1/v1/pressure"} 0`) &&
-			strings.Contains(metrics, "gpuexporter_fleet_instances 5\n") && strings.Contains(metrics, "gpuexporter_fleet_instances_duplicate 2\n")
+		metrics := scrape(t, c)
+		dead := metrics.Of("gpuexporter_source_up", "kind", "peer", "source", "http://127.0.0.1:1/v1/pressure")
+		return len(dead) == 1 && dead.Sum() == 0 &&
+			metrics.Of("gpuexporter_fleet_instances").Sum() == 5 && metrics.Of("gpuexporter_fleet_instances_duplicate").Sum() == 2
 	})
 	for _, stop := range []func() (int, string){stopC, stopB, stopA} {
 		if status, log := stop(); status != 0 {
@@ -210,8 +226,7 @@ func TestAGPUThatTwoExportersMeasureIsToldOnce(t *testing.T) {
 	merged, stopMerged := program(t, without, "--nvml=off", "--node=c", "--peer="+relay, "--peer="+b, "--peer="+a)
 	for _, url := range []string{relay, merged} {
 		await(t, func() bool {
-			_, metrics := ask(url + "/metrics")
-			return strings.Contains(metrics, "gpuexporter_fleet_gpus_duplicate 1\n")
+			return scrape(t, url).Of("gpuexporter_fleet_gpus_duplicate").Sum() == 1
 		})
 		if _, document := ask(url + "/v1/pressure"); strings.Count(document, `"uuid":"GPU-0"`) != 1 {
 			t.Errorf("want GPU-0 once: %s", document)
@@ -229,8 +244,7 @@ func TestADriverThatHangsFromTheStartStopsNothing(t *testing.T) {
 	defer close(release)
 	url, stop := program(t, func(string) nvidia.Library { return hung{release: release} }, "--timeout=50ms")
 	await(t, func() bool {
-		_, metrics := ask(url + "/metrics")
-		return strings.Contains(metrics, `gpuexporter_source_hung{kind="nvml",source="nvml"} 1`)
+		return scrape(t, url).Of("gpuexporter_source_hung", "kind", "nvml", "source", "nvml").Sum() == 1
 	})
 	if code, _ := ask(url + "/readyz"); code != 503 {
 		t.Errorf("ready: %d", code)

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/spillway-proxy/spillway/internal/promtext"
 )
 
 const sampleInterval = 500 * time.Millisecond
@@ -55,23 +54,16 @@ func take(ctx context.Context, client *http.Client, server string) (sample, erro
 }
 
 // parseMetrics reads vLLM's metrics: one server and one model, so the labels don't matter.
-func parseMetrics(r io.Reader) (s sample, err error) {
-	fields := map[string]*float64{
-		"vllm:kv_cache_usage_perc": &s.KV, "vllm:num_requests_running": &s.Running, "vllm:num_requests_waiting": &s.Waiting,
-		"vllm:num_preemptions_total": &s.Preemptions, "vllm:generation_tokens_total": &s.Generated,
+func parseMetrics(r io.Reader) (sample, error) {
+	all, err := promtext.Parse(r)
+	if err != nil {
+		return sample{}, err
 	}
-	scanner := bufio.NewScanner(r)
-	for scanner.Scan() {
-		name, rest, _ := strings.Cut(scanner.Text(), "{")
-		field := fields[name]
-		if field == nil {
-			continue
-		}
-		if *field, err = strconv.ParseFloat(rest[strings.LastIndex(rest, " ")+1:], 64); err != nil {
-			return s, err
-		}
-	}
-	return s, scanner.Err()
+	return sample{
+		KV: all.Of("vllm:kv_cache_usage_perc").Sum(), Running: all.Of("vllm:num_requests_running").Sum(),
+		Waiting: all.Of("vllm:num_requests_waiting").Sum(), Preemptions: all.Of("vllm:num_preemptions_total").Sum(),
+		Generated: all.Of("vllm:generation_tokens_total").Sum(),
+	}, nil
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }

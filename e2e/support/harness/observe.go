@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/internal/promtext"
 )
 
 // Patience bounds whatever a test waits for. It is no measure of anything: other tests, and other programs, may have the machine, and
@@ -80,55 +81,32 @@ func (e *Envoy) stat(name string) uint64 {
 	return e.Stats(name)[name]
 }
 
-// Prometheus is what a Prometheus server would scrape.
+// Prometheus is the text that a Prometheus server would get.
 func (e *Envoy) Prometheus() string {
 	e.t.Helper()
 	return e.Admin("/stats/prometheus")
 }
 
-// Sample is one line of Prometheus's text format.
-type Sample struct {
-	Name   string
-	Labels map[string]string
-	Value  float64
-}
-
-var (
-	samplePattern = regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? (\S+)$`)
-	labelPattern  = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
-)
-
-// Samples returns the Prometheus samples of that name.
-func (e *Envoy) Samples(name string) []Sample {
+// Scrape is what a Prometheus server would get.
+func (e *Envoy) Scrape() promtext.Samples {
 	e.t.Helper()
-	var samples []Sample
-	for _, match := range samplePattern.FindAllStringSubmatch(e.Prometheus(), -1) {
-		value, err := strconv.ParseFloat(match[3], 64)
-		if match[1] != name || err != nil {
-			continue
-		}
-		sample := Sample{Name: name, Labels: map[string]string{}, Value: value}
-		for _, label := range labelPattern.FindAllStringSubmatch(match[2], -1) {
-			sample.Labels[label[1]] = label[2]
-		}
-		samples = append(samples, sample)
+	samples, err := promtext.Parse(strings.NewReader(e.Prometheus()))
+	if err != nil {
+		e.t.Fatal(err)
 	}
 	return samples
 }
 
-// Sum adds up the samples of that name that have the labels: name, value, name, value, ...
-func (e *Envoy) Sum(name string, labels ...string) (sum float64) {
+// Samples are those of one metric that have the labels: name, value, name, value, ...
+func (e *Envoy) Samples(name string, labels ...string) promtext.Samples {
 	e.t.Helper()
-	for _, sample := range e.Samples(name) {
-		same := true
-		for i := 0; i < len(labels); i += 2 {
-			same = same && sample.Labels[labels[i]] == labels[i+1]
-		}
-		if same {
-			sum += sample.Value
-		}
-	}
-	return sum
+	return e.Scrape().Of(name, labels...)
+}
+
+// Sum adds up the samples of one metric that have the labels.
+func (e *Envoy) Sum(name string, labels ...string) float64 {
+	e.t.Helper()
+	return e.Samples(name, labels...).Sum()
 }
 
 // Record is one line of the access log: the keys of standalone.yaml; what was absent is missing.

@@ -177,12 +177,8 @@ func (g *gateway) logged(t *testing.T, id string) (record harness.Record) {
 // counter is the value of the filter's counter with these labels, as name and value in turn; 0 if there is none.
 func (g *gateway) counter(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
-	for _, sample := range g.Samples(name) {
-		same := len(sample.Labels) == len(labels)/2
-		for i := 0; i < len(labels); i += 2 {
-			same = same && sample.Labels[labels[i]] == labels[i+1]
-		}
-		if same {
+	for _, sample := range g.Samples(name, labels...) {
+		if len(sample.Labels) == len(labels)/2 {
 			return sample.Value
 		}
 	}

@@ -150,9 +150,9 @@ instances:
 	for _, stage := range append(stages, stages[0]) {
 		m.becomes(stage)
 	}
-	harness.Await(t, patience, "the gauges", func() bool { return gauge(m.bed, "spillway_pressure", "instances") == 3 })
+	harness.Await(t, patience, "the gauges", func() bool { return gauge(m.bed, "spillway_pressure", "kind", "instances") == 3 })
 	harness.Await(t, patience, "an age of less than two seconds", func() bool {
-		age := gauge(m.bed, "spillway_pressure_age_milliseconds", "")
+		age := gauge(m.bed, "spillway_pressure_age_milliseconds")
 		return age >= 0 && age < 2000
 	})
 }
@@ -250,6 +250,6 @@ func hang(t *testing.T, m *measured) {
 func (m *measured) awaitStale(before float64) {
 	m.t.Helper()
 	harness.Await(m.t, patience, "fetches that fail, and an age that grows", func() bool {
-		return m.bed.Sum("spillway_errors_total", "reason", "pressure_fetch") > before && gauge(m.bed, "spillway_pressure_age_milliseconds", "") > 1500
+		return m.bed.Sum("spillway_errors_total", "reason", "pressure_fetch") > before && gauge(m.bed, "spillway_pressure_age_milliseconds") > 1500
 	})
 }

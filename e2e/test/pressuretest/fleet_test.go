@@ -63,7 +63,7 @@ instances:
 // instances waits until the filter has read so many.
 func (m *measured) instances(n float64) {
 	m.t.Helper()
-	harness.Await(m.t, patience, fmt.Sprint(n, " instances"), func() bool { return gauge(m.bed, "spillway_pressure", "instances") == n })
+	harness.Await(m.t, patience, fmt.Sprint(n, " instances"), func() bool { return gauge(m.bed, "spillway_pressure", "kind", "instances") == n })
 }
 
 // size is that of the exporter's document.

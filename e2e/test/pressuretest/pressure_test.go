@@ -202,7 +202,7 @@ func shed(t *testing.T, b *bed) {
 		t.Errorf("errors: %v", errors)
 	}
 	harness.Await(t, patience, "the gauges", func() bool {
-		return gauge(b, "spillway_pressure", "active_decode_blocks") == 900 && gauge(b, "spillway_pressure", "instances") == 3
+		return gauge(b, "spillway_pressure", "kind", "active_decode_blocks") == 900 && gauge(b, "spillway_pressure", "kind", "instances") == 3
 	})
 }
 
@@ -261,12 +261,10 @@ func (b *bed) shadows(t *testing.T) (n int) {
 	return n
 }
 
-// gauge gives a gauge's value by its label; -1 if it is not there.
-func gauge(b *bed, name, label string) float64 {
-	for _, s := range b.Samples(name) {
-		if label == "" || strings.Contains(fmt.Sprint(s.Labels), label) {
-			return s.Value
-		}
+// gauge gives a gauge's value, by its labels; -1 if it is not there.
+func gauge(b *bed, name string, labels ...string) float64 {
+	if samples := b.Samples(name, labels...); len(samples) > 0 {
+		return samples[0].Value
 	}
 	return -1
 }

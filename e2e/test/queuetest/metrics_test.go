@@ -3,23 +3,18 @@ package queuetest
 import (
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
 // asDocumented checks that Prometheus gets the metrics of docs/metrics.md, each with all of its labels and no others. A label
 // for which Envoy has no rule would be in its metric's name.
 func asDocumented(t *testing.T, g *gateway) {
-	root, err := envoyproc.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join(root, "docs/metrics.md"))
+	page, err := os.ReadFile(harness.InRepository(t, "docs/metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,21 +31,18 @@ func asDocumented(t *testing.T, g *gateway) {
 		slices.Sort(labels[name+"_bucket"])
 	}
 	met := 0
-	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		for _, sample := range g.Samples(name) {
-			met++
-			if got := slices.Sorted(maps.Keys(sample.Labels)); !slices.Equal(got, labels[name]) {
-				t.Errorf("%s has the labels %v, want %v", name, got, labels[name])
-			}
+	for _, sample := range g.Scrape() {
+		if !strings.HasPrefix(sample.Name, "spillway_") {
+			continue
+		}
+		met++
+		if want, is := labels[sample.Name]; !is {
+			t.Errorf("%s is not in docs/metrics.md", sample.Name)
+		} else if got := slices.Sorted(maps.Keys(sample.Labels)); !slices.Equal(got, want) {
+			t.Errorf("%s has the labels %v, want %v", sample.Name, got, want)
 		}
 	}
 	if met == 0 {
 		t.Error("Prometheus gets none of them")
-	}
-	for line := range strings.Lines(g.Prometheus()) {
-		name := regexp.MustCompile(`^spillway_\w+`).FindString(line)
-		if _, is := labels[name]; name != "" && !is {
-			t.Errorf("%s is not in docs/metrics.md", name)
-		}
 	}
 }

@@ -92,7 +92,7 @@ func limit(t *testing.T, b *bed) {
 	// By labels, which the bootstrap makes of the metrics' names.
 	const metrics = "http://10.20.0.10:15090/stats/prometheus"
 	harness.Await(t, patience, "Prometheus gets the tokens", func() bool {
-		return metric(t, metrics, "spillway_tokens_total", `type="output"`, `source="reported"`) >= 4*76
+		return scrape(t, metrics).Of("spillway_tokens_total", "type", "output", "source", "reported").Sum() >= 4*76
 	})
 }
 
@@ -175,7 +175,7 @@ func badDeleted(t *testing.T, b *bed) {
 // rejected is how often proxies have refused what istiod sent them, by the kind of it.
 func rejected(t *testing.T, kind string) float64 {
 	t.Helper()
-	return metric(t, "http://127.0.0.1:15014/metrics", "pilot_total_xds_rejects", fmt.Sprintf("type=%q", kind))
+	return scrape(t, "http://127.0.0.1:15014/metrics").Of("pilot_total_xds_rejects", "type", kind).Sum()
 }
 
 // Limits for each model need the body. What the headers tell is refused before anything is sent on.

@@ -4,14 +4,14 @@ package istiotest
 
 import (
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/internal/promtext"
 )
 
-// metric is the sum of a Prometheus endpoint's samples of that name whose labels include some: "name=\"value\"".
-func metric(t *testing.T, url, name string, labels ...string) (sum float64) {
+// scrape is what Prometheus would get at a URL.
+func scrape(t *testing.T, url string) promtext.Samples {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -21,17 +21,9 @@ func metric(t *testing.T, url, name string, labels ...string) (sum float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(a.body) {
-		sample, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		lacks := func(label string) bool { return !strings.Contains(sample, label) }
-		if !strings.HasPrefix(sample, name+"{") || slices.ContainsFunc(labels, lacks) {
-			continue
-		}
-		number, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += number
+	samples, err := promtext.Parse(strings.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return sum
+	return samples
 }
