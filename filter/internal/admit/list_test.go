@@ -2,10 +2,13 @@ package admit
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // everyGate is a configuration in which every gate is on.
@@ -25,6 +28,41 @@ func TestGatesStandInTheirOrder(t *testing.T) {
 	expect(t, "when complete", fmt.Sprint(names(h.Engine.gates[h.Engine.decisive:])), "[queue]")
 	if none := newHost(t, `{}`, recordtest.NewMemory()); len(none.Engine.gates) != 0 {
 		t.Errorf("gates that are off are asked: %v", names(none.Engine.gates))
+	}
+}
+
+// A gate that the configuration can turn on is on in everyGate, so that the tests here see it. (The retreat has a mode, and refuses nobody.)
+func TestEveryGateIsOn(t *testing.T) {
+	for _, key := range properties(t, config.Describe().Properties, "upstreams").Items.Properties {
+		for _, own := range key.Schema.Properties {
+			if own.Name == "mode" && key.Name != "retreat" && !strings.Contains(everyGate, `"`+key.Name+`":{"mode":"enforce"`) {
+				t.Errorf("everyGate lacks %s", key.Name)
+			}
+		}
+	}
+}
+
+func properties(t *testing.T, all []config.Property, name string) *config.Schema {
+	t.Helper()
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i].Schema
+		}
+	}
+	t.Fatalf("no key %s", name)
+	return nil
+}
+
+// Every gate has its row in package reply: a status that is configured, and a message.
+func TestEveryGateHasItsAnswer(t *testing.T) {
+	h := newHost(t, everyGate, recordtest.NewMemory())
+	for _, g := range h.Engine.gates {
+		v := gate.Because(gate.Rejected, g.name, "for a test")
+		v.Limit = &h.cfg.Limits[0]
+		var r reply.Reply
+		if r.Refuse(&v, &reply.About{Format: &reply.Dynamo}, &h.cfg.StatusCode); r.Status == 500 {
+			t.Errorf("%s is answered with status %d", g.name, r.Status)
+		}
 	}
 }
 
