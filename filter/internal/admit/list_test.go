@@ -53,7 +53,7 @@ func properties(t *testing.T, all []config.Property, name string) *config.Schema
 	return nil
 }
 
-// Every gate has its row in package reply: a status that is configured, and a message.
+// Every gate has its case in package reply (answer, in refusal.go).
 func TestEveryGateHasItsAnswer(t *testing.T) {
 	h := newHost(t, everyGate, recordtest.NewMemory())
 	for _, g := range h.Engine.gates {
