@@ -345,6 +345,7 @@ check-vet: ## go vet, natively and for Wasm
 check-rules: ## Import rules, no clocks or goroutines in the core, length of files
 	@go run ./tools/repocheck source
 	go run ./tools/repocheck deps
+	go run ./tools/repocheck exports
 
 .PHONY: check-generated
 check-generated: ## go.mod is tidy, and the JSON Schema, tables and stats_tags are those of the code

@@ -240,7 +240,7 @@ type Breaker struct {
 
 // Fallback is what an open breaker answers; the zero value is none. Either Status or RouteHeader is set.
 type Fallback struct {
-	Operations  []string // operation names that it is for; empty: all
+	operations  []string // operation names that it is for; empty: all
 	Status      int
 	Body        string
 	Headers     map[string]string
@@ -249,7 +249,7 @@ type Fallback struct {
 
 // For says that the fallback is for an operation.
 func (f *Fallback) For(operation string) bool {
-	return len(f.Operations) == 0 || slices.Contains(f.Operations, operation)
+	return len(f.operations) == 0 || slices.Contains(f.operations, operation)
 }
 
 // Pressure is the gate on how full GPUs and engines are.

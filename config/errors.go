@@ -8,30 +8,30 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// FieldError is one thing wrong with a configuration.
-type FieldError struct {
-	Path    string // where, such as limits[0].window; "" is the configuration as a whole
-	Value   string // what was found, shortened; "" where there is nothing to show or it is a secret
-	Problem string // what is wrong and what would be right
+// fieldError is one thing wrong with a configuration.
+type fieldError struct {
+	path    string // where, such as limits[0].window; "" is the configuration as a whole
+	value   string // what was found, shortened; "" where there is nothing to show or it is a secret
+	problem string // what is wrong and what would be right
 }
 
 // Error says where, what was found, and what would be right, on one line.
-func (e FieldError) Error() string {
+func (e fieldError) Error() string {
 	text := "configuration: "
-	if e.Path != "" {
-		text = e.Path + ": "
+	if e.path != "" {
+		text = e.path + ": "
 	}
-	if e.Value != "" {
-		text += e.Value + ": "
+	if e.value != "" {
+		text += e.value + ": "
 	}
-	return text + e.Problem
+	return text + e.problem
 }
 
-// Errors is everything wrong with a configuration, at least one entry.
-type Errors []FieldError
+// fieldErrors is everything wrong with a configuration, at least one entry.
+type fieldErrors []fieldError
 
 // Error has one line per entry.
-func (e Errors) Error() string {
+func (e fieldErrors) Error() string {
 	lines := make([]string, len(e))
 	for i := range e {
 		lines[i] = e[i].Error()

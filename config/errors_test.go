@@ -23,7 +23,7 @@ func checkErrors(t *testing.T, cases []errorCase) {
 	t.Helper()
 	for _, c := range cases {
 		_, err := Parse([]byte(c.text))
-		var errs Errors
+		var errs fieldErrors
 		if !errors.As(err, &errs) {
 			t.Errorf("%s\n  got %v, want an Errors", c.text, err)
 			continue
@@ -204,8 +204,8 @@ upstreams[0].queue.maxWait.low: "2 s": want a duration such as "300ms", "2s" or 
 
 func TestErrorsAreBounded(t *testing.T) {
 	_, err := Parse([]byte(`{"models": {"labels": [` + strings.Repeat(`"",`, 9999) + `""]}}`))
-	var errs Errors
-	if !errors.As(err, &errs) || len(errs) != maxErrors+1 || errs[maxErrors].Problem != "9900 more errors are not shown" {
+	var errs fieldErrors
+	if !errors.As(err, &errs) || len(errs) != maxErrors+1 || errs[maxErrors].problem != "9900 more errors are not shown" {
 		t.Errorf("got %d errors: %.200v", len(errs), err)
 	}
 }

@@ -146,7 +146,7 @@ func (b *Breaker) fields() []field {
 
 func (f *Fallback) fields() []field {
 	return []field{
-		stringSet("operations", &f.Operations, word(operationNames...), "Operations that have the fallback; empty is all. Others are refused."),
+		stringSet("operations", &f.operations, word(operationNames...), "Operations that have the fallback; empty is all. Others are refused."),
 		derived(integer("status", &f.Status, 0, 200, maxFailure, "Status of the answer.")),
 		str("body", &f.Body, "", anyText, "Body of the answer; without one it is an error in the request's dialect."),
 		strMap("headers", &f.Headers, headerNames, headerValues, "Headers of the answer."),

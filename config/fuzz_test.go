@@ -30,7 +30,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse(data)
-		var errs Errors
+		var errs fieldErrors
 		if errors.As(err, &errs) && len(errs) > 0 && err.Error() != "" {
 			return
 		}

@@ -14,7 +14,7 @@ func Parse(data []byte) (Config, error) {
 	r := reader{}
 	root, problem := parseJSON(string(data))
 	if problem != "" {
-		return Config{}, Errors{{Problem: problem}}
+		return Config{}, fieldErrors{{problem: problem}}
 	}
 	if root != nil && root.Type() == fastjson.TypeNull {
 		root = nil
@@ -45,15 +45,15 @@ func parseJSON(s string) (*fastjson.Value, string) {
 
 // reader collects what is wrong while values are read.
 type reader struct {
-	errs  Errors // the first maxErrors
-	count int    // of all errors
-	hide  bool   // the value being read is a secret
+	errs  fieldErrors // the first maxErrors
+	count int         // of all errors
+	hide  bool        // the value being read is a secret
 }
 
 // all is everything collected.
-func (r *reader) all() Errors {
+func (r *reader) all() fieldErrors {
 	if r.count > len(r.errs) {
-		return append(r.errs, FieldError{Problem: strconv.Itoa(r.count-len(r.errs)) + " more errors are not shown"})
+		return append(r.errs, fieldError{problem: strconv.Itoa(r.count-len(r.errs)) + " more errors are not shown"})
 	}
 	return r.errs
 }
@@ -64,7 +64,7 @@ func (r *reader) problem(path, found, problem string) {
 		found = ""
 	}
 	if r.count++; len(r.errs) < maxErrors {
-		r.errs = append(r.errs, FieldError{Path: path, Value: found, Problem: problem})
+		r.errs = append(r.errs, fieldError{path: path, value: found, problem: problem})
 	}
 }
 

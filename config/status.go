@@ -8,10 +8,10 @@ import (
 )
 
 // Statuses is a range of HTTP statuses of errors, both ends included.
-type Statuses struct{ From, To int }
+type Statuses struct{ from, to int }
 
 // Contains says that the status is one of them.
-func (s Statuses) Contains(status int) bool { return s.From <= status && status <= s.To }
+func (s Statuses) Contains(status int) bool { return s.from <= status && status <= s.to }
 
 // statusesKind is one status, as a number or in quotes, or 4xx or 5xx.
 type statusesKind struct{}
@@ -19,10 +19,10 @@ type statusesKind struct{}
 func (statusesKind) want() string { return "4xx, 5xx or a status from 400 to 599" }
 
 func (statusesKind) plain(s Statuses) any {
-	if s.From == s.To {
-		return int64(s.From)
+	if s.from == s.to {
+		return int64(s.from)
 	}
-	return strconv.Itoa(s.From/100) + "xx"
+	return strconv.Itoa(s.from/100) + "xx"
 }
 
 func (statusesKind) parse(v *fastjson.Value) (Statuses, string) {

@@ -15,6 +15,10 @@ var tooLarge = []string{"encoding/json", "net", "net/http", "regexp", "testing",
 // forTests are packages of the core that tests alone are linked with.
 var forTests = []string{"filter/internal/sim", "filter/internal/record/recordtest"}
 
+func isForTests(name string) bool {
+	return slices.ContainsFunc(forTests, func(test string) bool { return strings.HasSuffix(name, "/"+test) })
+}
+
 // checkDeps looks at the packages that the filter and its core are linked from, the indirect ones included.
 func checkDeps() (findings []string, err error) {
 	filter, err := deps([]string{"GOOS=wasip1", "GOARCH=wasm"}, "./filter")
@@ -28,7 +32,7 @@ func checkDeps() (findings []string, err error) {
 		}
 	}
 	for name, importers := range filter {
-		if slices.ContainsFunc(forTests, func(test string) bool { return strings.HasSuffix(name, "/"+test) }) {
+		if isForTests(name) {
 			findings = append(findings, fmt.Sprintf("the filter is linked with %q (imported by %s), which is for tests", name, strings.Join(importers, ", ")))
 		}
 	}

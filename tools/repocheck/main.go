@@ -2,6 +2,7 @@
 //
 //	repocheck source                      import rules, clocks and goroutines in the core, length of files
 //	repocheck deps                        what the compiled filter and the core are linked from
+//	repocheck exports                     what packages of the core export and no other one uses
 //	repocheck wasm -max-bytes N FILE      size and exports of the compiled filter
 package main
 
@@ -27,13 +28,20 @@ func main() {
 
 func check(args []string) (findings []string, err error) {
 	if len(args) == 0 {
-		return nil, fmt.Errorf("name a check: source, deps or wasm")
+		return nil, fmt.Errorf("name a check: source, deps, exports or wasm")
 	}
 	switch name := args[0]; name {
 	case "source":
 		return checkSource(".")
 	case "deps":
 		return checkDeps()
+	case "exports":
+		flags := flag.NewFlagSet(name, flag.ContinueOnError)
+		most := flags.Int("most", mostUnused, "how many names a package may have that no other one uses")
+		if err := flags.Parse(args[1:]); err != nil {
+			return nil, err
+		}
+		return checkExports(*most)
 	case "wasm":
 		flags := flag.NewFlagSet(name, flag.ContinueOnError)
 		limit := flags.Int("max-bytes", 0, "largest size of the file that is all right, in bytes")
@@ -46,6 +54,6 @@ func check(args []string) (findings []string, err error) {
 		}
 		return checkWasm(flags.Arg(0), module, *limit)
 	default:
-		return nil, fmt.Errorf("%q is not a check; there are source, deps and wasm", name)
+		return nil, fmt.Errorf("%q is not a check; there are source, deps, exports and wasm", name)
 	}
 }

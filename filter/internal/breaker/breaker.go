@@ -57,16 +57,16 @@ const Lease = 20 * time.Second
 // Settings is the configuration of one breaker.
 type Settings struct {
 	ErrorRate                 float64       // in (0, 1]
-	SlowCall, Window, OpenFor time.Duration // SlowCall 0: none is too slow
-	MinRequests               int64
-	Probes                    uint32
+	slowCall, window, openFor time.Duration // SlowCall 0: none is too slow
+	minRequests               int64
+	probes                    uint32
 }
 
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Breaker) Settings {
 	return Settings{
-		ErrorRate: c.ErrorRate, SlowCall: c.SlowCall, Window: c.Window, OpenFor: c.OpenFor,
-		MinRequests: int64(c.MinRequests), Probes: uint32(min(max(c.Probes, 1), math.MaxInt32)),
+		ErrorRate: c.ErrorRate, slowCall: c.SlowCall, window: c.Window, openFor: c.OpenFor,
+		minRequests: int64(c.MinRequests), probes: uint32(min(max(c.Probes, 1), math.MaxInt32)),
 	}
 }
 
@@ -156,7 +156,7 @@ func (s *State) Admit(now clock.Moment, c *Settings, worker, subject uint64) (p 
 		s.enter(HalfOpen, now)
 		s.sole, s.blamed = sole, blamed
 		p.period, changed = s.period, true
-	} else if s.barred(subject) && clock.Sub(now, s.since) < c.OpenFor {
+	} else if s.barred(subject) && clock.Sub(now, s.since) < c.openFor {
 		return p, Verdict{Refused: true, Phase: HalfOpen}, false
 	}
 	s.expire(now)
@@ -178,7 +178,7 @@ func (s *State) waitFor(now clock.Moment, c *Settings, subject uint64) time.Dura
 	case s.sole != 0 && s.sole != subject:
 		return 0
 	case s.barred(subject):
-		return max(2*max(c.OpenFor, 1)-max(clock.Sub(now, s.since), 0), 0)
+		return max(2*max(c.openFor, 1)-max(clock.Sub(now, s.since), 0), 0)
 	}
 	return wait
 }
@@ -188,15 +188,15 @@ func (s *State) Finish(now clock.Moment, c *Settings, worker uint64, p Pass, r R
 	if p.period != s.period {
 		return false
 	}
-	slow := r == Succeeded && c.SlowCall > 0 && duration >= c.SlowCall
+	slow := r == Succeeded && c.slowCall > 0 && duration >= c.slowCall
 	switch s.phase {
 	case Closed:
 		if r == Neither {
 			return false
 		}
-		s.window.Advance(now, c.Window)
+		s.window.Advance(now, c.window)
 		s.window.Slots[0].add(r == Failed, slow)
-		s.quorum.Record(now, c.Window, p.subject, r == Failed || slow)
+		s.quorum.Record(now, c.window, p.subject, r == Failed || slow)
 		s.judge(now, c)
 		return true
 	case HalfOpen:
@@ -219,11 +219,11 @@ func (s *State) probed(now clock.Moment, c *Settings, p Pass, r Result, slow boo
 	switch {
 	case r == Neither:
 	case r == Failed:
-		s.fail(now, p.subject, Trigger{Cause: ProbeFailed})
+		s.fail(now, p.subject, Trigger{cause: probeFailed})
 	case slow:
-		s.fail(now, p.subject, Trigger{Cause: ProbeSlow})
+		s.fail(now, p.subject, Trigger{cause: probeSlow})
 	default:
-		if s.succeeded++; s.succeeded >= max(c.Probes, 1) {
+		if s.succeeded++; s.succeeded >= max(c.probes, 1) {
 			s.enter(Closed, now)
 		}
 	}
@@ -253,7 +253,7 @@ func (s *State) RecoversIn(now clock.Moment, c *Settings) time.Duration {
 // Shares are the shares of failed and of slow requests in the window, and how many requests there were.
 func (s *State) Shares(now clock.Moment, c *Settings) (failed, slow float64, requests int64) {
 	w := s.window
-	w.Advance(now, c.Window)
+	w.Advance(now, c.window)
 	sum := w.sum()
 	n := float64(max(sum.total, 1))
 	return float64(sum.failed) / n, float64(sum.slow) / n, int64(sum.total)
@@ -263,14 +263,14 @@ func (s *State) Shares(now clock.Moment, c *Settings) (failed, slow float64, req
 func (s *State) wait(now clock.Moment, c *Settings) time.Duration {
 	open := clock.Sub(now, s.since)
 	if open < 0 { // another worker's clock was read later
-		return max(c.OpenFor, 1)
+		return max(c.openFor, 1)
 	}
-	return max(c.OpenFor-open, 0)
+	return max(c.openFor-open, 0)
 }
 
 // follow takes the time of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now clock.Moment, c *Settings) bool {
-	if clock.Sub(s.since, now) <= max(c.OpenFor, c.Window) {
+	if clock.Sub(s.since, now) <= max(c.openFor, c.window) {
 		return false
 	}
 	s.since = now
@@ -281,23 +281,23 @@ func (s *State) follow(now clock.Moment, c *Settings) bool {
 func (s *State) judge(now clock.Moment, c *Settings) {
 	sum := s.window.sum()
 	bad := uint64(sum.failed) + uint64(sum.slow)
-	if sum.total == 0 || int64(sum.total) < c.MinRequests || float64(bad)/float64(sum.total) < c.ErrorRate {
+	if sum.total == 0 || int64(sum.total) < c.minRequests || float64(bad)/float64(sum.total) < c.ErrorRate {
 		return
 	}
-	weight := s.quorum.Weigh(now, c.Window)
+	weight := s.quorum.Weigh(now, c.window)
 	both, samples := weight.Share(bad, uint64(sum.total))
-	if int64(samples) < c.MinRequests || both < c.ErrorRate {
+	if int64(samples) < c.minRequests || both < c.ErrorRate {
 		return
 	}
 	failed, _ := weight.Share(uint64(sum.failed), uint64(sum.total))
 	slow, _ := weight.Share(uint64(sum.slow), uint64(sum.total))
-	t := Trigger{Cause: Errors, Share: failed, Over: c.Window}
+	t := Trigger{cause: tooManyErrors, Share: failed, Over: c.window}
 	switch {
 	case failed >= c.ErrorRate:
 	case slow >= c.ErrorRate:
-		t.Cause, t.Share = Slow, slow
+		t.cause, t.Share = tooManySlow, slow
 	default:
-		t.Cause, t.Share = ErrorsAndSlow, both
+		t.cause, t.Share = tooManyOfBoth, both
 	}
 	s.open(now, t)
 	s.sole = weight.Sole

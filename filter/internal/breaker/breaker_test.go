@@ -38,7 +38,7 @@ func (s *State) serve(now clock.Moment, c *Settings, total, failed int, duration
 
 func TestOpens(t *testing.T) {
 	slow := standard
-	slow.SlowCall = 2 * second
+	slow.slowCall = 2 * second
 	for _, test := range []struct {
 		name          string
 		settings      Settings
@@ -71,7 +71,7 @@ func TestOpens(t *testing.T) {
 // Failed and slow requests count together; a reason names one of them if it is enough.
 func TestSlowAndFailedCountTogether(t *testing.T) {
 	c := standard
-	c.SlowCall = second
+	c.slowCall = second
 	for _, test := range []struct {
 		failed, slow, fast int
 		want               Phase
@@ -151,7 +151,7 @@ func TestOneProbe(t *testing.T) {
 		{"the client left", Neither, 0, HalfOpen, "5xx_rate_100%_in_30s"},
 	} {
 		c := standard
-		c.SlowCall = 5 * second
+		c.slowCall = 5 * second
 		s := opened(&c)
 		now := noon + 60*second
 		p, _, _ := s.Admit(now, &c, self, 1)
@@ -283,7 +283,7 @@ func TestRenewedProbesLast(t *testing.T) {
 // More workers than there is room for: those without room pass nothing, and all probes are made all the same.
 func TestMoreWorkersThanHolders(t *testing.T) {
 	c := standard
-	c.Probes = 20
+	c.probes = 20
 	s := opened(&c)
 	now := noon + 60*second
 	type probe struct {
@@ -331,7 +331,7 @@ func TestClocks(t *testing.T) {
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
 		s.serve(clock.Moment(extreme), &standard, 30, 30, 0)
-		if wait := s.RecoversIn(clock.Moment(extreme), &standard); !s.possible() || wait < 0 || wait > standard.OpenFor {
+		if wait := s.RecoversIn(clock.Moment(extreme), &standard); !s.possible() || wait < 0 || wait > standard.openFor {
 			t.Errorf("at %d: %+v", extreme, s)
 		}
 	}
@@ -356,7 +356,7 @@ func TestNames(t *testing.T) {
 	if Closed.String() != "CLOSED" || Open.String() != "OPEN" || HalfOpen.String() != "HALF_OPEN" || (Trigger{}).String() != "" {
 		t.Errorf("%v %v %v %v", Closed, Open, HalfOpen, Trigger{})
 	}
-	if got := (Trigger{Cause: Errors, Share: 0.2999, Over: second / 2}).String(); got != "5xx_rate_29%_in_0.5s" {
+	if got := (Trigger{cause: tooManyErrors, Share: 0.2999, Over: second / 2}).String(); got != "5xx_rate_29%_in_0.5s" {
 		t.Error(got)
 	}
 }

@@ -19,7 +19,7 @@ func (s *State) call(now clock.Moment, c *Settings, subject uint64, r Result, du
 // A client whose requests make the server fail, or take long, doesn't open it for others, however many they are.
 func TestOneCallersFailuresAreItsOwn(t *testing.T) {
 	slow := standard
-	slow.SlowCall = second
+	slow.slowCall = second
 	for _, bad := range []struct {
 		result   Result
 		duration int64
@@ -142,7 +142,7 @@ func TestAFailedProbeIsFollowedByAnothersProbe(t *testing.T) {
 // Several probes are needed, and one caller fails whichever it gets: others close it all the same.
 func TestOthersCloseItBetweenOnesFailures(t *testing.T) {
 	c := standard
-	c.Probes = 3
+	c.probes = 3
 	s := opened(&c)
 	s.sole = 0
 	now := noon

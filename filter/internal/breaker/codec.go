@@ -24,7 +24,7 @@ var order = binary.LittleEndian
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
-	b = append(b, byte(s.phase), byte(s.last.Cause))
+	b = append(b, byte(s.phase), byte(s.last.cause))
 	b = order.AppendUint64(b, s.period)
 	b = order.AppendUint64(b, uint64(s.since))
 	b = order.AppendUint32(b, s.succeeded)
@@ -50,11 +50,11 @@ func (s *State) Append(b []byte) []byte {
 // Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
 // value.
 func Decode(b []byte) (State, bool) {
-	if len(b) != Size || b[0] > byte(HalfOpen) || b[1] > byte(ProbeSlow) {
+	if len(b) != Size || b[0] > byte(HalfOpen) || b[1] > byte(probeSlow) {
 		return State{}, false
 	}
 	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: clock.Moment(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
-	s.last.Cause = Cause(b[1])
+	s.last.cause = cause(b[1])
 	s.window.Opened = clock.Moment(order.Uint64(b[headSize:]))
 	b = b[headSize+8:]
 	for i := range s.window.Slots {

@@ -35,7 +35,7 @@ func (s *State) room(now clock.Moment, c *Settings, worker, subject uint64) *hol
 		switch {
 		case h.probes == 0:
 			free = h
-		case h.by != subject && clock.Sub(now, h.began) >= max(c.OpenFor, 1):
+		case h.by != subject && clock.Sub(now, h.began) >= max(c.openFor, 1):
 			stuck = h
 		case h.worker == worker:
 			own = h
@@ -48,7 +48,7 @@ func (s *State) room(now clock.Moment, c *Settings, worker, subject uint64) *hol
 		free = stuck
 	}
 	switch {
-	case taken >= uint64(max(c.Probes, 1)):
+	case taken >= uint64(max(c.probes, 1)):
 		return nil
 	case own != nil:
 		if own.by != subject {

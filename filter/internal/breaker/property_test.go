@@ -13,11 +13,11 @@ import (
 func someSettings(t *rapid.T) Settings {
 	return Settings{
 		ErrorRate:   rapid.Float64Range(0.01, 1).Draw(t, "error rate"),
-		SlowCall:    rapid.SampledFrom([]time.Duration{0, second}).Draw(t, "slow call"),
-		Window:      time.Duration(rapid.Int64Range(second, 60*second).Draw(t, "window")),
-		OpenFor:     time.Duration(rapid.Int64Range(second/10, 55*second).Draw(t, "open for")),
-		MinRequests: rapid.Int64Range(1, 10).Draw(t, "min requests"),
-		Probes:      rapid.Uint32Range(1, 6).Draw(t, "probes"),
+		slowCall:    rapid.SampledFrom([]time.Duration{0, second}).Draw(t, "slow call"),
+		window:      time.Duration(rapid.Int64Range(second, 60*second).Draw(t, "window")),
+		openFor:     time.Duration(rapid.Int64Range(second/10, 55*second).Draw(t, "open for")),
+		minRequests: rapid.Int64Range(1, 10).Draw(t, "min requests"),
+		probes:      rapid.Uint32Range(1, 6).Draw(t, "probes"),
 	}
 }
 
@@ -132,7 +132,7 @@ func (m *machine) finish(w *machineWorker, s State) {
 			m.t.Fatalf("%+v ended twice", p)
 		}
 	}
-	bad := result == Failed || result == Succeeded && m.settings.SlowCall > 0 && duration >= m.settings.SlowCall
+	bad := result == Failed || result == Succeeded && m.settings.slowCall > 0 && duration >= m.settings.slowCall
 	if w.read.phase == HalfOpen {
 		if result == Succeeded && !bad {
 			m.succeeded++
@@ -140,8 +140,8 @@ func (m *machine) finish(w *machineWorker, s State) {
 		if bad != (s.phase == Open) {
 			m.t.Fatalf("a probe that failed %v led to %v", bad, s.phase)
 		}
-		if (s.phase == Closed) != (m.succeeded == int(m.settings.Probes)) {
-			m.t.Fatalf("%v after %d of %d probes", s.phase, m.succeeded, m.settings.Probes)
+		if (s.phase == Closed) != (m.succeeded == int(m.settings.probes)) {
+			m.t.Fatalf("%v after %d of %d probes", s.phase, m.succeeded, m.settings.probes)
 		}
 	}
 	m.write(&w.read, &s)
@@ -156,8 +156,8 @@ func (m *machine) write(from, to *State) {
 		switch [2]Phase{from.phase, to.phase} {
 		case [2]Phase{Closed, Open}, [2]Phase{HalfOpen, Open}:
 		case [2]Phase{Open, HalfOpen}:
-			if clock.Sub(m.now, m.entered) < m.settings.OpenFor && from.sole == 0 {
-				m.t.Fatalf("half open after %d, want %d", m.now-m.entered, m.settings.OpenFor)
+			if clock.Sub(m.now, m.entered) < m.settings.openFor && from.sole == 0 {
+				m.t.Fatalf("half open after %d, want %d", m.now-m.entered, m.settings.openFor)
 			}
 		case [2]Phase{HalfOpen, Closed}:
 			if to.window.sum() != (counts{}) {
@@ -179,7 +179,7 @@ func (m *machine) write(from, to *State) {
 func (m *machine) checkProbes() {
 	out := 0
 	for o, n := range m.inFlight {
-		if clock.Sub(m.now, o.pass.began) >= m.settings.OpenFor {
+		if clock.Sub(m.now, o.pass.began) >= m.settings.openFor {
 			m.stuck = m.stuck || n > 0
 			continue
 		}
@@ -188,8 +188,8 @@ func (m *machine) checkProbes() {
 	if !m.stuck {
 		out += m.succeeded
 	}
-	if out > int(m.settings.Probes) {
-		m.t.Fatalf("%d probes are out or have succeeded, want %d", out, m.settings.Probes)
+	if out > int(m.settings.probes) {
+		m.t.Fatalf("%d probes are out or have succeeded, want %d", out, m.settings.probes)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestWorkersShareOneBreaker(t *testing.T) {
 		ids := uint64(len(m.workers))
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			// Less than a lease passes while a probe is in flight, so that none expires whose worker is alive.
-			m.now += rapid.SampledFrom([]clock.Moment{0, 1, second / 10, clock.Moment(m.settings.OpenFor / 3)}).Draw(t, "pause")
+			m.now += rapid.SampledFrom([]clock.Moment{0, 1, second / 10, clock.Moment(m.settings.openFor / 3)}).Draw(t, "pause")
 			w := &m.workers[rapid.IntRange(0, len(m.workers)-1).Draw(t, "worker")]
 			m.renew()
 			switch {
@@ -255,15 +255,15 @@ func (m *machine) renew() {
 func TestExactlyProbesPass(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := standard
-		c.Probes = rapid.Uint32Range(1, 50).Draw(t, "probes")
+		c.probes = rapid.Uint32Range(1, 50).Draw(t, "probes")
 		shared := record{value: opened(&c).Append(nil)}
-		now := noon + clock.Moment(c.OpenFor)
+		now := noon + clock.Moment(c.openFor)
 		workers := make([]machineWorker, rapid.IntRange(1, maxHolders).Draw(t, "workers"))
 		for i := range workers {
 			workers[i].id = uint64(i + 1)
 		}
 		passed := 0
-		for range 6 * int(c.Probes) * len(workers) {
+		for range 6 * int(c.probes) * len(workers) {
 			w := &workers[rapid.IntRange(0, len(workers)-1).Draw(t, "worker")]
 			if !w.begun {
 				w.begun, w.read, w.version = true, shared.load(t), shared.version
@@ -293,8 +293,8 @@ func TestExactlyProbesPass(t *testing.T) {
 			}
 			passed++
 		}
-		if passed != int(c.Probes) {
-			t.Fatalf("%d of %d probes passed", passed, c.Probes)
+		if passed != int(c.probes) {
+			t.Fatalf("%d of %d probes passed", passed, c.probes)
 		}
 	})
 }
@@ -309,7 +309,7 @@ func TestClocksCantHarm(t *testing.T) {
 			now := rapid.Int64().Draw(t, "now")
 			if p, v, _ := s.Admit(clock.Moment(now), &c, self, 1); !v.Refused {
 				flying = append(flying, p)
-			} else if v.RecoversIn < 0 || v.RecoversIn > c.OpenFor {
+			} else if v.RecoversIn < 0 || v.RecoversIn > c.openFor {
 				t.Fatalf("%+v", v)
 			}
 			s.Renew(clock.Moment(rapid.Int64().Draw(t, "then")), self)

@@ -7,23 +7,23 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-// Cause is what opened a breaker.
-type Cause uint8
+// cause is what opened a breaker.
+type cause uint8
 
 // The causes.
 const (
-	Never Cause = iota
-	Errors
-	Slow
-	ErrorsAndSlow // neither is enough by itself
-	ProbeFailed
-	ProbeSlow
+	never cause = iota
+	tooManyErrors
+	tooManySlow
+	tooManyOfBoth // neither is enough by itself
+	probeFailed
+	probeSlow
 )
 
 // Trigger is when and why a breaker opened. The zero value is never.
 type Trigger struct {
 	At    clock.Moment
-	Cause Cause
+	cause cause
 	Share float64       // of the window's requests; 0 for a probe
 	Over  time.Duration // the window; 0 for a probe
 }
@@ -33,16 +33,16 @@ func (t Trigger) String() string { return string(t.Append(make([]byte, 0, 40))) 
 
 // Append appends that.
 func (t Trigger) Append(b []byte) []byte {
-	switch t.Cause {
-	case Errors:
+	switch t.cause {
+	case tooManyErrors:
 		return t.rate(append(b, "5xx_rate_"...))
-	case Slow:
+	case tooManySlow:
 		return t.rate(append(b, "slow_rate_"...))
-	case ErrorsAndSlow:
+	case tooManyOfBoth:
 		return t.rate(append(b, "5xx_and_slow_rate_"...))
-	case ProbeFailed:
+	case probeFailed:
 		return append(b, "probe_failed"...)
-	case ProbeSlow:
+	case probeSlow:
 		return append(b, "probe_slow"...)
 	default:
 		return b

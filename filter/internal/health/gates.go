@@ -21,8 +21,8 @@ const (
 	leastWait = time.Second
 )
 
-// Keys is how many keys of the store an upstream uses, at most: names, places, all, throttle.
-const Keys = keys + 2
+// mostKeys is how many keys of the store an upstream uses, at most: names, places, all, throttle.
+const mostKeys = keys + 2
 
 // Gates are the breaker, the latency gate and the throttle of one upstream in one worker.
 type Gates struct {

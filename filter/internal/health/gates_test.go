@@ -18,14 +18,14 @@ import (
 func TestNewSettings(t *testing.T) {
 	u := upstream()
 	s := NewSettings(u, config.Enforce)
-	if s.Breaker == nil || s.Latency == nil || s.Throttle == nil || !s.EnforceBreaker || !s.EnforceLatency || !s.EnforceThrottle || s.Global {
+	if s.Breaker == nil || s.Latency == nil || s.Throttle == nil || !s.enforceBreaker || !s.enforceLatency || !s.enforceThrottle || s.Global {
 		t.Errorf("%+v", s)
 	}
-	if s := NewSettings(u, config.Shadow); !s.Any() || s.EnforceBreaker || s.EnforceLatency || s.EnforceThrottle {
+	if s := NewSettings(u, config.Shadow); !s.Any() || s.enforceBreaker || s.enforceLatency || s.enforceThrottle {
 		t.Errorf("the plugin's mode is the ceiling: %+v", s)
 	}
 	u.Breaker.Mode, u.Latency.Mode, u.Latency.Per, u.Throttle.Mode = config.Shadow, config.Enforce, "global", config.Off
-	if s := NewSettings(u, config.Enforce); s.Breaker == nil || s.EnforceBreaker || !s.EnforceLatency || !s.Global || s.Throttle != nil {
+	if s := NewSettings(u, config.Enforce); s.Breaker == nil || s.enforceBreaker || !s.enforceLatency || !s.Global || s.Throttle != nil {
 		t.Errorf("%+v", s)
 	}
 	for _, s := range []Settings{NewSettings(u, config.Off), NewSettings(&config.Upstream{

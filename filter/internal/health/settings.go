@@ -16,7 +16,7 @@ type Settings struct {
 	Models   []string // those that the configuration names: they find a place before all others
 
 	// A gate that is not enforced is in shadow mode.
-	EnforceBreaker, EnforceLatency, EnforceThrottle bool
+	enforceBreaker, enforceLatency, enforceThrottle bool
 }
 
 // NewSettings translates the configuration. mode is that of the plugin, the ceiling of each gate's own.
@@ -28,16 +28,16 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	enforce := mode != config.Shadow
 	if u.Breaker.Mode != config.Off {
 		c := breaker.NewSettings(&u.Breaker)
-		s.Breaker, s.EnforceBreaker = &c, enforce && u.Breaker.Mode == config.Enforce
+		s.Breaker, s.enforceBreaker = &c, enforce && u.Breaker.Mode == config.Enforce
 	}
 	if u.Latency.Mode != config.Off {
 		c := latency.NewSettings(&u.Latency)
-		s.Latency, s.EnforceLatency = &c, enforce && u.Latency.Mode == config.Enforce
+		s.Latency, s.enforceLatency = &c, enforce && u.Latency.Mode == config.Enforce
 		s.Global = u.Latency.Per == config.LatencyGlobal
 	}
 	if u.Throttle.Mode != config.Off {
 		c := throttle.NewSettings(&u.Throttle)
-		s.Throttle, s.EnforceThrottle = &c, enforce && u.Throttle.Mode == config.Enforce
+		s.Throttle, s.enforceThrottle = &c, enforce && u.Throttle.Mode == config.Enforce
 	}
 	return s
 }

@@ -28,7 +28,7 @@ func (g *Gates) broken(b *breaker.Verdict, last breaker.Trigger) gate.Verdict {
 	if !b.Refused {
 		return gate.Verdict{}
 	}
-	v := gate.Because(outcome(g.settings.EnforceBreaker), gate.Breaker, gate.Probing)
+	v := gate.Because(outcome(g.settings.enforceBreaker), gate.Breaker, gate.Probing)
 	v.Wait = max(b.RecoversIn, leastWait)
 	if b.Phase == breaker.Open {
 		v.Reason = gate.BreakerOpen
@@ -52,7 +52,7 @@ func (g *Gates) slow(r *latency.Reading, own bool) gate.Verdict {
 	if !r.Over {
 		return gate.Verdict{Warning: r.Warn}
 	}
-	v := gate.Because(outcome(g.settings.EnforceLatency), gate.Latency, gate.TTFT)
+	v := gate.Because(outcome(g.settings.enforceLatency), gate.Latency, gate.TTFT)
 	v.Measured, v.Threshold = r.Measured/1e6, r.Threshold/1e6
 	v.Wait = max(r.RecoversIn, leastWait) + g.spread.Next(g.settings.Latency.TimeConstant)
 	switch itl := r.Signal == latency.ITL; {
@@ -69,7 +69,7 @@ func (g *Gates) slow(r *latency.Reading, own bool) gate.Verdict {
 
 // shed is the throttle's.
 func (g *Gates) shed(r *throttle.Reading, wait time.Duration) gate.Verdict {
-	v := gate.Because(outcome(g.settings.EnforceThrottle), gate.Throttle, gate.QPS)
+	v := gate.Because(outcome(g.settings.enforceThrottle), gate.Throttle, gate.QPS)
 	g.explain(&v, r.Last.Append(g.text[:0]))
 	v.Measured, v.Threshold, v.Wait = r.Last.Measured, r.Last.Threshold, wait
 	switch {

@@ -13,14 +13,14 @@ const Size = 3*16 + 1 + 3*8 + quorum.Size + 8
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
-	for _, a := range [...]*Average{&s.ttft, &s.itl, &s.unary} {
+	for _, a := range [...]*average{&s.ttft, &s.itl, &s.unary} {
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(a.value))
 		b = binary.LittleEndian.AppendUint64(b, uint64(a.at))
 	}
 	b = append(b, byte(s.last.Signal))
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.last.At))
-	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Measured))
-	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.Threshold))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.measured))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.threshold))
 	return binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
 }
 
@@ -31,7 +31,7 @@ func Decode(b []byte) (State, bool) {
 		return State{}, false
 	}
 	var s State
-	for _, a := range [...]*Average{&s.ttft, &s.itl, &s.unary} {
+	for _, a := range [...]*average{&s.ttft, &s.itl, &s.unary} {
 		a.value, a.at = math.Float64frombits(binary.LittleEndian.Uint64(b)), clock.Moment(binary.LittleEndian.Uint64(b[8:]))
 		b = b[16:]
 		if !plausible(a.value) {
@@ -40,12 +40,12 @@ func Decode(b []byte) (State, bool) {
 	}
 	s.last = Trigger{
 		Signal: Signal(b[0]), At: clock.Moment(binary.LittleEndian.Uint64(b[1:])),
-		Measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), Threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
+		measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
 	}
 	var sound bool
 	s.quorum, sound = quorum.Decode(b[25:])
 	s.sole = binary.LittleEndian.Uint64(b[25+quorum.Size:])
-	if !sound || !plausible(s.last.Measured) || !plausible(s.last.Threshold) {
+	if !sound || !plausible(s.last.measured) || !plausible(s.last.threshold) {
 		return State{}, false
 	}
 	return s, true

@@ -1,7 +1,7 @@
 // Package latency closes a gate while an upstream is slow to answer, by the time to its first token (TTFT) and between
 // tokens (ITL).
 //
-// A State has a time-weighted moving average (Average) of each. The gate is closed while one of them is above its
+// A State has a time-weighted moving average of each. The gate is closed while one of them is above its
 // threshold; from WarnAt of the threshold on it warns. It opens by itself: refused requests aren't sampled, so the averages
 // decay, and reach the threshold after TimeConstant × ln(average/threshold), which is what RecoversIn says. It is the earliest
 // time: answers of requests that were admitted before can only keep an average up, however fast they are. Nothing else is
@@ -87,7 +87,7 @@ type Sample struct {
 
 // State is the latency of one model, or of all. The zero value has no samples.
 type State struct {
-	ttft, itl, unary Average
+	ttft, itl, unary average
 	last             Trigger
 	quorum           quorum.Quorum
 	sole             uint64 // the subject on whose samples alone an average is above its threshold; 0: on those of several
@@ -97,7 +97,7 @@ type State struct {
 type Trigger struct {
 	At                  clock.Moment
 	Signal              Signal
-	Measured, Threshold float64 // nanoseconds
+	measured, threshold float64 // nanoseconds
 }
 
 // String is the reason as an operator reads it, such as ttft_1240ms_over_1000ms; "" if it never closed.
@@ -105,7 +105,7 @@ func (t Trigger) String() string {
 	if t.Signal == None {
 		return ""
 	}
-	return string(Explain(make([]byte, 0, 48), t.Signal.String(), t.Measured, t.Threshold))
+	return string(Explain(make([]byte, 0, 48), t.Signal.String(), t.measured, t.threshold))
 }
 
 // Explain says that a measured time is above another one.
@@ -128,12 +128,12 @@ func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed boo
 	if over {
 		sample = s.believed(now, c, sample, open)
 	}
-	s.ttft.Add(now, sample.TTFT, c.TimeConstant)
-	s.itl.Add(now, sample.ITL, c.TimeConstant)
-	s.unary.Add(now, sample.Unary, c.TimeConstant)
+	s.ttft.add(now, sample.TTFT, c.TimeConstant)
+	s.itl.add(now, sample.ITL, c.TimeConstant)
+	s.unary.add(now, sample.Unary, c.TimeConstant)
 	r := s.Judge(now, c)
 	if closed = open && r.Over; closed {
-		s.last = Trigger{At: now, Signal: r.Signal, Measured: r.Measured, Threshold: r.Threshold}
+		s.last = Trigger{At: now, Signal: r.Signal, measured: r.Measured, threshold: r.Threshold}
 	}
 	return closed
 }
@@ -204,7 +204,7 @@ func (s *State) Misses(now clock.Moment, c *Settings, ttft, itl time.Duration) R
 
 // Look gives the averages by now, in nanoseconds.
 func (s *State) Look(now clock.Moment, c *Settings) (ttft, itl, unary float64) {
-	return s.ttft.At(now, c.TimeConstant), s.itl.At(now, c.TimeConstant), s.unary.At(now, c.TimeConstant)
+	return s.ttft.by(now, c.TimeConstant), s.itl.by(now, c.TimeConstant), s.unary.by(now, c.TimeConstant)
 }
 
 func (s *State) read(now clock.Moment, c *Settings, signal Signal, bound time.Duration) Reading {
@@ -212,9 +212,9 @@ func (s *State) read(now clock.Moment, c *Settings, signal Signal, bound time.Du
 	if signal == ITL {
 		average = &s.itl
 	}
-	r := Reading{Signal: signal, Measured: average.At(now, c.TimeConstant), Threshold: float64(bound)}
+	r := Reading{Signal: signal, Measured: average.by(now, c.TimeConstant), Threshold: float64(bound)}
 	r.Over = r.Measured > r.Threshold
 	r.Warn = !r.Over && r.Measured >= c.WarnAt*r.Threshold
-	r.RecoversIn = average.Until(now, r.Threshold, c.TimeConstant)
+	r.RecoversIn = average.until(now, r.Threshold, c.TimeConstant)
 	return r
 }

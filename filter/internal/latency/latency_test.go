@@ -27,12 +27,12 @@ func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(math.Abs(a), mat
 func TestAverageIsItsClosedForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		constant := rapid.Int64Range(second, 3600*second).Draw(t, "time constant")
-		var a Average
+		var a average
 		var times, samples []int64
 		now := rapid.Int64Range(0, int64(noon)).Draw(t, "start")
 		for range rapid.IntRange(1, 60).Draw(t, "samples") {
 			times, samples = append(times, now), append(samples, rapid.Int64Range(1, int64(longest)).Draw(t, "sample"))
-			a.Add(clock.Moment(now), time.Duration(samples[len(samples)-1]), time.Duration(constant))
+			a.add(clock.Moment(now), time.Duration(samples[len(samples)-1]), time.Duration(constant))
 			now += rapid.Int64Range(1, 2*constant).Draw(t, "pause")
 		}
 		part := func(from, to int64) float64 { return math.Exp(-float64(to-from) / float64(constant)) }
@@ -41,10 +41,10 @@ func TestAverageIsItsClosedForm(t *testing.T) {
 		for i := 1; i < len(times); i++ {
 			want += float64(samples[i]) * (1 - part(times[i-1], times[i])) * part(times[i], last)
 		}
-		if got := a.At(clock.Moment(last), time.Duration(constant)); math.Abs(got-want) > 1e-6*want+0.01 { // of an hour's nanoseconds: there are so many digits
+		if got := a.by(clock.Moment(last), time.Duration(constant)); math.Abs(got-want) > 1e-6*want+0.01 { // of an hour's nanoseconds: there are so many digits
 			t.Fatalf("got %v, want %v", got, want)
 		}
-		if got := a.At(clock.Moment(now), time.Duration(constant)); math.Abs(got-want*part(last, now)) > 1e-6*want+0.01 {
+		if got := a.by(clock.Moment(now), time.Duration(constant)); math.Abs(got-want*part(last, now)) > 1e-6*want+0.01 {
 			t.Fatalf("after a pause of %d: got %v, want %v", now-last, got, want*part(last, now))
 		}
 	})
@@ -53,11 +53,11 @@ func TestAverageIsItsClosedForm(t *testing.T) {
 // A signal that is constant is its average, however often it is sampled.
 func TestConstantSignal(t *testing.T) {
 	for _, pause := range []int64{1, millisecond, second, 3600 * second} {
-		var a Average
+		var a average
 		for i := range int64(1000) {
-			a.Add(noon+clock.Moment(i*pause), 70*millisecond, standard.TimeConstant)
+			a.add(noon+clock.Moment(i*pause), 70*millisecond, standard.TimeConstant)
 		}
-		if got := a.At(noon+clock.Moment(999*pause), standard.TimeConstant); !near(got, float64(70*millisecond)) {
+		if got := a.by(noon+clock.Moment(999*pause), standard.TimeConstant); !near(got, float64(70*millisecond)) {
 			t.Errorf("every %d ns: %v", pause, got)
 		}
 	}

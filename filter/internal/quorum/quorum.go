@@ -153,12 +153,12 @@ func add(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUi
 // Weight is how far the bad answers of late are to be believed.
 type Weight struct {
 	Sole   uint64  // the one subject that was answered; 0: there were several, or none
-	Factor float64 // of the bad answers so much counts, from 0 to 1
-	Most   float64 // of all answers no larger share is bad
+	factor float64 // of the bad answers so much counts, from 0 to 1
+	most   float64 // of all answers no larger share is bad
 }
 
 // whole believes everything.
-var whole = Weight{Factor: 1, Most: 1}
+var whole = Weight{factor: 1, most: 1}
 
 // Weigh looks at the answers of late.
 func (q *Quorum) Weigh(now clock.Moment, length time.Duration) Weight {
@@ -175,9 +175,9 @@ func (q *Quorum) Weigh(now clock.Moment, length time.Duration) Weight {
 	case c.all.bad == 0:
 		return whole
 	}
-	w := Weight{Factor: 1, Most: min(slack*c.bad/c.subjects, 1)}
+	w := Weight{factor: 1, most: min(slack*c.bad/c.subjects, 1)}
 	if most := c.others(c.worst); float64(c.worst.bad) > most {
-		w.Factor = min((float64(c.all.bad-min(c.worst.bad, c.all.bad))+most)/float64(c.all.bad), 1)
+		w.factor = min((float64(c.all.bad-min(c.worst.bad, c.all.bad))+most)/float64(c.all.bad), 1)
 	}
 	return w
 }
@@ -188,12 +188,12 @@ const slack = 1.5
 // Share is the share of bad answers that is to be believed, of so many, and of how many answers it is one: what isn't believed is left
 // out.
 func (w Weight) Share(bad, total uint64) (share, samples float64) {
-	believed := float64(bad) * w.Factor
+	believed := float64(bad) * w.factor
 	samples = float64(total) - (float64(bad) - believed)
 	if samples <= 0 {
 		return 0, 0
 	}
-	return min(believed/samples, w.Most), samples
+	return min(believed/samples, w.most), samples
 }
 
 // Credible says of a subject that was just answered badly whether that tells anything about the upstream: it is the only one there

@@ -143,18 +143,18 @@ func TestWhatAllMeetIsBelieved(t *testing.T) {
 func TestItForgets(t *testing.T) {
 	var q Quorum
 	q.feed(noon, met{0, 100, 100}, met{1, 5, 0})
-	if w := q.Weigh(noon+44*second, minute); w.Factor != 0 || w.Sole != 0 {
+	if w := q.Weigh(noon+44*second, minute); w.factor != 0 || w.Sole != 0 {
 		t.Errorf("%+v", w)
 	}
 	if w := q.Weigh(noon+minute, minute); w != whole {
 		t.Errorf("%+v", w)
 	}
 	q.feed(noon+minute, met{0, 1, 1})
-	if w := q.Weigh(noon+minute, minute); w.Sole != hashed(0) || w.Factor != 1 {
+	if w := q.Weigh(noon+minute, minute); w.Sole != hashed(0) || w.factor != 1 {
 		t.Errorf("one that is alone by now: %+v", w)
 	}
 	q.feed(noon-3600*second, met{1, 1, 1}) // a clock that was set back is followed
-	if w := q.Weigh(noon-3600*second, minute); w.Factor == 0 {
+	if w := q.Weigh(noon-3600*second, minute); w.factor == 0 {
 		t.Errorf("%+v", w)
 	}
 }

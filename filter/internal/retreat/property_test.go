@@ -88,8 +88,6 @@ func TestWorkersShareOneState(t *testing.T) {
 			changed := false
 			operation := rapid.IntRange(0, 20).Draw(t, "operation")
 			switch {
-			case operation == 0:
-				s.Reset()
 			case operation < 12:
 				for range rapid.IntRange(1, 20).Draw(t, "answers") {
 					s.Record(clock.Moment(at), &c, 1, rapid.IntRange(0, 99).Draw(t, "answer") < limited)

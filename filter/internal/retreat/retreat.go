@@ -50,7 +50,6 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
-	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
 // Whole is the unit of a Scale: all of the base budget.
@@ -152,12 +151,6 @@ func (s *State) Share(now clock.Moment, c *Settings) (share float64, samples int
 	w.Advance(now, c.Window)
 	sum := w.sum()
 	return sum.share(), int64(sum.total)
-}
-
-// Reset goes back to the base at once, and forgets the answers so far. The next step still keeps its distance from the
-// last evaluation.
-func (s *State) Reset() {
-	*s = State{evaluated: s.evaluated, stepped: s.stepped, window: window{sliding.Window[counts]{Opened: s.window.Opened}}}
 }
 
 // Record counts an answer of the upstream to a subject, of which subject is a keyed hash; limited is a 429. Evaluate should follow.

@@ -213,23 +213,6 @@ func TestSparseAnswersAtTheBaseAreNotJudged(t *testing.T) {
 	}
 }
 
-func TestResetIsImmediate(t *testing.T) {
-	s, now := in(Normal, Whole)
-	s.feed(now, 20, 20)
-	s.Evaluate(now, &seed)
-	s.Reset()
-	if s.Phase() != Normal || s.Scale() != Whole || s.Alarm() {
-		t.Errorf("%v at %d, alarm %v", s.Phase(), s.Scale(), s.Alarm())
-	}
-	if share, samples := s.Share(now, &seed); share != 0 || samples != 0 {
-		t.Errorf("share %v of %d", share, samples)
-	}
-	s.feed(now, 20, 20)
-	if s.Evaluate(now+clock.Moment(seed.Every)-1, &seed) || !s.Evaluate(now+clock.Moment(seed.Every), &seed) {
-		t.Error("the distance between two steps was forgotten")
-	}
-}
-
 func TestMultiplesAboveTheWholeCountAsTheWhole(t *testing.T) {
 	c := seed
 	c.Threshold = 0.6

@@ -16,8 +16,8 @@ const (
 	fusionSize = 8 + 8*int(signals) + 8 + 8 + 8*recents
 	ownSize    = 1 + 4*8 + 2 + 3*8
 
-	// Size is the length of what Append adds, in bytes.
-	Size = rateSize + tailSize + memorySize + fusionSize + ownSize + quorum.Size
+	// size is the length of what Append adds, in bytes.
+	size = rateSize + tailSize + memorySize + fusionSize + ownSize + quorum.Size
 )
 
 var order = binary.LittleEndian
@@ -115,7 +115,7 @@ const (
 // Decode reads what Append wrote. It says false if that isn't what it was given: then s is the zero value.
 func (s *State) Decode(b []byte) bool {
 	*s = State{}
-	if len(b) != Size {
+	if len(b) != size {
 		return false
 	}
 	r := reader{rest: b}

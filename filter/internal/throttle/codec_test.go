@@ -23,7 +23,7 @@ func TestDecodeRefuses(t *testing.T) {
 	s := busy()
 	good := s.Append([]byte("before"))[len("before"):]
 	var got State
-	if !got.Decode(good) || got != *s || len(good) != Size || !s.tripped {
+	if !got.Decode(good) || got != *s || len(good) != size || !s.tripped {
 		t.Fatal("what is right was refused")
 	}
 	float := func(at int, value float64) func([]byte) []byte {
@@ -32,7 +32,7 @@ func TestDecodeRefuses(t *testing.T) {
 			return b
 		}
 	}
-	const end = Size - quorum.Size
+	const end = size - quorum.Size
 	const own = end - ownSize
 	for name, edit := range map[string]func([]byte) []byte{
 		"nothing":                    func([]byte) []byte { return nil },
@@ -76,7 +76,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%x became %x", b, got)
 		}
 		d := Delta{Requests: 5, Memory: 0.5}
-		d.Answers.Add(second)
+		d.answers.add(second)
 		for _, c := range []Settings{standard, fused()} {
 			for range 20 {
 				s.Merge(clock.Moment(now), &c, &d)

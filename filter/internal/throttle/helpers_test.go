@@ -24,7 +24,7 @@ var standard = NewSettings(&config.Throttle{
 
 func fused() Settings {
 	c := standard
-	c.Fusion = true
+	c.fusion = true
 	return c
 }
 
@@ -35,7 +35,7 @@ func (s *State) feed(now clock.Moment, c *Settings, seconds int, requests func(s
 	for i := range seconds {
 		d := Delta{Requests: requests(i)}
 		for range d.Requests {
-			d.Answers.Add(duration)
+			d.answers.add(duration)
 		}
 		s.Merge(now, c, &d)
 		now += second

@@ -15,17 +15,17 @@ const (
 	doublings = 22
 	buckets   = octave * (doublings + 1)
 
-	// RelativeError bounds how far a quantile is from the exact one, for durations from 1.05 ms to an hour; below, it is off by
+	// relativeError bounds how far a quantile is from the exact one, for durations from 1.05 ms to an hour; below, it is off by
 	// 33 µs at most.
-	RelativeError = 1.0 / (2 * octave)
+	relativeError = 1.0 / (2 * octave)
 
 	longest = time.Hour
 )
 
-// Histogram counts durations in buckets whose width grows with the duration, as HdrHistogram does
+// histogram counts durations in buckets whose width grows with the duration, as HdrHistogram does
 // (https://github.com/HdrHistogram/HdrHistogram): linear within a power of two, so that the relative error is bounded, and the
 // size is fixed, whatever is counted. What is longer than an hour counts as an hour.
-type Histogram struct {
+type histogram struct {
 	counts [buckets]uint32
 	total  uint32
 }
@@ -49,16 +49,16 @@ func middle(i int) time.Duration {
 	return time.Duration(octave+i%octave)<<(unit+shift) + 1<<(unit+shift-1)
 }
 
-// Add counts a duration. A full histogram counts no more.
-func (h *Histogram) Add(duration time.Duration) {
+// add counts a duration. A full histogram counts no more.
+func (h *histogram) add(duration time.Duration) {
 	if h.total < math.MaxUint32 {
 		h.counts[bucket(duration)]++
 		h.total++
 	}
 }
 
-// Merge counts what another histogram has counted.
-func (h *Histogram) Merge(other *Histogram) {
+// merge counts what another histogram has counted.
+func (h *histogram) merge(other *histogram) {
 	if other.total == 0 || uint64(h.total)+uint64(other.total) > math.MaxUint32 {
 		return
 	}
@@ -68,12 +68,12 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.total += other.total
 }
 
-// Total is how many durations were counted.
-func (h *Histogram) Total() int64 { return int64(h.total) }
+// count is how many durations were counted.
+func (h *histogram) count() int64 { return int64(h.total) }
 
-// Quantile is the duration that the share q of all is not longer than: within RelativeError of the one with
+// quantile is the duration that the share q of all is not longer than: within relativeError of the one with
 // the rank q·total, rounded up. Of none it is 0.
-func (h *Histogram) Quantile(q float64) time.Duration {
+func (h *histogram) quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(h.total)))
 	rank = min(max(rank, 1), uint64(h.total))
 	passed := uint64(0)
@@ -85,5 +85,5 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// Reset forgets all.
-func (h *Histogram) Reset() { *h = Histogram{} }
+// reset forgets all.
+func (h *histogram) reset() { *h = histogram{} }

@@ -19,22 +19,22 @@ func TestQuantilesAreWithinTheirBound(t *testing.T) {
 		durations := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) int64 {
 			return int64(top * math.Pow(rapid.Float64Range(0, 1).Draw(t, "part"), 3))
 		}), 1, 300).Draw(t, "durations")
-		var parts [3]Histogram
+		var parts [3]histogram
 		for i, d := range durations {
-			parts[i%3].Add(time.Duration(d))
+			parts[i%3].add(time.Duration(d))
 		}
 		whole := parts[0]
-		whole.Merge(&parts[1])
-		whole.Merge(&parts[2])
-		if whole.Total() != int64(len(durations)) {
-			t.Fatalf("%d of %d were counted", whole.Total(), len(durations))
+		whole.merge(&parts[1])
+		whole.merge(&parts[2])
+		if whole.count() != int64(len(durations)) {
+			t.Fatalf("%d of %d were counted", whole.count(), len(durations))
 		}
 		slices.Sort(durations)
 		for _, q := range []float64{0, 0.5, 0.9, 0.95, 0.99, 1, rapid.Float64Range(0, 1).Draw(t, "q")} {
 			rank := max(int(math.Ceil(q*float64(len(durations)))), 1)
 			exact := float64(min(durations[rank-1], int64(longest)))
-			bound := max(RelativeError*exact, 1<<(unit-1))
-			if got := float64(whole.Quantile(q)); math.Abs(got-exact) > bound {
+			bound := max(relativeError*exact, 1<<(unit-1))
+			if got := float64(whole.quantile(q)); math.Abs(got-exact) > bound {
 				t.Fatalf("quantile %v: %v, exact %v", q, got, exact)
 			}
 		}
@@ -42,8 +42,8 @@ func TestQuantilesAreWithinTheirBound(t *testing.T) {
 }
 
 func TestHistogramBounds(t *testing.T) {
-	var h Histogram
-	if h.Quantile(0.99) != 0 {
+	var h histogram
+	if h.quantile(0.99) != 0 {
 		t.Error("a quantile of nothing")
 	}
 	for i := range buckets - 1 {
@@ -52,15 +52,15 @@ func TestHistogramBounds(t *testing.T) {
 		}
 	}
 	for _, d := range []int64{math.MinInt64, -1, 0, 1, int64(longest), int64(longest + 1), math.MaxInt64} {
-		h.Add(time.Duration(d))
+		h.add(time.Duration(d))
 	}
-	if h.Quantile(0.5) != middle(0) || h.Quantile(1) > longest || float64(h.Quantile(1)) < float64(longest)*(1-RelativeError) {
-		t.Errorf("%d, %d", h.Quantile(0.5), h.Quantile(1))
+	if h.quantile(0.5) != middle(0) || h.quantile(1) > longest || float64(h.quantile(1)) < float64(longest)*(1-relativeError) {
+		t.Errorf("%d, %d", h.quantile(0.5), h.quantile(1))
 	}
 	h.total = math.MaxUint32
 	before := h
-	h.Add(1)
-	h.Merge(&Histogram{total: 1})
+	h.add(1)
+	h.merge(&histogram{total: 1})
 	if h != before {
 		t.Error("a full histogram counts on")
 	}
@@ -78,7 +78,7 @@ func TestThinningIsProportional(t *testing.T) {
 				severity = rapid.Float64Range(-0.5, 1.5).Draw(t, "severity")
 			}
 			owed += min(max(severity, 0), 1)
-			if thin.Refuse(severity) {
+			if thin.refuse(severity) {
 				refused++
 			}
 			if math.Abs(owed-float64(refused)) >= 1+1e-9 {
@@ -103,7 +103,7 @@ func walk(t *rapid.T, c *Settings, s *State, each func(now clock.Moment, changed
 		}
 		d := Delta{Requests: int64(rate * random.ExpFloat64() / 4), Memory: memory + wild*0.3*random.NormFloat64()}
 		for range min(d.Requests, 10) {
-			d.Answers.Add(time.Duration(latency * random.ExpFloat64() * 1e9))
+			d.answers.add(time.Duration(latency * random.ExpFloat64() * 1e9))
 		}
 		changed := s.Merge(now-clock.Moment(random.Float64()*1e6), c, &d)
 		each(now, changed)
@@ -167,7 +167,7 @@ func TestSteadyLoadDoesntTrip(t *testing.T) {
 				d := Delta{Memory: 0.5}
 				for ; next < float64(second64); next += random.ExpFloat64() / perSecond {
 					d.Requests++
-					d.Answers.Add(time.Duration(1e9 * random.ExpFloat64())) // a heavy tail: P99 is 4.6 s, and of ten answers at random
+					d.answers.add(time.Duration(1e9 * random.ExpFloat64())) // a heavy tail: P99 is 4.6 s, and of ten answers at random
 				}
 				now := noon + clock.Moment(int64(second64)*second)
 				if s.Merge(now, &c, &d) && s.Read(now).Tripped {
@@ -176,7 +176,7 @@ func TestSteadyLoadDoesntTrip(t *testing.T) {
 				}
 			}
 			if trips > 0 {
-				t.Errorf("%v requests a second, fusion %v: %d trips in six hours", perSecond, c.Fusion, trips)
+				t.Errorf("%v requests a second, fusion %v: %d trips in six hours", perSecond, c.fusion, trips)
 			}
 		}
 	}
@@ -186,15 +186,15 @@ func TestSteadyLoadDoesntTrip(t *testing.T) {
 func TestNothingCanHarm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := standard
-		c.Fusion = rapid.Bool().Draw(t, "fusion")
-		c.QPS.Window = time.Duration(rapid.Int64Range(second, 24*3600*second).Draw(t, "window"))
-		c.P99.Period = time.Duration(rapid.Int64Range(second, 3600*second).Draw(t, "period"))
-		c.GPUMemory = rapid.Float64Range(0.001, 1).Draw(t, "memory threshold")
+		c.fusion = rapid.Bool().Draw(t, "fusion")
+		c.qps.window = time.Duration(rapid.Int64Range(second, 24*3600*second).Draw(t, "window"))
+		c.p99.period = time.Duration(rapid.Int64Range(second, 3600*second).Draw(t, "period"))
+		c.gpuMemory = rapid.Float64Range(0.001, 1).Draw(t, "memory threshold")
 		var s, again State
 		for range rapid.IntRange(1, 40).Draw(t, "merges") {
 			d := Delta{Requests: rapid.Int64().Draw(t, "requests"), Memory: rapid.Float64().Draw(t, "memory")}
 			for range rapid.IntRange(0, 12).Draw(t, "answers") {
-				d.Answers.Add(time.Duration(rapid.Int64().Draw(t, "duration")))
+				d.answers.add(time.Duration(rapid.Int64().Draw(t, "duration")))
 			}
 			s.Merge(clock.Moment(rapid.Int64().Draw(t, "now")), &c, &d)
 			r := s.Read(clock.Moment(rapid.Int64().Draw(t, "then")))

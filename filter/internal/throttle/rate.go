@@ -35,10 +35,12 @@ type block struct {
 }
 
 // step is the length of a step, and width that of a block.
-func (c *QPS) step() time.Duration  { return min(max(c.Window/300, time.Second/10), time.Second) }
-func (c *QPS) width() time.Duration { return max(c.Window/blocks, c.step()) }
+func (c *qpsSettings) step() time.Duration {
+	return min(max(c.window/300, time.Second/10), time.Second)
+}
+func (c *qpsSettings) width() time.Duration { return max(c.window/blocks, c.step()) }
 
-// Observe implements Limiter.
+// Observe implements limiter.
 func (r *Rate) Observe(now clock.Moment, c *Settings, n int64) {
 	r.advance(now, c)
 	r.count = min(r.count+min(max(n, 0), mostCount), mostCount)
@@ -46,10 +48,10 @@ func (r *Rate) Observe(now clock.Moment, c *Settings, n int64) {
 
 // advance closes the steps that are over.
 func (r *Rate) advance(now clock.Moment, c *Settings) {
-	step := c.QPS.step()
+	step := c.qps.step()
 	elapsed := clock.Sub(now, r.opened)
-	if r.window != c.QPS.Window || elapsed < -c.QPS.Window {
-		*r = Rate{window: c.QPS.Window, opened: now, began: now}
+	if r.window != c.qps.window || elapsed < -c.qps.window {
+		*r = Rate{window: c.qps.window, opened: now, began: now}
 		return
 	}
 	if elapsed < step {
@@ -67,7 +69,7 @@ func (r *Rate) advance(now clock.Moment, c *Settings) {
 	r.rotate(c)
 	if passed--; passed > 0 { // idle ones
 		r.smooth *= math.Pow(1-weight, float64(passed))
-		left := max(int64(clock.Sub(clock.Add(r.began, c.QPS.width()), r.opened)/step), 0)
+		left := max(int64(clock.Sub(clock.Add(r.began, c.qps.width()), r.opened)/step), 0)
 		r.learn(0, min(passed, left))
 		r.opened = clock.Add(r.opened, time.Duration(passed)*step)
 		r.rotate(c)
@@ -87,7 +89,7 @@ func (r *Rate) learn(count float64, steps int64) {
 
 // rotate begins a new block if the newest is over.
 func (r *Rate) rotate(c *Settings) {
-	width := c.QPS.width()
+	width := c.qps.width()
 	passed := clock.Sub(r.opened, r.began) / width
 	switch {
 	case passed <= 0:
@@ -121,13 +123,13 @@ func (r *Rate) norm() (mean, deviation float64, steps int64) {
 // threshold is that of a step's count. mature says that enough is known for it to count.
 func (r *Rate) threshold(c *Settings) (threshold float64, mature bool) {
 	mean, deviation, steps := r.norm()
-	return c.QPS.Factor * (mean + c.QPS.Sigmas*deviation), steps >= max(int64(c.QPS.Window/c.QPS.step())/matureRate, 1)
+	return c.qps.factor * (mean + c.qps.sigmas*deviation), steps >= max(int64(c.qps.window/c.qps.step())/matureRate, 1)
 }
 
-// Level implements Limiter. It knows of what was observed by then.
+// Level implements limiter. It knows of what was observed by then.
 func (r *Rate) Level(_ clock.Moment, c *Settings) Level {
 	threshold, mature := r.threshold(c)
-	perSecond := float64(time.Second) / float64(c.QPS.step())
+	perSecond := float64(time.Second) / float64(c.qps.step())
 	return newLevel(r.smooth*perSecond, threshold*perSecond, excess(r.smooth, threshold), mature && r.smooth >= leastRate)
 }
 
@@ -139,5 +141,5 @@ func (r *Rate) calms(c *Settings) time.Duration {
 	if r.smooth <= target || target <= mean {
 		return 0
 	}
-	return time.Duration(math.Ceil(math.Log((target-mean)/(r.smooth-mean))/math.Log(1-weight))) * c.QPS.step()
+	return time.Duration(math.Ceil(math.Log((target-mean)/(r.smooth-mean))/math.Log(1-weight))) * c.qps.step()
 }

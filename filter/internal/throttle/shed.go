@@ -16,8 +16,8 @@ type Thinner struct {
 	spread sliding.Spread // of the advice: else all of LOW would come back at once, and trip it again
 }
 
-// Refuse says whether the request is one of the share.
-func (t *Thinner) Refuse(share float64) bool {
+// refuse says whether the request is one of the share.
+func (t *Thinner) refuse(share float64) bool {
 	if t.owed += min(max(share, 0), 1); t.owed < 1 {
 		return false
 	}
@@ -39,7 +39,7 @@ func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice time.
 		return false, 0
 	case p == config.Low:
 		return true, min(max(r.RecoversIn, leastAdvice), mostAdvice) + t.spread.Next(shortestHold)
-	case !t.Refuse(r.Severity):
+	case !t.refuse(r.Severity):
 		return false, 0
 	}
 	tries := float64(mostAdvice / time.Second)

@@ -8,20 +8,20 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-// Amount is what a resource is counted in: requests, tokens, nanoseconds, bytes, shares.
-type Amount interface{ ~int64 | ~float64 }
+// amount is what a resource is counted in: requests, tokens, nanoseconds, bytes, shares.
+type amount interface{ ~int64 | ~float64 }
 
-// Limiter watches one resource, whatever it is counted in, and reduces it to a Level, so that all resources are judged alike.
+// limiter watches one resource, whatever it is counted in, and reduces it to a Level, so that all resources are judged alike.
 // Rate serves what arrives (requests, tokens), Tail what takes time, Memory what fills up (GPU bytes).
-type Limiter[T Amount] interface {
+type limiter[T amount] interface {
 	Observe(now clock.Moment, c *Settings, amount T) // takes note of an amount
 	Level(now clock.Moment, c *Settings) Level       // judges it
 }
 
 var (
-	_ Limiter[int64]         = (*Rate)(nil)
-	_ Limiter[time.Duration] = (*Tail)(nil)
-	_ Limiter[float64]       = (*Memory)(nil)
+	_ limiter[int64]         = (*Rate)(nil)
+	_ limiter[time.Duration] = (*Tail)(nil)
+	_ limiter[float64]       = (*Memory)(nil)
 )
 
 // Level is how a resource stands. The zero value is one of which nothing is known.
@@ -29,16 +29,16 @@ type Level struct {
 	Value, Threshold float64 // in the resource's unit
 	Known            bool    // enough is known for it to count
 	Over             bool    // it trips
-	Stirs            bool    // it is not calm: what is tripped stays so
-	Severity         float64 // how far it is above its threshold, from 0 to 1
+	stirs            bool    // it is not calm: what is tripped stays so
+	severity         float64 // how far it is above its threshold, from 0 to 1
 }
 
 // newLevel judges a value. severity is that above the threshold.
 func newLevel(value, threshold, severity float64, known bool) Level {
 	l := Level{Value: value, Threshold: threshold, Known: known && threshold > 0}
-	l.Over, l.Stirs = l.Known && value > threshold, l.Known && value > clearAt*threshold
+	l.Over, l.stirs = l.Known && value > threshold, l.Known && value > clearAt*threshold
 	if l.Over {
-		l.Severity = min(max(severity, 0), 1)
+		l.severity = min(max(severity, 0), 1)
 	}
 	return l
 }

@@ -17,7 +17,7 @@ const (
 // Tail is a limiter of how long answers take: by the 99th percentile of each period. Its level is in nanoseconds.
 type Tail struct {
 	opened  clock.Moment // when the present period began
-	present Histogram
+	present histogram
 	newest  float64 // P99 of the last period; 0: not known
 	smooth  float64
 	slow    uint32 // periods in a row whose P99 was above the greatest allowed
@@ -25,44 +25,44 @@ type Tail struct {
 	past    [history]float64
 }
 
-// Observe implements Limiter.
+// Observe implements limiter.
 func (t *Tail) Observe(now clock.Moment, c *Settings, duration time.Duration) {
 	t.advance(now, c)
-	t.present.Add(duration)
+	t.present.add(duration)
 }
 
 // merge takes in many answers at once.
-func (t *Tail) merge(now clock.Moment, c *Settings, answers *Histogram) {
+func (t *Tail) merge(now clock.Moment, c *Settings, answers *histogram) {
 	t.advance(now, c)
-	t.present.Merge(answers)
+	t.present.merge(answers)
 }
 
 // advance ends the period if it is over.
 func (t *Tail) advance(now clock.Moment, c *Settings) {
 	elapsed := clock.Sub(now, t.opened)
 	switch {
-	case elapsed < -longestPeriod*c.P99.Period:
+	case elapsed < -longestPeriod*c.p99.period:
 		*t = Tail{opened: now}
-	case elapsed < c.P99.Period:
+	case elapsed < c.p99.period:
 	case t.present.total >= leastAnswers:
 		t.end(c)
 		t.opened = now
-	case elapsed >= longestPeriod*c.P99.Period:
+	case elapsed >= longestPeriod*c.p99.period:
 		t.newest, t.smooth, t.slow = 0, 0, 0
-		t.present, t.opened = Histogram{}, now
+		t.present, t.opened = histogram{}, now
 	}
 }
 
 // end judges a period.
 func (t *Tail) end(c *Settings) {
-	p99 := float64(t.present.Quantile(0.99))
-	t.present = Histogram{}
+	p99 := float64(t.present.quantile(0.99))
+	t.present = histogram{}
 	t.newest = p99
 	if t.smooth == 0 {
 		t.smooth = p99
 	}
 	t.smooth += weight * (p99 - t.smooth)
-	if p99 > float64(c.P99.Max) {
+	if p99 > float64(c.p99.max) {
 		t.slow = min(t.slow+1, 1<<30)
 	} else {
 		t.slow = 0
@@ -82,25 +82,25 @@ func (t *Tail) threshold(c *Settings) (threshold float64, mature bool) {
 	for _, p99 := range t.past[:t.known] {
 		sum += p99
 	}
-	return c.P99.Factor * sum / float64(max(t.known, 1)), t.known >= matureTail
+	return c.p99.factor * sum / float64(max(t.known, 1)), t.known >= matureTail
 }
 
 // slower says that an answer took longer than what trips it.
 func (t *Tail) slower(c *Settings, duration time.Duration) bool {
 	threshold, mature := t.threshold(c)
-	return duration > c.P99.Max || mature && float64(duration) > threshold
+	return duration > c.p99.max || mature && float64(duration) > threshold
 }
 
-// Level implements Limiter: of the two rules it is the one that is nearer to tripping, in proportion.
+// Level implements limiter: of the two rules it is the one that is nearer to tripping, in proportion.
 func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
 	if t.newest == 0 {
 		return Level{}
 	}
 	threshold, mature := t.threshold(c)
 	learned := newLevel(t.smooth, threshold, excess(t.smooth, threshold), mature)
-	fixed := newLevel(t.newest, float64(c.P99.Max), excess(t.newest, float64(c.P99.Max)), true)
-	if t.slow < c.P99.Periods { // it stirs, but does not trip
-		fixed.Over, fixed.Severity = false, 0
+	fixed := newLevel(t.newest, float64(c.p99.max), excess(t.newest, float64(c.p99.max)), true)
+	if t.slow < c.p99.periods { // it stirs, but does not trip
+		fixed.Over, fixed.severity = false, 0
 	}
 	switch {
 	case learned.Over != fixed.Over:
@@ -109,16 +109,16 @@ func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
 		}
 		return fixed
 	case !mature || fixed.Value*learned.Threshold > learned.Value*fixed.Threshold:
-		fixed.Stirs = fixed.Stirs || learned.Stirs
+		fixed.stirs = fixed.stirs || learned.stirs
 		return fixed
 	}
-	learned.Stirs = learned.Stirs || fixed.Stirs
+	learned.stirs = learned.stirs || fixed.stirs
 	return learned
 }
 
 // calms is how long the present period lasts.
 func (t *Tail) calms(now clock.Moment, c *Settings) time.Duration {
-	return min(max(c.P99.Period-clock.Sub(now, t.opened), 1), c.P99.Period)
+	return min(max(c.p99.period-clock.Sub(now, t.opened), 1), c.p99.period)
 }
 
 // staleMemory is how long a measurement of the memory counts.
@@ -130,17 +130,17 @@ type Memory struct {
 	at    clock.Moment
 }
 
-// Observe implements Limiter.
+// Observe implements limiter.
 func (m *Memory) Observe(now clock.Moment, _ *Settings, share float64) {
 	if share > 0 {
 		*m = Memory{share: min(share, 1), at: now}
 	}
 }
 
-// Level implements Limiter. What is old is not known.
+// Level implements limiter. What is old is not known.
 func (m *Memory) Level(now clock.Moment, c *Settings) Level {
 	if age := clock.Sub(now, m.at); m.share == 0 || age > staleMemory || age < -staleMemory {
 		return Level{}
 	}
-	return newLevel(m.share, c.GPUMemory, (m.share-c.GPUMemory)/max(1-c.GPUMemory, 0.01), true)
+	return newLevel(m.share, c.gpuMemory, (m.share-c.gpuMemory)/max(1-c.gpuMemory, 0.01), true)
 }

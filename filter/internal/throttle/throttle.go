@@ -13,7 +13,7 @@
 //
 // A sliding window says what is normal: for QPS the counts of steps of a second (a 300th of the window, from 100 ms to
 // 1 s) in 30 blocks, the one that is still being filled left out, for P99 those of the last 30 periods, each read from a
-// histogram (Histogram, with its error bound). What is now is an exponentially weighted moving average beside it, of weight 0.2
+// histogram (histogram.go, with its error bound). What is now is an exponentially weighted moving average beside it, of weight 0.2
 // for the newest step or period: a single second of luck, or one slow request among twenty, doesn't trip it. Max alone is
 // held against the P99 of each period as it is.
 //
@@ -65,31 +65,31 @@ const (
 
 // Settings is the configuration of one throttle.
 type Settings struct {
-	QPS       QPS
-	P99       P99
-	GPUMemory float64 // share in use above which it trips
-	Fusion    bool
+	qps       qpsSettings
+	p99       p99Settings
+	gpuMemory float64 // share in use above which it trips
+	fusion    bool
 }
 
-// QPS is the arrival rate's part of the Settings.
-type QPS struct {
-	Window         time.Duration
-	Sigmas, Factor float64
+// qpsSettings is the arrival rate's part of the Settings.
+type qpsSettings struct {
+	window         time.Duration
+	sigmas, factor float64
 }
 
-// P99 is the tail latency's part of the Settings.
-type P99 struct {
-	Factor      float64
-	Max, Period time.Duration
-	Periods     uint32
+// p99Settings is the tail latency's part of the Settings.
+type p99Settings struct {
+	factor      float64
+	max, period time.Duration
+	periods     uint32
 }
 
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Throttle) Settings {
 	return Settings{
-		QPS:       QPS{Window: c.QPS.Window, Sigmas: c.QPS.Sigmas, Factor: c.QPS.Factor},
-		P99:       P99{Factor: c.P99.Factor, Max: c.P99.Max, Period: c.P99.Period, Periods: uint32(max(c.P99.Periods, 1))},
-		GPUMemory: c.GPUMemory, Fusion: c.Fusion,
+		qps:       qpsSettings{window: c.QPS.Window, sigmas: c.QPS.Sigmas, factor: c.QPS.Factor},
+		p99:       p99Settings{factor: c.P99.Factor, max: c.P99.Max, period: c.P99.Period, periods: uint32(max(c.P99.Periods, 1))},
+		gpuMemory: c.GPUMemory, fusion: c.Fusion,
 	}
 }
 
@@ -113,14 +113,14 @@ type State struct {
 // Delta is what a worker has seen since it last merged.
 type Delta struct {
 	Requests int64     // below 0: so many were counted before that did not come after all
-	Answers  Histogram // how long they took
+	answers  histogram // how long they took
 	Memory   float64   // share of GPU memory in use; 0 or less: not known
 
 	quorum quorum.Quorum
 }
 
 // Empty says that there is nothing to merge but memory.
-func (d *Delta) Empty() bool { return d.Requests <= 0 && d.Answers.total == 0 }
+func (d *Delta) Empty() bool { return d.Requests <= 0 && d.answers.total == 0 }
 
 // Answer counts an answer to a subject, of which subject is a keyed hash. What is slower than what trips is left out unless package quorum
 // finds it credible: a client can make its own requests slow. known is the state as it was last merged.
@@ -133,23 +133,23 @@ func (d *Delta) Answer(now clock.Moment, c *Settings, known *State, subject uint
 			return
 		}
 	}
-	d.Answers.Add(duration)
+	d.answers.add(duration)
 }
 
 // Reset begins anew, after a merge.
 func (d *Delta) Reset() {
 	d.Requests, d.Memory, d.quorum = min(d.Requests, 0), 0, quorum.Quorum{}
-	d.Answers.Reset()
+	d.answers.reset()
 }
 
 // remembers is how far back it matters who was answered slowly.
-func (c *Settings) remembers() time.Duration { return longestPeriod * c.P99.Period }
+func (c *Settings) remembers() time.Duration { return longestPeriod * c.p99.period }
 
 // Merge takes in what a worker has seen, and makes the transition that is due; it says whether there was one. With an empty
 // delta it only lets time pass. The delta is not changed.
 func (s *State) Merge(now clock.Moment, c *Settings, d *Delta) (changed bool) {
 	s.rate.Observe(now, c, max(d.Requests, 0))
-	s.tail.merge(now, c, &d.Answers)
+	s.tail.merge(now, c, &d.answers)
 	s.quorum.Merge(now, c.remembers(), &d.quorum)
 	if d.Memory > 0 {
 		s.memory.Observe(now, c, d.Memory)
@@ -169,26 +169,26 @@ func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
 	levels := s.levels(now, c)
 	worst, over, stirs := None, false, false
 	s.severity = 0
-	if c.Fusion {
+	if c.fusion {
 		var fused Level
 		fused, worst = s.fusion.judge(now, &levels, s.tripped)
-		over, stirs, s.severity = fused.Over, fused.Stirs, fused.Severity
+		over, stirs, s.severity = fused.Over, fused.stirs, fused.severity
 		levels[worst] = fused
 	} else {
 		for i := range levels {
 			l := &levels[i]
-			if l.Over && (!over || l.Severity >= levels[worst].Severity) {
+			if l.Over && (!over || l.severity >= levels[worst].severity) {
 				worst = Signal(i)
 			}
-			over, stirs = over || l.Over, stirs || l.Stirs
-			s.severity = max(s.severity, l.Severity)
+			over, stirs = over || l.Over, stirs || l.stirs
+			s.severity = max(s.severity, l.severity)
 		}
 	}
 	switch {
 	case !s.tripped && over:
 		s.hold = s.nextHold(now)
 		s.tripped, s.since, s.stirred = true, now, now
-		s.last = Trigger{At: now, Signal: worst, Measured: levels[worst].Value, Threshold: levels[worst].Threshold, Fused: c.Fusion}
+		s.last = Trigger{At: now, Signal: worst, Measured: levels[worst].Value, Threshold: levels[worst].Threshold, Fused: c.fusion}
 	case s.tripped && stirs:
 		s.stirred = now
 		return false
@@ -247,10 +247,10 @@ func (s *State) Look(now clock.Moment, c *Settings) ([signals]Level, Reading) {
 		return levels, r
 	}
 	wait := time.Duration(0)
-	if levels[Arrivals].Stirs {
+	if levels[Arrivals].stirs {
 		wait = max(wait, copied.rate.calms(c))
 	}
-	if levels[TailLatency].Stirs {
+	if levels[TailLatency].stirs {
 		wait = max(wait, copied.tail.calms(now, c))
 	}
 	r.RecoversIn = max(wait+copied.hold, r.RecoversIn)

@@ -86,7 +86,7 @@ func TestTailTripsAboveItsMaximum(t *testing.T) {
 			t.Errorf("period %d: %+v", period, s.Read(now))
 		}
 	}
-	if r := s.Read(now); r.Last.Signal != TailLatency || math.Abs(r.Last.Measured/9e9-1) > RelativeError || r.Last.Threshold != 8e9 {
+	if r := s.Read(now); r.Last.Signal != TailLatency || math.Abs(r.Last.Measured/9e9-1) > relativeError || r.Last.Threshold != 8e9 {
 		t.Errorf("%+v, %s", r, r.Last)
 	}
 	s = State{}
@@ -103,7 +103,7 @@ func TestTailTripsAboveItsHistory(t *testing.T) {
 	var s State
 	now := s.feed(noon, &standard, 300, steady(3), second)
 	l := s.level(now, &standard, TailLatency)
-	if math.Abs(l.Value/1e9-1) > RelativeError || math.Abs(l.Threshold/1.8e9-1) > RelativeError || l.Over || !l.Known {
+	if math.Abs(l.Value/1e9-1) > relativeError || math.Abs(l.Threshold/1.8e9-1) > relativeError || l.Over || !l.Known {
 		t.Errorf("%+v", l)
 	}
 	now = s.feed(now, &standard, 120, steady(3), 17*second/10)
@@ -122,7 +122,7 @@ func TestTailTripsAboveItsHistory(t *testing.T) {
 func TestPeriodsWithFewAnswers(t *testing.T) {
 	var s State
 	d := Delta{}
-	d.Answers.Add(9 * second)
+	d.answers.add(9 * second)
 	now := noon
 	for range 8 { // two in a period, ten in five of them
 		s.Merge(now, &standard, &d)
@@ -178,7 +178,7 @@ func TestLastingLoadBecomesTheNorm(t *testing.T) {
 // The same of the tail: 18 s where a second was normal counts as 1.8 s in the history, then as 1.8 times of what that makes.
 func TestTailLearnsSlowly(t *testing.T) {
 	c := standard
-	c.P99.Max = longest
+	c.p99.max = longest
 	var s State
 	now := s.feed(noon, &c, 300, steady(3), second)
 	before := s.level(now, &c, TailLatency).Threshold
@@ -334,12 +334,12 @@ func TestLimitersServeAnyResource(t *testing.T) {
 		now += second
 	}
 	got := level(now)
-	if !near(got[0].Threshold, 1.5*5000) || got[0].Value < 4999 || math.Abs(got[1].Value/2e9-1) > RelativeError || got[2].Value != 0.75 {
+	if !near(got[0].Threshold, 1.5*5000) || got[0].Value < 4999 || math.Abs(got[1].Value/2e9-1) > relativeError || got[2].Value != 0.75 {
 		t.Errorf("%+v", got)
 	}
 }
 
-func watch[T Amount](l Limiter[T], now clock.Moment, c *Settings, amount T, to *Level) {
+func watch[T amount](l limiter[T], now clock.Moment, c *Settings, amount T, to *Level) {
 	l.Observe(now, c, amount)
 	*to = l.Level(now, c)
 }
@@ -371,7 +371,7 @@ func TestNewWindowBeginsAnew(t *testing.T) {
 	var s State
 	now := s.feed(noon, &standard, 300, steady(20), 0)
 	c := standard
-	c.QPS.Window = 60 * second
+	c.qps.window = 60 * second
 	s.Merge(now, &c, &Delta{Requests: 3})
 	if l := s.level(now, &c, Arrivals); l.Known || l.Value != 0 {
 		t.Errorf("%+v", l)
@@ -398,9 +398,9 @@ func BenchmarkMerge(b *testing.B) {
 	s := new(State)
 	d := Delta{Requests: 5, Memory: 0.3}
 	for range 5 {
-		d.Answers.Add(second)
+		d.answers.add(second)
 	}
-	buffer := make([]byte, 0, Size)
+	buffer := make([]byte, 0, size)
 	for now := noon; b.Loop(); now += second / 4 {
 		s.Merge(now, &standard, &d)
 		buffer = s.Append(buffer[:0])

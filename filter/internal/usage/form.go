@@ -4,9 +4,9 @@ import "strings"
 
 // Form is how a request's body is packed, as its headers say.
 type Form struct {
-	Layers   int    // of compression by gzip or deflate
+	layers   int    // of compression by gzip or deflate
 	Odd      bool   // it may have to be read in a way that nobody here knows
-	Boundary string // of multipart/form-data
+	boundary string // of multipart/form-data
 }
 
 // mostLayers is how often a body may be compressed: a layer takes 64 KB.
@@ -19,13 +19,13 @@ func NewForm(contentEncoding, contentType string) Form {
 		switch strings.ToLower(strings.TrimSpace(coding)) {
 		case "", "identity":
 		case "gzip", "x-gzip", "deflate":
-			f.Layers++
+			f.layers++
 		default:
 			f.Odd = true
 		}
 	}
-	if f.Odd || f.Layers > mostLayers {
-		f.Layers, f.Odd = 0, true
+	if f.Odd || f.layers > mostLayers {
+		f.layers, f.Odd = 0, true
 	}
 	kind, rest, _ := strings.Cut(contentType, ";")
 	for parameter := range strings.SplitSeq(rest, ";") {
@@ -36,7 +36,7 @@ func NewForm(contentEncoding, contentType string) Form {
 			f.Odd = f.Odd || !known(value)
 		case "boundary":
 			if strings.EqualFold(strings.TrimSpace(kind), "multipart/form-data") {
-				f.Boundary = value
+				f.boundary = value
 			}
 		}
 	}

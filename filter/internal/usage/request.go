@@ -31,8 +31,8 @@ func (r *RequestReader) Reset(dialect *Dialect, path string, form Form, most int
 	r.layers, r.parts, r.text = nil, nil, jsonscan.Text{}
 	r.packed, r.broken, r.decoded = false, false, 0
 	r.scanner.ResetLenient(dialect.requestPaths, (*requestHandler)(r))
-	if form.Boundary != "" && dialect.uploads {
-		r.parts = newMultipart(form.Boundary, r)
+	if form.boundary != "" && dialect.uploads {
+		r.parts = newMultipart(form.boundary, r)
 	}
 }
 
@@ -41,7 +41,7 @@ func (r *RequestReader) Write(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if r.draft.Bytes == 0 && r.form.Layers > 0 {
+	if r.draft.Bytes == 0 && r.form.layers > 0 {
 		r.unpack(p[0])
 	}
 	r.draft.Bytes += int64(len(p))
@@ -60,7 +60,7 @@ func (r *RequestReader) unpack(first byte) {
 		return
 	}
 	r.packed = true
-	r.layers = make([]*inflate.Reader, r.form.Layers)
+	r.layers = make([]*inflate.Reader, r.form.layers)
 	for i := range r.layers {
 		r.layers[i] = &inflate.Reader{Accept: r.limited}
 		if i > 0 {
