@@ -7,7 +7,7 @@ type document struct {
 	model      string         // of the whole response so far
 	reports    [places]report // by place
 	place      int            // of the report being read
-	parts      [3]int64       // counts that Anthropic's dialect adds up
+	parts      [3]int64       // counts that a dialect adds up by itself
 	iterations iterations
 	modality   modality
 	size       int64 // bytes of it

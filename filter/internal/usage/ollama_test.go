@@ -243,6 +243,16 @@ func TestALineWithoutEndIsNotKept(t *testing.T) {
 	}
 }
 
+func TestALineAllocatesNothing(t *testing.T) {
+	var r ResponseReader
+	r.Reset(ollama, false)
+	lines := []byte(olHello + olThinking + olTool + olEnd)
+	r.Write(lines) // the model's name is kept once
+	if n := testing.AllocsPerRun(10, func() { r.Write(lines) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // FuzzOllama: however a stream of lines, and a request, is cut into pieces, it says the same.
 func FuzzOllama(f *testing.F) {
 	f.Add([]byte(olHello+olTool+olThinking+olEnd), uint8(3))
