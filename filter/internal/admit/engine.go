@@ -67,9 +67,8 @@ type Engine struct {
 	host       Host
 	table      *table.Table
 	upstreams  []*upstream
-	governs    bool            // at least one of them has a gate
-	selects    bool            // it matters which one a request is for
-	adapts     bool            // at least one of them has gates that learn: what they let through, they count as under way
+	selects    bool            // it matters which one a request is for: one of them has a gate
+	whole      bool            // requests are decided when all of them has come, not before (gatekeeper)
 	board      *pressure.Board // nil: pressure is not asked for
 	silent     bool            // the exporter has not answered the last time
 	hints      hints
@@ -141,9 +140,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}
-	if e.newUpstreams(random); e.governs {
-		e.hints = newHints(p)
-	}
+	e.newUpstreams(random)
 	e.listGates()
 	e.advise()
 	return e, nil

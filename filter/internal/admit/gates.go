@@ -27,8 +27,8 @@ type gateSlots struct {
 	routes    [][2]string
 }
 
-// newGates makes the gates that learn of an upstream, if any is on.
-func (e *Engine) newGates(u *upstream, id uint64) {
+// newHealth makes the gates that learn of an upstream, if any is on.
+func (e *Engine) newHealth(u *upstream, id uint64) {
 	settings := health.NewSettings(u.cfg, e.cfg.Mode)
 	if !settings.Any() {
 		return
@@ -36,7 +36,6 @@ func (e *Engine) newGates(u *upstream, id uint64) {
 	settings.Models = namedModels(&e.cfg)
 	u.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, id)
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
-	e.selects, e.adapts = true, true
 	none := e.picker.Want("") // no header has this name
 	u.slots.ttft, u.slots.itl = none, none
 	if settings.Latency != nil {

@@ -72,7 +72,7 @@ func (e *Engine) letGo(s *Stream, now int64) {
 	delete(e.guard.holding, s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true
-	if s.phase == stHolding && !s.modelMatters && !e.adapts {
+	if s.phase == stHolding && !s.modelMatters && !e.whole {
 		e.decide(s, now)
 	}
 	e.proceed(s, now)

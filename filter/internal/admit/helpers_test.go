@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strconv"
@@ -49,7 +50,7 @@ type host struct {
 	fetches       int
 }
 
-// short are the metrics' names in tests.
+// short are the metrics' names in tests, of those that have a shorter one there.
 var short = map[string]string{
 	"spillway_requests_total": "requests", "spillway_tokens_total": "tokens", "spillway_uncharged_total": "uncharged",
 	"spillway_evictions_total": "evictions", "spillway_errors_total": "errors", "spillway_warnings_total": "warnings",
@@ -228,7 +229,7 @@ func (s *Step) add(f *Effect) {
 // named is a series as tests write it: its short name and its labels' values.
 func named(s *metric.Series) string {
 	parts := strings.Split(s.Name(), ";")
-	name := short[parts[0]]
+	name := cmp.Or(short[parts[0]], parts[0])
 	for _, label := range parts[1:] {
 		_, value, _ := strings.Cut(label, "=")
 		name += " " + value

@@ -4,9 +4,12 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
 // gatekeeper leads requests through one gate. It keeps nothing of a request, and nothing of an upstream: that stands in the stream and in the
@@ -27,21 +30,43 @@ type gatekeeper struct {
 	period func(e *Engine) time.Duration
 	// describe publishes how the gate stands in all workers, once in describePeriod while anything changes.
 	describe func(e *Engine, now int64)
+	// whole says that it has to know all of a request, or takes something that no upload may take from others: while it is on, requests
+	// are decided when all of them has come.
+	whole bool
+}
+
+// upstreamGates are the gates of one upstream; nil: it has no such gate.
+type upstreamGates struct {
+	health   *health.Gates // breaker, latency, throttle
+	pressure *pressure.Rule
+	gate     *dispatch.Gate
+}
+
+// makeGates makes the gates of an upstream, those that are on. id is no other worker's.
+func (e *Engine) makeGates(u *upstream, id uint64) {
+	e.newHealth(u, id)
+	e.newPressure(u)
+	e.newQueue(u, id)
+	e.selects = e.selects || u.upstreamGates != upstreamGates{}
 }
 
 // listGates makes the list of gates, in the order in which a request comes to them: those that are on. Of an upstream's the breaker is first,
 // since what it keeps away is no business of the others; the limits come after all that can refuse without charging; the queue is
 // last, since what waits there has passed everything else, and is asked when all of the request has come (proceed).
 func (e *Engine) listGates() {
-	if e.adapts { // what breaker, latency gate and throttle let pass is tracked by all three at once
+	var learns, queues bool
+	for _, u := range e.upstreams {
+		learns, queues = learns || u.health != nil, queues || u.gate != nil
+	}
+	if learns { // what breaker, latency gate and throttle let pass is tracked by all three at once
 		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked,
-			tick: (*Engine).tickTracked, period: (*Engine).trackedPeriod, describe: (*Engine).describeTracked})
+			tick: (*Engine).tickTracked, period: (*Engine).trackedPeriod, describe: (*Engine).describeTracked, whole: true})
 	}
 	if e.board != nil {
 		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure,
 			tick: (*Engine).tickPressure, period: (*Engine).pressurePeriod, describe: (*Engine).describePressure})
 	}
-	if e.adapts {
+	if learns {
 		e.gates = append(e.gates, gatekeeper{name: gate.Latency, ask: (*Engine).askLatency, observe: (*Engine).observeTracked},
 			gatekeeper{name: gate.Throttle, ask: (*Engine).askThrottle})
 	}
@@ -49,9 +74,12 @@ func (e *Engine) listGates() {
 		e.gates = append(e.gates, gatekeeper{name: gate.Limits, ask: (*Engine).askLimits, leave: (*Engine).giveBack, finish: (*Engine).settle,
 			tick: (*Engine).renew, period: (*Engine).renewPeriod})
 	}
-	if e.decisive = len(e.gates); e.governs {
+	if e.decisive = len(e.gates); queues {
 		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue,
 			tick: (*Engine).tickQueue, period: (*Engine).queuePeriod, describe: (*Engine).describeQueue})
+	}
+	for i := range e.gates {
+		e.whole = e.whole || e.gates[i].whole
 	}
 }
 

@@ -19,7 +19,6 @@ func (e *Engine) newPressure(u *upstream) {
 	}
 	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource, e.cfg.Mode)
 	u.pressure = &rule
-	e.selects = true
 	if e.board == nil {
 		e.board = pressure.NewBoard(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
 	}

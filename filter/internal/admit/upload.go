@@ -88,9 +88,9 @@ func (e *Engine) refuseExpectation(s *Stream, now int64) {
 	e.refuse(s, now, &v)
 }
 
-// needsBody says that a request is decided by its body: by as much of it as is read, or, for the gates that learn, when it is complete.
+// needsBody says that a request is decided by its body: by as much of it as is read, or, for a gate that wants all of it, when it is complete.
 func (e *Engine) needsBody(s *Stream, timing limit.Timing) bool {
-	return e.adapts || s.upload.reads == allOfIt && (s.modelMatters || timing == limit.Estimated && e.canHold(s))
+	return e.whole || s.upload.reads == allOfIt && (s.modelMatters || timing == limit.Estimated && e.canHold(s))
 }
 
 // canHold says that nothing of the request comes to the upstream before it is decided.
@@ -103,7 +103,7 @@ func (e *Engine) keeps(s *Stream) bool {
 	if s.upload.reads == allOfIt && (s.phase == stHolding || s.question.wanted) {
 		return true
 	}
-	return (s.phase == stHolding && e.adapts || s.upstream != nil && s.upstream.gate != nil) && e.fits(s)
+	return (s.phase == stHolding && e.whole || s.upstream != nil && s.upstream.gate != nil) && e.fits(s)
 }
 
 // fits says that the body is not known to be longer than what can be kept back: the proxy would refuse what doesn't fit its buffer.
@@ -150,7 +150,7 @@ func (e *Engine) requestBody(s *Stream, now int64, size int, end bool) {
 	case end, s.exchange.Length >= 0 && s.upload.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
 		e.bodyEnded(s, now)
 		e.edit(s, now)
-	case s.phase == stHolding && s.upload.reads != allOfIt && !e.adapts:
+	case s.phase == stHolding && s.upload.reads != allOfIt && !e.whole:
 		e.decide(s, now)
 	}
 	if s.upload.open && s.action == goesOn && e.keeps(s) {

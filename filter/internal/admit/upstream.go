@@ -8,32 +8,26 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
-	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
-	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
 // An admitted request goes to the gate of its model's upstream when it is complete (upload.go). Only what has a dialect is
 // governed. What waits there is held; it goes on, or is answered, from another stream's event or from Tick.
 
-// upstream is one of the configuration, with its gate.
+// upstream is one of the configuration, with its gates.
 type upstream struct {
 	name   string
 	models []string
 	base   int64 // requests of its budget in a minute; 0: none
 	cfg    *config.Upstream
-	gate   *dispatch.Gate // nil: nothing is governed
-	room   bool           // a place has become free: somebody may wait for it
-
-	pressure *pressure.Rule // nil: it has no such gate
-
-	health  *health.Gates // nil: all are off
-	byModel bool          // they tell models apart
+	upstreamGates
+	room    bool // a place in its queue has become free: somebody may wait for it
+	byModel bool // its gates that learn tell models apart
 	slots   gateSlots
 }
 
-// newUpstreams makes the gates. random tells them from those of all other workers.
+// newUpstreams makes the upstreams, with their gates (list.go). random tells these from those of all other workers.
 func (e *Engine) newUpstreams(random []byte) {
 	if e.cfg.Mode == config.Off {
 		return
@@ -41,16 +35,20 @@ func (e *Engine) newUpstreams(random []byte) {
 	for i := range e.cfg.Upstreams {
 		c := &e.cfg.Upstreams[i]
 		u := &upstream{name: c.Name, models: c.Models, cfg: c}
-		settings := dispatch.NewSettings(c, e.cfg.Mode)
-		if settings.Governs() {
-			u.gate = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+c.Name, binary.LittleEndian.Uint64(random)+uint64(i))
-			u.base = c.Budget.Requests * int64(60*second) / c.Budget.Window.Nanoseconds()
-			e.governs, e.selects = true, true
-		}
-		e.newPressure(u)
-		e.newGates(u, binary.LittleEndian.Uint64(random)+uint64(i))
+		e.makeGates(u, binary.LittleEndian.Uint64(random)+uint64(i))
 		e.upstreams = append(e.upstreams, u)
 	}
+}
+
+// newQueue makes the queue of an upstream, if anything has to wait there.
+func (e *Engine) newQueue(u *upstream, id uint64) {
+	settings := dispatch.NewSettings(u.cfg, e.cfg.Mode)
+	if !settings.Governs() {
+		return
+	}
+	u.gate = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, id)
+	u.base = u.cfg.Budget.Requests * int64(60*second) / u.cfg.Budget.Window.Nanoseconds()
+	e.hints = newHints(&e.picker)
 }
 
 // HasUpstream says that there is an upstream of that name.
