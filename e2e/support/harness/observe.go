@@ -123,6 +123,16 @@ func (r Record) Text(key string) string {
 	return ""
 }
 
+// Want checks fields of the record, as text.
+func (r Record) Want(t testing.TB, fields map[string]string) {
+	t.Helper()
+	for key, value := range fields {
+		if got := r.Text(key); got != value {
+			t.Errorf("the access log's %s is %q, want %q; the record: %v", key, got, value, r)
+		}
+	}
+}
+
 // AccessLog waits until n requests are logged and returns all that are, oldest first. Envoy logs a request when it ends.
 func (e *Envoy) AccessLog(n int) []Record {
 	e.t.Helper()

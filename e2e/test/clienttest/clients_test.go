@@ -120,12 +120,7 @@ func TestOfficialClientsDoNotNotice(t *testing.T) {
 
 func start(t *testing.T) *harness.Envoy {
 	t.Helper()
-	sim := llmsim.New(llmsim.Options{EmbeddingDim: dimensions, PromptTokens: promptTokens, CachedTokens: cachedTokens})
-	address, err := sim.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() })
+	_, address := harness.Simulate(t, "127.0.0.1", llmsim.Options{EmbeddingDim: dimensions, PromptTokens: promptTokens, CachedTokens: cachedTokens})
 	return harness.Start(t, harness.Options{Config: config, Upstream: address, Concurrency: 2})
 }
 
@@ -195,11 +190,7 @@ func (f flow) checkRecord(t *testing.T, record harness.Record) {
 	if f.operation == "embeddings" {
 		delete(want, "cached_tokens") // which nobody tells there
 	}
-	for key, value := range want {
-		if got := record.Text(key); got != value {
-			t.Errorf("the access log's %s is %q, want %q", key, got, value)
-		}
-	}
+	record.Want(t, want)
 }
 
 // checkCharge compares what is left of a client's limit with what its limited requests used. It asks for one token, which is

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -107,10 +106,8 @@ func TestStreamsAreAskedForTheirUsageAndTheClientDoesNotSeeIt(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, %d workers", hold, workers), func(t *testing.T) {
 			t.Parallel()
 			s := newTold()
-			server := httptest.NewServer(s)
-			t.Cleanup(server.Close)
 			e := harness.Start(t, harness.Options{
-				Config: `{"usage":{"maxRequestBytes":1000}}`, Upstream: server.URL, Concurrency: workers, Hold: hold,
+				Config: `{"usage":{"maxRequestBytes":1000}}`, Upstream: harness.Serve(t, s), Concurrency: workers, Hold: hold,
 			})
 			askAndHide(t, s, e, hold)
 			passEachEvent(t, s, e)

@@ -12,7 +12,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -42,9 +41,7 @@ const byteByByte = 1000
 // start runs an Envoy of two workers, with the filter, in front of a server.
 func start(t *testing.T, config string, handler http.Handler) *harness.Envoy {
 	t.Helper()
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return harness.Start(t, harness.Options{Config: config, Upstream: server.URL, Concurrency: 2, Hold: harness.HoldStopIteration})
+	return harness.Start(t, harness.Options{Config: config, Upstream: harness.Serve(t, handler), Concurrency: 2, Hold: harness.HoldStopIteration})
 }
 
 // exchange is a request and the answer that a server gave to it.

@@ -35,7 +35,7 @@ func passUnread(t *testing.T, g *gateway) {
 		got := bytes.Replace(a.body, []byte(`"prompt_tokens":1800,"total_tokens":1800`), nil, 1)
 		at := bytes.LastIndex(want.body, []byte(`"prompt_tokens":`))
 		wantSameBytes(t, got, append(want.body[:at:at], "}}"...))
-		wantRecord(t, g.logged(t, "vectors"), map[string]string{
+		g.logged(t, "vectors").Want(t, map[string]string{
 			"operation": "embeddings", "prompt_tokens": "1800", "completion_tokens": "0", "usage_source": "reported",
 		})
 	})
@@ -47,7 +47,7 @@ func passUnread(t *testing.T, g *gateway) {
 		if text := unzip(t, a.body); !bytes.Contains(text, []byte("data: [DONE]")) {
 			t.Errorf("the stream ends with %q", text[max(0, len(text)-100):])
 		}
-		wantRecord(t, g.logged(t, "zip-stream"), map[string]string{"usage_source": "estimated", "completion_tokens": "256"})
+		g.logged(t, "zip-stream").Want(t, map[string]string{"usage_source": "estimated", "completion_tokens": "256"})
 	})
 	t.Run("a request to an unknown path, which is not charged", func(t *testing.T) {
 		wantStatus(t, g.post(t, "/v1/unknown", chatBody, user("stray", "traceparent", "stray")), http.StatusNotFound)
@@ -57,7 +57,7 @@ func passUnread(t *testing.T, g *gateway) {
 		if n := g.counter(t, "spillway_uncharged_total", "reason", "unknown_path") - stray; n != 1 {
 			t.Errorf("spillway_uncharged_total{reason=unknown_path} grew by %v, want 1", n)
 		}
-		wantRecord(t, g.logged(t, "stray"), map[string]string{"decision": "ALLOWED", "operation": "other", "usage_source": ""})
+		g.logged(t, "stray").Want(t, map[string]string{"decision": "ALLOWED", "operation": "other", "usage_source": ""})
 	})
 	t.Run("the list of models", func(t *testing.T) {
 		a := g.do(t, newRequest(t, http.MethodGet, g.URL+"/v1/models", user("lister"), nil))
@@ -95,7 +95,7 @@ func passLarge(t *testing.T, g *gateway, name string, reader func(string) io.Rea
 		t.Fatalf("the server received %d requests, want one of %d bytes", len(received), size)
 	}
 	wantSameBytes(t, []byte(received[0].Body), []byte(body))
-	wantRecord(t, g.logged(t, name), map[string]string{
+	g.logged(t, name).Want(t, map[string]string{
 		"decision": "ALLOWED", "request_model": name, "response_model": name, // it stands in the first bytes
 		"prompt_tokens": "1310720", "completion_tokens": "256", "usage_source": "estimated",
 	})
@@ -118,7 +118,7 @@ func passCompressed(t *testing.T, g *gateway) {
 	if text := unzip(t, a.body); !bytes.Contains(text, []byte(`"completion_tokens":76`)) {
 		t.Errorf("the answer is %.300s", text)
 	}
-	wantRecord(t, g.logged(t, "zip"), map[string]string{"usage_source": "estimated", "completion_tokens": "256"})
+	g.logged(t, "zip").Want(t, map[string]string{"usage_source": "estimated", "completion_tokens": "256"})
 	if left := g.remaining(t, "zip"); left != 10000-256 {
 		t.Errorf("%d tokens are left, want %d", left, 10000-256)
 	}

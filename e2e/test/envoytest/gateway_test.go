@@ -43,12 +43,7 @@ func start(t *testing.T, options harness.Options, simulator llmsim.Options) *gat
 	if simulator.RecordHeaders == nil {
 		simulator.RecordHeaders = []string{"*"}
 	}
-	sim := llmsim.New(simulator)
-	address, err := sim.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() })
+	sim, address := harness.Simulate(t, "127.0.0.1", simulator)
 	options.Upstream = address
 	return &gateway{Envoy: harness.Start(t, options), sim: sim, direct: "http://" + address}
 }
@@ -207,18 +202,6 @@ func wantHeaders(t *testing.T, a answer, want map[string]string) {
 		if got := a.header.Get(name); got != value {
 			t.Errorf("the header %s is %q, want %q", name, got, value)
 		}
-	}
-}
-
-func wantRecord(t *testing.T, r harness.Record, want map[string]string) {
-	t.Helper()
-	for key, value := range want {
-		if got := r.Text(key); got != value {
-			t.Errorf("the access log's %s is %q, want %q", key, got, value)
-		}
-	}
-	if t.Failed() {
-		t.Logf("the whole record: %v", r)
 	}
 }
 

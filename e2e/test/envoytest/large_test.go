@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -126,10 +125,8 @@ func TestLargeBodiesPassInBoundedMemory(t *testing.T) {
 	for _, x := range append(large, deep...) {
 		server.exchanges[x.name] = x
 	}
-	upstream := httptest.NewServer(server)
-	t.Cleanup(upstream.Close)
 	// One worker, so that one VM reads all of them.
-	g := &gateway{Envoy: harness.Start(t, harness.Options{Config: largeConfig, Upstream: upstream.URL, Edit: func(b *envoyproc.Bootstrap) {
+	g := &gateway{Envoy: harness.Start(t, harness.Options{Config: largeConfig, Upstream: harness.Serve(t, server), Edit: func(b *envoyproc.Bootstrap) {
 		b.Set(connectionBuffer, "static_resources", "listeners", envoyproc.Named(envoyproc.Gateway), "per_connection_buffer_limit_bytes")
 	}})}
 
@@ -151,7 +148,7 @@ func TestLargeBodiesPassInBoundedMemory(t *testing.T) {
 		t.Errorf("a VM has %d bytes, want at most %d", vmAfter, mostVM)
 	}
 	for _, x := range append(large, deep...) {
-		t.Run(x.name, func(t *testing.T) { wantRecord(t, g.logged(t, x.name), x.record) })
+		t.Run(x.name, func(t *testing.T) { g.logged(t, x.name).Want(t, x.record) })
 	}
 	wantUnharmed(t, g)
 }

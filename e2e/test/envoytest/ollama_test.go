@@ -46,7 +46,7 @@ func ollamaQuota(t *testing.T, g *gateway, path, operation, body, chunk string) 
 		wantSameBytes(t, a.body, want.body)
 		wantHeaders(t, a, map[string]string{"content-type": want.header.Get("content-type")})
 	}
-	wantRecord(t, g.logged(t, trace), map[string]string{
+	g.logged(t, trace).Want(t, map[string]string{
 		"status": "200", "decision": "ALLOWED", "operation": operation, "request_model": "llama3.2:1b", "response_model": "llama3.2:1b",
 		"prompt_tokens": "11", "completion_tokens": "76", "total_tokens": "87", "usage_source": "reported",
 	})
@@ -56,7 +56,7 @@ func ollamaQuota(t *testing.T, g *gateway, path, operation, body, chunk string) 
 	if err := json.Unmarshal(a.body, &refused); err != nil || !strings.Contains(refused.Error, "limit 300, used 304") {
 		t.Errorf("the error is %s", a.body)
 	}
-	wantRecord(t, g.logged(t, trace+"-refused"), map[string]string{
+	g.logged(t, trace+"-refused").Want(t, map[string]string{
 		"status": "429", "decision": "REJECTED", "gate": "limits", "operation": operation, "usage_source": "", "completion_tokens": "",
 	})
 }

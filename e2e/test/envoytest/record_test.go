@@ -39,26 +39,26 @@ func record(t *testing.T, g *gateway) {
 	wantStatus(t, stream, http.StatusOK)
 
 	t.Run("in the access log for an allowed request", func(t *testing.T) {
-		wantRecord(t, g.logged(t, "allowed"), map[string]string{
+		g.logged(t, "allowed").Want(t, map[string]string{
 			"status": "200", "decision": "ALLOWED", "gate": "", "reason": "", "limit": "", "priority": "HIGH", "operation": "chat",
 			"request_model": "llama-3", "response_model": "llama-3", "prompt_tokens": "10", "completion_tokens": "30",
 			"total_tokens": "40", "cached_tokens": "4", "reasoning_tokens": "5", "usage_source": "reported",
 		})
 	})
 	t.Run("in the access log for a refused request", func(t *testing.T) {
-		wantRecord(t, g.logged(t, "refused"), map[string]string{
+		g.logged(t, "refused").Want(t, map[string]string{
 			"status": "429", "decision": "REJECTED", "gate": "limits", "reason": "tokens_exceeded", "limit": "watched", "priority": "LOW",
 			"operation": "chat", "request_model": "llama-3", "response_model": "", "completion_tokens": "", "usage_source": "",
 		})
 	})
 	t.Run("in the access log for a request without a clear identity", func(t *testing.T) {
-		wantRecord(t, g.logged(t, "unclear"), map[string]string{
+		g.logged(t, "unclear").Want(t, map[string]string{
 			"status": "400", "decision": "REJECTED", "gate": "identity", "reason": "repeated_header", "limit": "",
 		})
 	})
 	t.Run("in the access log for a stream with its times", func(t *testing.T) {
 		r := g.logged(t, "stream")
-		wantRecord(t, r, map[string]string{"completion_tokens": "30", "usage_source": "reported"})
+		r.Want(t, map[string]string{"completion_tokens": "30", "usage_source": "reported"})
 		if r.Text("ttft_ms") == "" || r.Text("itl_ms") == "" {
 			t.Errorf("ttft_ms is %q and itl_ms %q, want both", r.Text("ttft_ms"), r.Text("itl_ms"))
 		}
@@ -82,7 +82,7 @@ func record(t *testing.T, g *gateway) {
 		shadow := `{"mode": "shadow", ` + recordConfig[1:]
 		reconfigure(t, g, shadow)
 		wantStatus(t, g.post(t, chatPath, llamaBody, scripted("eva", "traceparent", "shadow")), http.StatusOK)
-		wantRecord(t, g.logged(t, "shadow"), map[string]string{
+		g.logged(t, "shadow").Want(t, map[string]string{
 			"status": "200", "decision": "SHADOW", "gate": "limits", "reason": "tokens_exceeded", "limit": "watched",
 		})
 	})

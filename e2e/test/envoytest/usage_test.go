@@ -39,7 +39,7 @@ func chargeUse(t *testing.T, g *gateway) {
 		if _, err := g.try(newRequest(t, http.MethodPost, g.URL+chatPath, h, strings.NewReader(streamBody))); err == nil {
 			t.Error("the client does not see that the stream broke off")
 		}
-		wantRecord(t, g.logged(t, "cut"), map[string]string{"completion_tokens": "30", "usage_source": "counted"})
+		g.logged(t, "cut").Want(t, map[string]string{"completion_tokens": "30", "usage_source": "counted"})
 		if left := g.remaining(t, "cut"); left != 10000-30 {
 			t.Errorf("%d tokens are left, want %d", left, 10000-30)
 		}
@@ -112,7 +112,7 @@ func leave(t *testing.T, g *gateway) {
 	_ = response.Body.Close()
 
 	record := g.logged(t, "leaver")
-	wantRecord(t, record, map[string]string{"decision": "ALLOWED", "usage_source": "counted", "response_model": "mock-llm"})
+	record.Want(t, map[string]string{"decision": "ALLOWED", "usage_source": "counted", "response_model": "mock-llm"})
 	var charged int
 	if _, err := fmt.Sscan(record.Text("completion_tokens"), &charged); err != nil || charged < got || charged > got+slack {
 		t.Errorf("the access log has %q completion tokens, want the %d that the client had received, or %d more at the most",

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,10 +194,7 @@ func engine(t *testing.T, m *measured) {
 	}
 	v := &vllm{text: string(text)}
 	v.fill(0.5, false)
-	server := httptest.NewServer(v)
-	t.Cleanup(server.CloseClientConnections) // what hangs shall not keep the server
-	t.Cleanup(server.Close)
-	m.run("--interval="+scrapes.String(), "--engine=vllm="+server.URL)
+	m.run("--interval="+scrapes.String(), "--engine=vllm="+harness.Serve(t, v))
 	for i, share := range []float64{0.5, 0.7, 0.78, 0.82, 1} {
 		v.fill(share, false)
 		m.becomes(stages[i])

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"net/http/httptest"
-
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
@@ -52,10 +50,8 @@ func TestFetchesGoOnWhenAWorkerDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &witness{}
-	exporter := httptest.NewServer(w)
-	t.Cleanup(exporter.Close)
 	b := behind(t, harness.Options{
-		Config: strings.Replace(config("ignore", ""), "300ms", interval.String(), 1), Exporter: exporter.URL, Concurrency: 2, Wasm: wasm,
+		Config: strings.Replace(config("ignore", ""), "300ms", interval.String(), 1), Exporter: harness.Serve(t, w), Concurrency: 2, Wasm: wasm,
 	})
 	for range rounds {
 		b.revive()

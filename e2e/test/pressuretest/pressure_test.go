@@ -74,9 +74,7 @@ func start(t *testing.T, workers int, config string) *bed {
 	t.Helper()
 	x := &exporter{}
 	x.blocks(0)
-	asked := httptest.NewServer(x)
-	t.Cleanup(asked.Close)
-	b := behind(t, harness.Options{Config: config, Exporter: asked.URL, Concurrency: workers})
+	b := behind(t, harness.Options{Config: config, Exporter: harness.Serve(t, x), Concurrency: workers})
 	b.exporter = x
 	return b
 }

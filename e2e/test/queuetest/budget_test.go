@@ -122,7 +122,7 @@ func wantHeldBack(t *testing.T, g *gateway, n int, told *call, least time.Durati
 	for i, r := range g.logs(t, calls...) {
 		after := calls[i].ended.Sub(told.began)
 		if calls[i].began.Before(told.began.Add(least / 2)) {
-			wantRecord(t, r, map[string]string{"decision": "QUEUED", "gate": "queue"})
+			r.Want(t, map[string]string{"decision": "QUEUED", "gate": "queue"})
 		}
 		if after < least {
 			t.Errorf("it went after %v, want %v", after, least)
@@ -134,5 +134,5 @@ func wantAtOnce(t *testing.T, g *gateway) {
 	t.Helper()
 	c := g.send(t, ask{})
 	wantServed(t, c)
-	wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": ""})
+	g.logs(t, c)[0].Want(t, map[string]string{"decision": "ALLOWED", "gate": ""})
 }

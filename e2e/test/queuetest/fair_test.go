@@ -108,13 +108,13 @@ func shadow(t *testing.T, g *gateway) {
 			c := g.do(t, ask{model: model, priority: []string{"low", "urgent"}[i%2]})
 			wantServed(t, c)
 			r := g.logs(t, c)[0]
-			wantRecord(t, r, map[string]string{"decision": "SHADOW", "gate": "queue", "reason": reason, "queue_ms": ""})
+			r.Want(t, map[string]string{"decision": "SHADOW", "gate": "queue", "reason": reason, "queue_ms": ""})
 		}
 		g.awaitMetric(t, 0, "spillway_queue_depth")
 		g.awaitMetric(t, 1, "spillway_inflight")
 		busy.cancel()
 		g.awaitIdle(t)
 		c := g.do(t, ask{model: model})
-		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": "", "status": strconv.Itoa(c.status)})
+		g.logs(t, c)[0].Want(t, map[string]string{"decision": "ALLOWED", "gate": "", "status": strconv.Itoa(c.status)})
 	}
 }

@@ -71,7 +71,7 @@ func reload(t *testing.T, g *gateway) {
 		}
 	}
 	for i, r := range g.logs(t, calls...) {
-		wantRecord(t, r, map[string]string{"decision": "QUEUED"})
+		r.Want(t, map[string]string{"decision": "QUEUED"})
 		if i < 6 && calls[i].header.Get("x-ratelimit-limit-requests") != "100001" {
 			t.Errorf("a request that waited had the new configuration: %v", calls[i].answer)
 		}

@@ -50,7 +50,7 @@ func breakAndProbe(t *testing.T, g *gateway) {
 	refused := g.untilRefused(t, "breaker/open", failing)
 	wantRefused(t, refused, http.StatusServiceUnavailable, "breaker/open", "fails too often for broken (100 %, threshold 50 %)")
 	record := g.logs(t, refused)[0]
-	wantRecord(t, record, map[string]string{"decision": "OPEN", "gate": "breaker", "measured": "1", "threshold": "0.5", "retryable": "true"})
+	record.Want(t, map[string]string{"decision": "OPEN", "gate": "breaker", "measured": "1", "threshold": "0.5", "retryable": "true"})
 	if got := record.Text("reason"); !regexp.MustCompile(`^5xx_rate_100%_in_30s$`).MatchString(got) {
 		t.Errorf("the record's reason is %q", got)
 	}
@@ -143,7 +143,7 @@ func fallBack(t *testing.T, g *gateway) {
 		if !strings.Contains(string(c.body), "elsewhere") {
 			t.Errorf("it was answered by %s", c.body)
 		}
-		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "FALLBACK", "gate": "breaker", "status": "200"})
+		g.logs(t, c)[0].Want(t, map[string]string{"decision": "FALLBACK", "gate": "breaker", "status": "200"})
 		// A request that has been there is not sent there again.
 		wantRefused(t, g.send(t, ask{model: "m", headers: []string{"x-fallback", "other"}}), http.StatusServiceUnavailable, "breaker/open", "fails too often")
 	})
@@ -194,7 +194,7 @@ func latency(t *testing.T, g *gateway) {
 	c := g.untilRefused(t, "latency/ttft", ask{model: "slow", stream: true, sim: "ttft=900ms"})
 	wantRefused(t, c, http.StatusTooManyRequests, "latency/ttft", "is too slow: time to first token of slow")
 	record := g.logs(t, c)[0]
-	wantRecord(t, record, map[string]string{"decision": "REJECTED", "gate": "latency", "threshold": "300", "retryable": "true"})
+	record.Want(t, map[string]string{"decision": "REJECTED", "gate": "latency", "threshold": "300", "retryable": "true"})
 	if got := record.Text("reason"); !regexp.MustCompile(`^ttft_\d+ms_over_300ms$`).MatchString(got) {
 		t.Errorf("the record's reason is %q", got)
 	}

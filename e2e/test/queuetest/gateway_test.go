@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,10 +49,7 @@ func start(t *testing.T, options harness.Options, simulator llmsim.Options) *gat
 	sim := llmsim.New(simulator)
 	t.Cleanup(func() { _ = sim.Close() })
 	f := &front{Handler: sim}
-	server := httptest.NewServer(f)
-	t.Cleanup(server.Close)
-	t.Cleanup(server.CloseClientConnections)
-	options.Upstream = server.URL
+	options.Upstream = harness.Serve(t, f)
 	g := &gateway{sim: sim, front: f, workers: max(options.Concurrency, 1), hold: cmp.Or(options.Hold, harness.HoldStopIteration)}
 	g.Envoy = harness.Start(t, options)
 	return g
@@ -419,15 +415,6 @@ func wantServed(t testing.TB, calls ...*call) {
 	for _, c := range calls {
 		if c.wait(t); c.err != nil || c.status != http.StatusOK {
 			t.Errorf("%s (%s): want status 200, got %v, %v", c.id, c.priority, c.answer, c.err)
-		}
-	}
-}
-
-func wantRecord(t testing.TB, r harness.Record, want map[string]string) {
-	t.Helper()
-	for key, value := range want {
-		if got := r.Text(key); got != value {
-			t.Errorf("the access log's %s is %q, want %q; the record: %v", key, got, value, r)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func leaveQueue(t *testing.T, g *gateway) {
 	harness.Await(t, patience, "Envoy has let go of those who left", func() bool { return g.active() == active-uint64(len(gone)) })
 	g.awaitMetric(t, 2, "spillway_queue_depth")
 	for _, r := range g.logs(t, gone...) {
-		wantRecord(t, r, map[string]string{"decision": "CANCELLED", "gate": "", "reason": "", "status": "0"})
+		r.Want(t, map[string]string{"decision": "CANCELLED", "gate": "", "reason": "", "status": "0"})
 		if r.Text("queue_ms") == "" {
 			t.Errorf("the access log doesn't say how long it waited: %v", r)
 		}

@@ -47,7 +47,7 @@ func serveInOrder(t *testing.T, g *gateway) {
 		wantServed(t, calls...)
 		wantOrder(t, g, calls)
 		for i, r := range g.logs(t, calls...) {
-			wantRecord(t, r, map[string]string{"decision": "QUEUED", "gate": "queue", "reason": "", "priority": label(calls[i].priority)})
+			r.Want(t, map[string]string{"decision": "QUEUED", "gate": "queue", "reason": "", "priority": label(calls[i].priority)})
 			if ms, err := strconv.Atoi(r.Text("queue_ms")); err != nil || ms < 1 || float64(ms) > calls[i].took.Seconds()*1000+1 {
 				t.Errorf("queue_ms is %q of a request that took %v", r.Text("queue_ms"), calls[i].took)
 			}

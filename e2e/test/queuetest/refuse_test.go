@@ -35,7 +35,7 @@ func refuseFull(t *testing.T, g *gateway) {
 			wantRefused(t, c, http.StatusServiceUnavailable, "queue/full", "The queue for upstream full is full.")
 		}
 		for _, r := range g.logs(t, late...) {
-			wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "full", "priority": "URGENT", "status": "503"})
+			r.Want(t, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "full", "priority": "URGENT", "status": "503"})
 		}
 		g.awaitMetric(t, refused+more, "spillway_requests_total", "decision", "REJECTED", "gate", "queue", "priority", "URGENT")
 		busy.cancel()
@@ -66,7 +66,7 @@ func refuseLate(t *testing.T, g *gateway) {
 		busy.cancel()
 		wantServed(t, patient)
 		for _, r := range g.logs(t, low...) {
-			wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "timeout", "priority": "LOW", "status": "429"})
+			r.Want(t, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "timeout", "priority": "LOW", "status": "429"})
 		}
 		g.wantUnseen(t, append(low, patient)...)
 		g.awaitIdle(t)
@@ -98,7 +98,7 @@ func dropLowest(t *testing.T, g *gateway) {
 	busy.cancel()
 	wantServed(t, high...)
 	for _, r := range g.logs(t, low...) {
-		wantRecord(t, r, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "dropped", "priority": "LOW"})
+		r.Want(t, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "dropped", "priority": "LOW"})
 	}
 	g.wantUnseen(t, append(low, high...)...)
 	g.awaitIdle(t)
@@ -120,7 +120,7 @@ func passFull(t *testing.T, g *gateway) {
 	}
 	busy.cancel()
 	wantServed(t, waiting, other)
-	wantRecord(t, g.logs(t, other)[0], map[string]string{"decision": "QUEUED", "gate": "queue", "reason": "queue_full"})
+	g.logs(t, other)[0].Want(t, map[string]string{"decision": "QUEUED", "gate": "queue", "reason": "queue_full"})
 	g.wantUnseen(t, low)
 	g.awaitMetric(t, past+2, "spillway_passthrough_total", "upstream", "pass", "reason", "queue_full")
 	g.awaitIdle(t)
@@ -136,7 +136,7 @@ func bypassFull(t *testing.T, g *gateway) {
 	for range 3 {
 		c := g.do(t, ask{priority: "low"})
 		wantServed(t, c)
-		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "ALLOWED", "gate": "queue", "reason": "bypassed"})
+		g.logs(t, c)[0].Want(t, map[string]string{"decision": "ALLOWED", "gate": "queue", "reason": "bypassed"})
 	}
 	if waiting.over() {
 		t.Errorf("a request went on whose slot is taken: %v", waiting.answer)
@@ -160,7 +160,7 @@ func shed(t *testing.T, g *gateway) {
 		}
 		c := g.send(t, ask{priority: share.priority})
 		wantRefused(t, c, http.StatusTooManyRequests, "queue/shed", "no room at upstream shed for a request of priority "+label(share.priority))
-		wantRecord(t, g.logs(t, c)[0], map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "shed"})
+		g.logs(t, c)[0].Want(t, map[string]string{"decision": "REJECTED", "gate": "queue", "reason": "shed"})
 		g.wantUnseen(t, c)
 	}
 	for _, c := range busy {

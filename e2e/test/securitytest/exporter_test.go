@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -54,11 +53,8 @@ func TestAnExporterThatForges(t *testing.T) {
 	t.Parallel()
 	f := &forger{}
 	f.say(document(1))
-	exporter := httptest.NewServer(f)
-	t.Cleanup(exporter.Close)
-	t.Cleanup(exporter.CloseClientConnections)
 	const config = `{"upstreams":[{"name":"llm","pressure":{"mode":"enforce"}}],"pressureSource":{"interval":"300ms","timeout":"300ms","staleAfter":"1s"}}`
-	g := start(t, harness.Options{Config: config, Exporter: exporter.URL, Concurrency: 2}, completes(5))
+	g := start(t, harness.Options{Config: config, Exporter: harness.Serve(t, f), Concurrency: 2}, completes(5))
 	status := func() int { return g.send(t, "POST", chatPath, hello).status }
 	awaitStatus := func(what string, want int) {
 		t.Helper()

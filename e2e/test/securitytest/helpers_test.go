@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -34,10 +33,7 @@ type gateway struct {
 // start runs a gateway until the test ends.
 func start(t *testing.T, options harness.Options, server http.Handler) *gateway {
 	t.Helper()
-	s := httptest.NewServer(server)
-	t.Cleanup(s.Close)
-	t.Cleanup(s.CloseClientConnections)
-	options.Upstream = s.URL
+	options.Upstream = harness.Serve(t, server)
 	return &gateway{harness.Start(t, options), t}
 }
 

@@ -122,23 +122,7 @@ func TestTheFilterKnowsEveryPathThatStarletteServes(t *testing.T) {
 // askStarlette gives for each request the path of the handler that gets it, and the model that the path names.
 func askStarlette(t *testing.T, requests [][2]string) [][2]string {
 	t.Helper()
-	text, err := os.ReadFile("requirements.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, version, _ := strings.Cut(string(text), "starlette==")
-	version, _, _ = strings.Cut(version, "\n")
-	dir := os.Getenv("SPILLWAY_STARLETTE")
-	if dir == "" {
-		cache := os.Getenv("XDG_CACHE_HOME") // as the Makefile has it, on every system
-		if cache == "" {
-			cache = filepath.Join(os.Getenv("HOME"), ".cache")
-		}
-		dir = filepath.Join(cache, "spillway", "starlette-"+version)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "starlette", "__init__.py")); err != nil {
-		t.Fatalf("Starlette is not at %q: run `make starlette` to fetch it", dir)
-	}
+	dir, version := harness.PythonPackages(t, "starlette", "starlette")
 	routes := map[string]string{}
 	for path := range handlers {
 		routes[path] = path

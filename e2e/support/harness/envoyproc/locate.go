@@ -66,15 +66,20 @@ func LocateEnvoy() (string, error) {
 		}
 		return filepath.Abs(path)
 	}
-	cache := os.Getenv("XDG_CACHE_HOME") // as the Makefile has it, on every system
-	if cache == "" {
-		cache = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
-	path := filepath.Join(cache, "spillway", "envoy-"+EnvoyVersion, "envoy", "_bin", "envoy")
+	path := filepath.Join(Cached("envoy-"+EnvoyVersion), "envoy", "_bin", "envoy")
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("no Envoy at %q: run `make envoy` to fetch it, or set ENVOY to one you have", path)
 	}
 	return path, nil
+}
+
+// Cached is where the Makefile keeps something of that name, on every system.
+func Cached(name string) string {
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
+	return filepath.Join(cache, "spillway", name)
 }
 
 // LocateWasm returns the compiled filter: SPILLWAY_WASM, or else build/spillway.wasm. The error says what to run.

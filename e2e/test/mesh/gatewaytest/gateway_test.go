@@ -94,12 +94,7 @@ func (b *bed) start(name, ip, secret string, files map[string]string, c containe
 // startServer puts a simulated server behind the Service llm.
 func startServer(t *testing.T) *llmsim.Server {
 	t.Helper()
-	sim := llmsim.New(llmsim.Options{Tokens: answer, RecordHeaders: []string{"x-user-id"}})
-	address, err := sim.Start(cluster.NodeIP + ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() })
+	sim, address := harness.Simulate(t, cluster.NodeIP, llmsim.Options{Tokens: answer, RecordHeaders: []string{"x-user-id"}})
 	_, text, _ := net.SplitHostPort(address)
 	port, err := strconv.Atoi(text)
 	if err := errors.Join(err, kube.CreateNamespace(namespace),

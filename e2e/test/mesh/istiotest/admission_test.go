@@ -49,7 +49,7 @@ func priorities(t *testing.T, b *bed) {
 	if got := fmt.Sprint(order); got != "[busy urgent low]" {
 		t.Errorf("the server saw %s, want [busy urgent low]", got)
 	}
-	want(t, b.records(t, "urgent", 1)[0], map[string]string{"status": "200", "decision": "QUEUED", "priority": "URGENT"})
+	b.records(t, "urgent", 1)[0].Want(t, map[string]string{"status": "200", "decision": "QUEUED", "priority": "URGENT"})
 }
 
 // pressure asks the real exporter, behind the Service of istio/gpuexporter.

@@ -154,12 +154,7 @@ spec:
 // startServer puts a simulated server behind the gateways until the test ends.
 func startServer(t *testing.T) *llmsim.Server {
 	t.Helper()
-	sim := llmsim.New(llmsim.Options{RecordHeaders: []string{"x-user-id"}})
-	address, err := sim.Start(cluster.NodeIP + ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() })
+	sim, address := harness.Simulate(t, cluster.NodeIP, llmsim.Options{RecordHeaders: []string{"x-user-id"}})
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestFleet(t *testing.T) {
 			t.Errorf("the server saw %d requests, want the 4 that passed", n)
 		}
 		for _, g := range gateways { // the filter alone, which counts for each gateway, would have let them pass
-			want(t, g.records(t, "fleet", 3)[2], map[string]string{
+			g.records(t, "fleet", 3)[2].Want(t, map[string]string{
 				"status": "429", "decision": "ALLOWED", "status_details": "request_rate_limited",
 			})
 		}

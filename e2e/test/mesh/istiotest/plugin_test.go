@@ -79,12 +79,12 @@ func limit(t *testing.T, b *bed) {
 	}
 	records := b.records(t, "anna", 5)
 	for _, r := range records[:4] {
-		want(t, r, map[string]string{
+		r.Want(t, map[string]string{
 			"status": "200", "decision": "ALLOWED", "priority": "NORMAL",
 			"request_model": "mock", "completion_tokens": "76", "usage_source": "reported",
 		})
 	}
-	want(t, records[4], map[string]string{"status": "429", "decision": "REJECTED", "gate": "limits", "reason": "tokens_exceeded"})
+	records[4].Want(t, map[string]string{"status": "429", "decision": "REJECTED", "gate": "limits", "reason": "tokens_exceeded"})
 	stats, err := b.Output(exec.Command(filepath.Join(bin.istio, "pilot-agent"), "request", "GET", "stats?filter=spillway"))
 	if err != nil || !strings.Contains(stats, "spillway_tokens_total") {
 		t.Errorf("the agent is asked for the filter's counters, and says %q, %v", stats, err)
@@ -94,15 +94,6 @@ func limit(t *testing.T, b *bed) {
 	harness.Await(t, patience, "Prometheus gets the tokens", func() bool {
 		return scrape(t, metrics).Of("spillway_tokens_total", "type", "output", "source", "reported").Sum() >= 4*76
 	})
-}
-
-func want(t *testing.T, r harness.Record, fields map[string]string) {
-	t.Helper()
-	for key, value := range fields {
-		if got := r.Text(key); got != value {
-			t.Errorf("%s is %q, want %q: %v", key, got, value, r)
-		}
-	}
 }
 
 func change(t *testing.T, b *bed) {
