@@ -28,14 +28,14 @@ var journeys = []struct {
 	allocations   float64
 }{
 	{"no limit", ``, "", 2},
-	{"one limit", `"limits":[` + oneLimit + `]`, "", 9},
-	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 9},
-	{"three limits", `"limits":[` + threeLimits + `]`, "", 12},
-	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 18},
+	{"one limit", `"limits":[` + oneLimit + `]`, "", 5},
+	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 5},
+	{"three limits", `"limits":[` + threeLimits + `]`, "", 8},
+	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 8},
 	{"all gates", allGates, "", 8},
-	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 18},
-	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 11},
-	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 15},
+	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 14},
+	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 8},
+	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 12},
 }
 
 // traveller leads requests through an engine, the host's part left out.

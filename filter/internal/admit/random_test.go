@@ -2,6 +2,7 @@ package admit
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -144,7 +145,7 @@ type watched struct {
 }
 
 func (w *watched) Put(key string, value []byte, version uint32) (bool, error) {
-	w.keys[key] = true
+	w.keys[strings.Clone(key)] = true
 	return w.Memory.Put(key, value, version)
 }
 

@@ -71,8 +71,11 @@ type another struct {
 
 // Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them.
 func (p *Picker) Pick(all [][2]string, into *Headers) {
-	into.values = append(into.values[:0], make([]string, p.slots)...)
-	into.counts = append(into.counts[:0], make([]uint8, p.slots)...)
+	if len(into.values) != p.slots {
+		into.values, into.counts = make([]string, p.slots), make([]uint8, p.slots)
+	}
+	clear(into.values)
+	clear(into.counts)
 	into.more = into.more[:0]
 	for i := range all {
 		list := p.list(all[i][0])
@@ -107,33 +110,56 @@ func (h *Headers) Repeated(slot Slot) bool {
 	return int(slot) < len(h.counts) && h.counts[slot] > 1
 }
 
-// Any says whether one of a header's values fits: each of those it was sent with, whole, and each element of a list. An absent header
-// has none.
-func (h *Headers) Any(slot Slot, fits func(value string) bool) bool {
-	if int(slot) >= len(h.counts) || h.counts[slot] == 0 {
-		return false
-	}
-	if element(h.values[slot], fits) {
-		return true
-	}
-	for i := range h.more {
-		if h.more[i].slot == slot && element(h.more[i].value, fits) {
-			return true
-		}
-	}
-	return false
+// Values goes through what a header was sent with: each of its values, whole, and each element of one that is a list. An absent header has
+// none.
+//
+//	values := h.Values(slot)
+//	for values.Next() {
+//		// look at values.Value
+//	}
+type Values struct {
+	Value string
+
+	headers *Headers
+	slot    Slot
+	first   bool   // the header's first value is the next one
+	more    int    // how many of the other ones were looked at
+	list    string // what is left of a value that is a list
+	inList  bool
 }
 
-// element says whether a value fits, or an element of the list that it is.
-func element(value string, fits func(value string) bool) bool {
-	if fits(value) {
+// Values begins to go through a header's values.
+func (h *Headers) Values(slot Slot) Values {
+	return Values{headers: h, slot: slot, first: int(slot) < len(h.counts) && h.counts[slot] > 0}
+}
+
+// Next goes on to the next one, and says whether there is one.
+func (v *Values) Next() bool {
+	if v.inList {
+		v.Value, v.list, v.inList = strings.Cut(v.list, ",")
+		v.Value = strings.Trim(v.Value, " \t")
 		return true
 	}
-	if strings.IndexByte(value, ',') >= 0 {
-		for part := range strings.SplitSeq(value, ",") {
-			if fits(strings.Trim(part, " \t")) {
-				return true
-			}
+	if !v.whole() {
+		return false
+	}
+	if v.inList = strings.IndexByte(v.Value, ',') >= 0; v.inList {
+		v.list = v.Value
+	}
+	return true
+}
+
+// whole goes on to the next whole value.
+func (v *Values) whole() bool {
+	if v.first {
+		v.Value, v.first = v.headers.values[v.slot], false
+		return true
+	}
+	for v.more < len(v.headers.more) {
+		other := &v.headers.more[v.more]
+		if v.more++; other.slot == v.slot {
+			v.Value = other.value
+			return true
 		}
 	}
 	return false

@@ -190,12 +190,12 @@ func (i *Identity) trusts(tenant, user, key string) bool {
 // claimed is what the priority header says: of several values the lowest, whoever sent or added which.
 func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priority {
 	lowest, found := otherwise, false
-	h.Any(i.prioritySlot, func(value string) bool {
-		if p, known := config.ParsePriority(value); known && (!found || p < lowest) {
+	values := h.Values(i.prioritySlot)
+	for values.Next() {
+		if p, known := config.ParsePriority(values.Value); known && (!found || p < lowest) {
 			lowest, found = p, true
 		}
-		return false
-	})
+	}
 	return lowest
 }
 

@@ -322,6 +322,36 @@ func TestHeadersArePickedOnce(t *testing.T) {
 }
 
 // Keys that have much in common, as those of one provider have, are different subjects: every character counts.
+// What is repeated, and what is a list, is gone through in its order.
+func TestTheValuesOfAHeader(t *testing.T) {
+	var p Picker
+	slot, other := p.Want("x-a"), p.Want("x-b")
+	var h Headers
+	for _, test := range []struct {
+		headers [][2]string
+		want    string
+	}{
+		{nil, ""},
+		{[][2]string{{"x-b", "1"}, {"x-b", "2"}}, ""},
+		{[][2]string{{"x-a", ""}}, "<>"},
+		{[][2]string{{"x-a", " 1 "}}, "< 1 >"},
+		{[][2]string{{"x-a", "1, 2\t,,3"}}, "<1, 2\t,,3><1><2><><3>"},
+		{[][2]string{{"x-a", ","}, {"x-b", "3"}, {"x-a", "4"}, {"x-b", "5"}, {"x-a", "6,7"}}, "<,><><><4><6,7><6><7>"},
+	} {
+		p.Pick(test.headers, &h)
+		got, values := "", h.Values(slot)
+		for values.Next() {
+			got += "<" + values.Value + ">"
+		}
+		if got != test.want {
+			t.Errorf("%q: got %s, want %s", test.headers, got, test.want)
+		}
+		for beside := h.Values(other + 1); beside.Next(); {
+			t.Errorf("%q: a slot that there isn't has %q", test.headers, beside.Value)
+		}
+	}
+}
+
 func TestTheWholeKeyCounts(t *testing.T) {
 	hashed := `{"identity":{"user":{"headers":["x-user-id"],"hash":true},"tenant":{"headers":["x-tenant-id"],"hash":true}}}`
 	for _, length := range []int{1, 16, 17, 32, 51, 164, 1000} {

@@ -49,7 +49,17 @@ func (s *Set) Admit(now clock.Moment, r *Request, into []Charge) Admission {
 	v := Admission{Charges: into}
 	s.candidates, s.pages = s.candidates[:0], s.pages[:0]
 	clear(s.hashed)
-	defer s.release()
+	if v.Err = s.load(now, r); v.Err == nil {
+		s.decide(now, r, &v)
+	}
+	for _, page := range s.pages {
+		s.table.Release(page)
+	}
+	return v
+}
+
+// load finds the limits that apply, and reads their subjects' pages.
+func (s *Set) load(now clock.Moment, r *Request) error {
 	for i := range s.limits {
 		l := &s.limits[i]
 		if !l.matches(r) {
@@ -58,23 +68,24 @@ func (s *Set) Admit(now clock.Moment, r *Request, into []Charge) Admission {
 		subject := s.hash(l, r)
 		page, err := s.page(subject, now)
 		if err != nil {
-			v.Err = err
-			return v
+			return err
 		}
-		s.candidates = append(s.candidates, candidate{
-			Charge: Charge{limit: l, subject: subject}, page: page,
-		})
+		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: l, subject: subject}, page: page})
 	}
+	return nil
+}
+
+// decide decides by what was read, and charges it.
+func (s *Set) decide(now clock.Moment, r *Request, v *Admission) {
 	for i := range s.candidates {
-		s.judge(&s.candidates[i], now, r, &v)
+		s.judge(&s.candidates[i], now, r, v)
 	}
 	if !v.Outcome.Refuses() {
-		s.commit(now, r, &v)
+		s.commit(now, r, v)
 	}
 	if !v.Outcome.Refuses() && v.Err == nil {
-		s.accept(&v)
+		s.accept(v)
 	}
-	return v
 }
 
 // page gives the subject's page, loaded once a request.
@@ -87,12 +98,6 @@ func (s *Set) page(subject table.Hash, now clock.Moment) (*table.Page, error) {
 	page, err := s.table.Load(subject, now)
 	s.pages = append(s.pages, page)
 	return page, err
-}
-
-func (s *Set) release() {
-	for _, page := range s.pages {
-		s.table.Release(page)
-	}
 }
 
 // judge decides for one limit, on the page as it was read.
@@ -196,8 +201,7 @@ func (s *Set) commitPage(page *table.Page, now clock.Moment, r *Request, v *Admi
 
 // write charges the candidates of a page and saves it.
 func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission) (bool, error) {
-	var changed [8]uint64
-	ids := changed[:0]
+	s.ids = s.ids[:0]
 	for i := range s.candidates {
 		c := &s.candidates[i]
 		if c.page != page || c.skip {
@@ -214,12 +218,12 @@ func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission
 		}
 		page.Again(c.id())
 		page.Set(c.id(), state, c.limit.rate)
-		ids = append(ids, c.id())
+		s.ids = append(s.ids, c.id())
 	}
-	if len(ids) == 0 {
+	if len(s.ids) == 0 {
 		return true, nil
 	}
-	written, evicted, err := s.table.Save(page, now, ids...)
+	written, evicted, err := s.table.Save(page, now, s.ids...)
 	if written {
 		v.Evicted += evicted
 	}
@@ -229,13 +233,13 @@ func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission
 // rollback takes back what was charged in the pages.
 func (s *Set) rollback(now clock.Moment, pages []*table.Page, v *Admission) {
 	for _, page := range pages {
-		var charged []Charge
+		s.back = s.back[:0]
 		for i := range s.candidates {
 			if c := &s.candidates[i]; c.page == page && !c.skip {
-				charged = append(charged, c.Charge)
+				s.back = append(s.back, c.Charge)
 			}
 		}
-		if outcome := s.Refund(now, charged); outcome.Err != nil && v.Err == nil {
+		if outcome := s.Refund(now, s.back); outcome.Err != nil && v.Err == nil {
 			v.Err = outcome.Err
 		}
 	}

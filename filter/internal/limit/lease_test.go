@@ -64,29 +64,3 @@ func TestALeaseSurvivesAStoreThatFails(t *testing.T) {
 	expect(t, "balance of what was never sent", set.balance(t, start, 0, r), 8)
 	expect(t, "used", set.state(t, start, 0, r).Used, bucket.Micro)
 }
-
-// A change allocates nothing but the key of its page.
-func TestChangesAllocateNothing(t *testing.T) {
-	const limits = `[{"name":"r","per":["user"],"unit":"requests","quantity":9,"window":"1h"},
-		{"name":"t","per":["user"],"unit":"completionTokens","quantity":1000,"window":"1h"}]`
-	w := newWorld(t, limits)
-	w.store.InPlace = true
-	charges := w.admit(t, start, request("alice"))
-	key := testing.AllocsPerRun(100, func() {
-		page, err := w.table.Load(charges[0].subject, start)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.table.Release(page)
-	})
-	for name, change := range map[string]func(){
-		"leased, sent": func() { w.Lease(start, charges); w.Send(start, charges) },
-		"renewed":      func() { w.Renew(start, charges); w.Renew(start, charges) },
-		"settled":      func() { w.Settle(start, charges, "m", Usage{}, 200); w.Settle(start, charges, "m", Usage{}, 500) },
-		"refunded":     func() { w.Refund(start, charges); w.Refund(start, charges) },
-	} {
-		if n := testing.AllocsPerRun(100, change); n != 2*key {
-			t.Errorf("%s: %v allocations, and a key takes %v", name, n, key)
-		}
-	}
-}

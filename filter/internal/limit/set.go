@@ -31,6 +31,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
@@ -74,11 +75,14 @@ type Set struct {
 	cost   []config.CostWeights
 	table  *table.Table
 
+	// Memory of the call under way, which the next one uses again.
 	candidates []candidate
 	pages      []*table.Page
 	hashes     []table.Hash
 	hashed     []bool
 	subject    []byte
+	ids        []uint64 // of the buckets that a page is written for
+	back       []Charge // which are taken back
 }
 
 // limit is a config.Limit made ready.
@@ -230,12 +234,23 @@ func (l *limit) matches(r *Request) bool {
 	if !config.MatchAny(m.Tenants, r.Caller.Tenant) {
 		return false
 	}
-	for _, h := range l.headers {
-		if !r.Headers.Any(h.slot, func(value string) bool { return config.MatchGlob(h.glob, value) }) {
+	for i := range l.headers {
+		if !l.headers[i].matches(r.Headers) {
 			return false
 		}
 	}
 	return true
+}
+
+// matches says that one of the header's values does, or an element of one that is a list.
+func (m *headerMatch) matches(h *ident.Headers) bool {
+	values := h.Values(m.slot)
+	for values.Next() {
+		if config.MatchGlob(m.glob, values.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 // hash gives the subject's hash, once a request and group.
@@ -244,29 +259,46 @@ func (s *Set) hash(l *limit, r *Request) table.Hash {
 		return s.hashes[l.group]
 	}
 	b := append(s.subject[:0], s.groups[l.group]...)
-	for _, p := range l.per {
-		b = append(append(b, 0), p.value(r)...)
+	for i := range l.per {
+		b = l.per[i].append(append(b, 0), r)
 	}
 	s.subject = b
 	s.hashes[l.group], s.hashed[l.group] = s.table.Hash(b), true
 	return s.hashes[l.group]
 }
 
-func (p part) value(r *Request) string {
+// append appends the part's value.
+func (p *part) append(b []byte, r *Request) []byte {
 	switch p.kind {
 	case config.PerUser:
-		return r.Caller.User
+		return append(b, r.Caller.User...)
 	case config.PerTenant:
-		return r.Caller.Tenant
+		return append(b, r.Caller.Tenant...)
 	case config.PerKey:
-		return r.Caller.Key
+		return append(b, r.Caller.Key...)
 	case config.PerModel:
-		return strings.ToLower(r.Model) // config.MatchModel says why
+		return appendLower(b, r.Model) // config.MatchModel says why
 	case config.PerPriority:
-		return r.Caller.Priority.String()
+		return append(b, r.Caller.Priority.String()...)
 	default:
-		return r.Headers.Get(p.slot)
+		return append(b, r.Headers.Get(p.slot)...)
 	}
+}
+
+// appendLower appends a text in lower case.
+func appendLower(b []byte, text string) []byte {
+	before := len(b)
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return append(b[:before], strings.ToLower(text)...)
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // need is what a request reserves with a limit, in millionths. A strict limit reserves the most that the request says it

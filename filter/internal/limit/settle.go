@@ -155,12 +155,11 @@ func (s *Set) change(now clock.Moment, charges []Charge, x *change) Outcome {
 // changePage makes the change to the buckets of the open charges that share the first one's page, and closes them.
 func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome *Outcome) {
 	page, err := s.table.Load(charges[0].subject, now)
-	defer s.table.Release(page)
 	written := false
 	for err == nil && !written {
-		var ids [8]uint64
 		var evicted int
-		if written, evicted, err = s.table.Save(page, now, s.changeAll(page, now, charges, x, ids[:0])...); written {
+		s.changeAll(page, now, charges, x)
+		if written, evicted, err = s.table.Save(page, now, s.ids...); written {
 			outcome.Evicted += evicted
 		} else if err == nil {
 			err = s.table.Reload(page, now)
@@ -178,10 +177,12 @@ func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome 
 			}
 		}
 	}
+	s.table.Release(page)
 }
 
-// changeAll makes the change to the buckets of a page as it was read, and appends their ids.
-func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x *change, ids []uint64) []uint64 {
+// changeAll makes the change to the buckets of a page as it was read, and notes their ids.
+func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x *change) {
+	s.ids = s.ids[:0]
 	for i := range charges {
 		c := &charges[i]
 		if !c.changes(page) {
@@ -191,9 +192,8 @@ func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x 
 		state.Leak(now, c.limit.rate)
 		s.apply(x, c, page.Period(), &state)
 		page.Set(c.id(), state, c.limit.rate)
-		ids = append(ids, c.id())
+		s.ids = append(s.ids, c.id())
 	}
-	return ids
 }
 
 // changes says that a change of the charge's bucket is to be made, in this page.

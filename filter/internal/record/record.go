@@ -25,7 +25,7 @@ type Store interface {
 	// Get gives a key's value and its version. The value is the caller's until the next call.
 	Get(key string) (value []byte, version uint32, found bool, err error)
 	// Put writes the value if the key still has the version, and says whether it did. With the version Create it writes
-	// only if the key does not exist.
+	// only if the key does not exist. What the key and the value stand in is the caller's: a store keeps copies.
 	Put(key string, value []byte, version uint32) (written bool, err error)
 }
 

@@ -25,6 +25,7 @@ import (
 	"encoding/binary"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/dchest/siphash"
 
@@ -86,9 +87,10 @@ func (t *Table) Hash(subject []byte) Hash {
 // Period is the lease period of a time. It wraps after two centuries at the least.
 func (t *Table) Period(now clock.Moment) uint32 { return uint32(now / clock.Moment(t.lease)) }
 
-// Page is a copy of one page. It belongs to the caller until Release.
+// Page is a copy of one page. It belongs to the caller until Release, and its memory, the key's too, is used again by another one then.
 type Page struct {
 	index   uint32
+	key     []byte
 	update  record.Update
 	period  uint32
 	buckets []entry
@@ -106,7 +108,8 @@ type entry struct {
 func (t *Table) Load(subject Hash, now clock.Moment) (*Page, error) {
 	p := t.page()
 	p.index = subject.Page()
-	p.update = record.Open(t.store, t.prefix+strconv.FormatUint(uint64(p.index), 36))
+	p.key = strconv.AppendUint(append(p.key[:0], t.prefix...), uint64(p.index), 36)
+	p.update = record.Open(t.store, unsafe.String(unsafe.SliceData(p.key), len(p.key))) // which has done with it at the next Load
 	return p, t.Reload(p, now)
 }
 
@@ -195,12 +198,13 @@ func seconds(m clock.Moment) int64 { return int64(m / clock.Moment(time.Second))
 // forget drops the buckets that are full.
 func (p *Page) forget(now clock.Moment) {
 	kept := p.buckets[:0]
-	for _, e := range p.buckets {
+	for i := range p.buckets {
+		e := &p.buckets[i]
 		idle := e.state.Reserved[0] == 0 && e.state.Reserved[1] == 0
 		if idle && (e.state.Full() || int64(e.fullAt) <= seconds(now)) {
 			continue
 		}
-		kept = append(kept, e)
+		kept = append(kept, *e)
 	}
 	p.buckets = kept
 }

@@ -469,3 +469,20 @@ func TestTheWholeSubjectIsHashed(t *testing.T) {
 		}
 	}
 }
+
+func TestAPageIsReadAndWrittenWithoutAnAllocation(t *testing.T) {
+	store := recordtest.NewMemory()
+	store.InPlace = true
+	table := newTable(t, store)
+	subject := []byte("alice")
+	change := func() {
+		page := load(t, table, table.Hash(subject), second)
+		page.Set(1, live(second), rate)
+		save(t, table, page, second, 1)
+		table.Release(page)
+	}
+	change()
+	if n := testing.AllocsPerRun(100, change); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

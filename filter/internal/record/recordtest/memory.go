@@ -1,6 +1,8 @@
 // Package recordtest has a record.Store for tests. The filter is not linked with it.
 package recordtest
 
+import "strings"
+
 // Memory is a record.Store with the host's rules, in memory.
 type Memory struct {
 	// Conflict, if set, is called before each write; a test writes to the store there to provoke a lost race.
@@ -8,7 +10,7 @@ type Memory struct {
 	// InPlace writes values over, as a host does that allocates nothing for it. What Get gave is void then, as record.Store says.
 	InPlace bool
 
-	values map[string]entry
+	values map[string]*entry
 	last   uint32
 }
 
@@ -18,15 +20,18 @@ type entry struct {
 }
 
 // NewMemory gives an empty store.
-func NewMemory() *Memory { return &Memory{values: map[string]entry{}} }
+func NewMemory() *Memory { return &Memory{values: map[string]*entry{}} }
 
 // Get implements record.Store.
 func (m *Memory) Get(key string) ([]byte, uint32, bool, error) {
 	e, found := m.values[key]
-	if m.InPlace {
-		return e.value, e.version, found, nil
+	switch {
+	case !found:
+		return nil, 0, false, nil
+	case m.InPlace:
+		return e.value, e.version, true, nil
 	}
-	return append([]byte(nil), e.value...), e.version, found, nil
+	return append([]byte(nil), e.value...), e.version, true, nil
 }
 
 // Put implements record.Store.
@@ -38,14 +43,17 @@ func (m *Memory) Put(key string, value []byte, version uint32) (bool, error) {
 		m.Conflict = conflict
 	}
 	e, found := m.values[key]
-	if found && e.version != version {
+	switch {
+	case !found:
+		e = &entry{}
+		m.values[strings.Clone(key)] = e
+	case e.version != version:
 		return false, nil
-	}
-	if !m.InPlace {
+	case !m.InPlace:
 		e.value = nil
 	}
 	m.last++
-	m.values[key] = entry{append(e.value[:0], value...), m.last}
+	e.value, e.version = append(e.value[:0], value...), m.last
 	return true, nil
 }
 
