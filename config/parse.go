@@ -7,8 +7,8 @@ import (
 	"github.com/valyala/fastjson"
 )
 
-// Parse reads the plugin's configuration, JSON. Nothing at all, {} and null are the default configuration. The error is
-// an Errors that names everything wrong at once: unknown and duplicate keys, wrong types, values out of range, and
+// Parse reads the plugin's configuration, JSON. Nothing at all, {} and null are the default configuration. The error
+// names everything wrong at once: unknown and duplicate keys, wrong types, values out of range, and
 // fields that contradict each other. It never shows the value of admin.token.
 func Parse(data []byte) (Config, error) {
 	r := reader{}

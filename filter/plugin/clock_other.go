@@ -2,9 +2,13 @@
 
 package plugin
 
-import "time"
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
 
 var started = time.Now()
 
 // monotonic stands in where the package is compiled for something else than the host, for linters and editors.
-func monotonic() int64 { return int64(time.Since(started)) }
+func monotonic() clock.Moment { return clock.Moment(time.Since(started)) }

@@ -79,11 +79,11 @@ func (x *Exchange) times(now clock.Moment, status int) (ttft, itl time.Duration)
 	switch {
 	case !x.Stream:
 		if x.Answered() && status < 400 {
-			ttft = max(clock.Sub(now, x.Since), 0)
+			ttft = max(now.Sub(x.Since), 0)
 		}
 	case x.First != 0:
-		if ttft = max(clock.Sub(x.First, x.Since), 0); x.Outputs > 1 {
-			itl = max(clock.Sub(x.Last, x.First), 0) / time.Duration(x.Outputs-1)
+		if ttft = max(x.First.Sub(x.Since), 0); x.Outputs > 1 {
+			itl = max(x.Last.Sub(x.First), 0) / time.Duration(x.Outputs-1)
 		}
 	}
 	return ttft, itl

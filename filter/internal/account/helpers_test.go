@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -36,14 +37,14 @@ const (
 type desk struct {
 	*testing.T
 	*Accountant
-	now int64
+	now clock.Moment
 }
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	seed := maphash.MakeSeed()
 	hash := func(b []byte) uint64 { return maphash.Bytes(seed, b) }
-	return &desk{T: t, Accountant: New(new(estimate.Learned), estimate.Start{PromptTokensPerByte: 0.25, OutputTokens: 1000}, hash), now: begun}
+	return &desk{T: t, Accountant: New(new(estimate.Learned), estimate.Start{PromptTokensPerByte: 0.25, OutputTokens: 1000}, hash), now: clock.Moment(begun)}
 }
 
 // request is a request of alice's whose body has passed, and which has been sent.

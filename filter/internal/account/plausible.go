@@ -24,7 +24,7 @@ const (
 // plausible is the most that a report can say of the prompt, of which no token takes less than a byte of the body, and of the
 // completion, for which the same holds, and which the request may have bounded. What else there may be takes time.
 func (x *Exchange) plausible(now clock.Moment) usage.Tokens {
-	seconds := int64(max(clock.Sub(now, x.Since), 0)/time.Second) + 1
+	seconds := int64(max(now.Sub(x.Since), 0)/time.Second) + 1
 	return usage.Tokens{
 		Prompt:     x.bytes() + hiddenPrompt + promptRate*seconds,
 		Completion: x.Reader.Bytes() + x.Asked.OutputBound + hiddenOutput + outputRate*seconds,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 	"github.com/spillway-proxy/spillway/internal/captures"
 )
@@ -81,7 +82,7 @@ func TestImplausibleReportsAreCutWhileAStreamRuns(t *testing.T) {
 func TestLongWorkMayReportMore(t *testing.T) {
 	d := newDesk(t)
 	x := d.request(chat, document)
-	d.now += 600 * second
+	d.now += clock.Moment(600 * second)
 	d.answer(x, 200, typeOfJSON, `{"usage":{"prompt_tokens":40000000,"completion_tokens":3000000}}`)
 	s := d.Settle(x, d.now, true)
 	expect(t, "figures", s.figures(), "40000000 3000000 43000000 reported")

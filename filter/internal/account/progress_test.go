@@ -3,6 +3,8 @@ package account
 import (
 	"strings"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // A stream is counted while it passes, until a report says better.
@@ -97,12 +99,12 @@ func TestAReportedPromptIsChargedWhereNothingElseCame(t *testing.T) {
 	d := newDesk(t)
 	x := d.request("/v1/messages", `{"model":"claude","max_tokens":100,"stream":true}`)
 	d.answer(x, 200, typeOfEvents, `data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":900,"output_tokens":0}}}`+"\n\n")
-	d.now += second
+	d.now += clock.Moment(second)
 	s := d.Settle(x, d.now, false)
 	expect(t, "figures of one that was left", s.figures(), "900 50 950 estimated")
 	x = d.request("/v1/messages", `{"model":"claude","max_tokens":100,"stream":true}`)
 	d.answer(x, 200, typeOfEvents, `data: {"type":"message_start","message":{"model":"claude","usage":{"input_tokens":900,"output_tokens":0}}}`+"\n\n")
-	d.now += second
+	d.now += clock.Moment(second)
 	s = d.Settle(x, d.now, true)
 	expect(t, "figures of one that ended", s.figures(), "900 0 900 counted")
 }

@@ -100,7 +100,7 @@ func (a *Accountant) use(x *Exchange, now clock.Moment, s *Settlement) {
 func (x *Exchange) wasted(now clock.Moment, expected *Estimate) int64 {
 	const perSecond = 50 // tokens, of a server that is not slow
 	if x.Stream || x.Asked.Stream {
-		return min(expected.Output, int64(max(clock.Sub(now, x.Sent), 0)/(time.Second/perSecond)))
+		return min(expected.Output, int64(max(now.Sub(x.Sent), 0)/(time.Second/perSecond)))
 	}
 	return expected.Output
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -24,7 +25,7 @@ func TestWhatEachEndingCosts(t *testing.T) {
 		return func(d *desk, x *Exchange) { x.Origin = who; d.answer(x, status, "text/plain", "no") }
 	}
 	after := func(seconds int64, then func(*desk, *Exchange)) func(*desk, *Exchange) {
-		return func(d *desk, x *Exchange) { then(d, x); d.now += seconds * second }
+		return func(d *desk, x *Exchange) { then(d, x); d.now += clock.Moment(seconds * second) }
 	}
 	nothing := func(*desk, *Exchange) {}
 	for _, test := range []struct {
@@ -243,7 +244,7 @@ func TestHowFastAnAnswerCame(t *testing.T) {
 		x.Status = test.status
 		x.Begin(true, test.asked == stream)
 		for _, piece := range test.pieces {
-			d.now += second / 10
+			d.now += clock.Moment(second / 10)
 			d.pass(x, piece)
 		}
 		s := d.Settle(x, d.now, true)
@@ -253,7 +254,7 @@ func TestHowFastAnAnswerCame(t *testing.T) {
 	for _, asked := range []string{document, stream} {
 		d := newDesk(t)
 		x := d.request(chat, asked)
-		d.now += second
+		d.now += clock.Moment(second)
 		s := d.Settle(x, d.now, false)
 		expect(t, "of what nobody answered", max(s.TTFT, s.ITL), none)
 	}

@@ -3,8 +3,10 @@ package admit
 import (
 	"bytes"
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
@@ -54,7 +56,7 @@ func (e *Engine) asksUpstream(s *Stream) (name string, yes bool) {
 }
 
 // edit makes the stream report its usage, if nobody asked for that.
-func (e *Engine) edit(s *Stream, now int64) {
+func (e *Engine) edit(s *Stream, now clock.Moment) {
 	if !s.question.wanted || s.Refused() {
 		return
 	}
@@ -152,7 +154,7 @@ func (e *Engine) judged(s *Stream) {
 const mostBlamed = 8 << 10
 
 // blame takes a piece of an error's body, and draws the lesson when it is complete.
-func (e *Engine) blame(s *Stream, now int64, piece []byte, end bool) {
+func (e *Engine) blame(s *Stream, now clock.Moment, piece []byte, end bool) {
 	s.question.complaint = append(s.question.complaint, piece[:min(len(piece), mostBlamed-len(s.question.complaint))]...)
 	if !end && len(s.question.complaint) < mostBlamed {
 		return
@@ -199,12 +201,12 @@ type lessons map[uint64]*lesson
 type lesson struct {
 	taken   bool
 	refused int
-	until   int64
+	until   clock.Moment
 }
 
 const (
 	mostLessons = 256
-	lessonTime  = 600 * second
+	lessonTime  = 10 * time.Minute
 	inARow      = 3
 )
 
@@ -213,7 +215,7 @@ func (e *Engine) lessonKey(upstream, model string) uint64 {
 	return uint64(e.table.Hash(e.scratch))
 }
 
-func (l lessons) refuses(key uint64, now int64) bool {
+func (l lessons) refuses(key uint64, now clock.Moment) bool {
 	known := l[key]
 	return known != nil && now < known.until
 }
@@ -221,12 +223,12 @@ func (l lessons) refuses(key uint64, now int64) bool {
 func (l lessons) took(key uint64) { *l.of(key) = lesson{taken: true} }
 
 // refused takes a refusal, and says whether the question is left out from here on.
-func (l lessons) refused(key uint64, now int64) bool {
+func (l lessons) refused(key uint64, now clock.Moment) bool {
 	known := l.of(key)
 	if known.refused++; known.taken && known.refused < inARow {
 		return false
 	}
-	*known = lesson{until: now + lessonTime}
+	*known = lesson{until: now.Add(lessonTime)}
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -134,7 +135,7 @@ func TestARefusalOfTheQuestionIsALesson(t *testing.T) {
 		if _, edited = h.asked(strings.Replace(plainStream, "mock", "other", 1)); !edited {
 			t.Error("another model isn't asked")
 		}
-		h.now += lessonTime
+		h.now += clock.Moment(lessonTime)
 		if _, edited = h.asked(plainStream); !edited {
 			t.Error("never asked again")
 		}

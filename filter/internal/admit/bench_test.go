@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -43,7 +44,7 @@ type traveller struct {
 	*Engine
 	proxy
 	stream          Stream
-	now             int64
+	now             clock.Moment
 	request, answer [][2]string
 	body, piece     []byte
 	pieces          int

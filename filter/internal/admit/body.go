@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -61,7 +62,7 @@ func (e *Engine) enough(s *Stream) bool {
 }
 
 // watched looks at what the rest of a body says of its model, and says whether the request was refused for it.
-func (e *Engine) watched(s *Stream, now int64, end bool) bool {
+func (e *Engine) watched(s *Stream, now clock.Moment, end bool) bool {
 	name, unread := s.request.Model()
 	decidedBy := s.exchange.Asked
 	if end || !s.request.Wanting() {
@@ -78,7 +79,7 @@ func (e *Engine) watched(s *Stream, now int64, end bool) bool {
 }
 
 // changed refuses a request whose body says another model, or one that can't be told, behind what it was decided by.
-func (e *Engine) changed(s *Stream, now int64) bool {
+func (e *Engine) changed(s *Stream, now clock.Moment) bool {
 	e.noteUnread(s, changedModel)
 	if e.cfg.Mode != config.Enforce || s.phase != stQueued && s.phase != stSent || s.exchange.Answered() {
 		return false
@@ -96,7 +97,7 @@ func (e *Engine) wantsModel(s *Stream) bool {
 }
 
 // doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
-func (e *Engine) doubts(s *Stream, now int64) bool {
+func (e *Engine) doubts(s *Stream, now clock.Moment) bool {
 	if !s.modelMatters || s.upload.reads == allOfIt || s.exchange.Asked.Unread == "" || e.cfg.Mode == config.Off {
 		return false
 	}
@@ -124,7 +125,7 @@ func (e *Engine) noteUnread(s *Stream, why usage.Unread) {
 }
 
 // refuseModel answers a request whose model can't be told.
-func (e *Engine) refuseModel(s *Stream, now int64, why usage.Unread) {
+func (e *Engine) refuseModel(s *Stream, now clock.Moment, why usage.Unread) {
 	v := unfit(gate.Model, string(why), "The model can't be told: "+e.explain(why))
 	e.refuse(s, now, &v)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -47,7 +48,7 @@ func BenchmarkBody(b *testing.B) {
 			b.SetBytes(int64(len(bytes.Join(c.request, nil)) + len(bytes.Join(c.answer, nil))))
 			b.ReportAllocs()
 			s := new(Stream)
-			for now := int64(1); b.Loop(); now += 1e6 {
+			for now := clock.Moment(1); b.Loop(); now += 1e6 {
 				s.Reset(1)
 				p.headers = request
 				e.RequestHeaders(s, now, false)

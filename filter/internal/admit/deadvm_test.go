@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -42,11 +43,11 @@ func TestADeadWorkerKeepsNoRequests(t *testing.T) {
 			test.begin(h)
 			expect(t, "while it lives", h.balance("ann"), 9)
 			for range 10 { // it may wait for long
-				h.now += LeasePeriod / 2
+				h.now += clock.Moment(leasePeriod / 2)
 				h.tick()
 			}
 			expect(t, "while it lives, later", h.balance("ann"), 9)
-			h.now += 2 * LeasePeriod // the worker is dead
+			h.now += clock.Moment(2 * leasePeriod) // the worker is dead
 			expect(t, "when its worker is dead", h.balance("ann"), 10-test.sent)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -24,7 +25,7 @@ func (s *Stream) note(v *gate.Verdict) {
 
 // refuse answers a request that a gate has refused, at whatever moment. It leaves all gates: its place at its upstream is free, and what
 // was charged is given back.
-func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) refuse(s *Stream, now clock.Moment, v *gate.Verdict) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, *v
 	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String()}
@@ -39,7 +40,7 @@ func (e *Engine) refuse(s *Stream, now int64, v *gate.Verdict) {
 		}
 	}
 	s.reply.Finish(e.cfg.Retry.Longest)
-	e.waited(s, int64(v.Waited))
+	e.waited(s, v.Waited)
 	e.record(s)
 }
 
@@ -52,7 +53,7 @@ func unfit(which, reason, message string) gate.Verdict {
 }
 
 // send records that the request goes on to the upstream now.
-func (e *Engine) send(s *Stream, now int64) {
+func (e *Engine) send(s *Stream, now clock.Moment) {
 	s.exchange.Sent = now
 	if s.leased {
 		s.leased = false

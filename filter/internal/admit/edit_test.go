@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -184,7 +185,7 @@ func TestWhatWasLetGoIsNotChanged(t *testing.T) {
 	h.holdsBack = true
 	x := h.start("alice", false, length(streamBody))
 	expect(t, "at the headers", x.last.Action, Hold)
-	h.now += guardTime
+	h.now += clock.Moment(guardTime)
 	if action, found := h.tick()[&x.Stream]; !found || action != Continue {
 		t.Fatal("it was not let go")
 	}

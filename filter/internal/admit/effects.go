@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -133,7 +134,7 @@ const (
 func (e *Engine) begin(s *Stream) { e.current, s.action = s, goesOn }
 
 // end ends it: the stream's message goes on or doesn't, and the room that the event has made at upstreams is for others.
-func (e *Engine) end(s *Stream, now int64) {
+func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
 	for _, u := range e.upstreams {
 		if u.room {

@@ -41,6 +41,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -51,14 +52,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
-const (
-	second      = int64(1e9)
-	millisecond = int64(1e6)
-
-	// LeasePeriod is how long a reservation is sure to count without being renewed, in nanoseconds; it is forgotten
-	// after two.
-	LeasePeriod = 10 * second
-)
+// leasePeriod is how long a reservation is sure to count without being renewed; it is forgotten after two.
+const leasePeriod = 10 * time.Second
 
 // Engine is one configuration at work in one worker.
 type Engine struct {
@@ -94,10 +89,10 @@ type Engine struct {
 	doubted   bool                 // an upstream's report was found implausible
 
 	out     effects
-	current *Stream   // whose event is being handled; nil: it is nobody's
-	owed    []*Stream // their answers wait for the next tick
-	left    *leg      // the leg of a request that has just ended, and whose next one begins now
-	told    int64     // when the gates last described themselves
+	current *Stream      // whose event is being handled; nil: it is nobody's
+	owed    []*Stream    // their answers wait for the next tick
+	left    *leg         // the leg of a request that has just ended, and whose next one begins now
+	told    clock.Moment // when the gates last described themselves
 }
 
 // slots are the headers that the engine itself reads.
@@ -107,7 +102,7 @@ type slots struct {
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
 func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte) (*Engine, error) {
-	t, err := table.New(host, cfg.Namespace, time.Duration(LeasePeriod), random)
+	t, err := table.New(host, cfg.Namespace, leasePeriod, random)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +148,7 @@ func (e *Engine) TickPeriod() uint32 {
 		period = shorter(period, time.Millisecond)
 	}
 	if len(e.guard.holding) > 0 {
-		period = shorter(period, time.Duration(guardTime/8))
+		period = shorter(period, guardTime/8)
 	}
 	return uint32(period.Milliseconds())
 }
@@ -167,7 +162,7 @@ func shorter(a, b time.Duration) time.Duration {
 }
 
 // Tick gives the answers that had to wait, lets the streams go that wait in vain for their body, and lets all gates have their time.
-func (e *Engine) Tick(now int64) {
+func (e *Engine) Tick(now clock.Moment) {
 	e.current, e.left = nil, nil // nothing came
 	e.answerOwed()
 	e.watch(now)

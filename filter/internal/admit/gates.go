@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -53,7 +54,7 @@ func (e *Engine) newHealth(u *upstream, id uint64) {
 }
 
 // meet finds the upstream of a request, and says what its gates are to know of it.
-func (e *Engine) meet(s *Stream, now int64) {
+func (e *Engine) meet(s *Stream, now clock.Moment) {
 	s.upstream = e.find(s)
 	u := s.upstream
 	switch {
@@ -75,7 +76,7 @@ func (e *Engine) meet(s *Stream, now int64) {
 
 // fallBack sends a request that the breaker refused to the fallback route, if there is one, and its route can still be chosen.
 // A request that has the route's headers already has been sent there before: sending it again could go on for ever.
-func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
+func (e *Engine) fallBack(s *Stream, now clock.Moment, v *gate.Verdict) bool {
 	u := s.upstream
 	if v.Gate != gate.Breaker || len(u.slots.routes) == 0 || s.upload.passes || !u.cfg.Breaker.Fallback.For(s.operation) {
 		return false
@@ -99,7 +100,7 @@ func (e *Engine) fallBack(s *Stream, now int64, v *gate.Verdict) bool {
 }
 
 // leaveTracked ends what the gates that learn know of a request that is not sent to the upstream.
-func (e *Engine) leaveTracked(s *Stream, now int64) {
+func (e *Engine) leaveTracked(s *Stream, now clock.Moment) {
 	if !s.tracked {
 		return
 	}
@@ -108,7 +109,7 @@ func (e *Engine) leaveTracked(s *Stream, now int64) {
 }
 
 // observeTracked tells the gates of the first token, as soon as it has come.
-func (e *Engine) observeTracked(s *Stream, now int64) {
+func (e *Engine) observeTracked(s *Stream, now clock.Moment) {
 	if !s.tracked {
 		return
 	}
@@ -116,24 +117,24 @@ func (e *Engine) observeTracked(s *Stream, now int64) {
 	if ttft == 0 { // it can't be told how much of it was the upstream's
 		return
 	}
-	e.gateError(s, s.upstream.health.Observe(now, &s.track, latency.Sample{TTFT: time.Duration(ttft)}))
+	e.gateError(s, s.upstream.health.Observe(now, &s.track, latency.Sample{TTFT: ttft}))
 }
 
 // finishTracked tells the gates how a request that was sent has ended.
-func (e *Engine) finishTracked(s *Stream, now int64, end *account.Settlement) {
+func (e *Engine) finishTracked(s *Stream, now clock.Moment, end *account.Settlement) {
 	if !s.tracked {
 		return
 	}
 	s.tracked = false
-	o := health.Outcome{Stream: s.exchange.Stream, Duration: time.Duration(s.took(s.pace.answered(s, now))), Result: s.result(now, end)}
+	o := health.Outcome{Stream: s.exchange.Stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end)}
 	if n := s.pace.outputs; n > 1 {
-		o.ITL = time.Duration((s.pace.last - s.exchange.First) / (n - 1))
+		o.ITL = s.pace.last.Sub(s.exchange.First) / time.Duration(n-1)
 	}
 	e.gateError(s, s.upstream.health.Finish(now, &s.track, o))
 }
 
 // result is what a request's end says about the upstream. A 429 is the retreat's business: the upstream is well.
-func (s *Stream) result(now int64, end *account.Settlement) health.Result {
+func (s *Stream) result(now clock.Moment, end *account.Settlement) health.Result {
 	status := cmp.Or(end.Failure, end.Status)
 	switch {
 	case s.foreign():
@@ -159,7 +160,7 @@ func (e *Engine) gateError(s *Stream, err error) {
 }
 
 // gpuMemory is the share of GPU memory in use, if it is fetched and not too old; 0: not known.
-func (e *Engine) gpuMemory(u *upstream, now int64) float64 {
+func (e *Engine) gpuMemory(u *upstream, now clock.Moment) float64 {
 	if e.board == nil || u.cfg.Throttle.Mode == config.Off {
 		return 0
 	}
@@ -181,7 +182,7 @@ func bound(value string) time.Duration {
 }
 
 // tickTracked lets the gates write what they have counted.
-func (e *Engine) tickTracked(now int64) {
+func (e *Engine) tickTracked(now clock.Moment) {
 	for _, u := range e.upstreams {
 		if u.health == nil {
 			continue
@@ -208,7 +209,7 @@ func (e *Engine) trackedPeriod() time.Duration {
 }
 
 // describeTracked publishes how the gates stand.
-func (e *Engine) describeTracked(now int64) {
+func (e *Engine) describeTracked(now clock.Moment) {
 	for _, u := range e.upstreams {
 		if u.health != nil {
 			e.describeGates(u, now)
@@ -217,7 +218,7 @@ func (e *Engine) describeTracked(now int64) {
 }
 
 // describeGates publishes how an upstream's gates stand. Models that share a label have the worst of theirs.
-func (e *Engine) describeGates(u *upstream, now int64) {
+func (e *Engine) describeGates(u *upstream, now clock.Moment) {
 	snapshot, err := u.health.Look(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -27,7 +28,7 @@ func (h *host) try(model string, more ...[2]string) *exchange {
 
 // serve answers a request after a time, with a status.
 func (x *exchange) serve(after int64, status string) {
-	x.host.now += after
+	x.host.now += clock.Moment(after)
 	x.status(status, "application/json", false)
 	x.response(used(5, 10), true)
 	x.done()
@@ -36,10 +37,10 @@ func (x *exchange) serve(after int64, status string) {
 // stream answers a request with a stream, whose first token comes after ttft, and whose others come itl apart.
 func (x *exchange) stream(ttft, itl int64) {
 	x.status("200", "text/event-stream", false)
-	x.host.now += ttft
+	x.host.now += clock.Moment(ttft)
 	for range 5 {
 		x.response(`data: {"choices":[{"delta":{"content":"a"}}]}`+"\n\n", false)
-		x.host.now += itl
+		x.host.now += clock.Moment(itl)
 	}
 	x.response("data: [DONE]\n\n", true)
 	x.done()

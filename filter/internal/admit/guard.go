@@ -1,7 +1,10 @@
 package admit
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
@@ -12,31 +15,31 @@ import (
 // a host shows that it was set right. One body that is shown ends all suspicion.
 const (
 	// guardTime is how long a request is held before the host is suspected, and how often it is suspected again.
-	guardTime = 2 * second
+	guardTime = 2 * time.Second
 	// giveUp is how many bodies the host has to keep back before holding is given up.
 	giveUp = 3
 	// retryTime is how often a request is held all the same.
-	retryTime = 60 * second
+	retryTime = time.Minute
 )
 
 // guard is what is known of the host.
 type guard struct {
 	holding map[*Stream]struct{} // held at the headers, no body yet
-	shown   int64                // when the headers came of the latest request whose body was shown while it was held
+	shown   clock.Moment         // when the headers came of the latest request whose body was shown while it was held
 	kept    int                  // bodies in a row that were kept back
-	tried   int64                // when a request was held last
+	tried   clock.Moment         // when a request was held last
 }
 
 // holds says whether a request can be held at its headers.
-func (e *Engine) holds(now int64) bool {
+func (e *Engine) holds(now clock.Moment) bool {
 	g := &e.guard
-	return e.cfg.RequestHold == config.HoldStopIteration && (g.kept < giveUp || now-g.tried >= retryTime)
+	return e.cfg.RequestHold == config.HoldStopIteration && (g.kept < giveUp || now.Sub(g.tried) >= retryTime)
 }
 
 // hold keeps the headers of a request back.
-func (g *guard) hold(s *Stream, now int64) {
+func (g *guard) hold(s *Stream, now clock.Moment) {
 	g.holding[s] = struct{}{}
-	g.tried, s.upload.look = now, now+guardTime
+	g.tried, s.upload.look = now, now.Add(guardTime)
 }
 
 // delivered takes note of a body that is shown.
@@ -50,12 +53,12 @@ func (g *guard) delivered(s *Stream) {
 // watch lets those go whose bodies the host keeps back. A host that can't tell is taken for one that does: a request that nobody ever
 // lets go is worse than one that is not held. A body that was received a moment ago may still be on its way through other
 // filters; but if that of a later request has come through, the host is not to blame.
-func (e *Engine) watch(now int64) {
+func (e *Engine) watch(now clock.Moment) {
 	for s := range e.guard.holding {
 		if now < s.upload.look || s.exchange.Since < e.guard.shown {
 			continue
 		}
-		s.upload.look = now + guardTime
+		s.upload.look = now.Add(guardTime)
 		if bytes, headers, known := e.host.Received(s); known && bytes <= headers {
 			continue
 		}
@@ -68,7 +71,7 @@ func (e *Engine) watch(now int64) {
 }
 
 // letGo ends a hold whose body has not come: the request goes on as where nothing can be held.
-func (e *Engine) letGo(s *Stream, now int64) {
+func (e *Engine) letGo(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true

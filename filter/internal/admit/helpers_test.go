@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -22,7 +23,11 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
-const start = 1000 * second // the monotonic clock when a test begins
+const (
+	second      = 1_000_000_000 // of moments and durations alike
+	millisecond = second / 1000
+	start       = clock.Moment(1000 * second) // the monotonic clock when a test begins
+)
 
 var random = []byte("0123456789abcdef")
 
@@ -40,7 +45,7 @@ type host struct {
 	*Engine
 	proxy
 	cfg           config.Config
-	now           int64
+	now           clock.Moment
 	counts        map[string]int64 // "counter label label": sum
 	gauges        map[string]int64
 	notes         []string
@@ -328,7 +333,7 @@ func (h *host) tick() map[*Stream]EffectKind {
 // would that asks for nothing.
 func (h *host) balance(user string) int64 {
 	h.Helper()
-	buckets, err := table.New(h.proxy, h.cfg.Namespace, time.Duration(LeasePeriod), random)
+	buckets, err := table.New(h.proxy, h.cfg.Namespace, time.Duration(leasePeriod), random)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package admit
 import (
 	"strings"
 	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // A host that does not deliver the bodies of held requests is found out: the timer lets them go, and after three of them
@@ -14,7 +16,7 @@ func TestABodyThatIsNotDelivered(t *testing.T) {
 		x := h.start("alice", false)
 		expect(t, "at the headers", x.last.Action, Hold)
 		expect(t, "tick period", h.TickPeriod(), 250)
-		h.now += guardTime - 1
+		h.now += clock.Moment(guardTime - 1)
 		expect(t, "let go too early", len(h.tick()), 0)
 		h.now++
 		resumed := h.tick()
@@ -45,7 +47,7 @@ func TestTheTimerRefusesWhatHasNoRoom(t *testing.T) {
 	h.now++
 	h.holdsBack = true
 	x := h.start("alice", false)
-	h.now += guardTime
+	h.now += clock.Moment(guardTime)
 	if action := h.tick()[&x.Stream]; action != Answer {
 		t.Errorf("action %d", action)
 	}
@@ -62,11 +64,11 @@ func TestSlowClientsAreWaitedFor(t *testing.T) {
 	for range 60 {
 		slow = append(slow, h.start("alice", false))
 	}
-	h.now += 100 * guardTime
+	h.now += clock.Moment(100 * guardTime)
 	expect(t, "let go", len(h.tick()), 0)
 	for i, x := range slow {
 		expect(t, "held", x.body(chatBody[:5], false).Action, Hold)
-		h.now += 100 * guardTime
+		h.now += clock.Moment(100 * guardTime)
 		expect(t, "let go", len(h.tick()), 0)
 		if x.body(chatBody[5:], true); i > 0 {
 			expect(t, "at the end", x.last.Action, Answer)
@@ -87,7 +89,7 @@ func TestHoldingBeginsAgain(t *testing.T) {
 		t.Helper()
 		x := h.start("bob", false)
 		expect(t, "at the headers", x.last.Action, Hold)
-		h.now += guardTime
+		h.now += clock.Moment(guardTime)
 		expect(t, "let go", len(h.tick()), 1)
 		x.body(chatBody, true)
 		x.answer(used(26, 1))
@@ -95,12 +97,12 @@ func TestHoldingBeginsAgain(t *testing.T) {
 	for range giveUp {
 		spoil()
 	}
-	h.now += retryTime - guardTime - 1
+	h.now += clock.Moment(retryTime - guardTime - 1)
 	expect(t, "before its time", h.start("bob", false).last.Action, Continue)
 	h.now++
 	spoil()
 	expect(t, "one at a time", h.start("bob", false).last.Action, Continue)
-	h.now += retryTime
+	h.now += clock.Moment(retryTime)
 	h.holdsBack = false
 	probe := h.start("bob", false)
 	expect(t, "held again", probe.last.Action, Hold)
@@ -116,7 +118,7 @@ func TestAHostThatHasShownALaterBodyIsNotBlamed(t *testing.T) {
 	x := h.start("alice", false)
 	h.now++
 	h.ask("bob").answer(used(26, 10))
-	h.now += 100 * guardTime
+	h.now += clock.Moment(100 * guardTime)
 	expect(t, "let go", len(h.tick()), 0)
 	expect(t, "held", x.body(chatBody[:5], false).Action, Hold)
 }
@@ -125,7 +127,7 @@ func TestAHeldRequestThatIsLeftIsCancelled(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	x := h.start("alice", false)
 	x.done()
-	h.now += guardTime
+	h.now += clock.Moment(guardTime)
 	expect(t, "let go", len(h.tick()), 0)
 	expect(t, "cancelled", h.counts["requests CANCELLED none NORMAL other"], 1)
 	expect(t, "balance", h.balance("alice"), 300)

@@ -3,6 +3,7 @@ package admit
 import (
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
@@ -76,7 +77,7 @@ func TestAPlaceIsTakenUntilTheRequestEnds(t *testing.T) {
 				h := newHostOf(t, hold, oneAtOnce+test.more)
 				x := test.begin(h)
 				for range 5 { // a place is a lease
-					h.now += LeasePeriod / 2
+					h.now += clock.Moment(leasePeriod / 2)
 					h.tick()
 				}
 				expect(t, "while it is under way", refusedFor(h.ask("ann")), "limits/inflight_exceeded")

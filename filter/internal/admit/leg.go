@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 )
@@ -24,7 +25,7 @@ func (s *Stream) unanswered() bool {
 }
 
 // endLeg takes the end of a leg, in place of Gone: the request begins anew.
-func (e *Engine) endLeg(s *Stream, now int64) {
+func (e *Engine) endLeg(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
 	if s.ticket.Waiting() {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
@@ -18,18 +19,18 @@ import (
 type gatekeeper struct {
 	name string // as decisions name it
 	// ask writes what the gate says of a request into v, which is empty. Of its own, such as a record that can't be used, it takes note itself.
-	ask func(e *Engine, s *Stream, now int64, v *gate.Verdict)
+	ask func(e *Engine, s *Stream, now clock.Moment, v *gate.Verdict)
 	// leave ends a request that the gate may have been asked for, and that goes no further: another gate has refused it, or its client left.
-	leave func(e *Engine, s *Stream, now int64)
+	leave func(e *Engine, s *Stream, now clock.Moment)
 	// observe takes the moment of a stream's first output: in an overload it is the earliest sign.
-	observe func(e *Engine, s *Stream, now int64)
+	observe func(e *Engine, s *Stream, now clock.Moment)
 	// finish takes the end of a request that was sent, of which is known by now what it used.
-	finish func(e *Engine, s *Stream, now int64, end *account.Settlement)
+	finish func(e *Engine, s *Stream, now clock.Moment, end *account.Settlement)
 	// tick lets the gate have its time, for all requests and upstreams, as often as period says (0: not at all, for now).
-	tick   func(e *Engine, now int64)
+	tick   func(e *Engine, now clock.Moment)
 	period func(e *Engine) time.Duration
 	// describe publishes how the gate stands in all workers, once in describePeriod while anything changes.
-	describe func(e *Engine, now int64)
+	describe func(e *Engine, now clock.Moment)
 	// whole says that it has to know all of a request, or takes something that no upload may take from others: while it is on, requests
 	// are decided when all of them has come.
 	whole bool
@@ -85,7 +86,7 @@ func (e *Engine) listGates() {
 
 // passes asks the gates that a request comes to when it is decided, or when it is complete, and says whether it goes on. What one of them says
 // against it is done here: it is refused, sent elsewhere, kept waiting, or takes note of what a gate in shadow mode would have done.
-func (e *Engine) passes(s *Stream, now int64, complete bool) bool {
+func (e *Engine) passes(s *Stream, now clock.Moment, complete bool) bool {
 	gates := e.gates[:e.decisive]
 	if complete {
 		gates = e.gates[e.decisive:]
@@ -108,7 +109,7 @@ func (e *Engine) passes(s *Stream, now int64, complete bool) bool {
 }
 
 // leave ends what the gates know of a request that goes no further.
-func (e *Engine) leave(s *Stream, now int64) {
+func (e *Engine) leave(s *Stream, now clock.Moment) {
 	for i := range e.gates {
 		if leave := e.gates[i].leave; leave != nil {
 			leave(e, s, now)
@@ -117,7 +118,7 @@ func (e *Engine) leave(s *Stream, now int64) {
 }
 
 // finishAll tells the gates how a request ended that was sent.
-func (e *Engine) finishAll(s *Stream, now int64) {
+func (e *Engine) finishAll(s *Stream, now clock.Moment) {
 	for i := range e.gates {
 		if finish := e.gates[i].finish; finish != nil {
 			finish(e, s, now, &s.settlement)
@@ -126,7 +127,7 @@ func (e *Engine) finishAll(s *Stream, now int64) {
 }
 
 // observeAll tells the gates of a stream's first output.
-func (e *Engine) observeAll(s *Stream, now int64) {
+func (e *Engine) observeAll(s *Stream, now clock.Moment) {
 	for i := range e.gates {
 		if observe := e.gates[i].observe; observe != nil {
 			observe(e, s, now)
@@ -138,13 +139,13 @@ func (e *Engine) observeAll(s *Stream, now int64) {
 const describePeriod = time.Second
 
 // tickGates lets all gates have their time.
-func (e *Engine) tickGates(now int64) {
+func (e *Engine) tickGates(now clock.Moment) {
 	for i := range e.gates {
 		if tick := e.gates[i].tick; tick != nil {
 			tick(e, now)
 		}
 	}
-	if e.selects && (e.gatePeriod() == 0 || now-e.told >= int64(describePeriod)) {
+	if e.selects && (e.gatePeriod() == 0 || now.Sub(e.told) >= describePeriod) {
 		e.told = now
 		for i := range e.gates {
 			if describe := e.gates[i].describe; describe != nil {
@@ -164,20 +165,20 @@ func (e *Engine) gatePeriod() (period time.Duration) {
 	return period
 }
 
-func (e *Engine) askBreaker(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askBreaker(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if s.tracked {
 		*v = s.upstream.health.Breaker(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
 
-func (e *Engine) askPressure(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askPressure(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if u := s.upstream; u != nil && u.pressure != nil {
 		*v = e.board.Judge(now, u.pressure, s.caller.Priority)
 	}
 }
 
-func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askLatency(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if s.tracked {
 		*v = s.upstream.health.Latency(now, &s.track)
 		e.gateError(s, v.Err)
@@ -187,14 +188,14 @@ func (e *Engine) askLatency(s *Stream, now int64, v *gate.Verdict) {
 	}
 }
 
-func (e *Engine) askThrottle(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askThrottle(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if s.tracked {
 		*v = s.upstream.health.Throttle(now, &s.track)
 		e.gateError(s, v.Err)
 	}
 }
 
-func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if s.preflight {
 		return
 	}
@@ -214,7 +215,7 @@ func (e *Engine) askLimits(s *Stream, now int64, v *gate.Verdict) {
 }
 
 // renew renews the reservations of requests that run for long.
-func (e *Engine) renew(now int64) {
+func (e *Engine) renew(now clock.Moment) {
 	for s := range e.reserving {
 		if e.limits.Stale(now, s.charges) {
 			e.report(e.limits.Renew(now, s.charges))
@@ -226,11 +227,11 @@ func (e *Engine) renewPeriod() time.Duration {
 	if len(e.reserving) == 0 {
 		return 0
 	}
-	return time.Duration(LeasePeriod / 2)
+	return leasePeriod / 2
 }
 
 // settle charges what a request has used.
-func (e *Engine) settle(s *Stream, now int64, end *account.Settlement) {
+func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 	charges := e.handOver(s)
 	if end.Spared {
 		e.report(e.limits.Refund(now, charges))
@@ -239,21 +240,21 @@ func (e *Engine) settle(s *Stream, now int64, end *account.Settlement) {
 	}
 }
 
-func (e *Engine) askQueue(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) askQueue(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if s.upstream != nil && s.upstream.gate != nil {
 		e.arrive(s, now, v)
 	}
 }
 
-func (e *Engine) leaveQueue(s *Stream, now int64) {
+func (e *Engine) leaveQueue(s *Stream, now clock.Moment) {
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
-		e.waited(s, int64(s.ticket.Waited(now)))
+		e.waited(s, s.ticket.Waited(now))
 	}
 	e.release(s, now, unanswered)
 }
 
-func (e *Engine) finishQueue(s *Stream, now int64, end *account.Settlement) {
+func (e *Engine) finishQueue(s *Stream, now clock.Moment, end *account.Settlement) {
 	s.answer.Used = end.Used.Total
 	s.answer.Judged, s.answer.Limited = s.exchange.Answered() && !s.foreign(), end.Status == 429 || end.Failure == 429
 	e.release(s, now, s.answer)

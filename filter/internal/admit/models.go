@@ -4,8 +4,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
@@ -61,7 +63,7 @@ func (e *Engine) canonical(model string) string {
 const (
 	mostLabels   = 100 // of models that the configuration doesn't name, at one time
 	labelsEver   = 400 // in the life of a configuration: the host's metrics can't be taken back
-	labelIdle    = 600 * second
+	labelIdle    = 10 * time.Minute
 	longestLabel = 64 // bytes
 )
 
@@ -75,7 +77,7 @@ type labels struct {
 
 type learned struct {
 	label string
-	used  int64 // when the upstream last answered for the model
+	used  clock.Moment // when the upstream last answered for the model
 }
 
 func newLabels(cfg *config.Config) labels {
@@ -105,7 +107,7 @@ func (l *labels) of(model string) (label string, known bool) {
 
 // learn gives a model for which the upstream has answered a label, if there is a place for it: a free one, or that of the model
 // which hasn't been used for longest, and not for labelIdle.
-func (l *labels) learn(now int64, model string) {
+func (l *labels) learn(now clock.Moment, model string) {
 	if m := l.learned[model]; m != nil {
 		m.used = now
 		return
@@ -120,7 +122,7 @@ func (l *labels) learn(now int64, model string) {
 				least = name
 			}
 		}
-		if now-l.learned[least].used < labelIdle {
+		if now.Sub(l.learned[least].used) < labelIdle {
 			return
 		}
 		delete(l.learned, least)
@@ -142,7 +144,7 @@ func (e *Engine) unlabelled(s *Stream) bool {
 }
 
 // learnLabel takes note of an answer of the upstream.
-func (e *Engine) learnLabel(s *Stream, now int64) {
+func (e *Engine) learnLabel(s *Stream, now clock.Moment) {
 	if s.exchange.Origin != origin.Upstream || s.exchange.Status < 200 || s.exchange.Status > 299 {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -34,7 +35,7 @@ func TestLabels(t *testing.T) {
 			t.Errorf("%s has the label %s, want %s", model, got, want)
 		}
 	}
-	now := int64(start)
+	now := start
 	for i := range 3 * mostLabels { // more than there is room for
 		l.learn(now, fmt.Sprint("m-", i))
 		l.learn(now, fmt.Sprint("other-", i))
@@ -45,7 +46,7 @@ func TestLabels(t *testing.T) {
 	} {
 		has(model, want)
 	}
-	now += labelIdle // one that is used stays; of the others the one that was used least goes
+	now += clock.Moment(labelIdle) // one that is used stays; of the others the one that was used least goes
 	for i := range mostLabels - 1 {
 		l.learn(now, fmt.Sprint("m-", i))
 	}
@@ -55,7 +56,7 @@ func TestLabels(t *testing.T) {
 		has(model, want)
 	}
 	for i := range 10 * mostLabels { // however long it goes on
-		now += labelIdle
+		now += clock.Moment(labelIdle)
 		l.learn(now, fmt.Sprint("m-later-", i))
 	}
 	if len(l.learned) != mostLabels || l.given != labelsEver {

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -109,7 +110,7 @@ func TestAGuessNeverMeansNever(t *testing.T) {
 				t.Fatalf("refused for good: %s", x.last.Reply.Body)
 			}
 			if x.Refused() {
-				h.now += min(int64(x.decision.Wait), math.MaxInt64/2-h.now)
+				h.now += min(clock.Moment(x.decision.Wait), math.MaxInt64/2-h.now)
 				continue
 			}
 			x.answer(used(rapid.IntRange(0, 1_000_000).Draw(t, "prompt"), rapid.IntRange(0, 1_000_000).Draw(t, "completion")))

@@ -1,5 +1,11 @@
 package admit
 
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
+
 // How long an answer took is the upstream's doing only in part. Until the request is complete the upstream waits for the client; and when the
 // client doesn't read, the proxy stops reading from the upstream once its buffers are full. So the gates' times begin when
 // the upstream had all of the request, and end when it had answered: with its first token, if it streams, else with the end of
@@ -11,35 +17,35 @@ const unhindered = 32 << 10
 
 // pace is what is known of how fast the upstream answers.
 type pace struct {
-	uploaded int64 // when all of the request had come; 0: it has not
-	bytes    int64 // of the response's body, so far
-	begun    int64 // when its first piece came; 0: none did
-	piece    int64 // when its last piece came that the client could not delay
-	last     int64 // when the last output event among these came
-	outputs  int64 // how many of these there were
+	uploaded clock.Moment // when all of the request had come; 0: it has not
+	bytes    int64        // of the response's body, so far
+	begun    clock.Moment // when its first piece came; 0: none did
+	piece    clock.Moment // when its last piece came that the client could not delay
+	last     clock.Moment // when the last output event among these came
+	outputs  int64        // how many of these there were
 }
 
 // uploaded says that the last of the request has come.
-func (s *Stream) uploaded(now int64) {
+func (s *Stream) uploaded(now clock.Moment) {
 	if s.pace.uploaded == 0 {
 		s.pace.uploaded = now
 	}
 }
 
 // took is how long the upstream had had all of the request at a time; 0: it had not.
-func (s *Stream) took(at int64) int64 {
+func (s *Stream) took(at clock.Moment) time.Duration {
 	if s.pace.uploaded == 0 {
 		return 0
 	}
-	return max(at-max(s.exchange.Sent, s.pace.uploaded), 0)
+	return max(at.Sub(max(s.exchange.Sent, s.pace.uploaded)), 0)
 }
 
 // uploads says that a time-out may be the client's doing: the request isn't complete, or it took longer to come than the upstream had for it.
-func (s *Stream) uploads(now int64) bool {
-	return s.pace.uploaded == 0 || s.pace.uploaded-s.exchange.Since > s.took(now)
+func (s *Stream) uploads(now clock.Moment) bool {
+	return s.pace.uploaded == 0 || s.pace.uploaded.Sub(s.exchange.Since) > s.took(now)
 }
 
-func (p *pace) received(now int64, size int) {
+func (p *pace) received(now clock.Moment, size int) {
 	if size <= 0 {
 		return
 	}
@@ -53,14 +59,14 @@ func (p *pace) received(now int64, size int) {
 }
 
 // output takes note of the output events so far, of which one has just come.
-func (p *pace) output(now, outputs int64) {
+func (p *pace) output(now clock.Moment, outputs int64) {
 	if p.bytes < unhindered || p.outputs == 0 {
 		p.last, p.outputs = now, outputs
 	}
 }
 
 // answered is when the upstream had answered, for a response that ends now.
-func (p *pace) answered(s *Stream, now int64) int64 {
+func (p *pace) answered(s *Stream, now clock.Moment) clock.Moment {
 	switch {
 	case s.exchange.Stream && s.exchange.First != 0:
 		return s.exchange.First

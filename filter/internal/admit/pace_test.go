@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -183,11 +184,11 @@ func TestWhoseFaultATimeOutIs(t *testing.T) {
 		h := timed(t, "none", `"breaker":{"mode":"enforce","minRequests":3,"window":"10m"}`)
 		for i := range 3 {
 			x := h.start(fmt.Sprint(i), false)
-			h.now += test.upload
+			h.now += clock.Moment(test.upload)
 			if test.complete {
 				x.body(chatBody, true)
 			}
-			h.now += test.waiting
+			h.now += clock.Moment(test.waiting)
 			x.host.comes(origin.TimedOut)
 			x.status("504", "text/plain", false)
 			x.response("timed out", true)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
@@ -25,7 +26,7 @@ func (e *Engine) newPressure(u *upstream) {
 }
 
 // tickPressure looks for news, and fetches some if it is this worker's turn.
-func (e *Engine) tickPressure(now int64) {
+func (e *Engine) tickPressure(now clock.Moment) {
 	due, err := e.board.Due(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)
@@ -37,7 +38,7 @@ func (e *Engine) tickPressure(now int64) {
 }
 
 // Fetched takes what became of a Fetch: status 0 is no answer.
-func (e *Engine) Fetched(now int64, status int, body []byte) {
+func (e *Engine) Fetched(now clock.Moment, status int, body []byte) {
 	e.current = nil
 	if status != 200 {
 		e.unpressed("answered with status " + strconv.Itoa(status) + " (0: not at all)")
@@ -78,7 +79,7 @@ func (e *Engine) pressurePeriod() time.Duration {
 
 // describePressure publishes what is known of the pressure, shares in thousandths. A gauge can't be taken back: what is not measured
 // any more becomes 0, and how many instances tell it says that this is no measurement.
-func (e *Engine) describePressure(now int64) {
+func (e *Engine) describePressure(now clock.Moment) {
 	g := e.board.Look(now)
 	if g.Age == pressure.Absent {
 		return

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -59,7 +60,7 @@ func (e *events) step() {
 		return
 	}
 	if pick == 3 {
-		e.now += rapid.Int64Range(-second, 2*LeasePeriod).Draw(e.t, "time")
+		e.now += clock.Moment(rapid.Int64Range(-second, int64(2*leasePeriod)).Draw(e.t, "time"))
 		e.holdsBack = rapid.Bool().Draw(e.t, "the host keeps bodies back")
 		e.tick()
 		return

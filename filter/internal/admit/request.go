@@ -6,6 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
@@ -89,14 +90,14 @@ func (s *Stream) Reset(id uint32) {
 }
 
 // RequestHeaders takes a request's headers; end says that no body follows.
-func (e *Engine) RequestHeaders(s *Stream, now int64, end bool) {
+func (e *Engine) RequestHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Since = now // first: whatever the headers bring about, the request has come
 	e.begin(s)
 	e.requestHeaders(s, now, end)
 	e.end(s, now)
 }
 
-func (e *Engine) requestHeaders(s *Stream, now int64, end bool) {
+func (e *Engine) requestHeaders(s *Stream, now clock.Moment, end bool) {
 	headers := e.host.Headers()
 	if end {
 		s.uploaded(now)
@@ -217,7 +218,7 @@ func (e *Engine) name(s *Stream) {
 }
 
 // decide admits or refuses with what is known.
-func (e *Engine) decide(s *Stream, now int64) {
+func (e *Engine) decide(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	e.identify(s)
 	e.out.set(s, "gen_ai.operation.name", s.operation)
@@ -237,7 +238,7 @@ func (e *Engine) decide(s *Stream, now int64) {
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
-func (e *Engine) refuseIdentity(s *Stream, now int64, r *ident.Refusal) bool {
+func (e *Engine) refuseIdentity(s *Stream, now clock.Moment, r *ident.Refusal) bool {
 	if e.cfg.Mode == config.Shadow {
 		s.doubt = gate.Because(gate.Shadowed, gate.Identity, r.Reason)
 		return false
@@ -266,7 +267,7 @@ func (s *Stream) facts(modelKnown bool) *limit.Request {
 }
 
 // demand is facts with what the request is expected to use.
-func (e *Engine) demand(s *Stream, now int64) *limit.Request {
+func (e *Engine) demand(s *Stream, now clock.Moment) *limit.Request {
 	r := s.facts(true)
 	r.Estimate, r.Waits = limit.Estimate(e.accountant.Expect(&s.exchange, now)), s.leased
 	return r

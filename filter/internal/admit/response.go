@@ -4,19 +4,20 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // ResponseHeaders takes a response's headers; end says that no body follows.
-func (e *Engine) ResponseHeaders(s *Stream, now int64, end bool) {
+func (e *Engine) ResponseHeaders(s *Stream, now clock.Moment, end bool) {
 	e.begin(s)
 	e.responseHeaders(s, now, end)
 	e.end(s, now)
 }
 
-func (e *Engine) responseHeaders(s *Stream, now int64, end bool) {
+func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	if s.phase == stDone || !s.begun() {
 		return // an answer of ours, or of the proxy itself to a request that we never saw
 	}
@@ -65,13 +66,13 @@ func (e *Engine) hide(s *Stream, events bool) {
 }
 
 // ResponseBody takes the next piece of a response's body, which is of that size.
-func (e *Engine) ResponseBody(s *Stream, now int64, size int, end bool) {
+func (e *Engine) ResponseBody(s *Stream, now clock.Moment, size int, end bool) {
 	e.begin(s)
 	e.responseBody(s, now, size, end)
 	e.end(s, now)
 }
 
-func (e *Engine) responseBody(s *Stream, now int64, size int, end bool) {
+func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 	if s.phase == stDone {
 		return
 	}
@@ -105,14 +106,14 @@ func (s *Stream) readingResponse() bool {
 }
 
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
-func (e *Engine) ResponseTrailers(s *Stream, now int64) {
+func (e *Engine) ResponseTrailers(s *Stream, now clock.Moment) {
 	e.begin(s)
 	e.finish(s, now, true)
 	e.end(s, now)
 }
 
 // Done takes the end of the stream, however it came. It may be a stream's only event.
-func (e *Engine) Done(s *Stream, now int64) {
+func (e *Engine) Done(s *Stream, now clock.Moment) {
 	e.begin(s)
 	if s.phase == stSent && s.tracked && s.exchange.Answered() {
 		flags, _ := e.host.Attribute(ResponseFlags)
@@ -128,14 +129,14 @@ func (e *Engine) Done(s *Stream, now int64) {
 }
 
 // Gone takes the end of a stream of which the host knows nothing any more.
-func (e *Engine) Gone(s *Stream, now int64) {
+func (e *Engine) Gone(s *Stream, now clock.Moment) {
 	e.begin(s)
 	e.done(s, now)
 	e.end(s, now)
 	e.out.drop(s)
 }
 
-func (e *Engine) done(s *Stream, now int64) {
+func (e *Engine) done(s *Stream, now clock.Moment) {
 	e.forget(s)
 	if s.fault && s.phase == stDone { // the fault may have come before all gates were told of the end
 		e.leave(s, now)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -147,7 +148,7 @@ func TestAnEarlyResponse(t *testing.T) {
 			h := newSeed(t, hold)
 			x := h.start("alice", false)
 			x.status("408", "text/plain", false)
-			h.now += guardTime
+			h.now += clock.Moment(guardTime)
 			expect(t, "let go by the timer", len(h.tick()), 0)
 			x.response("too slow", true)
 			x.body(chatBody, true)
@@ -202,7 +203,7 @@ func TestALongStreamKeepsItsReservation(t *testing.T) {
 		x.response(textEvent, false)
 		expect(t, "balance", h.balance("alice"), 200)
 	}
-	h.now += 2 * LeasePeriod // the worker dies
+	h.now += clock.Moment(2 * leasePeriod) // the worker dies
 	expect(t, "balance when nobody renews it", h.balance("alice"), 300)
 	x.response(usageEvent(), true)
 	x.done()
@@ -241,7 +242,7 @@ func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	store.now = false
 	x = h.ask("bob")
 	store.now = true
-	h.now += LeasePeriod
+	h.now += clock.Moment(leasePeriod)
 	h.tick()
 	x.answer(used(26, 76))
 	expect(t, "errors of renewal and settlement", h.counts["errors store"], 3)

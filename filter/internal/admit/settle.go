@@ -2,6 +2,7 @@ package admit
 
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
@@ -13,7 +14,7 @@ import (
 func (s *Stream) foreign() bool { return s.exchange.Origin == origin.Elsewhere }
 
 // finish settles an admitted request, once. complete says that the whole response has passed.
-func (e *Engine) finish(s *Stream, now int64, complete bool) {
+func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {
 	switch s.phase {
 	case stQueued: // the upstream never had it
 		e.forsake(s, now, gate.Cancelled)
@@ -32,7 +33,7 @@ func (e *Engine) finish(s *Stream, now int64, complete bool) {
 
 // progress takes note of what a piece of the response's body has brought, and keeps the filter state up to date while a stream runs, so that
 // what reads it when a client has left finds what had passed.
-func (e *Engine) progress(s *Stream, now int64, end bool) {
+func (e *Engine) progress(s *Stream, now clock.Moment, end bool) {
 	p := e.accountant.Progress(&s.exchange, now)
 	if p.First {
 		e.observeAll(s, now)

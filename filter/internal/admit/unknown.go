@@ -2,6 +2,7 @@ package admit
 
 import (
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -20,7 +21,7 @@ func (e *Engine) unknown(s *Stream, path string, end bool) bool {
 
 // refuseUnknown does what the configuration says about such a request, and says whether it was refused; in shadow mode that is only
 // recorded.
-func (e *Engine) refuseUnknown(s *Stream, now int64) bool {
+func (e *Engine) refuseUnknown(s *Stream, now clock.Moment) bool {
 	switch {
 	case e.cfg.Unknown == config.UnknownEstimate:
 		s.exchange.Dialect = usage.Opaque

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -23,7 +24,7 @@ type upload struct {
 	passes   bool // the headers have gone on: the route can't be changed any more, and the upstream may answer
 	unsized  bool // they went on without the body's length
 	received int64
-	look     int64 // when it will be looked at whether the host keeps the body back
+	look     clock.Moment // when it will be looked at whether the host keeps the body back
 }
 
 // part is what of a body is read.
@@ -36,7 +37,7 @@ const (
 )
 
 // choose decides now, or when the body is there, and says what becomes of the headers.
-func (e *Engine) choose(s *Stream, now int64) {
+func (e *Engine) choose(s *Stream, now clock.Moment) {
 	var timing limit.Timing
 	if s.exchange.Dialect != nil {
 		e.name(s)
@@ -82,7 +83,7 @@ func (e *Engine) expects(s *Stream) (waits, plain bool) {
 
 // refuseExpectation answers a client that would wait for ever: Envoy's buffer filter waits for the body, and Envoy doesn't know the word in a
 // list. To such an answer a client sends the request again without it (RFC 9110, section 10.1.1).
-func (e *Engine) refuseExpectation(s *Stream, now int64) {
+func (e *Engine) refuseExpectation(s *Stream, now clock.Moment) {
 	s.upload.open = false
 	v := unfit(gate.Request, gate.Expectation, "The header expect can't be met here. Send the request without it.")
 	e.refuse(s, now, &v)
@@ -114,7 +115,7 @@ func (e *Engine) fits(s *Stream) bool {
 
 // hold keeps the headers until the body is complete, if the host can. If not, and the body may be changed, its length must
 // not be announced.
-func (e *Engine) hold(s *Stream, now int64) {
+func (e *Engine) hold(s *Stream, now clock.Moment) {
 	switch {
 	case s.upload.holdable:
 		s.action = isHeld
@@ -126,7 +127,7 @@ func (e *Engine) hold(s *Stream, now int64) {
 }
 
 // RequestBody takes the next piece of a request's body, which is of that size.
-func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) {
+func (e *Engine) RequestBody(s *Stream, now clock.Moment, size int, end bool) {
 	if e.begin(s); s.owed {
 		s.action = isHeld
 	} else {
@@ -135,7 +136,7 @@ func (e *Engine) RequestBody(s *Stream, now int64, size int, end bool) {
 	e.end(s, now)
 }
 
-func (e *Engine) requestBody(s *Stream, now int64, size int, end bool) {
+func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 	if end {
 		s.uploaded(now)
 	}
@@ -160,7 +161,7 @@ func (e *Engine) requestBody(s *Stream, now int64, size int, end bool) {
 }
 
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
-func (e *Engine) RequestTrailers(s *Stream, now int64) {
+func (e *Engine) RequestTrailers(s *Stream, now clock.Moment) {
 	if e.begin(s); s.owed {
 		s.action = isHeld
 	} else {
@@ -169,7 +170,7 @@ func (e *Engine) RequestTrailers(s *Stream, now int64) {
 	e.end(s, now)
 }
 
-func (e *Engine) requestTrailers(s *Stream, now int64) {
+func (e *Engine) requestTrailers(s *Stream, now clock.Moment) {
 	s.uploaded(now)
 	e.guard.delivered(s)
 	if s.upload.open {
@@ -180,7 +181,7 @@ func (e *Engine) requestTrailers(s *Stream, now int64) {
 }
 
 // goOn lets what has come of the request go on, if nothing is against it.
-func (e *Engine) goOn(s *Stream, now int64) {
+func (e *Engine) goOn(s *Stream, now clock.Moment) {
 	if s.upload.reads == itsModel && s.phase != stHolding && e.watched(s, now, !s.upload.open) {
 		return
 	}
@@ -191,7 +192,7 @@ func (e *Engine) goOn(s *Stream, now int64) {
 }
 
 // bodyEnded takes note that the body is complete.
-func (e *Engine) bodyEnded(s *Stream, now int64) {
+func (e *Engine) bodyEnded(s *Stream, now clock.Moment) {
 	s.upload.open = false
 	s.uploaded(now)
 	if s.upload.reads == allOfIt || s.upload.reads == itsModel && s.phase == stHolding {
@@ -207,7 +208,7 @@ func (e *Engine) bodyEnded(s *Stream, now int64) {
 
 // answeredEarly takes note of a response to a request that is not complete, or was not let go: the proxy's own, or that of an
 // upstream which didn't wait for the end. The latter works: it needs a place like any other, or is stopped.
-func (e *Engine) answeredEarly(s *Stream, now int64) {
+func (e *Engine) answeredEarly(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	refused := s.exchange.Status >= 400
 	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {

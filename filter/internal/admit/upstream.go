@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -47,7 +48,7 @@ func (e *Engine) newQueue(u *upstream, id uint64) {
 		return
 	}
 	u.gate = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, id)
-	u.base = u.cfg.Budget.Requests * int64(60*second) / u.cfg.Budget.Window.Nanoseconds()
+	u.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
 	e.hints = newHints(&e.picker)
 }
 
@@ -86,7 +87,7 @@ func (e *Engine) find(s *Stream) *upstream {
 }
 
 // proceed lets an admitted request go on to the upstream, unless it has to wait there.
-func (e *Engine) proceed(s *Stream, now int64) {
+func (e *Engine) proceed(s *Stream, now clock.Moment) {
 	switch {
 	case s.ticket.Waiting():
 		s.action = isHeld
@@ -100,7 +101,7 @@ func (e *Engine) proceed(s *Stream, now int64) {
 }
 
 // arrive asks for the request's turn at its upstream.
-func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
+func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	expected := e.accountant.Expect(&s.exchange, now)
 	s.answer = unanswered
 	s.ticket = dispatch.Ticket{
@@ -114,7 +115,7 @@ func (e *Engine) arrive(s *Stream, now int64, v *gate.Verdict) {
 		e.out.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
 	if arrival.Dropped != nil {
-		e.displaced(arrival.Dropped.Owner.(*Stream), now, int64(v.Wait))
+		e.displaced(arrival.Dropped.Owner.(*Stream), now, v.Wait)
 	}
 	switch {
 	case v.Outcome == gate.Queued:
@@ -150,15 +151,15 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 }
 
 // displaced refuses a waiting request that has made room for another.
-func (e *Engine) displaced(s *Stream, now, wait int64) {
+func (e *Engine) displaced(s *Stream, now clock.Moment, wait time.Duration) {
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
-	v.Waited, v.Wait = s.ticket.Waited(now), time.Duration(wait)
+	v.Waited, v.Wait = s.ticket.Waited(now), wait
 	e.refuse(s, now, &v)
 	e.conclude(s)
 }
 
 // lease makes what the limits of requests have charged a lease, while the request waits.
-func (e *Engine) lease(s *Stream, now int64) {
+func (e *Engine) lease(s *Stream, now clock.Moment) {
 	if !s.leased && len(s.charges) > 0 {
 		s.leased = true
 		e.report(e.limits.Lease(now, s.charges))
@@ -166,7 +167,7 @@ func (e *Engine) lease(s *Stream, now int64) {
 }
 
 // giveBack returns what the limits had charged for a request that goes no further.
-func (e *Engine) giveBack(s *Stream, now int64) {
+func (e *Engine) giveBack(s *Stream, now clock.Moment) {
 	e.report(e.limits.Refund(now, e.handOver(s)))
 }
 
@@ -180,16 +181,16 @@ func (e *Engine) handOver(s *Stream) []limit.Charge {
 }
 
 // waited publishes how long a request has waited.
-func (e *Engine) waited(s *Stream, wait int64) {
+func (e *Engine) waited(s *Stream, wait time.Duration) {
 	if wait <= 0 {
 		return
 	}
-	e.out.setNumber(s, "spillway.queue.ms", wait/millisecond)
-	e.out.sample(metric.QueueWait(s.caller.Priority), wait/millisecond)
+	e.out.setNumber(s, "spillway.queue.ms", wait.Milliseconds())
+	e.out.sample(metric.QueueWait(s.caller.Priority), wait.Milliseconds())
 }
 
 // turn takes what the gate has decided about a waiting request.
-func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
+func (e *Engine) turn(s *Stream, now clock.Moment, v gate.Verdict) {
 	s.action = goesOn
 	if v.Outcome == gate.Rejected {
 		e.refuse(s, now, &v)
@@ -197,14 +198,14 @@ func (e *Engine) turn(s *Stream, now int64, v gate.Verdict) {
 		if s.decision.Outcome == gate.Allowed {
 			s.decision = gate.Because(gate.Queued, gate.Queue, s.pastQueue)
 		}
-		e.waited(s, int64(v.Waited))
+		e.waited(s, v.Waited)
 		e.send(s, now)
 	}
 	e.conclude(s)
 }
 
 // serve lets the gate's waiting requests go on, as far as there is room.
-func (e *Engine) serve(u *upstream, now int64) {
+func (e *Engine) serve(u *upstream, now clock.Moment) {
 	u.room = false
 	dequeue := u.gate.Dequeue(now)
 	for dequeue.Next() {
@@ -224,7 +225,7 @@ func (e *Engine) serve(u *upstream, now int64) {
 }
 
 // release frees the request's place at its upstream. The next one has it when the event has been handled (end).
-func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
+func (e *Engine) release(s *Stream, now clock.Moment, a dispatch.Answer) {
 	if !s.ticket.InFlight() {
 		return
 	}
@@ -236,7 +237,7 @@ func (e *Engine) release(s *Stream, now int64, a dispatch.Answer) {
 }
 
 // forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
-func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
+func (e *Engine) forsake(s *Stream, now clock.Moment, outcome gate.Outcome) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, gate.Verdict{Outcome: outcome}
 	s.upload.reads = nothingOfIt
@@ -244,7 +245,7 @@ func (e *Engine) forsake(s *Stream, now int64, outcome gate.Outcome) {
 }
 
 // tickQueue serves the upstreams' queues.
-func (e *Engine) tickQueue(now int64) {
+func (e *Engine) tickQueue(now clock.Moment) {
 	for _, u := range e.upstreams {
 		if u.gate != nil {
 			e.serve(u, now)
@@ -263,7 +264,7 @@ func (e *Engine) queuePeriod() (period time.Duration) {
 }
 
 // describeQueue publishes what waits and what is under way in all workers, and what the retreat has left of the upstreams' budgets.
-func (e *Engine) describeQueue(now int64) {
+func (e *Engine) describeQueue(now clock.Moment) {
 	for _, u := range e.upstreams {
 		if u.gate == nil {
 			continue

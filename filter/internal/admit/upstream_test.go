@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -77,7 +78,7 @@ func TestWhoDoesNotGetATurnIsToldSo(t *testing.T) {
 			for i, rank := range c.ranks {
 				behind = append(behind, h.chatOf(fmt.Sprint("user", i), rank))
 			}
-			h.now += c.after
+			h.now += clock.Moment(c.after)
 			h.tick()
 			var reasons []string
 			for i, x := range behind {
@@ -202,7 +203,7 @@ func TestTheUpstreamsOwnLimitsAreHeeded(t *testing.T) {
 			x := h.chatOf("alice", "urgent")
 			x.status(c.status, "application/json", false, c.headers...)
 			x.response(used(9, 40), true)
-			h.now += c.wait - 1
+			h.now += clock.Moment(c.wait - 1)
 			expect(t, "too early", h.chatOf("alice", "urgent").Refused(), true)
 			h.now++
 			expect(t, "in time", h.chatOf("alice", "urgent").Refused(), false)

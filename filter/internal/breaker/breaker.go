@@ -156,7 +156,7 @@ func (s *State) Admit(now clock.Moment, c *Settings, worker, subject uint64) (p 
 		s.enter(HalfOpen, now)
 		s.sole, s.blamed = sole, blamed
 		p.period, changed = s.period, true
-	} else if s.barred(subject) && clock.Sub(now, s.since) < c.openFor {
+	} else if s.barred(subject) && now.Sub(s.since) < c.openFor {
 		return p, Verdict{Refused: true, Phase: HalfOpen}, false
 	}
 	s.expire(now)
@@ -178,7 +178,7 @@ func (s *State) waitFor(now clock.Moment, c *Settings, subject uint64) time.Dura
 	case s.sole != 0 && s.sole != subject:
 		return 0
 	case s.barred(subject):
-		return max(2*max(c.openFor, 1)-max(clock.Sub(now, s.since), 0), 0)
+		return max(2*max(c.openFor, 1)-max(now.Sub(s.since), 0), 0)
 	}
 	return wait
 }
@@ -234,7 +234,7 @@ func (s *State) probed(now clock.Moment, c *Settings, p Pass, r Result, slow boo
 func (s *State) Renew(now clock.Moment, worker uint64) (changed bool) {
 	for i := range s.holders {
 		if h := &s.holders[i]; h.probes > 0 && h.worker == worker {
-			if quiet := clock.Sub(now, h.heard); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
+			if quiet := now.Sub(h.heard); quiet >= Lease/4 && quiet < Lease || quiet < -Lease/4 {
 				h.heard, changed = now, true
 			}
 		}
@@ -261,7 +261,7 @@ func (s *State) Shares(now clock.Moment, c *Settings) (failed, slow float64, req
 
 // wait is how long an open breaker stays so.
 func (s *State) wait(now clock.Moment, c *Settings) time.Duration {
-	open := clock.Sub(now, s.since)
+	open := now.Sub(s.since)
 	if open < 0 { // another worker's clock was read later
 		return max(c.openFor, 1)
 	}
@@ -270,7 +270,7 @@ func (s *State) wait(now clock.Moment, c *Settings) time.Duration {
 
 // follow takes the time of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now clock.Moment, c *Settings) bool {
-	if clock.Sub(s.since, now) <= max(c.openFor, c.window) {
+	if s.since.Sub(now) <= max(c.openFor, c.window) {
 		return false
 	}
 	s.since = now

@@ -19,7 +19,7 @@ type holder struct {
 // expire drops the entries of dead workers.
 func (s *State) expire(now clock.Moment) {
 	for i := range s.holders {
-		if h := &s.holders[i]; h.probes > 0 && (clock.Sub(now, h.heard) >= Lease || clock.Sub(h.heard, now) >= Lease) {
+		if h := &s.holders[i]; h.probes > 0 && (now.Sub(h.heard) >= Lease || h.heard.Sub(now) >= Lease) {
 			*h = holder{}
 		}
 	}
@@ -35,7 +35,7 @@ func (s *State) room(now clock.Moment, c *Settings, worker, subject uint64) *hol
 		switch {
 		case h.probes == 0:
 			free = h
-		case h.by != subject && clock.Sub(now, h.began) >= max(c.openFor, 1):
+		case h.by != subject && now.Sub(h.began) >= max(c.openFor, 1):
 			stuck = h
 		case h.worker == worker:
 			own = h

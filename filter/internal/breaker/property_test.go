@@ -156,7 +156,7 @@ func (m *machine) write(from, to *State) {
 		switch [2]Phase{from.phase, to.phase} {
 		case [2]Phase{Closed, Open}, [2]Phase{HalfOpen, Open}:
 		case [2]Phase{Open, HalfOpen}:
-			if clock.Sub(m.now, m.entered) < m.settings.openFor && from.sole == 0 {
+			if m.now.Sub(m.entered) < m.settings.openFor && from.sole == 0 {
 				m.t.Fatalf("half open after %d, want %d", m.now-m.entered, m.settings.openFor)
 			}
 		case [2]Phase{HalfOpen, Closed}:
@@ -179,7 +179,7 @@ func (m *machine) write(from, to *State) {
 func (m *machine) checkProbes() {
 	out := 0
 	for o, n := range m.inFlight {
-		if clock.Sub(m.now, o.pass.began) >= m.settings.openFor {
+		if m.now.Sub(o.pass.began) >= m.settings.openFor {
 			m.stuck = m.stuck || n > 0
 			continue
 		}

@@ -46,7 +46,7 @@ type State struct {
 
 // Leak brings the bucket to the time now.
 func (s *State) Leak(now clock.Moment, rate Rate) {
-	elapsed, window := clock.Sub(now, s.At), int64(rate.Window)
+	elapsed, window := now.Sub(s.At), int64(rate.Window)
 	if elapsed <= 0 {
 		return
 	}
@@ -58,7 +58,7 @@ func (s *State) Leak(now clock.Moment, rate Rate) {
 	// Only the time that the leaked millionths took is spent: what is left of it goes on working, so that a bucket which
 	// is looked at often leaks no slower than one which is not.
 	s.Used -= leaked
-	s.At = min(now, clock.Add(s.At, time.Duration(mulDivUp(leaked, window, rate.Quantity))))
+	s.At = min(now, s.At.Add(time.Duration(mulDivUp(leaked, window, rate.Quantity))))
 }
 
 // Rotate moves the reservations on by a number of lease periods.

@@ -8,13 +8,13 @@ import (
 
 // Moment is a reading of the process's monotonic clock, in nanoseconds. The clock is one for all workers, begins anywhere, and never
 // steps by itself; what is read from a record can still be of any time, before or after now.
-type Moment = int64
+type Moment int64
 
 // Add is the moment that is so much later.
-func Add(m Moment, d time.Duration) Moment { return m + Moment(d) }
+func (m Moment) Add(d time.Duration) Moment { return m + Moment(d) }
 
 // Sub is the time from another moment to this one, below zero if this one is the earlier. What doesn't fit is cut.
-func Sub(m, from Moment) time.Duration {
+func (m Moment) Sub(from Moment) time.Duration {
 	elapsed := m - from
 	switch {
 	case from < 0 && m >= 0 && elapsed < 0:

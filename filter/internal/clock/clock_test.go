@@ -19,7 +19,7 @@ func TestSub(t *testing.T) {
 		{1, math.MinInt64, math.MinInt64},
 		{0, 0, 0}, {7, 7, 0}, {-7, -7, 0}, {math.MinInt64, 0, math.MaxInt64}, {0, math.MinInt64, math.MinInt64}, {-1, 0, 1}, {0, -1, -1},
 	} {
-		if got := Sub(test.to, test.from); got != test.want {
+		if got := test.to.Sub(test.from); got != test.want {
 			t.Errorf("from %d to %d it is %d, want %d", test.from, test.to, got, test.want)
 		}
 	}

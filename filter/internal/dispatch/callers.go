@@ -73,7 +73,7 @@ func (s *shared) doubts(now clock.Moment) bool {
 		return false
 	}
 	for i := range s.callers {
-		if c := &s.callers[i]; c.id != sole && clock.Sub(now, c.heard) <= lately {
+		if c := &s.callers[i]; c.id != sole && now.Sub(c.heard) <= lately {
 			return true
 		}
 	}
@@ -110,7 +110,7 @@ func (s *shared) others(now clock.Moment, one *caller) (some bool, requests, tok
 	requests, tokens = -1, -1
 	for i := range s.callers {
 		c := &s.callers[i]
-		if c.id == one.id || clock.Sub(now, c.heard) > lately {
+		if c.id == one.id || now.Sub(c.heard) > lately {
 			continue
 		}
 		some = true
@@ -136,7 +136,7 @@ func (g *Gate) applyHints(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	}
 	c := s.meet(now, t)
 	if a.Closed > 0 {
-		c.shut = max(c.shut, clock.Add(now, min(a.Closed, longestShut)))
+		c.shut = max(c.shut, now.Add(min(a.Closed, longestShut)))
 	}
 	c.requests, c.tokens = a.Requests, a.Tokens
 	some, requests, tokens := s.others(now, c)

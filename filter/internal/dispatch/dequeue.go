@@ -53,7 +53,7 @@ func (d *Dequeue) Err() error { return d.err }
 // begin reads what other workers have written, if that is due.
 func (d *Dequeue) begin() bool {
 	g := d.gate
-	if (g.others || g.looked == 0) && clock.Sub(d.now, g.looked) >= Heartbeat {
+	if (g.others || g.looked == 0) && d.now.Sub(g.looked) >= Heartbeat {
 		if d.err = g.refresh(d.now); d.err != nil {
 			return false
 		}
@@ -65,7 +65,7 @@ func (d *Dequeue) begin() bool {
 // serve starts the next request, or refuses one whose room another worker asks for. It says false if there is neither.
 func (d *Dequeue) serve() bool {
 	g := d.gate
-	for g.queue.waiting > 0 || g.unsaid || g.moving() && clock.Sub(d.now, g.said) >= Heartbeat {
+	for g.queue.waiting > 0 || g.unsaid || g.moving() && d.now.Sub(g.said) >= Heartbeat {
 		next, drop, err := g.step(d.now)
 		switch {
 		case err != nil:
@@ -120,7 +120,7 @@ func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, er
 // tells says that there is something to write though nothing starts. A turn that has changed has to be told, or each worker would hold
 // back for one that the other no longer has.
 func (g *Gate) tells(now clock.Moment, self *worker, head *Ticket) bool {
-	quiet := clock.Sub(now, g.said)
+	quiet := now.Sub(g.said)
 	return g.unsaid || !self.sameTurn(&g.told) || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
 }
 
@@ -185,7 +185,7 @@ func (g *Gate) spare(p config.Priority) *Ticket {
 // expire refuses one that has waited too long. It says false if there is none.
 func (d *Dequeue) expire() bool {
 	for p := range d.gate.queue.lanes {
-		if t := d.gate.queue.oldest(config.Priority(p)); t != nil && clock.Sub(d.now, t.since) >= d.gate.settings.MaxWait[p] {
+		if t := d.gate.queue.oldest(config.Priority(p)); t != nil && d.now.Sub(t.since) >= d.gate.settings.MaxWait[p] {
 			d.refuse(t, gate.Timeout)
 			return true
 		}

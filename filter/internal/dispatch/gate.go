@@ -191,7 +191,7 @@ type change struct {
 
 func (g *Gate) change(now clock.Moment) change {
 	if window := g.settings.Tokens.Window; window > 0 {
-		g.flight.lapse(clock.Add(now, -window))
+		g.flight.lapse(now.Add(-window))
 	}
 	return change{update: record.Open(g.store, g.key), now: now}
 }
@@ -280,7 +280,7 @@ func (g *Gate) fly(now clock.Moment, t *Ticket) {
 // wait before it have gone at the pace of late.
 func (g *Gate) advice(now clock.Moment, s *shared, t *Ticket) time.Duration {
 	const longest = time.Minute
-	wait := max(clock.Sub(s.shutForAll(), now), clock.Sub(s.shutFor(t), now), 0)
+	wait := max(s.shutForAll().Sub(now), s.shutFor(t).Sub(now), 0)
 	if g.settings.Requests.Quantity > 0 {
 		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
 	}

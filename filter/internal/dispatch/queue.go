@@ -49,7 +49,7 @@ func (t *Ticket) Waiting() bool { return t.state == stWaiting }
 func (t *Ticket) InFlight() bool { return t.state == stInFlight }
 
 // Waited is how long the request has been at the gate.
-func (t *Ticket) Waited(now clock.Moment) time.Duration { return max(clock.Sub(now, t.since), 0) }
+func (t *Ticket) Waited(now clock.Moment) time.Duration { return max(now.Sub(t.since), 0) }
 
 // cost is what the request's turn costs.
 func (t *Ticket) cost() uint64 { return uint64(max(t.Tokens, 1)) }

@@ -95,7 +95,7 @@ func (s *shared) bury(now clock.Moment, self uint64) {
 	for i := range s.workers {
 		w := &s.workers[i]
 		idle := w.inFlight == [Priorities]uint32{} && w.waiting == [Priorities]uint32{} && !w.waits
-		if w.id == self || !idle && clock.Sub(now, w.heard) <= alive {
+		if w.id == self || !idle && now.Sub(w.heard) <= alive {
 			kept = append(kept, *w)
 		}
 	}
@@ -127,7 +127,7 @@ func (s *shared) inFlight() (by [Priorities]int, all int) {
 func (s *shared) waiting(now clock.Moment) (by [Priorities]int, all int) {
 	for i := range s.workers {
 		w := &s.workers[i]
-		if clock.Sub(now, w.heard) > alive {
+		if now.Sub(w.heard) > alive {
 			continue
 		}
 		for p, n := range w.waiting {
@@ -153,13 +153,13 @@ func (s *shared) reserved() (tokens int64) {
 func (s *shared) yields(now clock.Moment, self uint64, t *Ticket) bool {
 	for i := range s.workers {
 		w := &s.workers[i]
-		if w.id == self || !w.waits || clock.Sub(now, w.heard) > fresh {
+		if w.id == self || !w.waits || now.Sub(w.heard) > fresh {
 			continue
 		}
 		if w.head > t.Priority {
 			return true
 		}
-		if w.head == t.Priority && w.tag <= t.tag && (t.tag-w.tag > t.cost() || clock.Sub(t.since, w.since) > patience) {
+		if w.head == t.Priority && w.tag <= t.tag && (t.tag-w.tag > t.cost() || t.since.Sub(w.since) > patience) {
 			return true
 		}
 	}
@@ -191,7 +191,7 @@ func (s *shared) enter(t *Ticket) (tag uint64) {
 func (s *shared) went(now clock.Moment, t *Ticket, tag uint64) {
 	last := tag
 	for i := range s.workers {
-		if w := &s.workers[i]; w.waits && w.head == t.Priority && clock.Sub(now, w.heard) <= fresh {
+		if w := &s.workers[i]; w.waits && w.head == t.Priority && now.Sub(w.heard) <= fresh {
 			last = min(last, w.tag)
 		}
 	}
@@ -240,17 +240,17 @@ const pacePeriod = 10 * time.Second
 
 // started notes a start in the pace. After a long pause it begins anew.
 func (s *shared) started(now clock.Moment) {
-	if clock.Sub(now, s.paced) > 6*pacePeriod {
+	if now.Sub(s.paced) > 6*pacePeriod {
 		s.pace, s.pacing = 0, now
 	}
-	s.pace = s.pace*decay(clock.Sub(now, s.paced)) + float64(time.Second)/float64(pacePeriod)
+	s.pace = s.pace*decay(now.Sub(s.paced)) + float64(time.Second)/float64(pacePeriod)
 	s.paced = now
 }
 
 // paceAt is how many requests a second have started lately. The average begins at zero; what it lacks for that is made up
 // for (Kingma, Ba: Adam, 2015, section 3), as far as it is a second old.
 func (s *shared) paceAt(now clock.Moment) float64 {
-	return s.pace * decay(clock.Sub(now, s.paced)) / (1 - decay(max(clock.Sub(now, s.pacing), time.Second)))
+	return s.pace * decay(now.Sub(s.paced)) / (1 - decay(max(now.Sub(s.pacing), time.Second)))
 }
 
 func decay(elapsed time.Duration) float64 {

@@ -164,7 +164,7 @@ func (l *loop) serve(t *testing.T, now clock.Moment) {
 		if c.first-c.came <= target {
 			l.result.good[c.r.Priority]++
 		}
-		l.finish(t, now, c, Outcome{Result: Succeeded, Stream: true, Duration: clock.Sub(now, c.came), ITL: time.Duration(each)})
+		l.finish(t, now, c, Outcome{Result: Succeeded, Stream: true, Duration: now.Sub(c.came), ITL: time.Duration(each)})
 	}
 	l.run = running
 }

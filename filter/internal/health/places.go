@@ -96,7 +96,7 @@ func (n *names) vacant(now clock.Moment, newcomer rank) place {
 		if e.hash == 0 {
 			return place(i)
 		}
-		quiet := clock.Sub(now, e.touched)
+		quiet := now.Sub(e.touched)
 		if quiet < -idle { // touched by a clock that was set back since
 			quiet = -quiet
 		}
@@ -127,7 +127,7 @@ func (g *Gates) locate(now clock.Moment, hash uint64, rank rank) (place, error) 
 	if at != nowhere && g.namesRead && rank <= g.names[at].rank {
 		return at, nil
 	}
-	if age := clock.Sub(now, g.namesAt); !g.namesRead || age < 0 || age >= mergeEvery {
+	if age := now.Sub(g.namesAt); !g.namesRead || age < 0 || age >= mergeEvery {
 		if err := g.readNames(now); err != nil {
 			return nowhere, err
 		}
@@ -168,7 +168,7 @@ func (g *Gates) touch(now clock.Moment, at place, hash uint64) error {
 	if at < 0 || at >= places {
 		return nil
 	}
-	if quiet := clock.Sub(now, g.names[at].touched); g.names[at].hash == hash && quiet > -idle/4 && quiet < idle/4 {
+	if quiet := now.Sub(g.names[at].touched); g.names[at].hash == hash && quiet > -idle/4 && quiet < idle/4 {
 		return nil
 	}
 	u := record.Open(g.store, g.namesKey)

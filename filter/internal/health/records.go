@@ -116,7 +116,7 @@ func (g *Gates) save(o *opened) bool {
 
 // due says that it is time to merge what was counted for the throttle.
 func (g *Gates) due(now clock.Moment) bool {
-	age := clock.Sub(now, g.merged)
+	age := now.Sub(g.merged)
 	return !g.merges || age < 0 || age >= mergeEvery
 }
 
@@ -164,7 +164,7 @@ func (g *Gates) Tick(now clock.Moment) error {
 	if g.settings.Throttle != nil && !g.delta.Empty() && g.due(now) {
 		failed = g.merge(now)
 	}
-	if age := clock.Sub(now, g.renewed); g.probing == 0 || age >= 0 && age < breaker.Lease/8 {
+	if age := now.Sub(g.renewed); g.probing == 0 || age >= 0 && age < breaker.Lease/8 {
 		return failed
 	}
 	g.renewed = now

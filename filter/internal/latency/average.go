@@ -32,7 +32,7 @@ func (a *average) add(now clock.Moment, sample, timeConstant time.Duration) {
 		*a = average{value: float64(sample), at: now}
 		return
 	}
-	elapsed := clock.Sub(now, a.at)
+	elapsed := now.Sub(a.at)
 	if elapsed < -timeConstant {
 		a.at = now
 	}
@@ -46,7 +46,7 @@ func (a *average) add(now clock.Moment, sample, timeConstant time.Duration) {
 
 // by is the average by now, in nanoseconds: decayed since its last sample. 0 is none.
 func (a *average) by(now clock.Moment, timeConstant time.Duration) float64 {
-	return a.value * math.Exp(-float64(max(clock.Sub(now, a.at), 0))/float64(timeConstant))
+	return a.value * math.Exp(-float64(max(now.Sub(a.at), 0))/float64(timeConstant))
 }
 
 // until is how long decay alone takes to bring the average down to a bound, which is in nanoseconds, rounded up to one: the time constant

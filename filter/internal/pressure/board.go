@@ -50,7 +50,7 @@ func (b *Board) Due(now clock.Moment) (bool, error) {
 			}
 		}
 		b.known = n
-		if since := clock.Sub(now, n.tried); n.tried != 0 && since >= 0 && since < b.interval {
+		if since := now.Sub(n.tried); n.tried != 0 && since >= 0 && since < b.interval {
 			return false, nil
 		}
 		n.tried = now

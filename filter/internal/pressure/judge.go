@@ -106,7 +106,7 @@ func (b *Board) age(now clock.Moment, x *Instance) time.Duration {
 	if b.known.received == 0 {
 		return math.MaxInt64
 	}
-	return max(clock.Sub(now, b.known.received), 0) + x.Age
+	return max(now.Sub(b.known.received), 0) + x.Age
 }
 
 func (r *Rule) busy(x *Instance, p config.Priority) bool {
@@ -127,7 +127,7 @@ type Gauge struct {
 func (b *Board) Look(now clock.Moment) Gauge {
 	g := Gauge{Decode: Absent, Memory: Absent, Prefill: Absent, Age: Absent, Instances: len(b.instances)}
 	if b.known.received != 0 {
-		g.Age = max(clock.Sub(now, b.known.received), 0)
+		g.Age = max(now.Sub(b.known.received), 0)
 	}
 	for i := range b.instances {
 		x := &b.instances[i]

@@ -170,7 +170,7 @@ func (s *State) Record(now clock.Moment, c *Settings, subject uint64, limited bo
 // because it says when the next one is due.
 func (s *State) Evaluate(now clock.Moment, c *Settings) (changed bool) {
 	s.follow(now, c)
-	if clock.Sub(now, s.evaluated) < max(c.Every, 1) {
+	if now.Sub(s.evaluated) < max(c.Every, 1) {
 		return false
 	}
 	s.evaluated = now
@@ -209,7 +209,7 @@ func (s *State) step(now clock.Moment, c *Settings) {
 	case s.phase == Retreating:
 		if !fresh.calm(c) {
 			s.calm = now
-		} else if clock.Sub(now, s.calm) >= c.RecoverWindow {
+		} else if now.Sub(s.calm) >= c.RecoverWindow {
 			s.phase, s.alarm = Recovering, false
 			s.raise(c)
 		}
@@ -248,7 +248,7 @@ func (s *State) setScale(scale int64, c *Settings) {
 
 // sinceStep are the answers since the last step down that are not older than the window.
 func (s *State) sinceStep(now clock.Moment, c *Settings) counts {
-	if clock.Sub(now, s.stepped) < c.Window {
+	if now.Sub(s.stepped) < c.Window {
 		return s.fresh
 	}
 	return s.window.sum()
@@ -286,7 +286,7 @@ func (s *State) level(fresh weighed, weight quorum.Weight, c *Settings) int {
 
 // follow takes the times of a clock that is more than a window behind: it was set back, or another one was wrong.
 func (s *State) follow(now clock.Moment, c *Settings) {
-	if latest := max(s.evaluated, s.calm, s.stepped, s.window.Opened); clock.Sub(latest, now) <= max(c.Window, c.Every) {
+	if latest := max(s.evaluated, s.calm, s.stepped, s.window.Opened); latest.Sub(now) <= max(c.Window, c.Every) {
 		return
 	}
 	s.evaluated, s.calm = min(s.evaluated, now), min(s.calm, now)

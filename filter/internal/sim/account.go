@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -139,7 +140,7 @@ func (p *Proxy) refused(x *exchange) {
 	}
 	x.over = true
 	delete(x.worker.open, x)
-	x.worker.Done(&x.Stream, p.now)
+	x.worker.Done(&x.Stream, clock.Moment(p.now))
 }
 
 // end says that nothing is left when all is over, and that all honest users are served.
@@ -164,7 +165,7 @@ func (p *Proxy) end() {
 		}
 	}
 	probe := dispatch.New(dispatch.NewSettings(&p.cfg.Upstreams[0], p.cfg.Mode), p.memory, p.cfg.Namespace+"/u1/u", 1<<40)
-	if v := probe.Look(p.now); v.InFlight != 0 || v.Waiting != [dispatch.Priorities]int{} {
+	if v := probe.Look(clock.Moment(p.now)); v.InFlight != 0 || v.Waiting != [dispatch.Priorities]int{} {
 		p.wrong("at the end the record says %+v", v)
 	}
 }

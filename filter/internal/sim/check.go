@@ -5,6 +5,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
@@ -276,12 +277,12 @@ func (c *checks) again() {
 	}
 	for i := range most {
 		t := &dispatch.Ticket{Priority: config.Urgent}
-		if v := probe.Arrive(now, t); v.Outcome != gate.Allowed || v.Reason != "" {
-			w.wrong("of %d requests that fit, number %d does not pass: %+v; the record says %+v", most, i+1, v, probe.Look(now))
+		if v := probe.Arrive(clock.Moment(now), t); v.Outcome != gate.Allowed || v.Reason != "" {
+			w.wrong("of %d requests that fit, number %d does not pass: %+v; the record says %+v", most, i+1, v, probe.Look(clock.Moment(now)))
 			return
 		}
 	}
-	if v := probe.Look(now); v.InFlight != most || v.Waiting != [dispatch.Priorities]int{} {
+	if v := probe.Look(clock.Moment(now)); v.InFlight != most || v.Waiting != [dispatch.Priorities]int{} {
 		w.wrong("at the end the record says %+v, of %d in flight", v, most)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -103,19 +104,19 @@ func (p *Proxy) bring(c client) *exchange {
 	e.headers = [][2]string{
 		{":method", "POST"}, {":path", "/v1/chat/completions"}, {"x-user-id", c.user}, {"content-length", fmt.Sprint(len(body))},
 	}
-	e.RequestHeaders(&x.Stream, p.now, false)
+	e.RequestHeaders(&x.Stream, clock.Moment(p.now), false)
 	e.did(x)
 	if x.over {
 		return x
 	}
 	if c.partial {
 		e.piece = []byte(body[:20])
-		e.RequestBody(&x.Stream, p.now, len(e.piece), false)
+		e.RequestBody(&x.Stream, clock.Moment(p.now), len(e.piece), false)
 		e.did(x)
 		return x
 	}
 	e.piece = []byte(body)
-	e.RequestBody(&x.Stream, p.now, len(body), true)
+	e.RequestBody(&x.Stream, clock.Moment(p.now), len(body), true)
 	e.did(x)
 	p.underWay(x)
 	return x
@@ -138,7 +139,7 @@ func (p *Proxy) answers(x *exchange) {
 		kind = "text/event-stream"
 	}
 	e.headers = [][2]string{{":status", fmt.Sprint(x.status)}, {"content-type", kind}}
-	e.ResponseHeaders(&x.Stream, p.now, false)
+	e.ResponseHeaders(&x.Stream, clock.Moment(p.now), false)
 	e.did(x)
 	usage := ""
 	if x.reports >= 0 {
@@ -156,7 +157,7 @@ func (p *Proxy) answers(x *exchange) {
 		body = `{"error":{}}`
 	}
 	e.piece = []byte(body)
-	e.ResponseBody(&x.Stream, p.now, len(body), true)
+	e.ResponseBody(&x.Stream, clock.Moment(p.now), len(body), true)
 	e.did(x)
 	p.ends(x)
 }
@@ -172,7 +173,7 @@ func (p *Proxy) leaves(x *exchange) {
 func (p *Proxy) ends(x *exchange) {
 	x.over, x.there = true, false
 	delete(x.worker.open, x)
-	x.worker.Done(&x.Stream, p.now)
+	x.worker.Done(&x.Stream, clock.Moment(p.now))
 	x.worker.did(x)
 	p.settled(x)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -273,7 +274,7 @@ func (e *engine) wantTick() {
 		e.proxy.after(int64(period)*millisecond, func() {
 			e.ticks = false
 			if e.alive {
-				e.Tick(e.proxy.now)
+				e.Tick(clock.Moment(e.proxy.now))
 				e.did(nil)
 			}
 		})

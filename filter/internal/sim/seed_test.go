@@ -46,7 +46,7 @@ func fill(t *testing.T, all []*dispatch.Gate, p config.Priority) (tickets []*dis
 	t.Helper()
 	for i := range 500 {
 		tickets = append(tickets, ticket(p))
-		wantOutcome(t, all[i%len(all)].Arrive(start+int64(i), tickets[i]).Verdict, gate.Queued, "")
+		wantOutcome(t, all[i%len(all)].Arrive(clock.Moment(start+int64(i)), tickets[i]).Verdict, gate.Queued, "")
 	}
 	return tickets
 }

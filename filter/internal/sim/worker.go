@@ -2,6 +2,7 @@ package sim
 
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
@@ -66,7 +67,7 @@ func (k *worker) arrive(r *request) {
 	now := k.begin()
 	r.worker = k
 	k.world.Arrived++
-	v := k.gate.Arrive(now, &r.ticket)
+	v := k.gate.Arrive(clock.Moment(now), &r.ticket)
 	k.world.checks.arrived(k, r, v.Verdict)
 	if v.Dropped != nil {
 		dropped := v.Dropped.Owner.(*request)
@@ -98,7 +99,7 @@ func (k *worker) serve() {
 }
 
 func (k *worker) giveTurns(now int64) {
-	d := k.gate.Dequeue(now)
+	d := k.gate.Dequeue(clock.Moment(now))
 	for d.Next() {
 		r := d.Ticket.Owner.(*request)
 		if d.Verdict.Outcome == gate.Allowed {
@@ -170,7 +171,7 @@ func (k *worker) answered(r *request) {
 
 func (k *worker) finish(r *request, a dispatch.Answer) {
 	now := k.begin()
-	if err := k.gate.Finish(now, &r.ticket, a); err != nil {
+	if err := k.gate.Finish(clock.Moment(now), &r.ticket, a); err != nil {
 		k.world.StoreErrors++
 	}
 	k.world.served.count--

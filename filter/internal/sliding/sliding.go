@@ -34,7 +34,7 @@ func (w *Window[T]) Advance(now clock.Moment, length time.Duration) {
 // have. The clock is that of Advance.
 func Passed(opened *clock.Moment, now clock.Moment, length time.Duration, parts int64) int64 {
 	width := max(length/time.Duration(parts), 1)
-	elapsed := clock.Sub(now, *opened)
+	elapsed := now.Sub(*opened)
 	if elapsed < -length {
 		*opened = now
 	}
@@ -46,7 +46,7 @@ func Passed(opened *clock.Moment, now clock.Moment, length time.Duration, parts 
 		*opened = now
 		return parts
 	}
-	*opened = clock.Add(*opened, time.Duration(passed)*width)
+	*opened = opened.Add(time.Duration(passed) * width)
 	return passed
 }
 

@@ -41,7 +41,7 @@ type fusion struct {
 
 // judge gives the confidence as a level, and the signal that contributes most to it.
 func (f *fusion) judge(now clock.Moment, levels *[signals]Level, tripped bool) (fused Level, worst Signal) {
-	sample := f.known == 0 || clock.Sub(now, f.sampled) >= time.Second || clock.Sub(f.sampled, now) >= time.Second
+	sample := f.known == 0 || now.Sub(f.sampled) >= time.Second || f.sampled.Sub(now) >= time.Second
 	weights := f.weigh(levels)
 	confidence, most := 0.0, 0.0
 	for i := range levels {

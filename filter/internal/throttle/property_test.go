@@ -139,12 +139,12 @@ func TestNoFlapping(t *testing.T) {
 				switch {
 				case up:
 					trips++
-					if i > 0 && clock.Sub(changes[i], changes[i-1]) < relapse-second {
+					if i > 0 && changes[i].Sub(changes[i-1]) < relapse-second {
 						hold = min(2*hold, longestHold)
 					} else { // or too near to a relapse to tell
 						hold = shortestHold
 					}
-				case clock.Sub(changes[i], changes[i-1]) < hold-second/100:
+				case changes[i].Sub(changes[i-1]) < hold-second/100:
 					t.Fatalf("cleared %d ns after it tripped, want %d", changes[i]-changes[i-1], hold)
 				}
 			}

@@ -49,7 +49,7 @@ func (r *Rate) Observe(now clock.Moment, c *Settings, n int64) {
 // advance closes the steps that are over.
 func (r *Rate) advance(now clock.Moment, c *Settings) {
 	step := c.qps.step()
-	elapsed := clock.Sub(now, r.opened)
+	elapsed := now.Sub(r.opened)
 	if r.window != c.qps.window || elapsed < -c.qps.window {
 		*r = Rate{window: c.qps.window, opened: now, began: now}
 		return
@@ -65,13 +65,13 @@ func (r *Rate) advance(now clock.Moment, c *Settings) {
 	r.smooth += weight * (float64(r.count) - r.smooth)
 	r.learn(learned, 1)
 	r.count = 0
-	r.opened = clock.Add(r.opened, step)
+	r.opened = r.opened.Add(step)
 	r.rotate(c)
 	if passed--; passed > 0 { // idle ones
 		r.smooth *= math.Pow(1-weight, float64(passed))
-		left := max(int64(clock.Sub(clock.Add(r.began, c.qps.width()), r.opened)/step), 0)
+		left := max(int64(r.began.Add(c.qps.width()).Sub(r.opened)/step), 0)
 		r.learn(0, min(passed, left))
-		r.opened = clock.Add(r.opened, time.Duration(passed)*step)
+		r.opened = r.opened.Add(time.Duration(passed) * step)
 		r.rotate(c)
 	}
 }
@@ -90,7 +90,7 @@ func (r *Rate) learn(count float64, steps int64) {
 // rotate begins a new block if the newest is over.
 func (r *Rate) rotate(c *Settings) {
 	width := c.qps.width()
-	passed := clock.Sub(r.opened, r.began) / width
+	passed := r.opened.Sub(r.began) / width
 	switch {
 	case passed <= 0:
 		return
@@ -100,7 +100,7 @@ func (r *Rate) rotate(c *Settings) {
 		copy(r.blocks[passed:], r.blocks[:])
 		clear(r.blocks[:passed])
 	}
-	r.began = clock.Add(r.began, passed*width)
+	r.began = r.began.Add(passed * width)
 }
 
 // norm is the mean and the standard deviation of the counts of the window's steps, and how many there were. The newest block

@@ -39,7 +39,7 @@ func (t *Tail) merge(now clock.Moment, c *Settings, answers *histogram) {
 
 // advance ends the period if it is over.
 func (t *Tail) advance(now clock.Moment, c *Settings) {
-	elapsed := clock.Sub(now, t.opened)
+	elapsed := now.Sub(t.opened)
 	switch {
 	case elapsed < -longestPeriod*c.p99.period:
 		*t = Tail{opened: now}
@@ -118,7 +118,7 @@ func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
 
 // calms is how long the present period lasts.
 func (t *Tail) calms(now clock.Moment, c *Settings) time.Duration {
-	return min(max(c.p99.period-clock.Sub(now, t.opened), 1), c.p99.period)
+	return min(max(c.p99.period-now.Sub(t.opened), 1), c.p99.period)
 }
 
 // staleMemory is how long a measurement of the memory counts.
@@ -139,7 +139,7 @@ func (m *Memory) Observe(now clock.Moment, _ *Settings, share float64) {
 
 // Level implements limiter. What is old is not known.
 func (m *Memory) Level(now clock.Moment, c *Settings) Level {
-	if age := clock.Sub(now, m.at); m.share == 0 || age > staleMemory || age < -staleMemory {
+	if age := now.Sub(m.at); m.share == 0 || age > staleMemory || age < -staleMemory {
 		return Level{}
 	}
 	return newLevel(m.share, c.gpuMemory, (m.share-c.gpuMemory)/max(1-c.gpuMemory, 0.01), true)

@@ -202,7 +202,7 @@ func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
 
 // nextHold is how long a trip holds at least.
 func (s *State) nextHold(now clock.Moment) time.Duration {
-	if s.hold == 0 || clock.Sub(now, s.since) >= relapse {
+	if s.hold == 0 || now.Sub(s.since) >= relapse {
 		return shortestHold
 	}
 	return min(max(2*s.hold, shortestHold), longestHold)
@@ -210,13 +210,13 @@ func (s *State) nextHold(now clock.Moment) time.Duration {
 
 // holds is how long it stays tripped if no signal stirs from now on.
 func (s *State) holds(now clock.Moment) time.Duration {
-	calm := max(min(clock.Sub(now, s.stirred), clock.Sub(now, s.since)), 0)
+	calm := max(min(now.Sub(s.stirred), now.Sub(s.since)), 0)
 	return max(s.hold-calm, 0)
 }
 
 // follow takes the times of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now clock.Moment, c *Settings) {
-	if clock.Sub(max(s.since, s.stirred), now) > longestHold {
+	if max(s.since, s.stirred).Sub(now) > longestHold {
 		s.since, s.stirred = min(s.since, now), min(s.stirred, now)
 	}
 }
