@@ -1,13 +1,7 @@
-// Command filter is the Wasm module that Envoy loads. It only wires the plugin to the SDK.
+// Command filter is the Wasm module that Envoy loads. Package plugin is what it does.
 package main
 
-import (
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
-	"github.com/spillway-proxy/spillway/filter/plugin"
-)
+import _ "github.com/spillway-proxy/spillway/filter/plugin"
 
 // main is never called: a module of this kind has no entry point.
 func main() {}
-
-func init() { proxywasm.SetVMContext(plugin.New()) }

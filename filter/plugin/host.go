@@ -2,13 +2,11 @@ package plugin
 
 import (
 	"encoding/binary"
-	"errors"
 	"unsafe"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
-
+	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
@@ -26,86 +24,96 @@ type host struct {
 	message message
 	from    int // where the piece of the body begins that the event has brought, in what the host holds of it
 	size    int // of that piece
+	headers [][2]string
 }
 
 // at stands at a stream's event.
 func (h *host) at(m message, from, size int) { h.message, h.from, h.size = m, from, size }
 
+// now is the time of an event.
+func now() clock.Moment { return clock.Moment(abi.Now()) }
+
 // Get implements record.Store by the host's shared data.
 func (*host) Get(key string) ([]byte, uint32, bool, error) {
-	value, version, err := proxywasm.GetSharedData(key)
-	if errors.Is(err, types.ErrorStatusNotFound) {
+	value, version, status := abi.SharedData(key)
+	switch status {
+	case abi.OK:
+		return value, version, true, nil
+	case abi.NotFound:
 		return nil, 0, false, nil
+	default:
+		return nil, 0, false, status
 	}
-	return value, version, err == nil, err
 }
 
 // Put implements record.Store. Version 0 would overwrite blindly; the core never asks for it.
 func (*host) Put(key string, value []byte, version uint32) (bool, error) {
-	err := proxywasm.SetSharedData(key, value, version)
-	if errors.Is(err, types.ErrorStatusCasMismatch) {
+	switch status := abi.SetSharedData(key, value, version); status {
+	case abi.OK:
+		return true, nil
+	case abi.CasMismatch:
 		return false, nil
+	default:
+		return false, status
 	}
-	return err == nil, err
 }
 
 // Headers implements admit.Host.
 func (h *host) Headers() [][2]string {
-	call, get := "request_headers", proxywasm.GetHttpRequestHeaders
+	call, which := "request_headers", abi.RequestHeaders
 	if h.message == response {
-		call, get = "response_headers", proxywasm.GetHttpResponseHeaders
+		call, which = "response_headers", abi.ResponseHeaders
 	}
-	headers, err := get()
-	if err != nil {
-		h.failed(call, err)
+	var status abi.Status
+	if h.headers, status = abi.Headers(which, h.headers); status != abi.OK {
+		h.failed(call, status)
 	}
-	trap(headers)
-	return headers
+	trap(h.headers)
+	return h.headers
 }
 
 // Piece implements admit.Host.
 func (h *host) Piece() []byte {
-	call, get := "request_body", proxywasm.GetHttpRequestBody
+	call, which := "request_body", abi.RequestBody
 	if h.message == response {
-		call, get = "response_body", proxywasm.GetHttpResponseBody
+		call, which = "response_body", abi.ResponseBody
 	}
-	piece, err := get(h.from, h.size)
-	if err != nil {
-		h.failed(call, err)
+	piece, status := abi.Body(which, h.from, h.size)
+	if status != abi.OK {
+		h.failed(call, status)
 	}
 	return piece
 }
 
 // paths are the properties that the attributes are.
-var paths = [admit.Attributes][]string{admit.CodeDetails: {"response", "code_details"}, admit.ResponseFlags: {"response", "flags"}}
+var paths = [admit.Attributes]string{admit.CodeDetails: "response\x00code_details", admit.ResponseFlags: "response\x00flags"}
 
 // Attribute implements admit.Host.
 func (*host) Attribute(a admit.Attribute) (string, bool) {
-	value, err := proxywasm.GetProperty(paths[a])
-	return unsafe.String(unsafe.SliceData(value), len(value)), err == nil
+	value, status := abi.Property(paths[a])
+	return unsafe.String(unsafe.SliceData(value), len(value)), status == abi.OK
 }
 
 // Received implements admit.Host. A stream that is gone has received nothing.
-func (*host) Received(s *admit.Stream) (bytes, headers uint64, known bool) {
-	if proxywasm.SetEffectiveContext(s.ID) != nil {
+func (h *host) Received(s *admit.Stream) (bytes, headers uint64, known bool) {
+	if abi.SetEffectiveContext(s.ID) != abi.OK {
 		return 0, 0, true
 	}
-	total, err := proxywasm.GetProperty([]string{"request", "total_size"}) // of headers and body, as received so far
-	if err != nil || len(total) != 8 {
+	total, status := abi.Property("request\x00total_size") // of headers and body, as received so far
+	if status != abi.OK || len(total) != 8 {
 		return 0, 0, false
 	}
-	list, err := proxywasm.GetHttpRequestHeaders()
-	if err != nil {
+	if h.headers, status = abi.Headers(abi.RequestHeaders, h.headers); status != abi.OK {
 		return 0, 0, false
 	}
-	for _, header := range list {
-		headers += uint64(len(header[0]) + len(header[1]))
+	for i := range h.headers {
+		headers += uint64(len(h.headers[i][0]) + len(h.headers[i][1]))
 	}
 	return binary.LittleEndian.Uint64(total), headers, true
 }
 
 // failed counts a call that the host refused.
-func (h *host) failed(call string, err error) {
+func (h *host) failed(call string, status abi.Status) {
 	h.metrics.add(metric.Errors("host_" + call))
-	proxywasm.LogError("spillway: the host refused " + call + ": " + err.Error())
+	abi.Log(abi.Error, "spillway: the host refused "+call+": "+status.Error())
 }

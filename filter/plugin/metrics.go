@@ -1,8 +1,7 @@
 package plugin
 
 import (
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
+	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
@@ -18,14 +17,13 @@ type defined struct {
 	id     uint32
 }
 
-// update carries out a change. The SDK knows only how to add to a gauge; the host's call that records a histogram's sample
-// sets gauges.
+// update carries out a change. The host's call that records a histogram's sample sets gauges.
 func (m *metrics) update(u *metric.Update) {
 	id := m.id(&u.Series)
 	if u.Series.Kind() == metric.KindCounter {
-		proxywasm.MetricCounter(id).Increment(uint64(u.N))
+		_ = abi.IncrementMetric(id, u.N)
 	} else {
-		proxywasm.MetricHistogram(id).Record(uint64(u.N))
+		_ = abi.RecordMetric(id, uint64(u.N))
 	}
 }
 
@@ -44,7 +42,7 @@ func (m *metrics) retire(kept func(upstream string) bool) {
 				continue
 			}
 			if upstream, has := gauge.series.Value("upstream"); has && !kept(upstream) {
-				proxywasm.MetricHistogram(gauge.id).Record(0)
+				_ = abi.RecordMetric(gauge.id, 0)
 			}
 		}
 	}
@@ -64,12 +62,7 @@ func (m *metrics) id(series *metric.Series) uint32 {
 }
 
 func define(kind metric.Kind, name string) uint32 {
-	switch kind {
-	case metric.KindCounter:
-		return uint32(proxywasm.DefineCounterMetric(name))
-	case metric.KindGauge:
-		return uint32(proxywasm.DefineGaugeMetric(name))
-	default:
-		return uint32(proxywasm.DefineHistogramMetric(name))
-	}
+	kinds := [...]abi.Kind{metric.KindCounter: abi.Counter, metric.KindGauge: abi.Gauge, metric.KindHistogram: abi.Histogram}
+	id, _ := abi.DefineMetric(kinds[kind], name)
+	return id
 }

@@ -1,4 +1,4 @@
-// Package plugin binds the pure core to the host: it is the only package that knows the SDK.
+// Package plugin binds the pure core to the host: with package abi it is the only one that knows it.
 //
 // It translates callbacks into events of admit.Engine (stream.go), gives it what it asks for (host.go), and carries out the effects that
 // come of it, in their order (effects.go). It owns no decisions.
@@ -15,10 +15,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
-
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -30,19 +28,18 @@ var Version = "dev"
 
 // vm is one worker's VM.
 type vm struct {
-	types.DefaultVMContext
 	metrics metrics
 	host    host
 	learned estimate.Learned
-	free    []*stream // ended streams whose memory is used again: garbage costs CPU
-	path    [1]string // of the property being set
-	digits  []byte    // of the number being set
-	latest  *plugin   // the configuration in force
+	plugins map[uint32]*plugin // by the host's number
+	streams map[uint32]*stream // by the host's number
+	free    []*stream          // ended streams whose memory is used again: garbage costs CPU
+	digits  []byte             // of the number being set
+	latest  *plugin            // the configuration in force
 }
 
-// New gives the VM's context.
-func New() types.VMContext {
-	v := &vm{}
+func newVM() *vm {
+	v := &vm{plugins: map[uint32]*plugin{}, streams: map[uint32]*stream{}}
 	v.host.metrics = &v.metrics
 	return v
 }
@@ -66,110 +63,102 @@ func (v *vm) recycle(s *stream) {
 	}
 }
 
-// NewPluginContext implements types.VMContext.
-func (v *vm) NewPluginContext(id uint32) types.PluginContext { return &plugin{vm: v, id: id} }
-
 // plugin is one configuration at work.
 type plugin struct {
-	types.DefaultPluginContext
 	vm         *vm
 	id         uint32
 	engine     *admit.Engine
+	headers    [][2]string // of the exporter's answer
 	tickPeriod uint32
 }
 
-// OnPluginStart implements types.PluginContext.
-func (p *plugin) OnPluginStart(size int) (status types.OnPluginStartStatus) {
-	status = types.OnPluginStartStatusFailed
+// configure takes the configuration, of so many bytes, and says whether it can be used.
+func (p *plugin) configure(size int) (usable bool) {
 	defer p.contain("plugin_start")
 	var data []byte
 	if size > 0 {
-		var err error
-		if data, err = proxywasm.GetPluginConfiguration(); err != nil {
-			proxywasm.LogCritical("spillway: the configuration can't be read from the host: " + err.Error())
-			return status
+		var status abi.Status
+		if data, status = abi.Body(abi.PluginConfiguration, 0, size); status != abi.OK {
+			abi.Log(abi.Critical, "spillway: the configuration can't be read from the host: "+status.Error())
+			return false
 		}
 	}
 	cfg, err := config.Parse(data)
 	if err != nil {
 		p.vm.metrics.add(metric.ConfigErrors("invalid"))
-		proxywasm.LogCritical("spillway: the configuration is refused:")
+		abi.Log(abi.Critical, "spillway: the configuration is refused:")
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			proxywasm.LogCritical("spillway: " + line)
+			abi.Log(abi.Critical, "spillway: "+line)
 		}
-		return status
+		return false
 	}
-	if p.engine, err = admit.New(cfg, &p.vm.host, &p.vm.learned, random()); err != nil {
-		proxywasm.LogCritical("spillway: shared data can't be used: " + err.Error())
-		return status
+	engine, err := admit.New(cfg, &p.vm.host, &p.vm.learned, random())
+	if err != nil {
+		abi.Log(abi.Critical, "spillway: shared data can't be used: "+err.Error())
+		return false
 	}
-	proxywasm.LogInfo("spillway " + Version + ": configured, namespace " + cfg.Namespace + ", mode " + string(cfg.Mode))
+	p.engine = engine
+	abi.Log(abi.Info, "spillway "+Version+": configured, namespace "+cfg.Namespace+", mode "+string(cfg.Mode))
 	for _, path := range cfg.NotInBuild() {
-		proxywasm.LogWarn("spillway: " + path + " is valid, but this build has no code for it: it does nothing")
+		abi.Log(abi.Warn, "spillway: "+path+" is valid, but this build has no code for it: it does nothing")
 	}
 	p.carryOut(nil)
 	p.vm.latest = p
 	p.vm.metrics.retire(p.engine.HasUpstream)
 	p.setTick(p.engine.TickPeriod())
-	return types.OnPluginStartStatusOK
+	return true
 }
 
-// OnPluginDone implements types.PluginContext: the last of its streams has ended. It may have set gauges until now.
-func (p *plugin) OnPluginDone() bool {
+// end is that of the last of its streams, when another configuration has taken over. It may have set gauges until now.
+func (p *plugin) end() {
 	defer p.contain("plugin_done")
 	if p.vm.latest != nil && p.vm.latest != p {
 		p.vm.metrics.retire(p.vm.latest.engine.HasUpstream)
 	}
-	return true
 }
 
-// NewHttpContext implements types.PluginContext.
-func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return p.vm.newStream(p, id) }
-
-// OnTick implements types.PluginContext.
-func (p *plugin) OnTick() {
+// tick is the host's timer.
+func (p *plugin) tick() {
 	defer p.contain("tick")
-	p.engine.Tick(monotonic())
+	p.engine.Tick(now())
 	p.carryOut(nil)
 	p.setTick(p.engine.TickPeriod())
 }
 
 // fetch asks the exporter. The answer comes to this plugin, and not to a stream, which would take it away with it.
 func (p *plugin) fetch() {
-	if err := proxywasm.SetEffectiveContext(p.id); err != nil {
-		p.vm.host.failed("set_effective_context", err)
+	if status := abi.SetEffectiveContext(p.id); status != abi.OK {
+		p.vm.host.failed("set_effective_context", status)
 	}
 	source := p.engine.Source()
 	headers := [][2]string{{":method", "GET"}, {":path", source.Path}, {":authority", source.Authority}, {"accept", "application/json"}}
-	_, err := proxywasm.DispatchHttpCall(source.Cluster, headers, nil, nil, uint32(source.Timeout.Milliseconds()), p.fetched)
-	if err != nil { // there is no such cluster
-		p.engine.Fetched(monotonic(), 0, nil)
+	if abi.Call(source.Cluster, headers, uint32(source.Timeout.Milliseconds())) != abi.OK { // there is no such cluster
+		p.engine.Fetched(now(), 0, nil)
 	}
 }
 
-// fetched takes the exporter's answer.
-func (p *plugin) fetched(_, size, _ int) {
+// fetched takes the exporter's answer, of which so many bytes of body have come; also when it never comes.
+func (p *plugin) fetched(size int) {
 	defer p.contain("fetched")
 	status := 0
-	if headers, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {
-		for _, header := range headers {
-			if header[0] == ":status" {
-				status, _ = strconv.Atoi(header[1])
-			}
+	p.headers, _ = abi.Headers(abi.CallResponseHeaders, p.headers)
+	for i := range p.headers {
+		if p.headers[i][0] == ":status" {
+			status, _ = strconv.Atoi(p.headers[i][1])
 		}
 	}
 	var body []byte
 	if size > 0 && status != 0 {
-		var err error
-		if body, err = proxywasm.GetHttpCallResponseBody(0, min(size, pressure.MostBytes+1)); err != nil {
-			p.vm.host.failed("fetched", err)
+		var refused abi.Status
+		if body, refused = abi.Body(abi.CallResponseBody, 0, min(size, pressure.MostBytes+1)); refused != abi.OK {
+			p.vm.host.failed("fetched", refused)
 		}
 	}
-	p.engine.Fetched(monotonic(), status, body)
+	p.engine.Fetched(now(), status, body)
 	p.carryOut(nil)
 }
 
-// wantTick makes ticks come at least as often as the engine wants. They are slowed down in OnTick only: a request that
+// wantTick makes ticks come at least as often as the engine wants. They are slowed down in a tick only: a request that
 // comes and goes shall not switch them on and off.
 func (p *plugin) wantTick() {
 	want := p.engine.TickPeriod()
@@ -182,8 +171,8 @@ func (p *plugin) setTick(period uint32) {
 	if period == p.tickPeriod {
 		return
 	}
-	if err := proxywasm.SetTickPeriodMilliSeconds(period); err != nil {
-		proxywasm.LogError("spillway: ticks can't be set: " + err.Error())
+	if status := abi.SetTickPeriod(period); status != abi.OK {
+		abi.Log(abi.Error, "spillway: ticks can't be set: "+status.Error())
 		return
 	}
 	p.tickPeriod = period
@@ -204,7 +193,7 @@ func (v *vm) panicked(callback string, cause any) bool {
 	case string:
 		text = c
 	}
-	proxywasm.LogCritical("spillway: a fault in " + callback + " was contained: " + admit.OneLine(text))
+	abi.Log(abi.Critical, "spillway: a fault in "+callback+" was contained: "+admit.OneLine(text))
 	v.metrics.add(metric.Errors("panic"))
 	return true
 }

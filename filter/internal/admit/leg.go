@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"strings"
+
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -27,7 +29,9 @@ func (s *Stream) unanswered() bool {
 // endLeg takes the end of a leg, in place of Gone: the request begins anew.
 func (e *Engine) endLeg(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
-	e.left = &leg{s.caller, s.headers.Get(e.slots.priority), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
+	c := s.caller // the stream's memory is used again, maybe by the next leg
+	c.User, c.Tenant, c.Key = strings.Clone(c.User), strings.Clone(c.Tenant), strings.Clone(c.Key)
+	e.left = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
 	if s.ticket.Waiting() {
 		s.upstream.gate.Leave(&s.ticket)
 	}

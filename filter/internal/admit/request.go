@@ -24,7 +24,8 @@ type Stream struct {
 	Resumed bool
 
 	// What a stream leaves to the next one that uses its memory.
-	headers    ident.Headers
+	headers    ident.Headers // of the request
+	response   ident.Headers // of its answer
 	request    usage.RequestReader
 	exchange   account.Exchange // what is known of the request and its answer
 	charges    []limit.Charge

@@ -22,10 +22,10 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 		return // an answer of ours, or of the proxy itself to a request that we never saw
 	}
 	headers := e.host.Headers()
-	e.picker.Pick(headers, &s.headers)
-	status, _ := strconv.Atoi(s.headers.Get(e.slots.status))
+	e.picker.Pick(headers, &s.response)
+	status, _ := strconv.Atoi(s.response.Get(e.slots.status))
 	s.exchange.Status = max(status, 1) // even one that is none is a response's
-	if origin.Counts(s.headers.Get(e.slots.status)) {
+	if origin.Counts(s.response.Get(e.slots.status)) {
 		s.exchange.Origin = e.origin()
 	}
 	if s.phase != stSent {
@@ -33,12 +33,12 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 			return
 		}
 	}
-	events := strings.HasPrefix(strings.ToLower(s.headers.Get(e.slots.contentType)), "text/event-stream")
-	s.exchange.Begin(!end && identityCoding(s.headers.Get(e.slots.encoding)), events)
+	events := strings.HasPrefix(strings.ToLower(s.response.Get(e.slots.contentType)), "text/event-stream")
+	s.exchange.Begin(!end && identityCoding(s.response.Get(e.slots.encoding)), events)
 	e.hide(s, events)
 	e.judged(s)
 	if s.ticket.InFlight() && !s.foreign() && !e.hearsay(s, headers) {
-		s.answer = e.hints.read(&s.headers, s.exchange.Status)
+		s.answer = e.hints.read(&s.response, s.exchange.Status)
 	}
 	if !s.exchange.Failed() {
 		e.tellHeadroom(s)
@@ -59,7 +59,7 @@ func (e *Engine) tellHeadroom(s *Stream) {
 // hide finds out whether the usage that the client didn't ask for has to be taken out of the answer: its length changes then.
 // What has a length and another type is no stream, and keeps it. Of what has neither, the first bytes tell.
 func (e *Engine) hide(s *Stream, events bool) {
-	length := s.headers.Get(e.slots.length)
+	length := s.response.Get(e.slots.length)
 	if s.question.hides = s.question.hides && s.exchange.Readable && (events || length == ""); s.question.hides && length != "" {
 		e.out.setResponseHeader(s, "content-length", "")
 	}

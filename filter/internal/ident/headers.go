@@ -7,7 +7,10 @@
 // each request, and be somebody else each time.
 package ident
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 // Slot is the place of one header's value.
 type Slot int
@@ -57,11 +60,12 @@ func find(list []want, name string) Slot {
 	return -1
 }
 
-// Headers holds the wanted headers of one message.
+// Headers holds the wanted headers of one message, as copies: they are good until the next Pick into it, which uses their memory again.
 type Headers struct {
 	values []string
 	counts []uint8
 	more   []another // values of repeated headers after their first ones
+	text   []byte    // what the values are parts of
 }
 
 type another struct {
@@ -69,14 +73,14 @@ type another struct {
 	value string
 }
 
-// Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them.
+// Pick takes the wanted headers from all of a message's, whose names are lower case as HTTP/2 has them. all may be anywhere.
 func (p *Picker) Pick(all [][2]string, into *Headers) {
 	if len(into.values) != p.slots {
 		into.values, into.counts = make([]string, p.slots), make([]uint8, p.slots)
 	}
 	clear(into.values)
 	clear(into.counts)
-	into.more = into.more[:0]
+	into.more, into.text = into.more[:0], into.text[:0]
 	for i := range all {
 		list := p.list(all[i][0])
 		if len(*list) == 0 {
@@ -87,14 +91,24 @@ func (p *Picker) Pick(all [][2]string, into *Headers) {
 			continue
 		}
 		if into.counts[slot] == 0 {
-			into.values[slot] = all[i][1]
+			into.values[slot] = into.copied(all[i][1])
 		} else {
-			into.more = append(into.more, another{slot, all[i][1]})
+			into.more = append(into.more, another{slot, into.copied(all[i][1])})
 		}
 		if into.counts[slot] < 2 {
 			into.counts[slot]++
 		}
 	}
+}
+
+// copied copies a value into memory that is used again. Where that has to grow, those that were copied before keep the old one.
+func (h *Headers) copied(value string) string {
+	if value == "" {
+		return ""
+	}
+	start := len(h.text)
+	h.text = append(h.text, value...)
+	return unsafe.String(&h.text[start], len(value))
 }
 
 // Get gives a header's first value; "" if it is absent.

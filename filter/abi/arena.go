@@ -1,0 +1,57 @@
+package abi
+
+// arena is the memory for what the host hands in during one callback.
+type arena struct {
+	base  []byte // what most callbacks need
+	used  int
+	large []byte // for one piece that doesn't fit, kept for the next such one
+	last  []byte // what was given last
+}
+
+const (
+	arenaSize = 64 << 10 // bytes
+	mostKept  = 1 << 20  // bytes: what large keeps at most
+)
+
+var memory = arena{base: make([]byte, arenaSize)}
+
+// Reset empties the arena: a callback begins, and nothing of the one before is needed any more.
+func Reset() { memory.reset() }
+
+func (a *arena) reset() {
+	if poisons {
+		poison(a.base[:a.used])
+		poison(a.large)
+	}
+	a.used, a.last = 0, nil
+	if cap(a.large) > mostKept {
+		a.large = nil
+	}
+	a.large = a.large[:0]
+}
+
+// alloc gives memory for a value of the host's.
+func (a *arena) alloc(size int) []byte {
+	const align = 8
+	switch {
+	case size <= len(a.base)-a.used:
+		a.last = a.base[a.used : a.used+size : a.used+size]
+		a.used = min(a.used+(size+align-1)&^(align-1), len(a.base))
+	case len(a.large) == 0: // nobody has it
+		if cap(a.large) < size {
+			a.large = make([]byte, 0, size+size/4)
+		}
+		a.large = a.large[:size]
+		a.last = a.large
+	default:
+		a.last = make([]byte, size)
+	}
+	return a.last
+}
+
+// poison makes what is kept for too long visible.
+func poison(b []byte) {
+	for i := range b {
+		b[i] = 0xdb
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !spillway_trap
+
+package abi
+
+const poisons = false
