@@ -21,9 +21,9 @@ func TestCheckFile(t *testing.T) {
 		{"a goroutine outside the filter", "gpuexporter/a.go", "package main\nfunc f() { go f() }", nil},
 		{"os", "config/a.go", "package config\nimport \"os\"\nvar t = os.Args", []string{`imports "os"`}},
 		{"os in a program of the core", "config/schema/main.go", "package main\nimport \"os\"\nvar t = os.Args", nil},
-		{"the SDK in the core", "filter/internal/a/a.go", "package a\nimport _ \"" + sdk + "/proxywasm\"", []string{"SDK"}},
-		{"the SDK elsewhere", "gpuexporter/a.go", "package main\nimport _ \"" + sdk + "/proxywasm\"", []string{"SDK"}},
-		{"the SDK in the binding", "filter/plugin/a.go", "package plugin\nimport _ \"" + sdk + "/proxywasm\"", nil},
+		{"the host in the core", "filter/internal/a/a.go", "package a\nimport _ \"" + host + "\"", []string{"calls to the host"}},
+		{"the host elsewhere", "gpuexporter/a.go", "package main\nimport _ \"" + host + "\"", []string{"calls to the host"}},
+		{"the host in the binding", "filter/plugin/a.go", "package plugin\nimport _ \"" + host + "\"", nil},
 		{"too long", "e2e/a.go", "package e2e\n" + strings.Repeat("\n", maxLines), []string{"501 lines"}},
 		{"just fits", "e2e/a.go", "package e2e\n" + strings.Repeat("\n", maxLines-1), nil},
 	} {

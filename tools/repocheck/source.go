@@ -18,8 +18,8 @@ import (
 // maxLines bounds a Go file: one that a reader can hold in mind.
 const maxLines = 500
 
-// sdk is the host's interface, which only the binding may use.
-const sdk = "github.com/proxy-wasm/proxy-wasm-go-sdk"
+// host is the host's interface, which only the binding may use.
+const host = "github.com/spillway-proxy/spillway/filter/abi"
 
 // forbiddenInCore are the packages that reach outside of the program.
 var forbiddenInCore = []string{"net", "net/http", "os", "os/exec", "os/signal", "syscall"}
@@ -98,10 +98,10 @@ func (c *fileCheck) inFilter() bool {
 	return c.isCore() || strings.HasPrefix(c.name, "filter/")
 }
 
-// mayUseSDK says whether the file is the binding to the host, or no part of what is shipped.
-func (c *fileCheck) mayUseSDK() bool {
+// binds says whether the file is the binding to the host.
+func (c *fileCheck) binds() bool {
 	folder := path.Dir(c.name)
-	return folder == "filter" || folder == "filter/plugin" || strings.HasPrefix(c.name, "e2e/")
+	return folder == "filter/abi" || folder == "filter/plugin"
 }
 
 func (c *fileCheck) imports() {
@@ -110,8 +110,8 @@ func (c *fileCheck) imports() {
 		if err != nil {
 			continue // the compiler says so
 		}
-		if strings.HasPrefix(imported, sdk) && !c.mayUseSDK() {
-			c.find(spec, "imports the proxy-wasm SDK: only filter/plugin and filter/main.go may; pass what it needs as an argument")
+		if imported == host && !c.binds() {
+			c.find(spec, "imports the calls to the host: only filter/plugin may; pass what it needs as an argument")
 		}
 		if c.isCore() && slices.Contains(forbiddenInCore, imported) {
 			c.find(spec, "imports %q, but the core reaches nothing outside: let the caller do it and pass the result", imported)

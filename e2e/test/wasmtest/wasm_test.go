@@ -1,5 +1,5 @@
 // Package wasmtest tests the compiled filter on a strict double of Envoy's Wasm host (package wasmhost): what only shows
-// once the core, its binding, the SDK and the Wasm runtime come together, and what a real Envoy can't be made to do at
+// once the core, its binding and the Wasm runtime come together, and what a real Envoy can't be made to do at
 // will, such as losing a worker at a given moment.
 //
 // Every test ends with a host that has nothing to complain of. Nothing is ever skipped: without the filter a test fails,
