@@ -1,5 +1,7 @@
 package abi
 
+import "unsafe"
+
 // arena is the memory for what the host hands in during one callback.
 type arena struct {
 	base  []byte // what most callbacks need
@@ -28,6 +30,13 @@ func (a *arena) reset() {
 		a.large = nil
 	}
 	a.large = a.large[:0]
+}
+
+// Allocate is the host's way to hand something in.
+//
+//go:wasmexport proxy_on_memory_allocate
+func Allocate(size uint32) unsafe.Pointer {
+	return unsafe.Pointer(unsafe.SliceData(memory.alloc(int(size))))
 }
 
 // alloc gives memory for a value of the host's.

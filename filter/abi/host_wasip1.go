@@ -85,10 +85,3 @@ func proxyLog(level uint32, text unsafe.Pointer, textSize uint32) Status
 //go:wasmimport wasi_snapshot_preview1 clock_time_get
 //go:noescape
 func clockTimeGet(id uint32, precision uint64, result unsafe.Pointer) uint32
-
-// allocate is the host's way to hand something in.
-//
-//go:wasmexport proxy_on_memory_allocate
-func allocate(size uint32) unsafe.Pointer {
-	return unsafe.Pointer(unsafe.SliceData(memory.alloc(int(size))))
-}

@@ -7,11 +7,15 @@ import "github.com/spillway-proxy/spillway/filter/abi"
 
 var worker = newVM()
 
+// ProxyABIVersion says which version of the interface the filter speaks.
+//
 //go:wasmexport proxy_abi_version_0_2_0
-func proxyABIVersion() {}
+func ProxyABIVersion() {}
 
+// ProxyOnContextCreate begins a plugin's configuration, which has no parent, or a stream.
+//
 //go:wasmexport proxy_on_context_create
-func proxyOnContextCreate(id, parent uint32) {
+func ProxyOnContextCreate(id, parent uint32) {
 	abi.Reset()
 	if parent == 0 {
 		worker.plugins[id] = &plugin{vm: worker, id: id}
@@ -22,8 +26,10 @@ func proxyOnContextCreate(id, parent uint32) {
 	}
 }
 
+// ProxyOnConfigure gives a plugin its configuration.
+//
 //go:wasmexport proxy_on_configure
-func proxyOnConfigure(id, size uint32) uint32 {
+func ProxyOnConfigure(id, size uint32) uint32 {
 	abi.Reset()
 	if p := worker.plugins[id]; p != nil && p.configure(int(size)) {
 		return 1
@@ -31,81 +37,99 @@ func proxyOnConfigure(id, size uint32) uint32 {
 	return 0
 }
 
+// ProxyOnTick is a plugin's timer.
+//
 //go:wasmexport proxy_on_tick
-func proxyOnTick(id uint32) {
+func ProxyOnTick(id uint32) {
 	abi.Reset()
 	if p := worker.plugins[id]; p != nil {
 		p.tick()
 	}
 }
 
+// ProxyOnHTTPCallResponse is what came of a plugin's call.
+//
 //go:wasmexport proxy_on_http_call_response
-func proxyOnHTTPCallResponse(id, _, _, size, _ uint32) {
+func ProxyOnHTTPCallResponse(id, _, _, size, _ uint32) {
 	abi.Reset()
 	if p := worker.plugins[id]; p != nil {
 		p.fetched(int(size))
 	}
 }
 
+// ProxyOnRequestHeaders shows a request's headers.
+//
 //go:wasmexport proxy_on_request_headers
-func proxyOnRequestHeaders(id, _, end uint32) uint32 {
+func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.requestHeaders(end != 0))
 	}
 	return uint32(abi.Continue)
 }
 
+// ProxyOnRequestBody shows a piece of its body.
+//
 //go:wasmexport proxy_on_request_body
-func proxyOnRequestBody(id, size, end uint32) uint32 {
+func ProxyOnRequestBody(id, size, end uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.requestBody(int(size), end != 0))
 	}
 	return uint32(abi.Continue)
 }
 
+// ProxyOnRequestTrailers shows its end.
+//
 //go:wasmexport proxy_on_request_trailers
-func proxyOnRequestTrailers(id, _ uint32) uint32 {
+func ProxyOnRequestTrailers(id, _ uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.requestTrailers())
 	}
 	return uint32(abi.Continue)
 }
 
+// ProxyOnResponseHeaders shows a response's headers.
+//
 //go:wasmexport proxy_on_response_headers
-func proxyOnResponseHeaders(id, _, end uint32) uint32 {
+func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.responseHeaders(end != 0))
 	}
 	return uint32(abi.Continue)
 }
 
+// ProxyOnResponseBody shows a piece of its body.
+//
 //go:wasmexport proxy_on_response_body
-func proxyOnResponseBody(id, size, end uint32) uint32 {
+func ProxyOnResponseBody(id, size, end uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.responseBody(int(size), end != 0))
 	}
 	return uint32(abi.Continue)
 }
 
+// ProxyOnResponseTrailers shows its end.
+//
 //go:wasmexport proxy_on_response_trailers
-func proxyOnResponseTrailers(id, _ uint32) uint32 {
+func ProxyOnResponseTrailers(id, _ uint32) uint32 {
 	if s := beginning(id); s != nil {
 		return uint32(s.responseTrailers())
 	}
 	return uint32(abi.Continue)
 }
 
-// proxyOnLog is the end of a stream: what is set now stands in the access log.
+// ProxyOnLog is the end of a stream: what is set now stands in the access log.
 //
 //go:wasmexport proxy_on_log
-func proxyOnLog(id uint32) {
+func ProxyOnLog(id uint32) {
 	if s := beginning(id); s != nil {
 		s.end()
 	}
 }
 
+// ProxyOnDelete is the last callback of a stream or a plugin.
+//
 //go:wasmexport proxy_on_delete
-func proxyOnDelete(id uint32) {
+func ProxyOnDelete(id uint32) {
 	abi.Reset()
 	if s := worker.streams[id]; s != nil {
 		if delete(worker.streams, id); !s.ended {
