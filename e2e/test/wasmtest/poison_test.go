@@ -53,8 +53,12 @@ func interleaved(vm *wasmhost.VM, exchanges []*captures.Capture) (said []map[str
 		}
 		streams[i].RequestHeaders(headers, c.RequestBody == "")
 	}
-	each(func(s *wasmhost.Stream, c *captures.Capture) { s.RequestBody([]byte(c.RequestBody[:len(c.RequestBody)/2]), false) })
-	each(func(s *wasmhost.Stream, c *captures.Capture) { s.RequestBody([]byte(c.RequestBody[len(c.RequestBody)/2:]), true) })
+	each(func(s *wasmhost.Stream, c *captures.Capture) {
+		s.RequestBody([]byte(c.RequestBody[:len(c.RequestBody)/2]), false)
+	})
+	each(func(s *wasmhost.Stream, c *captures.Capture) {
+		s.RequestBody([]byte(c.RequestBody[len(c.RequestBody)/2:]), true)
+	})
 	for range exchanges { // as their turns come
 		each(func(s *wasmhost.Stream, c *captures.Capture) { respond(s, c) })
 	}

@@ -66,7 +66,7 @@ func newTraveller(t fataler, configuration string, events bool) *traveller {
 	if v.Engine, err = New(cfg, &v.proxy, new(estimate.Learned), random); err != nil {
 		t.Fatal(err)
 	}
-	if v.board != nil {
+	if v.monitor != nil {
 		v.Fetched(v.now, 200, []byte(`{"version":1,"instances":[{"activeDecodeBlocks":0.5,"activePrefillTokens":7}]}`))
 	}
 	v.settled()

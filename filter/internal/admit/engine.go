@@ -62,10 +62,10 @@ type Engine struct {
 	host       Host
 	table      *table.Table
 	upstreams  []*upstream
-	selects    bool            // it matters which one a request is for: one of them has a gate
-	whole      bool            // requests are decided when all of them has come, not before (gatekeeper)
-	board      *pressure.Board // nil: pressure is not asked for
-	silent     bool            // the exporter has not answered the last time
+	selects    bool              // it matters which one a request is for: one of them has a gate
+	whole      bool              // requests are decided when all of them has come, not before (gatekeeper)
+	monitor    *pressure.Monitor // nil: pressure is not asked for
+	silent     bool              // the exporter has not answered the last time
 	hints      hints
 	picker     ident.Picker
 	identity   *ident.Identity

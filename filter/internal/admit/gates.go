@@ -161,10 +161,10 @@ func (e *Engine) gateError(s *Stream, err error) {
 
 // gpuMemory is the share of GPU memory in use, if it is fetched and not too old; 0: not known.
 func (e *Engine) gpuMemory(u *upstream, now clock.Moment) float64 {
-	if e.board == nil || u.cfg.Throttle.Mode == config.Off {
+	if e.monitor == nil || u.cfg.Throttle.Mode == config.Off {
 		return 0
 	}
-	g := e.board.Look(now)
+	g := e.monitor.Gauge(now)
 	if g.Memory == pressure.Absent || g.Age == pressure.Absent || g.Age > e.cfg.PressureSource.StaleAfter {
 		return 0
 	}
@@ -219,7 +219,7 @@ func (e *Engine) describeTracked(now clock.Moment) {
 
 // describeGates publishes how an upstream's gates stand. Models that share a label have the worst of theirs.
 func (e *Engine) describeGates(u *upstream, now clock.Moment) {
-	snapshot, err := u.health.Look(now)
+	snapshot, err := u.health.Snapshot(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		return

@@ -63,7 +63,7 @@ func (e *Engine) listGates() {
 		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked,
 			tick: (*Engine).tickTracked, period: (*Engine).trackedPeriod, describe: (*Engine).describeTracked, whole: true})
 	}
-	if e.board != nil {
+	if e.monitor != nil {
 		e.gates = append(e.gates, gatekeeper{name: gate.Pressure, ask: (*Engine).askPressure,
 			tick: (*Engine).tickPressure, period: (*Engine).pressurePeriod, describe: (*Engine).describePressure})
 	}
@@ -174,7 +174,7 @@ func (e *Engine) askBreaker(s *Stream, now clock.Moment, v *gate.Verdict) {
 
 func (e *Engine) askPressure(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if u := s.upstream; u != nil && u.pressure != nil {
-		*v = e.board.Judge(now, u.pressure, s.caller.Priority)
+		*v = e.monitor.Judge(now, u.pressure, s.caller.Priority)
 	}
 }
 

@@ -20,14 +20,14 @@ func (e *Engine) newPressure(u *upstream) {
 	}
 	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource, e.cfg.Mode)
 	u.pressure = &rule
-	if e.board == nil {
-		e.board = pressure.NewBoard(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
+	if e.monitor == nil {
+		e.monitor = pressure.NewMonitor(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
 	}
 }
 
 // tickPressure looks for news, and fetches some if it is this worker's turn.
 func (e *Engine) tickPressure(now clock.Moment) {
-	due, err := e.board.Due(now)
+	due, err := e.monitor.Due(now)
 	if err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of pressure can't be used: " + err.Error())
@@ -51,7 +51,7 @@ func (e *Engine) Fetched(now clock.Moment, status int, body []byte) {
 	}
 	e.out.count(metric.Errors("pressure_value"), int64(snapshot.Wrong))
 	e.out.count(metric.Errors("pressure_instances"), int64(snapshot.Ignored))
-	if err := e.board.Publish(now, snapshot); err != nil {
+	if err := e.monitor.Publish(now, snapshot); err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of pressure can't be written: " + err.Error())
 		return
@@ -80,7 +80,7 @@ func (e *Engine) pressurePeriod() time.Duration {
 // describePressure publishes what is known of the pressure, shares in thousandths. A gauge can't be taken back: what is not measured
 // any more becomes 0, and how many instances tell it says that this is no measurement.
 func (e *Engine) describePressure(now clock.Moment) {
-	g := e.board.Look(now)
+	g := e.monitor.Gauge(now)
 	if g.Age == pressure.Absent {
 		return
 	}

@@ -215,7 +215,7 @@ func (e *Engine) serve(u *upstream, now clock.Moment) {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}
-	switch began, ended := u.gate.Rang(); {
+	switch began, ended := u.gate.AlarmTurned(); {
 	case began:
 		e.out.warn("upstream " + u.name + " answers so many requests with 429 that its budget is at the floor, retreat.minRequests: the alarm" +
 			" lasts until it has not for retreat.recoverWindow")
@@ -269,7 +269,7 @@ func (e *Engine) describeQueue(now clock.Moment) {
 		if u.gate == nil {
 			continue
 		}
-		v := u.gate.Look(now)
+		v := u.gate.Snapshot(now)
 		e.out.gauge(metric.InFlight(u.name), int64(v.InFlight))
 		for p, n := range v.Waiting {
 			e.out.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))

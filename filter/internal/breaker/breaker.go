@@ -104,16 +104,16 @@ const (
 
 // State is the breaker of one model of one upstream. The zero value is Closed and has counted nothing.
 type State struct {
-	phase     Phase
-	period    uint64       // counts the transitions
-	since     clock.Moment // of the present phase; 0 while it never was another one
-	succeeded uint32       // probes
-	window    window
-	holders   [maxHolders]holder
-	last      Trigger
-	quorum    quorum.Quorum
-	sole      uint64 // unless Closed: the subject that opened it alone; 0: several did
-	blamed    uint64 // the subject whose probe failed last; 0: none did
+	phase      Phase
+	period     uint64       // counts the transitions
+	since      clock.Moment // of the present phase; 0 while it never was another one
+	succeeded  uint32       // probes
+	window     window
+	holders    [maxHolders]holder
+	last       Trigger
+	quorum     quorum.Quorum
+	sole       uint64 // unless Closed: the subject that opened it alone; 0: several did
+	failedLast uint64 // the subject whose probe failed last; 0: none did
 }
 
 // Pass is what a request keeps between its admission and its end.
@@ -152,9 +152,9 @@ func (s *State) Admit(now clock.Moment, c *Settings, worker, subject uint64) (p 
 		if wait := s.waitFor(now, c, subject); wait > 0 {
 			return p, Verdict{Refused: true, Phase: Open, RecoversIn: wait}, changed
 		}
-		sole, blamed := s.sole, s.blamed
+		sole, blamed := s.sole, s.failedLast
 		s.enter(HalfOpen, now)
-		s.sole, s.blamed = sole, blamed
+		s.sole, s.failedLast = sole, blamed
 		p.period, changed = s.period, true
 	} else if s.barred(subject) && now.Sub(s.since) < c.openFor {
 		return p, Verdict{Refused: true, Phase: HalfOpen}, false
@@ -169,7 +169,7 @@ func (s *State) Admit(now clock.Moment, c *Settings, worker, subject uint64) (p 
 }
 
 // barred says that a subject has to let others try first.
-func (s *State) barred(subject uint64) bool { return s.blamed == subject && s.sole != subject }
+func (s *State) barred(subject uint64) bool { return s.failedLast == subject && s.sole != subject }
 
 // waitFor is how long an open breaker stays so for a subject.
 func (s *State) waitFor(now clock.Moment, c *Settings, subject uint64) time.Duration {
@@ -307,7 +307,7 @@ func (s *State) judge(now clock.Moment, c *Settings) {
 func (s *State) fail(now clock.Moment, subject uint64, t Trigger) {
 	sole := s.sole
 	s.open(now, t)
-	if s.blamed = subject; sole == subject {
+	if s.failedLast = subject; sole == subject {
 		s.sole = sole
 	}
 }

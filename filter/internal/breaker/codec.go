@@ -41,7 +41,7 @@ func (s *State) Append(b []byte) []byte {
 		b = order.AppendUint64(b, h.by)
 		b = order.AppendUint32(b, h.probes)
 	}
-	b = order.AppendUint64(order.AppendUint64(s.quorum.Append(b), s.sole), s.blamed)
+	b = order.AppendUint64(order.AppendUint64(s.quorum.Append(b), s.sole), s.failedLast)
 	b = order.AppendUint64(b, uint64(s.last.At))
 	b = order.AppendUint64(b, math.Float64bits(s.last.Share))
 	return order.AppendUint64(b, uint64(s.last.Over))
@@ -68,7 +68,7 @@ func Decode(b []byte) (State, bool) {
 	var sound bool
 	s.quorum, sound = quorum.Decode(b)
 	b = b[quorum.Size:]
-	s.sole, s.blamed = order.Uint64(b), order.Uint64(b[8:])
+	s.sole, s.failedLast = order.Uint64(b), order.Uint64(b[8:])
 	b = b[16:]
 	s.last.At, s.last.Share, s.last.Over = clock.Moment(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), time.Duration(order.Uint64(b[16:]))
 	if !sound || !s.possible() {
@@ -101,7 +101,7 @@ func (s *State) fits() bool {
 		return false
 	}
 	if s.phase == Closed {
-		return s.sole == 0 && s.blamed == 0
+		return s.sole == 0 && s.failedLast == 0
 	}
 	return s.period != 0 && s.quorum == (quorum.Quorum{})
 }

@@ -31,15 +31,15 @@ type caller struct {
 	id               uint64       // keyed hash, never 0
 	keyed            bool         // it has a key of its own
 	heard            clock.Moment // when it last came or was answered
-	shut             clock.Moment // none of its requests starts before this time
+	backoff          clock.Moment // none of its requests starts before this time
 	requests, tokens int64        // what it was last told is left of a budget; below 0: nothing
 }
 
 // id is who the upstream takes the request to be from.
 func (t *Ticket) id() uint64 { return max(t.Caller, 1) }
 
-// meet takes note of a caller that has come, and gives its entry, which is valid until the next one is met.
-func (s *shared) meet(now clock.Moment, t *Ticket) *caller {
+// touch takes note of a caller that has come, and gives its entry, which is valid until the next one is taken note of.
+func (s *shared) touch(now clock.Moment, t *Ticket) *caller {
 	if s.lender != 0 && s.lender != t.id() { // it no longer speaks for all
 		s.requests.Used = max(s.requests.Used-s.lent[0], 0)
 		s.tokens.Used = max(s.tokens.Used-s.lent[1], 0)
@@ -53,7 +53,7 @@ func (s *shared) meet(now clock.Moment, t *Ticket) *caller {
 			c.heard, c.keyed = now, t.Keyed
 			return c
 		}
-		if o := &s.callers[oldest]; (c.shut > now) != (o.shut > now) && o.shut > now || (c.shut > now) == (o.shut > now) && c.heard < o.heard {
+		if o := &s.callers[oldest]; (c.backoff > now) != (o.backoff > now) && o.backoff > now || (c.backoff > now) == (o.backoff > now) && c.heard < o.heard {
 			oldest = i
 		}
 	}
@@ -80,26 +80,26 @@ func (s *shared) doubts(now clock.Moment) bool {
 	return false
 }
 
-// shutFor is the time before which no request of the ticket's caller starts, for what that one was told itself.
-func (s *shared) shutFor(t *Ticket) clock.Moment {
+// backoffFor is the time before which no request of the ticket's caller starts, for what that one was told itself.
+func (s *shared) backoffFor(t *Ticket) clock.Moment {
 	for i := range s.callers {
 		if c := &s.callers[i]; c.id == t.id() {
-			return c.shut
+			return c.backoff
 		}
 	}
 	return 0
 }
 
-// shutForAll is the time before which nothing starts: the second latest that callers without keys were told.
-func (s *shared) shutForAll() (second clock.Moment) {
+// backoffForAll is the time before which nothing starts: the second latest that callers without keys were told.
+func (s *shared) backoffForAll() (second clock.Moment) {
 	var first clock.Moment
 	for i := range s.callers {
 		switch c := &s.callers[i]; {
 		case c.keyed:
-		case c.shut > first:
-			first, second = c.shut, first
-		case c.shut > second:
-			second = c.shut
+		case c.backoff > first:
+			first, second = c.backoff, first
+		case c.backoff > second:
+			second = c.backoff
 		}
 	}
 	return second
@@ -134,9 +134,9 @@ func (g *Gate) applyHints(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	if !a.Judged || g.settings.Requests.Quantity == 0 && g.settings.Tokens.Quantity == 0 {
 		return
 	}
-	c := s.meet(now, t)
+	c := s.touch(now, t)
 	if a.Closed > 0 {
-		c.shut = max(c.shut, now.Add(min(a.Closed, longestShut)))
+		c.backoff = max(c.backoff, now.Add(min(a.Closed, longestShut)))
 	}
 	c.requests, c.tokens = a.Requests, a.Tokens
 	some, requests, tokens := s.others(now, c)
@@ -183,15 +183,15 @@ func (q *queue) park(t *Ticket) {
 	q.parked++
 }
 
-// wake puts those back into the queue whose callers may come back, in the order in which they came.
-func (g *Gate) wake(now clock.Moment) {
+// unpark puts those back into the queue whose callers may come back, in the order in which they came.
+func (g *Gate) unpark(now clock.Moment) {
 	for p := range g.queue.lanes {
 		if g.queue.parked == 0 {
 			return
 		}
 		l := &g.queue.lanes[p]
 		for t := l.first; t != nil; t = t.next {
-			if t.line != nil || now < g.known.shutFor(t) {
+			if t.line != nil || now < g.known.backoffFor(t) {
 				continue
 			}
 			g.queue.parked--
@@ -199,13 +199,13 @@ func (g *Gate) wake(now clock.Moment) {
 				t.tag = max(g.known.due(t, 0), g.known.virtual[t.Priority])
 			}
 			l.join(t)
-			g.unsaid = true
+			g.dirty = true
 		}
 	}
 }
 
-// idlest is the newest request that waits beside the queue, of the lowest priority; nil if none does.
-func (q *queue) idlest() *Ticket {
+// newestParked is the newest request that waits beside the queue, of the lowest priority; nil if none does.
+func (q *queue) newestParked() *Ticket {
 	if q.parked == 0 {
 		return nil
 	}

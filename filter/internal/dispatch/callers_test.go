@@ -192,7 +192,7 @@ func TestCallersCantHarmTheQueue(t *testing.T) {
 		ended := func(x *Ticket, v gate.Verdict) {
 			if v.Outcome == gate.Rejected {
 				delete(open, x)
-			} else if now < gates[0].known.shutFor(x) && now < gates[1].known.shutFor(x) {
+			} else if now < gates[0].known.backoffFor(x) && now < gates[1].known.backoffFor(x) {
 				t.Fatal("it went before its time")
 			}
 		}
@@ -280,7 +280,7 @@ func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 	for worker := range 2 {
 		a, b, _ := pair(s)
 		now := noon
-		for a.Look(now).Scale == retreat.Whole && now < noon+minute {
+		for a.Snapshot(now).Scale == retreat.Whole && now < noon+minute {
 			now += second / 40
 			if x := from(1, true); a.Arrive(now, x).Outcome == gate.Allowed {
 				finish(t, a, now, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
@@ -289,7 +289,7 @@ func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 		for range 20 {
 			arrive(t, a, now, from(1, true), gate.Queued, "")
 		}
-		if n := a.Look(now).Scale; n >= retreat.Whole/2 {
+		if n := a.Snapshot(now).Scale; n >= retreat.Whole/2 {
 			t.Fatalf("alone it is believed: %d", n)
 		}
 		g := []*Gate{a, b}[worker]
@@ -301,12 +301,12 @@ func TestTheRetreatOfOneKeepsNobodyUp(t *testing.T) {
 		if !x.InFlight() {
 			t.Fatal("a stranger waits")
 		}
-		if n := a.Look(now).Scale; n != retreat.Whole {
+		if n := a.Snapshot(now).Scale; n != retreat.Whole {
 			t.Errorf("while there is another one the budget is %d", n)
 		}
 		// If it meets the same, it holds for both.
 		finish(t, g, now, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
-		if n := a.Look(now).Scale; n >= retreat.Whole/2 {
+		if n := a.Snapshot(now).Scale; n >= retreat.Whole/2 {
 			t.Errorf("after both were limited the budget is %d", n)
 		}
 	}

@@ -53,19 +53,19 @@ func (d *Dequeue) Err() error { return d.err }
 // begin reads what other workers have written, if that is due.
 func (d *Dequeue) begin() bool {
 	g := d.gate
-	if (g.others || g.looked == 0) && d.now.Sub(g.looked) >= Heartbeat {
+	if (g.others || g.readAt == 0) && d.now.Sub(g.readAt) >= Heartbeat {
 		if d.err = g.refresh(d.now); d.err != nil {
 			return false
 		}
 	}
-	g.wake(d.now)
+	g.unpark(d.now)
 	return true
 }
 
 // serve starts the next request, or refuses one whose room another worker asks for. It says false if there is neither.
 func (d *Dequeue) serve() bool {
 	g := d.gate
-	for g.queue.waiting > 0 || g.unsaid || g.moving() && d.now.Sub(g.said) >= Heartbeat {
+	for g.queue.waiting > 0 || g.dirty || g.moving() && d.now.Sub(g.written) >= Heartbeat {
 		next, drop, err := g.step(d.now)
 		switch {
 		case err != nil:
@@ -73,8 +73,8 @@ func (d *Dequeue) serve() bool {
 			return false
 		case next != nil:
 			g.queue.remove(next)
-			g.stand(next)
-			g.fly(d.now, next)
+			g.refreshTurn(next)
+			g.launch(d.now, next)
 			d.Ticket, d.Verdict = next, gate.Verdict{Waited: next.Waited(d.now)}
 			return true
 		case drop == [Priorities]uint32{}:
@@ -105,7 +105,7 @@ func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, er
 		}
 		if head != nil && drop == [Priorities]uint32{} && !s.yields(now, g.id, head) && g.allows(now, s, head) {
 			next = head
-			s.went(now, head, head.tag)
+			s.dequeued(now, head, head.tag)
 			g.start(now, s, self, head)
 			self.waiting[head.Priority]--
 			self.expect(g.queue.second(s.due(head, head.tag)))
@@ -120,8 +120,8 @@ func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, er
 // tells says that there is something to write though nothing starts. A turn that has changed has to be told, or each worker would hold
 // back for one that the other no longer has.
 func (g *Gate) tells(now clock.Moment, self *worker, head *Ticket) bool {
-	quiet := now.Sub(g.said)
-	return g.unsaid || !self.sameTurn(&g.told) || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
+	quiet := now.Sub(g.written)
+	return g.dirty || !self.sameTurn(&g.entry) || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
 }
 
 // due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are
@@ -132,9 +132,9 @@ func (g *Gate) due(now clock.Moment, s *shared) *Ticket {
 		if head == nil {
 			return nil
 		}
-		if now < s.shutFor(head) {
+		if now < s.backoffFor(head) {
 			g.queue.park(head)
-			g.unsaid = true
+			g.dirty = true
 			continue
 		}
 		tag := s.due(head, head.tag)
@@ -146,8 +146,8 @@ func (g *Gate) due(now clock.Moment, s *shared) *Ticket {
 	}
 }
 
-// stand puts what waits of a request's subject where the subject stands.
-func (g *Gate) stand(t *Ticket) {
+// refreshTurn puts what waits of a request's subject where the subject stands.
+func (g *Gate) refreshTurn(t *Ticket) {
 	if l := g.queue.line(t); l != nil {
 		g.queue.retag(l, g.known.due(t, l.first.tag))
 	}
@@ -159,7 +159,7 @@ func (d *Dequeue) makeRoom() bool {
 		if d.drop[p] == 0 {
 			continue
 		}
-		if t := d.gate.spare(config.Priority(p)); t != nil {
+		if t := d.gate.victim(config.Priority(p)); t != nil {
 			d.drop[p]--
 			d.refuse(t, gate.Dropped)
 			return true
@@ -169,11 +169,11 @@ func (d *Dequeue) makeRoom() bool {
 	return false
 }
 
-// spare is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
+// victim is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
 // several, else the newest.
-func (g *Gate) spare(p config.Priority) *Ticket {
+func (g *Gate) victim(p config.Priority) *Ticket {
 	longest := g.queue.longest(p)
-	switch idle := g.queue.idlest(); {
+	switch idle := g.queue.newestParked(); {
 	case idle != nil:
 		return idle
 	case longest != nil && longest.count > 1:
@@ -196,7 +196,7 @@ func (d *Dequeue) expire() bool {
 func (d *Dequeue) refuse(t *Ticket, reason string) {
 	g := d.gate
 	g.queue.remove(t)
-	g.unsaid = true
+	g.dirty = true
 	d.Ticket, d.Verdict = t, turnedAway(reason, g.advice(d.now, &g.known, t)).Verdict
 	d.Verdict.Waited = t.Waited(d.now)
 }

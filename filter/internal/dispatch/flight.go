@@ -68,8 +68,8 @@ func (f *flight) remove(t *Ticket) {
 	}
 }
 
-// lapse forgets those that started before a time.
-func (f *flight) lapse(before clock.Moment) {
+// forget forgets those that started before a time.
+func (f *flight) forget(before clock.Moment) {
 	for f.first != nil && f.first.started <= before {
 		f.remove(f.first)
 	}

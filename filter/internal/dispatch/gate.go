@@ -18,19 +18,19 @@ type Gate struct {
 	key      string
 	id       uint64
 
-	queue    queue
-	inFlight [Priorities]uint32
-	flying   int // the sum of inFlight
-	flight   flight
-	unsaid   bool         // there is something that no write has told the other workers
-	said     clock.Moment // when the last write was
-	looked   clock.Moment // when the record was last read; 0: never
-	others   bool         // it had entries of other workers then: somebody has to see them end
-	known    shared
-	alarmed  bool   // the retreat's alarm, as it was last read
-	rang     bool   // it has begun or ended by a write of this worker
-	told     worker // what the record said of this worker when it was last read
-	buffer   []byte
+	queue       queue
+	inFlight    [Priorities]uint32
+	flying      int // the sum of inFlight
+	flight      flight
+	dirty       bool         // there is something that no write has told the other workers yet
+	written     clock.Moment // when the last write was
+	readAt      clock.Moment // when the record was last read; 0: never
+	others      bool         // it had entries of other workers then: somebody has to see them end
+	known       shared
+	alarm       bool   // the retreat's alarm, as it was last read
+	alarmTurned bool   // it has begun or ended by a write of this worker
+	entry       worker // what the record said of this worker when it was last read
+	buffer      []byte
 }
 
 // New gives the gate of the upstream whose record has the key. id tells the worker from all others, of this process and
@@ -44,11 +44,11 @@ type Arrival struct {
 	gate.Verdict
 	Dropped *Ticket // a waiting request that made room: it is refused, with the same Wait
 
-	aside bool // with Queued: beside the queue
+	parked bool // with Queued: beside the queue
 }
 
-// says makes an arrival's verdict.
-func says(outcome gate.Outcome, reason string) Arrival {
+// arrivalOf makes an arrival's verdict.
+func arrivalOf(outcome gate.Outcome, reason string) Arrival {
 	return Arrival{Verdict: gate.Because(outcome, gate.Queue, reason)}
 }
 
@@ -68,8 +68,8 @@ type Snapshot struct {
 	Alarm    bool    // the share drove the retreat to its floor
 }
 
-// Look gives the state that all workers share.
-func (g *Gate) Look(now clock.Moment) Snapshot {
+// Snapshot gives the state that all workers share.
+func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 	_ = g.refresh(now) // what was last known will do where the store fails
 	s := &g.known
 	var v Snapshot
@@ -80,12 +80,12 @@ func (g *Gate) Look(now clock.Moment) Snapshot {
 	return v
 }
 
-// Rang says, once and in one worker only, that the retreat's alarm has begun, or that it has ended.
-func (g *Gate) Rang() (began, ended bool) {
-	if !g.rang {
+// AlarmTurned says, once and in one worker only, that the retreat's alarm has begun, or that it has ended.
+func (g *Gate) AlarmTurned() (began, ended bool) {
+	if !g.alarmTurned {
 		return false, false
 	}
-	g.rang = false
+	g.alarmTurned = false
 	alarm := g.known.retreat.Alarm()
 	return alarm, !alarm
 }
@@ -93,9 +93,9 @@ func (g *Gate) Rang() (began, ended bool) {
 // Period is how often the queue wants to be served (Dequeue); 0: not at all.
 func (g *Gate) Period() time.Duration {
 	switch {
-	case g.queue.waiting > 0 || g.unsaid:
+	case g.queue.waiting > 0 || g.dirty:
 		return 10 * time.Millisecond
-	case g.moving() || g.others || g.looked == 0:
+	case g.moving() || g.others || g.readAt == 0:
 		return Heartbeat
 	default:
 		return 0
@@ -122,9 +122,9 @@ func (g *Gate) take(now clock.Moment, value []byte) {
 		g.known.requests.At, g.known.tokens.At, g.known.paced, g.known.pacing = now, now, now, now
 	}
 	s := &g.known
-	g.alarmed = s.retreat.Alarm()
-	s.bury(now, g.id)
-	g.looked, g.others = now, s.hasOthers(g.id)
+	g.alarm = s.retreat.Alarm()
+	s.prune(now, g.id)
+	g.readAt, g.others = now, s.hasOthers(g.id)
 	if g.settings.Retreats {
 		s.retreat.Evaluate(now, &g.settings.Retreat)
 	}
@@ -147,8 +147,8 @@ func (s *shared) scale() int64 {
 	return s.retreat.Scale()
 }
 
-// say writes what is true of this worker into its entry. next is the head of its queue as it will be.
-func (g *Gate) say(now clock.Moment, self *worker, next *Ticket) {
+// report writes what is true of this worker into its entry. next is the head of its queue as it will be.
+func (g *Gate) report(now clock.Moment, self *worker, next *Ticket) {
 	self.heard, self.inFlight, self.reserved = now, g.inFlight, g.flight.held(now, g.settings.Tokens.Window)
 	// Who has little of the queue is asked for none of it, and what was asked for already is no longer to be had.
 	much, asked := g.queue.waiting > 1 && g.queue.waiting >= g.settings.QueueMax/4, 0
@@ -159,7 +159,7 @@ func (g *Gate) say(now clock.Moment, self *worker, next *Ticket) {
 		}
 		asked += int(self.drop[p])
 	}
-	self.idle = uint32(max(g.queue.parked-asked, 0))
+	self.parked = uint32(max(g.queue.parked-asked, 0))
 	self.expect(next, 0)
 	if next != nil {
 		self.tag = next.tag
@@ -191,7 +191,7 @@ type change struct {
 
 func (g *Gate) change(now clock.Moment) change {
 	if window := g.settings.Tokens.Window; window > 0 {
-		g.flight.lapse(now.Add(-window))
+		g.flight.forget(now.Add(-window))
 	}
 	return change{update: record.Open(g.store, g.key), now: now}
 }
@@ -202,8 +202,8 @@ func (g *Gate) read(c *change) bool {
 	}
 	g.take(c.now, c.update.Value)
 	if c.self = g.known.self(g.id); c.self != nil {
-		g.told = *c.self
-		g.say(c.now, c.self, g.queue.head())
+		g.entry = *c.self
+		g.report(c.now, c.self, g.queue.head())
 	}
 	return true
 }
@@ -211,14 +211,14 @@ func (g *Gate) read(c *change) bool {
 func (g *Gate) write(c *change) {
 	g.buffer = g.known.encode(g.buffer[:0])
 	if c.update.Write(g.buffer) {
-		g.unsaid, g.said = false, c.now
-		g.rang = g.rang || g.known.retreat.Alarm() != g.alarmed
+		g.dirty, g.written = false, c.now
+		g.alarmTurned = g.alarmTurned || g.known.retreat.Alarm() != g.alarm
 	}
 }
 
 // allows says that the upstream takes a request of the priority now.
 func (g *Gate) allows(now clock.Moment, s *shared, t *Ticket) bool {
-	return now >= s.shutForAll() && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
+	return now >= s.backoffForAll() && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
 }
 
 func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
@@ -268,8 +268,8 @@ func (g *Gate) start(now clock.Moment, s *shared, self *worker, t *Ticket) {
 	}
 }
 
-// fly notes it in the worker.
-func (g *Gate) fly(now clock.Moment, t *Ticket) {
+// launch notes it in the worker.
+func (g *Gate) launch(now clock.Moment, t *Ticket) {
 	t.state, t.started, t.reserved = stInFlight, now, g.reserves(t)
 	g.inFlight[t.Priority]++
 	g.flying++
@@ -280,7 +280,7 @@ func (g *Gate) fly(now clock.Moment, t *Ticket) {
 // wait before it have gone at the pace of late.
 func (g *Gate) advice(now clock.Moment, s *shared, t *Ticket) time.Duration {
 	const longest = time.Minute
-	wait := max(s.shutForAll().Sub(now), s.shutFor(t).Sub(now), 0)
+	wait := max(s.backoffForAll().Sub(now), s.backoffFor(t).Sub(now), 0)
 	if g.settings.Requests.Quantity > 0 {
 		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
 	}

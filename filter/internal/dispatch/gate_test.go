@@ -97,7 +97,7 @@ func TestSlots(t *testing.T) {
 	if passed, _ := serve(t, a, noon); !slices.Equal(passed, []*Ticket{third}) {
 		t.Errorf("passed %v", passed)
 	}
-	if v := a.Look(noon); v.InFlight != 2 || a.Waiting() != 0 {
+	if v := a.Snapshot(noon); v.InFlight != 2 || a.Waiting() != 0 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -255,7 +255,7 @@ func TestABypassHoldsNobodyBack(t *testing.T) {
 	for range 5 {
 		arrive(t, a, noon, request(config.Low, 1, 1), gate.Allowed, gate.Bypassed)
 	}
-	if n := a.Look(noon).InFlight; n != 6 {
+	if n := a.Snapshot(noon).InFlight; n != 6 {
 		t.Errorf("%d are in flight, want all 6", n)
 	}
 }
@@ -300,7 +300,7 @@ func TestWhatADeadWorkerHadIsSeenToEnd(t *testing.T) {
 		for ; g.Period() > 0 && now < noon+minute; now += clock.Moment(g.Period()) {
 			serve(t, g, now)
 		}
-		if v := g.Look(now); v.InFlight != 0 || now <= noon+clock.Moment(alive) || now > noon+clock.Moment(alive)+clock.Moment(3*Heartbeat) {
+		if v := g.Snapshot(now); v.InFlight != 0 || now <= noon+clock.Moment(alive) || now > noon+clock.Moment(alive)+clock.Moment(3*Heartbeat) {
 			t.Errorf("after %d ns of ticks %d are in flight", now-noon, v.InFlight)
 		}
 	}
@@ -350,7 +350,7 @@ func TestRetreatLowersTheBudget(t *testing.T) {
 		finish(t, g, noon, x, Answer{Judged: true, Limited: true, Requests: -1, Tokens: -1})
 	}
 	arrive(t, a, noon+6*second, request(config.Normal, 1, 1), gate.Queued, "")
-	if v := a.Look(noon + 6*second); v.Phase != retreat.Retreating || !v.Alarm || v.Scale != 125_000 || v.Share != 1 {
+	if v := a.Snapshot(noon + 6*second); v.Phase != retreat.Retreating || !v.Alarm || v.Scale != 125_000 || v.Share != 1 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -360,7 +360,7 @@ func TestShadowHoldsNothingBack(t *testing.T) {
 	first, second := request(config.Normal, 1, 1), request(config.Urgent, 1, 1)
 	arrive(t, a, noon, first, gate.Allowed, "")
 	arrive(t, a, noon, second, gate.Shadowed, gate.WouldWait)
-	if v := a.Look(noon); v.Waiting != [Priorities]int{} || v.InFlight != 2 {
+	if v := a.Snapshot(noon); v.Waiting != [Priorities]int{} || v.InFlight != 2 {
 		t.Errorf("what would wait is said to wait: %+v", v)
 	}
 	finish(t, a, noon, first, quiet)
@@ -383,8 +383,8 @@ func TestADropWishIsNotGrantedTwice(t *testing.T) {
 	if v.Outcome != gate.Rejected || v.Reason != gate.Full {
 		t.Errorf("%+v: the room of a request that has to go already was given away again", v)
 	}
-	if _, refused := serve(t, a, noon+second); len(refused) != 1 || a.Look(noon+second).Waiting != [Priorities]int{config.Normal: 2} {
-		t.Errorf("%d dropped, %+v", len(refused), a.Look(noon+second))
+	if _, refused := serve(t, a, noon+second); len(refused) != 1 || a.Snapshot(noon+second).Waiting != [Priorities]int{config.Normal: 2} {
+		t.Errorf("%d dropped, %+v", len(refused), a.Snapshot(noon+second))
 	}
 }
 

@@ -17,7 +17,7 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	c := g.change(now)
 	for g.read(&c) {
 		if v = g.judge(now, &g.known, c.self, t); g.settings.Shadow && v.Outcome != gate.Allowed {
-			g.pass(now, &g.known, c.self, t, &v)
+			g.passInShadow(now, &g.known, c.self, t, &v)
 		}
 		if v.Outcome == gate.Rejected {
 			break
@@ -26,10 +26,10 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	}
 	switch err := c.update.Err(); {
 	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
-		v = says(gate.Queued, "") // the next Dequeue finds it a turn
-		t.tag, g.unsaid = g.known.virtual[t.Priority], true
+		v = arrivalOf(gate.Queued, "") // the next Dequeue finds it a turn
+		t.tag, g.dirty = g.known.virtual[t.Priority], true
 	case err != nil:
-		v, g.unsaid = Arrival{Verdict: gate.Verdict{Err: err}}, true
+		v, g.dirty = Arrival{Verdict: gate.Verdict{Err: err}}, true
 	}
 	if v.Dropped != nil {
 		g.queue.remove(v.Dropped)
@@ -37,8 +37,8 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	}
 	switch {
 	case v.Outcome == gate.Allowed || v.Outcome == gate.Shadowed:
-		g.fly(now, t)
-	case v.aside:
+		g.launch(now, t)
+	case v.parked:
 		g.queue.add(t)
 		g.queue.parked++
 	case v.Outcome == gate.Queued:
@@ -47,15 +47,15 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	return v
 }
 
-// pass lets a request go in shadow mode, whatever the verdict.
-func (g *Gate) pass(now clock.Moment, s *shared, self *worker, t *Ticket, v *Arrival) {
+// passInShadow lets a request go in shadow mode, whatever the verdict.
+func (g *Gate) passInShadow(now clock.Moment, s *shared, self *worker, t *Ticket, v *Arrival) {
 	reason := v.Reason
 	if v.Outcome == gate.Queued {
 		reason = gate.WouldWait
 	}
-	*v = says(gate.Shadowed, reason)
+	*v = arrivalOf(gate.Shadowed, reason)
 	if self != nil {
-		g.say(now, self, nil) // it doesn't wait after all
+		g.report(now, self, nil) // it doesn't wait after all
 	}
 	g.start(now, s, self, t)
 }
@@ -65,11 +65,11 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 	if self == nil {
 		return turnedAway(gate.Full, time.Second)
 	}
-	s.meet(now, t)
+	s.touch(now, t)
 	by, waiting := s.waiting(now)
-	if now < s.shutFor(t) { // its own caller is not to come back yet, and keeps nobody else up
+	if now < s.backoffFor(t) { // its own caller is not to come back yet, and keeps nobody else up
 		v := g.room(now, s, self, t, waiting, by)
-		if v.aside = v.Outcome == gate.Queued; v.aside {
+		if v.parked = v.Outcome == gate.Queued; v.parked {
 			self.waiting[t.Priority]++
 		}
 		return v
@@ -81,22 +81,22 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 			return Arrival{}
 		}
 	} else if g.first(now, s, t) && g.allows(now, s, t) {
-		s.went(now, t, t.tag)
+		s.dequeued(now, t, t.tag)
 		g.start(now, s, self, t)
 		return Arrival{}
 	}
 	v := g.room(now, s, self, t, waiting, by)
 	if v.Outcome == gate.Queued {
-		g.enter(s, self, t)
+		g.enqueue(s, self, t)
 	}
 	return v
 }
 
-// enter notes in the record that a request begins to wait.
-func (g *Gate) enter(s *shared, self *worker, t *Ticket) {
+// enqueue notes in the record that a request begins to wait.
+func (g *Gate) enqueue(s *shared, self *worker, t *Ticket) {
 	alone := g.queue.line(t) == nil
 	if alone {
-		t.tag = s.enter(t)
+		t.tag = s.enqueue(t)
 	}
 	self.waiting[t.Priority]++
 	if head := g.queue.head(); head == nil || alone && t.before(head) {
@@ -126,16 +126,16 @@ func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waitin
 	c := &g.settings
 	switch {
 	case waiting < c.QueueMax:
-		return says(gate.Queued, "")
-	case g.queue.parked > 0 && now >= s.shutFor(t):
-		idle := g.queue.idlest()
+		return arrivalOf(gate.Queued, "")
+	case g.queue.parked > 0 && now >= s.backoffFor(t):
+		idle := g.queue.newestParked()
 		self.waiting[idle.Priority]--
 		return inPlaceOf(idle)
 	case waiting < c.Room():
-		return says(gate.Queued, gate.PassedFull)
+		return arrivalOf(gate.Queued, gate.PassedFull)
 	case c.WhenFull == config.QueueBypass:
 		g.start(now, s, self, t)
-		return says(gate.Allowed, gate.Bypassed)
+		return arrivalOf(gate.Allowed, gate.Bypassed)
 	case c.Room() == 0:
 		return turnedAway(gate.Shed, g.advice(now, s, t))
 	case c.WhenFull == config.QueueDropLowest:
@@ -149,22 +149,22 @@ func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waitin
 		self.waiting[t.Priority]--
 		return inPlaceOf(longest.last)
 	}
-	if now >= s.shutFor(t) && s.makesRoom(self, t, uint32(g.queue.line(t).length())) {
-		return says(gate.Queued, "")
+	if now >= s.backoffFor(t) && s.makesRoom(self, t, uint32(g.queue.line(t).length())) {
+		return arrivalOf(gate.Queued, "")
 	}
 	return turnedAway(gate.Full, g.advice(now, s, t))
 }
 
 // turnedAway is what becomes of a request for which there is no room.
 func turnedAway(reason string, wait time.Duration) Arrival {
-	a := says(gate.Rejected, reason)
+	a := arrivalOf(gate.Rejected, reason)
 	a.Wait = wait
 	return a
 }
 
 // inPlaceOf lets a request wait in another's place.
 func inPlaceOf(dropped *Ticket) Arrival {
-	a := says(gate.Queued, "")
+	a := arrivalOf(gate.Queued, "")
 	a.Dropped = dropped
 	return a
 }
@@ -178,8 +178,8 @@ func (s *shared) makesRoom(self *worker, t *Ticket, mine uint32) bool {
 		switch {
 		case w == self || w.waiting[p] <= w.drop[p]:
 			continue
-		case w.idle > 0:
-			w.idle--
+		case w.parked > 0:
+			w.parked--
 		case w.longest[p] > mine+1 && w.longestOf[p] != t.Subject:
 			w.longest[p]--
 		default:
@@ -204,7 +204,7 @@ func (g *Gate) displace(s *shared, self *worker, p config.Priority) Arrival {
 			break
 		}
 	}
-	return says(gate.Queued, "")
+	return arrivalOf(gate.Queued, "")
 }
 
 // Leave takes a request out that is not to be served any more: its client has left, or it was refused elsewhere. One that
@@ -212,7 +212,7 @@ func (g *Gate) displace(s *shared, self *worker, p config.Priority) Arrival {
 func (g *Gate) Leave(t *Ticket) {
 	if t.state == stWaiting {
 		g.queue.remove(t)
-		g.unsaid = true
+		g.dirty = true
 	}
 }
 
@@ -235,13 +235,13 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	g.inFlight[t.Priority]--
 	g.flying--
 	g.flight.remove(t)
-	g.unsaid = true
+	g.dirty = true
 	c := g.change(now)
 	for g.read(&c) {
 		g.finish(now, &g.known, t, &a)
 		g.write(&c)
 	}
-	g.stand(t)
+	g.refreshTurn(t)
 	return c.update.Err()
 }
 

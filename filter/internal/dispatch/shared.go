@@ -58,7 +58,7 @@ type worker struct {
 	drop      [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
 	longest   [Priorities]uint32 // how many wait in its longest line
 	longestOf [Priorities]uint64 // whose line that is
-	idle      uint32             // how many wait beside its queue
+	parked    uint32             // how many wait beside its queue
 	reserved  int64              // tokens that its requests in flight are expected to use
 	waits     bool
 	head      config.Priority // of its best waiting request, if any waits
@@ -89,8 +89,8 @@ func (s *shared) self(id uint64) *worker {
 	return &s.workers[len(s.workers)-1]
 }
 
-// bury drops the entries of workers that are dead or have nothing to say.
-func (s *shared) bury(now clock.Moment, self uint64) {
+// prune drops the entries of workers that are dead or have nothing to say.
+func (s *shared) prune(now clock.Moment, self uint64) {
 	kept := s.workers[:0]
 	for i := range s.workers {
 		w := &s.workers[i]
@@ -179,16 +179,16 @@ func (s *shared) due(t *Ticket, stood uint64) uint64 {
 	return stood
 }
 
-// enter notes that a subject begins to wait. What it let pass while it didn't is lost to it.
-func (s *shared) enter(t *Ticket) (tag uint64) {
+// enqueue notes that a subject begins to wait. What it let pass while it didn't is lost to it.
+func (s *shared) enqueue(t *Ticket) (tag uint64) {
 	known := s.turn(who(t))
 	known.served = max(known.served, s.virtual[t.Priority])
 	return known.served
 }
 
-// went notes that a request's turn has come. The virtual time is that of the one which waits and has got least: what a
+// dequeued notes that a request's turn has come. The virtual time is that of the one which waits and has got least: what a
 // worker doesn't hold back for would else be lost to those it went before, whenever they begin to wait in one more worker.
-func (s *shared) went(now clock.Moment, t *Ticket, tag uint64) {
+func (s *shared) dequeued(now clock.Moment, t *Ticket, tag uint64) {
 	last := tag
 	for i := range s.workers {
 		if w := &s.workers[i]; w.waits && w.head == t.Priority && now.Sub(w.heard) <= fresh {
@@ -304,7 +304,7 @@ func (c *caller) encode(b []byte) []byte {
 	if c.keyed {
 		keyed = 1
 	}
-	for _, n := range [...]uint64{c.id, keyed, uint64(c.heard), uint64(c.shut), uint64(c.requests), uint64(c.tokens)} {
+	for _, n := range [...]uint64{c.id, keyed, uint64(c.heard), uint64(c.backoff), uint64(c.requests), uint64(c.tokens)} {
 		b = order.AppendUint64(b, n)
 	}
 	return b
@@ -321,7 +321,7 @@ func (w *worker) encode(b []byte) []byte {
 	for _, subject := range w.longestOf {
 		b = order.AppendUint64(b, subject)
 	}
-	b = order.AppendUint32(b, w.idle)
+	b = order.AppendUint32(b, w.parked)
 	b = order.AppendUint64(b, uint64(w.reserved))
 	b = order.AppendUint64(b, w.tag)
 	b = order.AppendUint64(b, uint64(w.since))
@@ -384,7 +384,7 @@ func (r *reader) next() uint64 {
 
 func (r *reader) caller() caller {
 	return caller{
-		id: max(r.next(), 1), keyed: r.next() == 1, heard: clock.Moment(r.next()), shut: clock.Moment(r.next()), requests: int64(r.next()), tokens: int64(r.next()),
+		id: max(r.next(), 1), keyed: r.next() == 1, heard: clock.Moment(r.next()), backoff: clock.Moment(r.next()), requests: int64(r.next()), tokens: int64(r.next()),
 	}
 }
 
@@ -399,7 +399,7 @@ func (r *reader) worker() worker {
 	for p := range w.longestOf {
 		w.longestOf[p] = r.next()
 	}
-	w.idle = order.Uint32(*r)
+	w.parked = order.Uint32(*r)
 	*r = (*r)[4:]
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()

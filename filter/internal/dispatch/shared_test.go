@@ -40,7 +40,7 @@ func records(t *rapid.T) shared {
 	s.lent = [2]int64{amounts.Draw(t, "lent"), amounts.Draw(t, "lent tokens")}
 	s.callers = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) caller {
 		return caller{
-			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: clock.Moment(int64s.Draw(t, "heard")), shut: clock.Moment(int64s.Draw(t, "shut")),
+			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: clock.Moment(int64s.Draw(t, "heard")), backoff: clock.Moment(int64s.Draw(t, "shut")),
 			requests: int64s.Draw(t, "requests"), tokens: int64s.Draw(t, "tokens"),
 		}
 	}), 0, mostCallers).Draw(t, "callers")
@@ -58,7 +58,7 @@ func workers(t *rapid.T) worker {
 			counts[p] = rapid.Uint32().Draw(t, "count")
 		}
 	}
-	w.idle = rapid.Uint32().Draw(t, "idle")
+	w.parked = rapid.Uint32().Draw(t, "idle")
 	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")
 	w.tag, w.since = uint64s.Draw(t, "tag"), clock.Moment(int64s.Draw(t, "since"))
 	if w.waits = rapid.Bool().Draw(t, "waits"); w.waits {
@@ -134,7 +134,7 @@ func TestADamagedRecordIsBegunAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, a, noon+100*millisecond)
-	if v := a.Look(noon); v.InFlight != 1 || v.Waiting[config.Normal] != 4 {
+	if v := a.Snapshot(noon); v.InFlight != 1 || v.Waiting[config.Normal] != 4 {
 		t.Errorf("the worker did not put its entry back: %+v", v)
 	}
 	arrive(t, b, noon+100*millisecond, request(config.Normal, 2, 1), gate.Queued, "")
@@ -153,7 +153,7 @@ func TestLostRaces(t *testing.T) {
 		arrive(t, a, noon, request(config.High, 3, 1), gate.Queued, "") // between the read and the write of b's end
 	})
 	finish(t, b, noon, theirs, quiet)
-	if v := b.Look(noon); v.InFlight != 0 || v.Waiting != [Priorities]int{config.Normal: 1, config.High: 1} {
+	if v := b.Snapshot(noon); v.InFlight != 0 || v.Waiting != [Priorities]int{config.Normal: 1, config.High: 1} {
 		t.Errorf("%+v", v)
 	}
 	between(store, func() {

@@ -48,7 +48,7 @@ func TestNothingIsOn(t *testing.T) {
 		g.Cancel(noon, r) != nil || g.Period() != 0 || g.Damaged() != 0 {
 		t.Error("no gates do something")
 	}
-	if s, err := g.Look(noon); err != nil || len(s.Models)+len(s.Throttle) != 0 {
+	if s, err := g.Snapshot(noon); err != nil || len(s.Models)+len(s.Throttle) != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for _, which := range []string{gate.Breaker, gate.Latency, gate.Throttle} {
@@ -296,7 +296,7 @@ func TestThrottleGate(t *testing.T) {
 	if n := refused[config.Normal]; refused[config.Low] < 999 || n < 198 || n > 200 || refused[config.High]+refused[config.Urgent] != 0 {
 		t.Errorf("%v", refused)
 	}
-	s, err := gates[0].Look(noon + second)
+	s, err := gates[0].Snapshot(noon + second)
 	if err != nil || len(s.Throttle) != 4 || s.Throttle[0].State != Refusing || math.Abs(s.Severity-0.2) > 1e-9 || s.Throttle[3].Value != 0.8 {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -334,7 +334,7 @@ func TestWorkersCountTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := gates[0].Look(now)
+	s, err := gates[0].Snapshot(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +402,7 @@ func TestStoreFails(t *testing.T) {
 	if err := g.Finish(noon+second, r, quick); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	if _, err := g.Look(noon + second); !errors.Is(err, broken) {
+	if _, err := g.Snapshot(noon + second); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	store.fail = nil

@@ -165,7 +165,7 @@ var quick = Outcome{Result: Succeeded, Stream: true, Duration: second / 2, ITL: 
 
 func look(t *testing.T, g *Gates, now clock.Moment) map[string]Model {
 	t.Helper()
-	s, err := g.Look(now)
+	s, err := g.Snapshot(now)
 	if err != nil {
 		t.Fatal(err)
 	}

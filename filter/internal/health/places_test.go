@@ -279,7 +279,7 @@ func FuzzDecode(f *testing.F) {
 			if err := g.Tick(clock.Moment(now + second)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := g.Look(clock.Moment(now + second)); err != nil {
+			if _, err := g.Snapshot(clock.Moment(now + second)); err != nil {
 				t.Fatal(err)
 			}
 			now += second

@@ -44,8 +44,8 @@ const (
 	Refusing = "REFUSING" // of the throttle: by priority
 )
 
-// Look reads all records of the upstream: one for each model that is known, and two.
-func (g *Gates) Look(now clock.Moment) (s Snapshot, err error) {
+// Snapshot reads all records of the upstream: one for each model that is known, and two.
+func (g *Gates) Snapshot(now clock.Moment) (s Snapshot, err error) {
 	if g == nil {
 		return s, nil
 	}
@@ -94,7 +94,7 @@ func (g *Gates) view(now clock.Moment, o *opened) Model {
 		}
 	}
 	if c := g.settings.Latency; c != nil && (o.at == all) == g.settings.Global {
-		ttft, itl, unary := o.latency.Look(now, c)
+		ttft, itl, unary := o.latency.Averages(now, c)
 		m.TTFT, m.ITL = g.timing(now, &o.latency, latency.TTFT, ttft), g.timing(now, &o.latency, latency.ITL, itl)
 		m.Unary = unary / 1e6
 	}
@@ -132,7 +132,7 @@ func (g *Gates) lookThrottle(now clock.Moment, s *Snapshot) error {
 	if value := u.Value; len(value) > throttleHead && value[0] == layout {
 		state.Decode(value[throttleHead:])
 	}
-	levels, r := state.Look(now, g.settings.Throttle)
+	levels, r := state.Snapshot(now, g.settings.Throttle)
 	whole := View{Name: gate.Throttle, State: Passing, Value: r.Severity, LastAt: r.Last.At, LastReason: r.Last.String(), RecoversIn: r.RecoversIn}
 	if r.Tripped {
 		whole.State = Refusing

@@ -202,8 +202,8 @@ func (s *State) Misses(now clock.Moment, c *Settings, ttft, itl time.Duration) R
 	return worst
 }
 
-// Look gives the averages by now, in nanoseconds.
-func (s *State) Look(now clock.Moment, c *Settings) (ttft, itl, unary float64) {
+// Averages gives the averages by now, in nanoseconds.
+func (s *State) Averages(now clock.Moment, c *Settings) (ttft, itl, unary float64) {
 	return s.ttft.by(now, c.TimeConstant), s.itl.by(now, c.TimeConstant), s.unary.by(now, c.TimeConstant)
 }
 

@@ -197,7 +197,7 @@ func TestKindsAreAveragedApart(t *testing.T) {
 	s.Record(noon, &standard, Sample{TTFT: 100 * millisecond, ITL: 10 * millisecond})
 	s.Record(noon+second, &standard, Sample{Unary: 5 * second})
 	decay := math.Exp(-1.0 / 30)
-	ttft, itl, unary := s.Look(noon+second, &standard)
+	ttft, itl, unary := s.Averages(noon+second, &standard)
 	if !near(ttft, 1e8*decay) || !near(itl, 1e7*decay) || !near(unary, 5e9) {
 		t.Errorf("%v %v %v", ttft, itl, unary)
 	}

@@ -31,7 +31,7 @@ func NewRule(c *config.Pressure, source *config.PressureSource, mode config.Mode
 
 // Judge says whether a request of the priority may go. now is the time of what else the caller knows. What a verdict measures is the
 // share of KV-cache blocks of the least busy instance.
-func (b *Board) Judge(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
+func (b *Monitor) Judge(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
 	v := b.decide(now, r, p)
 	switch {
 	case v.Reason == "":
@@ -48,7 +48,7 @@ func (b *Board) Judge(now clock.Moment, r *Rule, p config.Priority) gate.Verdict
 	return v
 }
 
-func (b *Board) decide(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
+func (b *Monitor) decide(now clock.Moment, r *Rule, p config.Priority) gate.Verdict {
 	limit := r.staleAfter
 	v, asked := b.judge(now, r, p, limit)
 	if !asked && r.onStale == config.StaleHold {
@@ -67,7 +67,7 @@ func (b *Board) decide(now clock.Moment, r *Rule, p config.Priority) gate.Verdic
 }
 
 // judge looks at the instances that are not older than limit. asked says that there were any to look at.
-func (b *Board) judge(now clock.Moment, r *Rule, p config.Priority, limit time.Duration) (v gate.Verdict, asked bool) {
+func (b *Monitor) judge(now clock.Moment, r *Rule, p config.Priority, limit time.Duration) (v gate.Verdict, asked bool) {
 	v = gate.Verdict{Measured: Absent, Threshold: r.decode[p]}
 	engines := b.engines()
 	for i := range b.instances {
@@ -90,7 +90,7 @@ func (b *Board) judge(now clock.Moment, r *Rule, p config.Priority, limit time.D
 }
 
 // engines says that at least one instance reports what an engine does.
-func (b *Board) engines() bool {
+func (b *Monitor) engines() bool {
 	for i := range b.instances {
 		if b.instances[i].engine() {
 			return true
@@ -102,7 +102,7 @@ func (b *Board) engines() bool {
 func (x *Instance) engine() bool { return x.Decode != Absent || x.Prefill != Absent }
 
 // age is how old an instance's measurement is by now.
-func (b *Board) age(now clock.Moment, x *Instance) time.Duration {
+func (b *Monitor) age(now clock.Moment, x *Instance) time.Duration {
 	if b.known.received == 0 {
 		return math.MaxInt64
 	}
@@ -123,8 +123,8 @@ type Gauge struct {
 	DecodeOf, MemoryOf, PrefillOf int
 }
 
-// Look gives what this worker last read.
-func (b *Board) Look(now clock.Moment) Gauge {
+// Gauge gives what this worker last read.
+func (b *Monitor) Gauge(now clock.Moment) Gauge {
 	g := Gauge{Decode: Absent, Memory: Absent, Prefill: Absent, Age: Absent, Instances: len(b.instances)}
 	if b.known.received != 0 {
 		g.Age = max(now.Sub(b.known.received), 0)

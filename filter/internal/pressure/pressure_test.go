@@ -120,11 +120,11 @@ func TestWhateverAnExporterForgesIsBounded(t *testing.T) {
 				t.Fatalf("%+v", x)
 			}
 		}
-		b := NewBoard(recordtest.NewMemory(), "n", 2*second)
+		b := NewMonitor(recordtest.NewMemory(), "n", 2*second)
 		if err := b.Publish(start, s); err != nil {
 			t.Fatal(err)
 		}
-		if g := b.Look(start + 1<<60); g.Age < 0 || g.Prefill < Absent || g.Decode > 1 || g.Memory > 1 {
+		if g := b.Gauge(start + 1<<60); g.Age < 0 || g.Prefill < Absent || g.Decode > 1 || g.Memory > 1 {
 			t.Fatalf("%+v", g)
 		}
 	})
@@ -196,7 +196,7 @@ func rule(t *testing.T, onStale string) Rule {
 }
 
 // reasons is what each priority is told, from LOW to URGENT.
-func reasons(b *Board, now clock.Moment, r Rule) string {
+func reasons(b *Monitor, now clock.Moment, r Rule) string {
 	var all []string
 	for p := config.Low; p <= config.Urgent; p++ {
 		all = append(all, b.Judge(now, &r, p).Reason)
@@ -230,7 +230,7 @@ func TestWhoIsRefused(t *testing.T) {
 		{"an old one is not asked", []Instance{engine(0.9, 0), {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 11 * second}}, "busy,busy,busy,busy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := NewBoard(recordtest.NewMemory(), "n", 2*second)
+			b := NewMonitor(recordtest.NewMemory(), "n", 2*second)
 			if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
 				t.Fatal(err)
 			}
@@ -255,7 +255,7 @@ func TestTheLeastBusyInstanceIsTold(t *testing.T) {
 		{[]Instance{busy(0.9), absent}, 0.9},
 		{[]Instance{absent, absent}, Absent},
 	} {
-		b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, "ignore")
+		b, r := NewMonitor(recordtest.NewMemory(), "n", 2*second), rule(t, "ignore")
 		if err := b.Publish(start, Snapshot{Instances: c.instances}); err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 		"hold":   {",,,", "busy,busy,busy,busy", "busy,busy,busy,busy"},
 		"full":   {"stale,stale,stale,stale", "busy,busy,busy,busy", "stale,stale,stale,stale"},
 	} {
-		b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, onStale)
+		b, r := NewMonitor(recordtest.NewMemory(), "n", 2*second), rule(t, onStale)
 		got := [3]string{reasons(b, start, r)}
 		if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
 			t.Fatal(err)
@@ -286,14 +286,14 @@ func TestWhatCountsWhenNothingRecentIsKnown(t *testing.T) {
 // What is held is held for ever, in workers that came later, too.
 func TestHoldHasNoEnd(t *testing.T) {
 	store := recordtest.NewMemory()
-	b, r := NewBoard(store, "n", 2*second), rule(t, "hold")
+	b, r := NewMonitor(store, "n", 2*second), rule(t, "hold")
 	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Prefill: 0, Memory: Absent, Age: second}}}); err != nil {
 		t.Fatal(err)
 	}
 	const want = "busy,busy,busy,busy"
 	for _, after := range []clock.Moment{11 * second, 61 * second, 3601 * second, 25 * 3600 * second, 10 * 365 * 24 * 3600 * second} {
-		later := NewBoard(store, "n", 2*second)
-		for _, board := range []*Board{b, later} {
+		later := NewMonitor(store, "n", 2*second)
+		for _, board := range []*Monitor{b, later} {
 			if _, err := board.Due(start + after); err != nil {
 				t.Fatal(err)
 			}
@@ -306,7 +306,7 @@ func TestHoldHasNoEnd(t *testing.T) {
 
 // An engine that died when it was empty must not look free for ever: old numbers count only where there are no others.
 func TestHoldPrefersWhatIsRecent(t *testing.T) {
-	b, r := NewBoard(recordtest.NewMemory(), "n", 2*second), rule(t, "hold")
+	b, r := NewMonitor(recordtest.NewMemory(), "n", 2*second), rule(t, "hold")
 	if err := b.Publish(start, Snapshot{Instances: []Instance{
 		{Decode: 0.9, Prefill: 0, Memory: Absent}, {Decode: 0.1, Prefill: 0, Memory: Absent, Age: 5 * second},
 	}}); err != nil {
@@ -321,9 +321,9 @@ func TestHoldPrefersWhatIsRecent(t *testing.T) {
 
 func TestOneWorkerFetchesInAnInterval(t *testing.T) {
 	store := recordtest.NewMemory()
-	var boards []*Board
+	var boards []*Monitor
 	for range 4 {
-		boards = append(boards, NewBoard(store, "n", 2*second))
+		boards = append(boards, NewMonitor(store, "n", 2*second))
 	}
 	fetches := map[int]int{}
 	for now := start; now < start+20*second; now += second / 4 {
@@ -349,7 +349,7 @@ func TestOneWorkerFetchesInAnInterval(t *testing.T) {
 
 func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
 	store := recordtest.NewMemory()
-	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
+	one, other := NewMonitor(store, "n", 2*second), NewMonitor(store, "n", 2*second)
 	if due, _ := one.Due(start); !due {
 		t.Fatal("nobody is to fetch")
 	}
@@ -363,7 +363,7 @@ func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
 		if got, want := reasons(other, start+1, rule(t, "ignore")), reasons(one, start+1, rule(t, "ignore")); got != want {
 			t.Errorf("round %d: the other one says %s, want %s", round, got, want)
 		}
-		if g := other.Look(start + second); g.Decode != decode || g.Memory != 0.5 || g.Prefill != 0 || g.Age != second || g.Instances != 1 {
+		if g := other.Gauge(start + second); g.Decode != decode || g.Memory != 0.5 || g.Prefill != 0 || g.Age != second || g.Instances != 1 {
 			t.Errorf("%+v", g)
 		}
 	}
@@ -371,7 +371,7 @@ func TestAllWorkersSeeWhatOneHasFetched(t *testing.T) {
 
 func TestALostRaceForTheFetchIsNoFetch(t *testing.T) {
 	store := recordtest.NewMemory()
-	one, other := NewBoard(store, "n", 2*second), NewBoard(store, "n", 2*second)
+	one, other := NewMonitor(store, "n", 2*second), NewMonitor(store, "n", 2*second)
 	raced := false
 	store.Conflict = func(string) {
 		if !raced {
@@ -391,7 +391,7 @@ type broken struct{ record.Store }
 func (broken) Get(string) ([]byte, uint32, bool, error) { return nil, 0, false, errors.New("no store") }
 
 func TestAStoreThatFailsIsReported(t *testing.T) {
-	b := NewBoard(broken{}, "n", second)
+	b := NewMonitor(broken{}, "n", second)
 	if _, err := b.Due(start); err == nil {
 		t.Error("Due says nothing")
 	}
@@ -407,14 +407,14 @@ func TestDamagedRecordsAreBegunAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b := NewBoard(store, "n", 2*second)
+	b := NewMonitor(store, "n", 2*second)
 	if due, err := b.Due(start); !due || err != nil {
 		t.Fatalf("due %v, %v", due, err)
 	}
 	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 1, Memory: Absent}}}); err != nil {
 		t.Fatal(err)
 	}
-	other := NewBoard(store, "n", 2*second)
+	other := NewMonitor(store, "n", 2*second)
 	if _, err := other.Due(start); err != nil || reasons(other, start, rule(t, "ignore")) != "busy,busy,busy,busy" {
 		t.Errorf("%v", err)
 	}

@@ -2,7 +2,7 @@
 //
 // An exporter says it in JSON (GET /v1/pressure). One worker at a time fetches that: whose turn it is, is decided by a
 // compare-and-swap of a small record in the store, the next interval by whoever looks at it first. What was fetched goes
-// into a second record that all workers read when the first one says that it has changed (board.go).
+// into a second record that all workers read when the first one says that it has changed (monitor.go).
 //
 // # Who is refused
 //

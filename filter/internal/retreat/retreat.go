@@ -1,4 +1,5 @@
-// Package retreat lowers our own rate while an upstream answers 429, and raises it again.
+// Package retreat lowers our own rate while an upstream answers 429, and raises it again: additive increase, multiplicative decrease
+// (AIMD), where the decrease is called a retreat.
 //
 // A State counts the answers of a window and scales the upstream's budget. The rules, with the numbers of the default
 // configuration; the share is that of 429 among the answers:

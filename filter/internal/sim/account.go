@@ -165,7 +165,7 @@ func (p *Proxy) end() {
 		}
 	}
 	probe := dispatch.New(dispatch.NewSettings(&p.cfg.Upstreams[0], p.cfg.Mode), p.memory, p.cfg.Namespace+"/u1/u", 1<<40)
-	if v := probe.Look(clock.Moment(p.now)); v.InFlight != 0 || v.Waiting != [dispatch.Priorities]int{} {
+	if v := probe.Snapshot(clock.Moment(p.now)); v.InFlight != 0 || v.Waiting != [dispatch.Priorities]int{} {
 		p.wrong("at the end the record says %+v", v)
 	}
 }

@@ -278,11 +278,11 @@ func (c *checks) again() {
 	for i := range most {
 		t := &dispatch.Ticket{Priority: config.Urgent}
 		if v := probe.Arrive(clock.Moment(now), t); v.Outcome != gate.Allowed || v.Reason != "" {
-			w.wrong("of %d requests that fit, number %d does not pass: %+v; the record says %+v", most, i+1, v, probe.Look(clock.Moment(now)))
+			w.wrong("of %d requests that fit, number %d does not pass: %+v; the record says %+v", most, i+1, v, probe.Snapshot(clock.Moment(now)))
 			return
 		}
 	}
-	if v := probe.Look(clock.Moment(now)); v.InFlight != most || v.Waiting != [dispatch.Priorities]int{} {
+	if v := probe.Snapshot(clock.Moment(now)); v.InFlight != most || v.Waiting != [dispatch.Priorities]int{} {
 		w.wrong("at the end the record says %+v, of %d in flight", v, most)
 	}
 }

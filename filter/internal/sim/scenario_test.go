@@ -128,7 +128,7 @@ func TestAnswersOfManyWorkers(t *testing.T) {
 	w.Scene.Faults.Conflicts = 0.3
 	w.Scene.Length = 10 * minute
 	low := int64(retreat.Whole)
-	w.OnStart = func(int64, bool) { low = min(low, w.workers[0].gate.Look(clock.Moment(w.now)).Scale) }
+	w.OnStart = func(int64, bool) { low = min(low, w.workers[0].gate.Snapshot(clock.Moment(w.now)).Scale) }
 	if err := w.Run(); err != nil {
 		t.Error(err)
 	}

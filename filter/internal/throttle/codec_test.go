@@ -84,7 +84,7 @@ func FuzzDecode(f *testing.F) {
 				if !(r.Severity >= 0 && r.Severity <= 1) || r.RecoversIn < 0 {
 					t.Fatalf("%+v", r)
 				}
-				s.Look(clock.Moment(now), &c)
+				s.Snapshot(clock.Moment(now), &c)
 				now += second
 			}
 			if !again.Decode(s.Append(nil)) || again != s {

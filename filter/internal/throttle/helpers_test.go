@@ -47,7 +47,7 @@ func steady(n int64) func(int) int64 { return func(int) int64 { return n } }
 
 // level gives a signal's level once the second that has just been fed is over.
 func (s *State) level(now clock.Moment, c *Settings, signal Signal) Level {
-	levels, _ := s.Look(now, c)
+	levels, _ := s.Snapshot(now, c)
 	return levels[signal]
 }
 

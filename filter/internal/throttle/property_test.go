@@ -198,7 +198,7 @@ func TestNothingCanHarm(t *testing.T) {
 			}
 			s.Merge(clock.Moment(rapid.Int64().Draw(t, "now")), &c, &d)
 			r := s.Read(clock.Moment(rapid.Int64().Draw(t, "then")))
-			_, ahead := s.Look(clock.Moment(rapid.Int64().Draw(t, "then")), &c)
+			_, ahead := s.Snapshot(clock.Moment(rapid.Int64().Draw(t, "then")), &c)
 			if !(r.Severity >= 0 && r.Severity <= 1) || r.RecoversIn < 0 || ahead.RecoversIn < 0 {
 				t.Fatalf("%+v, %+v", r, ahead)
 			}

@@ -237,9 +237,9 @@ func (s *State) Read(now clock.Moment) Reading {
 	return Reading{Tripped: true, Severity: s.severity, RecoversIn: s.holds(now), Last: s.last}
 }
 
-// Look gives the signals by now, for status and metrics, and a Reading whose countdown includes an estimate of how long the
+// Snapshot gives the signals by now, for status and metrics, and a Reading whose countdown includes an estimate of how long the
 // signals take to calm down: the arrivals as if they went back to their mean at once, the tail until its period ends.
-func (s *State) Look(now clock.Moment, c *Settings) ([signals]Level, Reading) {
+func (s *State) Snapshot(now clock.Moment, c *Settings) ([signals]Level, Reading) {
 	copied := *s
 	copied.Merge(now, c, &Delta{})
 	levels, r := copied.levels(now, c), copied.Read(now)

@@ -256,7 +256,7 @@ func TestRecoveryCountdown(t *testing.T) {
 	var s State
 	now := s.feed(noon, &standard, 300, steady(20), 0)
 	now = s.feed(now, &standard, 5, steady(200), 0)
-	_, r := s.Look(now, &standard)
+	_, r := s.Snapshot(now, &standard)
 	due := now + clock.Moment(r.RecoversIn)
 	for i := 0; s.Read(now).Tripped; i++ { // the arrivals go back to what they were
 		if i > 100 {

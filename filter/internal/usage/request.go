@@ -53,7 +53,7 @@ func (r *RequestReader) Write(p []byte) {
 	}
 }
 
-// unpack makes ready for a compressed body, unless it begins as JSON does: many servers don't heed the header.
+// unpack makes ready for a compressed body, unless it begins as JSON does: many servers ignore the header.
 func (r *RequestReader) unpack(first byte) {
 	if bytes.IndexByte([]byte("{[\" \t\r\n\x00\xef\xfe\xff"), first) >= 0 {
 		r.form.Odd = true // some server may decompress it all the same

@@ -46,7 +46,7 @@ type Request struct {
 	Route       string // the model that the path names, and which serves, whatever Model says; "" where paths name none
 	Stream      bool   // server-sent events are asked for
 	OutputBound int64  // most output tokens that the request allows, over all its choices, as the most lenient server reads it; 0: no bound
-	OutputLoose bool   // not every server heeds OutputBound, or the body was not read to its end
+	OutputLoose bool   // not every server honours OutputBound, or the body was not read to its end
 	OutputFloor int64  // fewest output tokens that it demands
 	Bytes       int64  // size of the body so far
 	Prompt      Prompt

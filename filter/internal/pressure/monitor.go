@@ -15,8 +15,8 @@ const (
 	entrySize  = 8 + 8 + 8 + 8
 )
 
-// Board is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
-type Board struct {
+// Monitor is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
+type Monitor struct {
 	store     record.Store
 	notice    string // the key of the small record
 	content   string // the key of what was fetched
@@ -34,13 +34,13 @@ type notice struct {
 	instances uint32
 }
 
-// NewBoard gives the board of a namespace. interval is the time between two fetches.
-func NewBoard(store record.Store, namespace string, interval time.Duration) *Board {
-	return &Board{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
+// NewMonitor gives the monitor of a namespace. interval is the time between two fetches.
+func NewMonitor(store record.Store, namespace string, interval time.Duration) *Monitor {
+	return &Monitor{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
 }
 
 // Due reads what is new, and says whether this worker is to fetch now. It says so to one worker in an interval.
-func (b *Board) Due(now clock.Moment) (bool, error) {
+func (b *Monitor) Due(now clock.Moment) (bool, error) {
 	u := record.Open(b.store, b.notice)
 	for u.Read() {
 		n := decodeNotice(u.Value)
@@ -66,7 +66,7 @@ func (b *Board) Due(now clock.Moment) (bool, error) {
 }
 
 // Publish puts up what was fetched.
-func (b *Board) Publish(now clock.Moment, s Snapshot) error {
+func (b *Monitor) Publish(now clock.Moment, s Snapshot) error {
 	b.buffer = encodeInstances(b.buffer[:0], s.Instances)
 	if err := b.overwrite(b.content, b.buffer); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (b *Board) Publish(now clock.Moment, s Snapshot) error {
 }
 
 // overwrite writes a value whatever was there.
-func (b *Board) overwrite(key string, value []byte) error {
+func (b *Monitor) overwrite(key string, value []byte) error {
 	u := record.Open(b.store, key)
 	for u.Read() {
 		u.Write(value)
@@ -101,7 +101,7 @@ func decodeNotice(b []byte) (n notice) {
 }
 
 // load reads the content. One that does not fit its notice is being written just now: the next look finds it.
-func (b *Board) load(n notice) error {
+func (b *Monitor) load(n notice) error {
 	value, _, _, err := b.store.Get(b.content)
 	if err != nil {
 		return err
