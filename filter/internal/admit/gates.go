@@ -88,7 +88,7 @@ func (e *Engine) fallBack(s *Stream, now clock.Moment, v *gate.Verdict) bool {
 	if there {
 		return false
 	}
-	e.leaveTracked(s, now)
+	e.leave(s, now)
 	for _, route := range u.slots.routes {
 		e.out.setRequestHeader(s, route[0], route[1])
 	}

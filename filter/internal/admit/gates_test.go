@@ -3,10 +3,12 @@ package admit
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -241,6 +243,18 @@ func TestFallbacks(t *testing.T) {
 		if x := h.try("m"); !x.last.Reroute {
 			t.Error("the fallback's answers have closed the breaker")
 		}
+	})
+	t.Run("a route, and all gates are left", func(t *testing.T) {
+		t.Parallel()
+		h := broken(t, route)
+		left := 0
+		h.Engine.gates = slices.Insert(h.Engine.gates, 0, gatekeeper{
+			ask:   func(*Engine, *Stream, clock.Moment, *gate.Verdict) {},
+			leave: func(*Engine, *Stream, clock.Moment) { left++ },
+		})
+		h.decisive++
+		wantPassed(t, h.try("m"))
+		expect(t, "left", left, 1)
 	})
 	t.Run("no loop", func(t *testing.T) {
 		t.Parallel()
