@@ -66,6 +66,16 @@ func TestEveryGateHasItsAnswer(t *testing.T) {
 	}
 }
 
+// Every gate has its row in the operator's table.
+func TestEveryGateIsInTheManual(t *testing.T) {
+	page := read(t, "../../../docs/gates.md")
+	for _, g := range newHost(t, everyGate, recordtest.NewMemory()).Engine.gates {
+		if !strings.Contains(page, "**"+g.name+"**") {
+			t.Errorf("docs/gates.md lacks %s", g.name)
+		}
+	}
+}
+
 // However a request ends that was not sent, no gate keeps anything of it: the next one finds all gates as they were.
 func TestWhoGoesNoFurtherLeavesAllGates(t *testing.T) {
 	for name, end := range map[string]func(h *host, x *exchange){
