@@ -28,15 +28,15 @@ var journeys = []struct {
 	refused       string // the reason; "": it is served
 	allocations   float64
 }{
-	{"no limit", ``, "", 2},
-	{"one limit", `"limits":[` + oneLimit + `]`, "", 5},
-	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 5},
-	{"three limits", `"limits":[` + threeLimits + `]`, "", 8},
-	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 8},
-	{"all gates", allGates, "", 8},
-	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 14},
+	{"no limit", ``, "", 0},
+	{"one limit", `"limits":[` + oneLimit + `]`, "", 3},
+	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 3},
+	{"three limits", `"limits":[` + threeLimits + `]`, "", 6},
+	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 6},
+	{"all gates", allGates, "", 6},
+	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 12},
 	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 8},
-	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 12},
+	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 11},
 }
 
 // traveller leads requests through an engine, the host's part left out.

@@ -1,5 +1,7 @@
 package jsonscan
 
+import "github.com/spillway-proxy/spillway/filter/internal/inplace"
+
 // push enters an object or array.
 func (s *Scanner) push(kind Kind) {
 	if s.depth == MaxDepth {
@@ -55,12 +57,13 @@ func (s *Scanner) enterElement() {
 }
 
 // enterMember goes on behind a member's name.
-func (s *Scanner) enterMember(name []byte) {
+func (s *Scanner) enterMember(text []byte) {
 	s.node, s.folded, s.state = nil, false, stColon
 	parent := s.container()
-	if parent == nil || len(name) > maxKey {
+	if parent == nil || len(text) > maxKey {
 		return
 	}
+	name := inplace.String(text)
 	if s.node = parent.member(name); s.node == nil && s.lenient {
 		s.node = parent.folded(name)
 		s.folded = s.node != nil

@@ -1,9 +1,11 @@
 package jsonscan
 
 import (
-	"bytes"
 	"encoding/binary"
+	"strings"
 	"unicode/utf8"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // Text brings a document that comes in pieces into UTF-8. Its encoding is told by its first four bytes, as Python's
@@ -64,7 +66,7 @@ var marks = []struct {
 // detect tells the encoding, and gives the length of its mark.
 func (t *Text) detect(p []byte) int {
 	for _, m := range marks {
-		if bytes.HasPrefix(p, []byte(m.mark)) {
+		if strings.HasPrefix(inplace.String(p), m.mark) {
 			t.order, t.width = m.order, m.width
 			return len(m.mark)
 		}

@@ -1,6 +1,10 @@
 package jsonscan
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+)
 
 // Path asks for the value at one place in a document.
 type Path struct {
@@ -42,7 +46,7 @@ func (n *Node) grow(name string) *Node {
 		}
 		return n.element
 	}
-	if child := n.member([]byte(name)); child != nil {
+	if child := n.member(name); child != nil {
 		return child
 	}
 	child := &Node{}
@@ -51,9 +55,9 @@ func (n *Node) grow(name string) *Node {
 }
 
 // member is linear: the documents read here have few wanted names a level, and most names differ in length.
-func (n *Node) member(name []byte) *Node {
+func (n *Node) member(name string) *Node {
 	for i := range n.members {
-		if n.members[i].name == string(name) {
+		if n.members[i].name == name {
 			return n.members[i].node
 		}
 	}
@@ -61,9 +65,9 @@ func (n *Node) member(name []byte) *Node {
 }
 
 // folded is member for names that differ in case, as encoding/json compares them.
-func (n *Node) folded(name []byte) *Node {
+func (n *Node) folded(name string) *Node {
 	for i := range n.members {
-		if foldable(n.members[i].name, name) && strings.EqualFold(n.members[i].name, string(name)) {
+		if foldable(n.members[i].name, name) && strings.EqualFold(n.members[i].name, name) {
 			return n.members[i].node
 		}
 	}
@@ -72,14 +76,14 @@ func (n *Node) folded(name []byte) *Node {
 
 // foldable says, at the price of a look, whether two names may differ in case only. Letters beyond ASCII that are some
 // letter of ASCII in another case, as the Kelvin sign is a k, are longer.
-func foldable(wanted string, name []byte) bool {
+func foldable(wanted, name string) bool {
 	return len(name) >= len(wanted) && len(name) > 0 && (name[0]|0x20 == wanted[0]|0x20 || name[0] >= 0x80) &&
 		(len(name) == len(wanted) || !ascii(name))
 }
 
-func ascii(text []byte) bool {
-	for _, c := range text {
-		if c >= 0x80 {
+func ascii(text string) bool {
+	for i := range len(text) {
+		if text[i] >= 0x80 {
 			return false
 		}
 	}
@@ -88,7 +92,7 @@ func ascii(text []byte) bool {
 
 // Top gives the id and the Keep of a member of the document itself; the id is 0 if it is not wanted.
 func (n *Node) Top(name []byte) (id, keep int) {
-	if child := n.member(name); child != nil {
+	if child := n.member(inplace.String(name)); child != nil {
 		return child.id, child.keep
 	}
 	return 0, 0

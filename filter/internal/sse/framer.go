@@ -8,7 +8,11 @@
 // The data is handed on as it comes and never held, so an endless line costs no memory.
 package sse
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+)
 
 const (
 	maxField = 8  // bytes of a field's name that can still match
@@ -47,6 +51,7 @@ type Framer struct {
 	cr      bool // the last byte was a CR: an LF belongs to it
 	bounded bool // Next has come to a bound
 	bom     int
+	one     [1]byte // a piece of data of its own
 }
 
 // Reset makes the framer ready for a new stream.
@@ -80,7 +85,7 @@ func (f *Framer) Next(p []byte) int {
 			i += f.run(p[i:])
 			continue
 		}
-		if rest := p[i:]; f.state == stLineStart && len(rest) >= len(common) && string(rest[:len(common)]) == common {
+		if rest := p[i:]; f.state == stLineStart && len(rest) >= len(common) && inplace.String(rest[:len(common)]) == common {
 			f.field = append(f.field[:0], "data"...)
 			f.startValue()
 			i += len(common)
@@ -167,7 +172,7 @@ func (f *Framer) byte(c byte) {
 		if f.state == stName {
 			f.nameByte(c)
 		} else if f.state == stData {
-			f.handler.Data([]byte{c})
+			f.dataByte(c)
 		}
 	case stName:
 		f.nameByte(c)
@@ -184,6 +189,11 @@ func (f *Framer) fieldByte(c byte) {
 	}
 }
 
+func (f *Framer) dataByte(c byte) {
+	f.one[0] = c
+	f.handler.Data(f.one[:])
+}
+
 func (f *Framer) nameByte(c byte) {
 	if len(f.name) < maxName {
 		f.name = append(f.name, c)
@@ -192,10 +202,10 @@ func (f *Framer) nameByte(c byte) {
 
 // startValue begins the value of the field just named.
 func (f *Framer) startValue() {
-	switch string(f.field) {
+	switch inplace.String(f.field) {
 	case "data":
 		if f.data {
-			f.handler.Data([]byte{'\n'})
+			f.dataByte('\n')
 		}
 		f.data, f.state = true, stData
 	case "event":

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
@@ -101,7 +102,7 @@ func readAnthropicRequest(r *draft, v value) {
 	case anFallback:
 		r.fallback(v)
 	case anTool: // what Anthropic's own tools find, and their descriptions, are not in the body
-		if string(v.text) != "custom" {
+		if !v.is("custom") {
 			r.elsewhere(v)
 		}
 	}
@@ -172,7 +173,7 @@ func readAnthropicResponse(d *document, v value) {
 	case anErrorType:
 		d.failed(v)
 	case anType:
-		d.bare = d.bare || silentEvents[string(v.text)]
+		d.bare = d.bare || silentEvent(inplace.String(v.text))
 	case anInput, anCacheWrite, anCacheRead:
 		if n := d.count(v); n != Absent {
 			d.parts[v.id-anInput] = n
@@ -202,10 +203,13 @@ func readAnthropicResponse(d *document, v value) {
 	}
 }
 
-// silentEvents are those that bring no output.
-var silentEvents = map[string]bool{
-	"message_start": true, "message_delta": true, "message_stop": true, "ping": true, "error": true,
-	"content_block_start": true, "content_block_stop": true,
+// silentEvent says that an event brings no output.
+func silentEvent(kind string) bool {
+	switch kind {
+	case "message_start", "message_delta", "message_stop", "ping", "error", "content_block_start", "content_block_stop":
+		return true
+	}
+	return false
 }
 
 func silentInAnthropic(d *document) bool { return d.bare }
@@ -222,7 +226,7 @@ type iterations struct {
 }
 
 func (i *iterations) kind(text []byte) {
-	kind := string(text)
+	kind := inplace.String(text)
 	i.counts = kind == "message" || kind == "compaction"
 	i.compacted = i.compacted || kind == "compaction"
 	i.fellBack = i.fellBack || kind == "fallback_message"

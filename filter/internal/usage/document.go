@@ -4,6 +4,7 @@ import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 
 // document collects one JSON response, or one event of a stream.
 type document struct {
+	names      *names         // the reader's
 	model      string         // of the whole response so far
 	reports    [places]report // by place
 	place      int            // of the report being read
@@ -31,7 +32,7 @@ type document struct {
 // named takes the model's name. The first one stands; the others of a stream need no copy.
 func (d *document) named(text []byte) {
 	if d.model == "" {
-		d.model = string(text)
+		d.model = d.names.of(text)
 	}
 }
 

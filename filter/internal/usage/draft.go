@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 )
 
@@ -21,6 +22,7 @@ const (
 // draft collects a request while its body is read.
 type draft struct {
 	Request
+	names     *names // the reader's
 	named     bool   // the body has named a model
 	exact     bool   // by the exact name of the member
 	ambiguous bool   // and another one
@@ -47,7 +49,7 @@ type draft struct {
 func (r *draft) name(v value) {
 	text := ""
 	if v.kind == jsonscan.String {
-		text = validText(v.text)
+		text = r.names.valid(v.text)
 	}
 	r.ambiguous = r.ambiguous || r.named && text != r.Model || !utf8.Valid(v.text)
 	r.long = v.size > maxModel
@@ -73,7 +75,7 @@ func (r *draft) fallback(v value) {
 	case jsonscan.Object:
 		r.ambiguous, r.doubtful = true, true
 	case jsonscan.String:
-		name := validText(v.text)
+		name := r.names.valid(v.text)
 		r.ambiguous = r.ambiguous || r.instead != "" && r.instead != name
 		r.instead = name
 	}
@@ -81,14 +83,6 @@ func (r *draft) fallback(v value) {
 
 // severalNames says that a text is a list of models, all of which LiteLLM asks.
 func severalNames(model string) bool { return strings.IndexByte(model, ',') >= 0 }
-
-// validText replaces each byte that is not UTF-8, as encoding/json does.
-func validText(text []byte) string {
-	if utf8.Valid(text) {
-		return string(text)
-	}
-	return string([]rune(string(text)))
-}
 
 // unread says why the model is not known for sure.
 func (r *draft) unread() Unread {
@@ -115,16 +109,17 @@ func (r *draft) streams(v value, yes bool) {
 
 // bound takes a bound of the output. Null is none, and so is zero. Text, and a name in another case, bind only some servers.
 func (r *draft) bound(v value) {
-	r.maybeBound(v)
-	r.binds = r.binds || v.atMost() > 0 && v.kind == jsonscan.Number && !v.folded
+	n := r.maybeBound(v)
+	r.binds = r.binds || n > 0 && v.kind == jsonscan.Number && !v.folded
 	r.once(v)
 }
 
-// maybeBound takes a bound that some servers don't know.
-func (r *draft) maybeBound(v value) {
+// maybeBound takes a bound that some servers don't know, and gives it.
+func (r *draft) maybeBound(v value) int64 {
 	n := v.atMost()
 	r.largest = max(r.largest, n)
 	r.unlimited = r.unlimited || n < 0
+	return n
 }
 
 // once takes note of a member that bounds the output, or holds what does.
@@ -188,7 +183,10 @@ func (v value) atMost() int64 {
 	if len(v.text) >= maxBound {
 		return mostBound
 	}
-	n, err := strconv.ParseFloat(string(text), 64)
+	if n, whole := jsonscan.Int(text); whole { // as nearly all come
+		return min(n, mostBound)
+	}
+	n, err := strconv.ParseFloat(inplace.String(text), 64)
 	switch {
 	case err != nil && math.IsInf(n, 0): // beyond counting
 	case err != nil && !isASCII(text): // digits of other scripts
@@ -264,12 +262,12 @@ func (r *draft) token(v value) {
 
 func (v value) isData() bool {
 	const mostLink = 8 << 10
-	return v.size > mostLink || strings.EqualFold(string(v.text), "data:")
+	return v.size > mostLink || strings.EqualFold(inplace.String(v.text), "data:")
 }
 
 // isLink says that a text whose beginning is kept is a URL that is not one of data.
 func (v value) isLink() bool {
-	return strings.EqualFold(string(v.text[:min(len(v.text), 4)]), "http")
+	return strings.EqualFold(inplace.String(v.text[:min(len(v.text), 4)]), "http")
 }
 
 // blob is inline data whose type may stand before or behind it.
@@ -295,9 +293,9 @@ func (r *draft) count(sign int64) {
 // describe takes the type of a blob: a media type, or how it is given.
 func (r *draft) describe(v value) {
 	r.count(-1)
-	kind := strings.ToLower(string(v.text))
-	r.blob.picture = r.blob.picture || kind == "image/"
-	r.blob.words = r.blob.words || kind == "text"
+	kind := inplace.String(v.text)
+	r.blob.picture = r.blob.picture || strings.EqualFold(kind, "image/")
+	r.blob.words = r.blob.words || strings.EqualFold(kind, "text")
 	r.count(1)
 }
 

@@ -1,6 +1,9 @@
 package usage
 
-import "github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+import (
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+)
 
 // A server that has begun a stream can't answer with a status any more, and sends an error in place of an event. What it
 // would have answered matters: a failing server is not charged for.
@@ -40,7 +43,7 @@ func (d *document) failed(v value) {
 			d.fail(int(n))
 			return
 		}
-		if status, known := statuses[string(v.text)]; known {
+		if status, known := statuses[inplace.String(v.text)]; known {
 			d.fail(status)
 			return
 		}

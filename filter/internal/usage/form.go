@@ -15,39 +15,45 @@ const mostLayers = 3
 // NewForm reads the headers. Both may be "".
 func NewForm(contentEncoding, contentType string) Form {
 	var f Form
-	for coding := range strings.SplitSeq(contentEncoding, ",") {
-		switch strings.ToLower(strings.TrimSpace(coding)) {
-		case "", "identity":
-		case "gzip", "x-gzip", "deflate":
-			f.layers++
-		default:
-			f.Odd = true
-		}
+	for rest, more := contentEncoding, true; more; {
+		var coding string
+		coding, rest, more = strings.Cut(rest, ",")
+		f.packed(strings.TrimSpace(coding))
 	}
 	if f.Odd || f.layers > mostLayers {
 		f.layers, f.Odd = 0, true
 	}
-	kind, rest, _ := strings.Cut(contentType, ";")
-	for parameter := range strings.SplitSeq(rest, ";") {
+	kind, rest, more := strings.Cut(contentType, ";")
+	for more {
+		var parameter string
+		parameter, rest, more = strings.Cut(rest, ";")
 		name, value, _ := strings.Cut(parameter, "=")
 		value = strings.Trim(strings.TrimSpace(value), `"`)
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "charset":
+		switch name = strings.TrimSpace(name); {
+		case strings.EqualFold(name, "charset"):
 			f.Odd = f.Odd || !known(value)
-		case "boundary":
-			if strings.EqualFold(strings.TrimSpace(kind), "multipart/form-data") {
-				f.boundary = value
-			}
+		case strings.EqualFold(name, "boundary") && strings.EqualFold(strings.TrimSpace(kind), "multipart/form-data"):
+			f.boundary = value
 		}
 	}
 	return f
 }
 
+// packed takes a coding of the content.
+func (f *Form) packed(coding string) {
+	switch {
+	case coding == "" || strings.EqualFold(coding, "identity"):
+	case strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip") || strings.EqualFold(coding, "deflate"):
+		f.layers++
+	default:
+		f.Odd = true
+	}
+}
+
 // known says of a charset that what is read without it is right: it is detected, or agrees with ASCII.
 func known(charset string) bool {
-	charset = strings.ToLower(charset)
-	for _, prefix := range []string{"utf-8", "utf8", "utf-16", "utf-32", "us-ascii", "ascii", "iso-8859-", "latin", "windows-125"} {
-		if strings.HasPrefix(charset, prefix) {
+	for _, prefix := range [...]string{"utf-8", "utf8", "utf-16", "utf-32", "us-ascii", "ascii", "iso-8859-", "latin", "windows-125"} {
+		if len(charset) >= len(prefix) && strings.EqualFold(charset[:len(prefix)], prefix) {
 			return true
 		}
 	}

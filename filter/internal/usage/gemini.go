@@ -181,7 +181,7 @@ func readGeminiResponse(d *document, v value) {
 	case gePart:
 		d.choice = true
 	case geFinish: // an enum, by name or by number
-		d.final = d.final || v.kind == jsonscan.String || v.kind == jsonscan.Number && string(v.text) != "0"
+		d.final = d.final || v.kind == jsonscan.String || v.kind == jsonscan.Number && !v.is("0")
 	case geErrorCode:
 		d.failed(v)
 	case usePrompt, geToolPrompt:
@@ -199,7 +199,7 @@ func readGeminiResponse(d *document, v value) {
 	case geDetail:
 		d.modality = modality{}
 	case geModality:
-		d.modality.audio = string(v.text) == "AUDIO"
+		d.modality.audio = v.is("AUDIO")
 		d.modality.take(r)
 	case gePromptModality, geOutputModality:
 		d.modality.tokens, d.modality.output = d.count(v), v.id == geOutputModality

@@ -123,7 +123,7 @@ func readOllamaResponse(d *document, v value) {
 	case olDone:
 		d.final, d.begun = v.kind == jsonscan.True, v.kind == jsonscan.False
 	case olReason:
-		d.bare = d.bare || string(v.text) == "load" || string(v.text) == "unload"
+		d.bare = d.bare || v.is("load") || v.is("unload")
 	case olError:
 		if v.size > 0 || v.kind == jsonscan.Object {
 			d.fail(http500)

@@ -246,7 +246,7 @@ func readOpenAIResponse(d *document, v value) {
 		d.failed(v)
 	case oaFinish:
 		d.bare = d.bare || v.size > 0
-		if string(v.text) == "abort" { // vLLM, when it is stopped
+		if v.is("abort") { // vLLM, when it is stopped
 			d.fail(http503)
 		}
 	case oaList:
@@ -256,7 +256,7 @@ func readOpenAIResponse(d *document, v value) {
 	case oaRole:
 		d.role = true
 	case oaType:
-		d.bare = d.bare || string(v.text) == "ping"
+		d.bare = d.bare || v.is("ping")
 	default:
 		d.reports[d.place].take(v.id, d.count(v))
 	}

@@ -17,6 +17,8 @@ type RequestReader struct {
 	scanner jsonscan.Scanner
 	parts   *multipart // nil: the body is one document
 	draft   draft
+	cut     draft // of a body that is looked at before its end
+	names   names
 	packed  bool // it is compressed
 	broken  bool // it can't be decompressed, or not to its end
 	most    int64
@@ -27,7 +29,7 @@ type RequestReader struct {
 func (r *RequestReader) Reset(dialect *Dialect, path string, form Form, most int64) {
 	r.dialect, r.form, r.most = dialect, form, most
 	r.path = FromPath(dialect, path)
-	r.draft = draft{Request: r.path, ambiguous: r.path.Unread == Ambiguous}
+	r.draft = draft{Request: r.path, names: &r.names, ambiguous: r.path.Unread == Ambiguous}
 	r.layers, r.parts, r.text = nil, nil, jsonscan.Text{}
 	r.packed, r.broken, r.decoded = false, false, 0
 	r.scanner.ResetLenient(dialect.requestPaths, (*requestHandler)(r))
@@ -111,13 +113,14 @@ func (r *RequestReader) withPath(read Request) Request {
 
 // prompt is what the body has of the prompt so far: what it was cut inside of may be media.
 func (r *RequestReader) prompt() Prompt {
-	so := r.draft
+	r.cut = r.draft
+	so := &r.cut
 	so.Prompt.seen = so.Bytes
 	id, text, size := r.scanner.Partial()
 	if id == 0 || r.parts != nil {
 		return so.Prompt
 	}
-	r.dialect.request(&so, value{id: id, kind: jsonscan.String, text: text, size: size})
+	r.dialect.request(so, value{id: id, kind: jsonscan.String, text: text, size: size})
 	so.Prompt.open = so.Prompt.Text < r.draft.Prompt.Text
 	return so.Prompt
 }

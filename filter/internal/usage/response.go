@@ -2,7 +2,9 @@ package usage
 
 import (
 	"bytes"
+	"strings"
 
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 	"github.com/spillway-proxy/spillway/filter/internal/sse"
 )
@@ -28,6 +30,7 @@ type ResponseReader struct {
 	scanner  jsonscan.Scanner
 	document document
 	whole    document // what whole events have left for the next one
+	names    names
 	response Response
 	bytes    int64
 	place    int  // of the report
@@ -48,7 +51,7 @@ func (r *ResponseReader) Reset(dialect *Dialect, events bool) {
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	next := document{model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role, before: r.response.Outputs}
+	next := document{names: &r.names, model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role, before: r.response.Outputs}
 	next.reports[standardPlace] = noReport
 	if r.dialect.Cumulative {
 		next.reports, next.parts, next.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
@@ -114,12 +117,13 @@ func (r *ResponseReader) decide(lead []byte) {
 		r.form = events
 		return
 	}
+	start := inplace.String(lead)
 	for _, field := range fields {
-		if bytes.HasPrefix(lead, []byte(field)) {
+		if strings.HasPrefix(start, field) {
 			r.form = events
 			return
 		}
-		if bytes.HasPrefix([]byte(field), lead) {
+		if strings.HasPrefix(field, start) {
 			return
 		}
 	}
@@ -278,7 +282,7 @@ func (h *eventHandler) Event(name []byte) {
 	const done = "[DONE]"
 	r := (*ResponseReader)(h)
 	r.several = true
-	r.document.bare = r.document.bare || string(name) == "ping"
+	r.document.bare = r.document.bare || inplace.String(name) == "ping"
 	if r.scanner.Close() {
 		r.usage = r.document.usageOnly()
 		r.merge()

@@ -3,6 +3,7 @@ package usage
 import (
 	"strings"
 
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 )
 
@@ -76,7 +77,7 @@ func readMediaRequest(r *draft, v value) {
 	case reStream:
 		r.streams(v, v.kind == jsonscan.True)
 	case reStreamFormat:
-		r.streams(v, string(v.text) == "sse")
+		r.streams(v, v.is("sse"))
 	case reImage:
 		r.image(v)
 	case reInline:
@@ -84,13 +85,13 @@ func readMediaRequest(r *draft, v value) {
 	case reElsewhere:
 		r.elsewhere(v)
 	case reTool: // what a server's own tools find is not in the body
-		if kind := string(v.text); kind != "function" && kind != "custom" {
+		if !v.is("function") && !v.is("custom") {
 			r.elsewhere(v)
 		}
 	case reFallback:
 		r.fallback(v)
 	case reItem:
-		if string(v.text) == "item_reference" {
+		if v.is("item_reference") {
 			r.elsewhere(v)
 		}
 	}
@@ -137,8 +138,8 @@ func readResponsesResponse(d *document, v value) {
 	r := &d.reports[standardPlace]
 	switch v.id {
 	case reResponseModel: // the last one stands: the first may be what was asked for
-		if d.model != string(v.text) && len(v.text) > 0 {
-			d.model = string(v.text)
+		if len(v.text) > 0 {
+			d.model = d.names.of(v.text)
 		}
 	case reUsage:
 		*r = noReport
@@ -157,7 +158,7 @@ func readResponsesResponse(d *document, v value) {
 
 // kind takes an event's type. An error need not have a code.
 func (d *document) kind(text []byte) {
-	switch kind := string(text); {
+	switch kind := inplace.String(text); {
 	case kind == "error" || kind == "response.failed":
 		d.fail(http500)
 	case kind == "ping" || kind == "keepalive":

@@ -31,6 +31,7 @@
 package usage
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
@@ -138,6 +139,9 @@ type value struct {
 	at     int64 // where it begins in the body
 	folded bool  // its member's name is the wanted one but for its case
 }
+
+// is says that a text, or as much of it as is kept, is that one.
+func (v value) is(text string) bool { return inplace.String(v.text) == text }
 
 // count reads a number of tokens.
 func (v value) count() int64 {
