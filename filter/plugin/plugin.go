@@ -10,6 +10,7 @@
 package plugin
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"strconv"
@@ -23,8 +24,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
-// Version is the build's version, set by the linker.
-var Version = "dev"
+// Version is the build's version, set by the linker; none is a developer's. TinyGo's linker sets no variable that has a value already.
+var Version string
 
 // vm is one worker's VM.
 type vm struct {
@@ -98,7 +99,7 @@ func (p *plugin) configure(size int) (usable bool) {
 		return false
 	}
 	p.engine = engine
-	abi.Log(abi.Info, "spillway "+Version+": configured, namespace "+cfg.Namespace+", mode "+string(cfg.Mode))
+	abi.Log(abi.Info, "spillway "+cmp.Or(Version, "dev")+": configured, namespace "+cfg.Namespace+", mode "+string(cfg.Mode))
 	for _, path := range cfg.NotInBuild() {
 		abi.Log(abi.Warn, "spillway: "+path+" is valid, but this build has no code for it: it does nothing")
 	}

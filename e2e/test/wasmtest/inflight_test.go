@@ -84,6 +84,15 @@ func TestADeadWorkersPlacesComeBack(t *testing.T) {
 func TestAFaultFreesThePlace(t *testing.T) {
 	p := newProxyOf(t, trapFilter, stopIteration)
 	vm := p.worker(underWay(1))
+	if !contained(t) { // the place is a dead worker's
+		request{user: "ann"}.send(vm).ResponseHeaders(append(okJSON, [2]string{"x-spillway-trap", "panic"}), false)
+		check(t, "dead", vm.Dead(), true)
+		next := p.worker(underWay(1))
+		check(t, "at once", request{user: "ann"}.ask(next).ClientStatus, "429")
+		p.Advance(2 * leases)
+		check(t, "after two leases", request{user: "ann"}.ask(next).ClientStatus, "200")
+		return
+	}
 	for range 3 {
 		check(t, "status", trap("panic", "ann").ask(vm).ClientStatus, "200")
 		s := request{user: "ann"}.send(vm)
