@@ -21,7 +21,7 @@ type question struct {
 	hides     bool   // so the stream brings an event that the client didn't ask for, which is taken out
 	onTrial   bool   // the answer is an error, which may be about the question
 	complaint []byte // what of it has come
-	about     uint64 // the upstream and model, of which a lesson is learned
+	about     uint64 // the upstream and model, of which a refusal is learned
 }
 
 // asks says whether a request may be changed so that its stream reports what it used. Which upstream it is for may not be known
@@ -62,8 +62,8 @@ func (e *Engine) edit(s *Stream, now clock.Moment) {
 	}
 	s.question.wanted = false
 	upstream, yes := e.asksUpstream(s)
-	s.question.about = e.lessonKey(upstream, s.exchange.Model)
-	if !yes || e.lessons.refuses(s.question.about, now) {
+	s.question.about = e.refusalKey(upstream, s.exchange.Model)
+	if !yes || e.refusals.refuses(s.question.about, now) {
 		return
 	}
 	s.edit = s.request.Ask()
@@ -144,23 +144,23 @@ func (e *Engine) judged(s *Stream) {
 	}
 	switch {
 	case s.exchange.Status < 300:
-		e.lessons.took(s.question.about)
+		e.refusals.took(s.question.about)
 	case s.exchange.Status == 400 || s.exchange.Status == 422:
 		s.question.onTrial = s.exchange.Readable
 	}
 }
 
-// mostBlamed bounds what is kept of an error's text, in bytes.
-const mostBlamed = 8 << 10
+// mostComplaint bounds what is kept of an error's text, in bytes.
+const mostComplaint = 8 << 10
 
-// blame takes a piece of an error's body, and draws the lesson when it is complete.
-func (e *Engine) blame(s *Stream, now clock.Moment, piece []byte, end bool) {
-	s.question.complaint = append(s.question.complaint, piece[:min(len(piece), mostBlamed-len(s.question.complaint))]...)
-	if !end && len(s.question.complaint) < mostBlamed {
+// learnRefusal takes a piece of an error's body, and learns of a refusal when it is complete.
+func (e *Engine) learnRefusal(s *Stream, now clock.Moment, piece []byte, end bool) {
+	s.question.complaint = append(s.question.complaint, piece[:min(len(piece), mostComplaint-len(s.question.complaint))]...)
+	if !end && len(s.question.complaint) < mostComplaint {
 		return
 	}
 	s.question.onTrial = false
-	if names(s.question.complaint) && e.lessons.refused(s.question.about, now) {
+	if names(s.question.complaint) && e.refusals.refused(s.question.about, now) {
 		e.out.count(metric.Errors("stream_options_refused"), 1)
 		e.out.warn("an upstream refused stream_options, which was added to a request for the model " + safeLabel(s.exchange.Model) +
 			": for ten minutes its streams are counted instead. To say so for good, set ensureStreamUsage: false at the upstream")
@@ -171,11 +171,11 @@ func (e *Engine) blame(s *Stream, now clock.Moment, piece []byte, end bool) {
 // names says that an error is about what was added, the member or what is in it. Errors also repeat the request as it came, with what
 // was added in it: there it is followed by its value.
 func names(text []byte) bool {
-	return blames(text, "stream_options", "{") || blames(text, "include_usage", "true")
+	return mentionsAlone(text, "stream_options", "{") || mentionsAlone(text, "include_usage", "true")
 }
 
-// blames says that a member stands somewhere without its value.
-func blames(text []byte, member, value string) bool {
+// mentionsAlone says that a member stands somewhere without its value.
+func mentionsAlone(text []byte, member, value string) bool {
 	for {
 		at := bytes.Index(text, []byte(member))
 		if at < 0 {
@@ -191,58 +191,58 @@ func blames(text []byte, member, value string) bool {
 	}
 }
 
-// lessons are what is known of upstreams and models that refuse the question, at most mostLessons of them, in one worker.
+// refusals are what is known of upstreams and models that refuse the question, at most mostRefusals of them, in one worker.
 //
 // A client must not be able to have it left out for everybody, by provoking errors of its own. So an error has to name what was
-// added; where the question was taken before, three have to in a row, with none taken in between; and the lesson is
-// forgotten after lessonTime, when the next stream asks again.
-type lessons map[uint64]*lesson
+// added; where the question was taken before, three have to in a row, with none taken in between; and the refusal is
+// forgotten after refusalTime, when the next stream asks again.
+type refusals map[uint64]*refusal
 
-type lesson struct {
+type refusal struct {
 	taken   bool
 	refused int
 	until   clock.Moment
 }
 
 const (
-	mostLessons = 256
-	lessonTime  = 10 * time.Minute
-	inARow      = 3
+	mostRefusals = 256
+	refusalTime  = 10 * time.Minute
+	inARow       = 3
 )
 
-func (e *Engine) lessonKey(upstream, model string) uint64 {
+func (e *Engine) refusalKey(upstream, model string) uint64 {
 	e.scratch = append(append(append(append(e.scratch[:0], "ask\x00"...), upstream...), 0), model...)
 	return uint64(e.table.Hash(e.scratch))
 }
 
-func (l lessons) refuses(key uint64, now clock.Moment) bool {
+func (l refusals) refuses(key uint64, now clock.Moment) bool {
 	known := l[key]
 	return known != nil && now < known.until
 }
 
-func (l lessons) took(key uint64) { *l.of(key) = lesson{taken: true} }
+func (l refusals) took(key uint64) { *l.of(key) = refusal{taken: true} }
 
 // refused takes a refusal, and says whether the question is left out from here on.
-func (l lessons) refused(key uint64, now clock.Moment) bool {
+func (l refusals) refused(key uint64, now clock.Moment) bool {
 	known := l.of(key)
 	if known.refused++; known.taken && known.refused < inARow {
 		return false
 	}
-	*known = lesson{until: now.Add(lessonTime)}
+	*known = refusal{until: now.Add(refusalTime)}
 	return true
 }
 
 // of gives what is known, at the cost of any other.
-func (l lessons) of(key uint64) *lesson {
+func (l refusals) of(key uint64) *refusal {
 	if known := l[key]; known != nil {
 		return known
 	}
-	if len(l) >= mostLessons {
+	if len(l) >= mostRefusals {
 		for other := range l {
 			delete(l, other)
 			break
 		}
 	}
-	l[key] = &lesson{}
+	l[key] = &refusal{}
 	return l[key]
 }

@@ -122,7 +122,7 @@ func (x *exchange) succeed() {
 }
 
 // An upstream that refuses the question is not asked for a while, and then again.
-func TestARefusalOfTheQuestionIsALesson(t *testing.T) {
+func TestARefusalOfTheQuestionIsLearned(t *testing.T) {
 	for _, refusal := range []string{refusesAsking, extraField, unknownField, unknownInside} {
 		h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
 		x, edited := h.asked(plainStream)
@@ -135,7 +135,7 @@ func TestARefusalOfTheQuestionIsALesson(t *testing.T) {
 		if _, edited = h.asked(strings.Replace(plainStream, "mock", "other", 1)); !edited {
 			t.Error("another model isn't asked")
 		}
-		h.now += clock.Moment(lessonTime)
+		h.now += clock.Moment(refusalTime)
 		if _, edited = h.asked(plainStream); !edited {
 			t.Error("never asked again")
 		}
@@ -153,7 +153,7 @@ func TestAClientsOwnErrorsTeachNothing(t *testing.T) {
 			x.fail(test.status, test.body)
 		}
 		if _, edited := h.asked(plainStream); !edited {
-			t.Errorf("%s %s is a lesson", test.status, test.body)
+			t.Errorf("%s %s is a refusal", test.status, test.body)
 		}
 	}
 	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
@@ -166,24 +166,24 @@ func TestAClientsOwnErrorsTeachNothing(t *testing.T) {
 		}
 	}
 	if _, edited := h.asked(plainStream); !edited {
-		t.Error("errors between successes are a lesson")
+		t.Error("errors between successes are a refusal")
 	}
 	x := h.start("ada", false) // who asks himself is not helped
 	x.body(`{"model":"m2","stream":true,"stream_options":{"include_usage":true}}`, true)
 	x.fail("400", refusesAsking)
 	if _, edited := h.asked(strings.Replace(plainStream, "mock", "m2", 1)); !edited {
-		t.Error("an error about a client's own question is a lesson")
+		t.Error("an error about a client's own question is a refusal")
 	}
 }
 
-func TestLessonsAreBounded(t *testing.T) {
+func TestRefusalsAreBounded(t *testing.T) {
 	h := newHost(t, `{"requestHold":"stopIteration"}`, recordtest.NewMemory())
-	for i := range 3 * mostLessons {
+	for i := range 3 * mostRefusals {
 		x, _ := h.asked(strings.Replace(plainStream, "mock", "m"+strconv.Itoa(i), 1))
 		x.fail("400", refusesAsking)
 	}
-	expect(t, "known", len(h.lessons), mostLessons)
+	expect(t, "known", len(h.refusals), mostRefusals)
 	x, _ := h.asked(plainStream)
-	x.fail("400", strings.Repeat(" ", 3*mostBlamed)+refusesAsking)
+	x.fail("400", strings.Repeat(" ", 3*mostComplaint)+refusesAsking)
 	expect(t, "kept of an error", len(x.question.complaint), 0)
 }

@@ -61,8 +61,8 @@ func (e *Engine) enough(s *Stream) bool {
 	}
 }
 
-// watched looks at what the rest of a body says of its model, and says whether the request was refused for it.
-func (e *Engine) watched(s *Stream, now clock.Moment, end bool) bool {
+// checkRest looks at what the rest of a body says of its model, and says whether the request was refused for it.
+func (e *Engine) checkRest(s *Stream, now clock.Moment, end bool) bool {
 	name, unread := s.request.Model()
 	decidedBy := s.exchange.Asked
 	if end || !s.request.Wanting() {
@@ -96,8 +96,8 @@ func (e *Engine) wantsModel(s *Stream) bool {
 	return e.cfg.Models.Unread == config.UnreadReject && s.exchange.Asked.Route == "" && e.cfg.Mode != config.Off
 }
 
-// doubts deals with a request that is being decided and whose model can't be told, and says whether it was refused.
-func (e *Engine) doubts(s *Stream, now clock.Moment) bool {
+// refuseUnread deals with a request that is being decided and whose model can't be told, and says whether it was refused.
+func (e *Engine) refuseUnread(s *Stream, now clock.Moment) bool {
 	if !s.modelMatters || s.upload.reads == allOfIt || s.exchange.Asked.Unread == "" || e.cfg.Mode == config.Off {
 		return false
 	}

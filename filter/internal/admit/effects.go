@@ -138,7 +138,7 @@ func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
 	for _, u := range e.upstreams {
 		if u.room {
-			e.serve(u, now)
+			e.dequeue(u, now)
 		}
 	}
 	e.current = nil

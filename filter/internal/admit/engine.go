@@ -82,17 +82,17 @@ type Engine struct {
 	warned     map[usage.Unread]bool
 	labels     labels
 	asksSome   bool // some streams are made to report their usage
-	lessons    lessons
+	refusals   refusals
 
-	guard     guard
-	reserving map[*Stream]struct{} // admitted with charges
-	doubted   bool                 // an upstream's report was found implausible
+	guard            guard
+	reserving        map[*Stream]struct{} // admitted with charges
+	foundImplausible bool                 // an upstream's report was found implausible
 
-	out     effects
-	current *Stream      // whose event is being handled; nil: it is nobody's
-	owed    []*Stream    // their answers wait for the next tick
-	left    *leg         // the leg of a request that has just ended, and whose next one begins now
-	told    clock.Moment // when the gates last described themselves
+	out       effects
+	current   *Stream      // whose event is being handled; nil: it is nobody's
+	owed      []*Stream    // their answers wait for the next tick
+	left      *leg         // the leg of a request that has just ended, and whose next one begins now
+	described clock.Moment // when the gates last described themselves
 }
 
 // slots are the headers that the engine itself reads.
@@ -114,7 +114,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		warned:     map[usage.Unread]bool{},
 		labels:     newLabels(&cfg),
 		asksSome:   asksSome(&cfg),
-		lessons:    lessons{},
+		refusals:   refusals{},
 		guard:      guard{holding: map[*Stream]struct{}{}},
 		reserving:  map[*Stream]struct{}{},
 	}
@@ -165,7 +165,7 @@ func shorter(a, b time.Duration) time.Duration {
 func (e *Engine) Tick(now clock.Moment) {
 	e.current, e.left = nil, nil // nothing came
 	e.answerOwed()
-	e.watch(now)
+	e.checkHolds(now)
 	e.tickGates(now)
 }
 

@@ -53,8 +53,8 @@ func (e *Engine) newHealth(u *upstream, id uint64) {
 	}
 }
 
-// meet finds the upstream of a request, and says what its gates are to know of it.
-func (e *Engine) meet(s *Stream, now clock.Moment) {
+// assign finds the upstream of a request, and says what its gates are to know of it.
+func (e *Engine) assign(s *Stream, now clock.Moment) {
 	s.upstream = e.find(s)
 	u := s.upstream
 	switch {

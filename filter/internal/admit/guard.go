@@ -50,10 +50,10 @@ func (g *guard) delivered(s *Stream) {
 	}
 }
 
-// watch lets those go whose bodies the host keeps back. A host that can't tell is taken for one that does: a request that nobody ever
+// checkHolds lets those go whose bodies the host keeps back. A host that can't tell is taken for one that does: a request that nobody ever
 // lets go is worse than one that is not held. A body that was received a moment ago may still be on its way through other
-// filters; but if that of a later request has come through, the host is not to blame.
-func (e *Engine) watch(now clock.Moment) {
+// filters; but if that of a later request has come through, the host is not suspected.
+func (e *Engine) checkHolds(now clock.Moment) {
 	for s := range e.guard.holding {
 		if now < s.upload.look || s.exchange.Since < e.guard.shown {
 			continue
@@ -66,12 +66,12 @@ func (e *Engine) watch(now clock.Moment) {
 		e.out.count(metric.Errors("body_not_delivered"), 1)
 		e.out.warn("the host kept a held request's body back for 2s: set allow_on_headers_stop_iteration: true in the Wasm" +
 			" filter's configuration, or requestHold to bufferFilter or none")
-		e.letGo(s, now)
+		e.endHold(s, now)
 	}
 }
 
-// letGo ends a hold whose body has not come: the request goes on as where nothing can be held.
-func (e *Engine) letGo(s *Stream, now clock.Moment) {
+// endHold ends a hold whose body has not come: the request goes on as where nothing can be held.
+func (e *Engine) endHold(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true

@@ -50,7 +50,7 @@ type host struct {
 	gauges        map[string]int64
 	notes         []string
 	infos, advice []string               // advice is what the configuration was warned of
-	woken         map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
+	others        map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
 	resumed       map[*Stream]EffectKind // the same of the last tick
 	fetches       int
 }
@@ -73,7 +73,7 @@ func newHost(t fataler, configuration string, store record.Store) *host {
 		t.Fatal(err)
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
-		woken: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}}
+		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}}
 	if h.Engine, err = New(cfg, &h.proxy, new(estimate.Learned), random); err != nil {
 		t.Fatal(err)
 	}
@@ -198,10 +198,10 @@ func (h *host) drain(own *Stream) *Step {
 func (h *host) changed(f *Effect) {
 	switch f.Kind {
 	case Answer:
-		h.woken[f.Stream] = header(f.Stream.Reply().Headers, "x-spillway-reason")
+		h.others[f.Stream] = header(f.Stream.Reply().Headers, "x-spillway-reason")
 		h.resumed[f.Stream] = Answer
 	case Resume:
-		h.woken[f.Stream] = ""
+		h.others[f.Stream] = ""
 		h.resumed[f.Stream] = Continue
 	case Pause:
 		h.Errorf("a message is kept back that nobody has brought")

@@ -145,8 +145,8 @@ func (e *Engine) tickGates(now clock.Moment) {
 			tick(e, now)
 		}
 	}
-	if e.selects && (e.gatePeriod() == 0 || now.Sub(e.told) >= describePeriod) {
-		e.told = now
+	if e.selects && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
+		e.described = now
 		for i := range e.gates {
 			if describe := e.gates[i].describe; describe != nil {
 				describe(e, now)

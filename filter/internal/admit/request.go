@@ -57,7 +57,7 @@ type course struct {
 	upload            upload
 	question          question
 
-	doubt            gate.Verdict // why it would be refused before any gate is asked, were it not for shadow mode
+	wouldRefuse      gate.Verdict // why it would be refused before any gate is asked, were it not for shadow mode
 	decision         gate.Verdict
 	counted          bool          // in the requests metric
 	requests, tokens gate.Headroom // of the tightest limits
@@ -227,21 +227,21 @@ func (e *Engine) decide(s *Stream, now clock.Moment) {
 		e.out.set(s, "gen_ai.provider.name", s.exchange.Dialect.Provider)
 	}
 	e.out.set(s, "spillway.priority", s.caller.Priority.String())
-	s.phase, s.decision = stQueued, s.doubt
+	s.phase, s.decision = stQueued, s.wouldRefuse
 	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
 		e.out.count(metric.Uncharged("unknown_path"), 1)
 	}
-	if e.doubts(s, now) {
+	if e.refuseUnread(s, now) {
 		return
 	}
-	e.meet(s, now)
+	e.assign(s, now)
 	e.passes(s, now, false)
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.
 func (e *Engine) refuseIdentity(s *Stream, now clock.Moment, r *ident.Refusal) bool {
 	if e.cfg.Mode == config.Shadow {
-		s.doubt = gate.Because(gate.Shadowed, gate.Identity, r.Reason)
+		s.wouldRefuse = gate.Because(gate.Shadowed, gate.Identity, r.Reason)
 		return false
 	}
 	var message string

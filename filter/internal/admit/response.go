@@ -37,7 +37,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Begin(!end && identityCoding(s.response.Get(e.slots.encoding)), events)
 	e.hide(s, events)
 	e.judged(s)
-	if s.ticket.InFlight() && !s.foreign() && !e.hearsay(s, headers) {
+	if s.ticket.InFlight() && !s.foreign() && !e.fromAnotherFilter(s, headers) {
 		s.answer = e.hints.read(&s.response, s.exchange.Status)
 	}
 	if !s.exchange.Failed() {
@@ -93,7 +93,7 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 		e.progress(s, now, end)
 	}
 	if s.question.onTrial {
-		e.blame(s, now, piece, end)
+		e.learnRefusal(s, now, piece, end)
 	}
 	if end {
 		e.finish(s, now, true)
@@ -164,7 +164,7 @@ func (e *Engine) origin() origin.Origin {
 	return origin.Of(details)
 }
 
-// hearsay says that what a response tells of limits is another filter's word.
-func (e *Engine) hearsay(s *Stream, headers [][2]string) bool {
+// fromAnotherFilter says that what a response tells of limits is another filter's word.
+func (e *Engine) fromAnotherFilter(s *Stream, headers [][2]string) bool {
 	return s.exchange.Origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin() == origin.Elsewhere
 }

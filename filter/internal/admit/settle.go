@@ -17,7 +17,7 @@ func (s *Stream) foreign() bool { return s.exchange.Origin == origin.Elsewhere }
 func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {
 	switch s.phase {
 	case stQueued: // the upstream never had it
-		e.forsake(s, now, gate.Cancelled)
+		e.abandon(s, now, gate.Cancelled)
 		return
 	case stSent:
 	default:
@@ -64,8 +64,8 @@ func (e *Engine) publish(s *Stream, end *account.Settlement) {
 // implausible counts a report that can't be true. The log has it once: who sends one sends many.
 func (e *Engine) implausible(s *Stream) {
 	e.out.count(metric.Errors("usage_implausible"), 1)
-	if !e.doubted {
-		e.doubted = true
+	if !e.foundImplausible {
+		e.foundImplausible = true
 		e.out.warn("an upstream reports more tokens than can be, or a number that is none: such figures are cut, and counted in" +
 			" spillway_errors_total{reason=\"usage_implausible\"}")
 	}

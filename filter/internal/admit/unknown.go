@@ -29,8 +29,8 @@ func (e *Engine) refuseUnknown(s *Stream, now clock.Moment) bool {
 	case !countsTokens(&e.cfg):
 		return false
 	case e.cfg.Mode == config.Shadow:
-		if s.doubt.Gate == "" {
-			s.doubt = gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
+		if s.wouldRefuse.Gate == "" {
+			s.wouldRefuse = gate.Because(gate.Shadowed, gate.Operation, gate.UnknownPath)
 		}
 		return false
 	}

@@ -182,7 +182,7 @@ func (e *Engine) requestTrailers(s *Stream, now clock.Moment) {
 
 // goOn lets what has come of the request go on, if nothing is against it.
 func (e *Engine) goOn(s *Stream, now clock.Moment) {
-	if s.upload.reads == itsModel && s.phase != stHolding && e.watched(s, now, !s.upload.open) {
+	if s.upload.reads == itsModel && s.phase != stHolding && e.checkRest(s, now, !s.upload.open) {
 		return
 	}
 	if s.action == goesOn {
@@ -213,7 +213,7 @@ func (e *Engine) answeredEarly(s *Stream, now clock.Moment) {
 	refused := s.exchange.Status >= 400
 	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		e.out.count(metric.Uncharged("answered_early"), 1)
-		e.forsake(s, now, gate.Allowed)
+		e.abandon(s, now, gate.Allowed)
 		return
 	}
 	if s.upload.reads == allOfIt {

@@ -162,7 +162,7 @@ func TestTheLastPieceOfAnAnnouncedBodyIsKeptBack(t *testing.T) {
 		expect(t, hold+": the last piece", x.body("}", false).Action, Hold)
 		expect(t, hold+": its end", x.body("", true).Action, Hold)
 		busy.answer(used(9, 40))
-		expect(t, hold+": let go", h.woken[&x.Stream], "")
+		expect(t, hold+": let go", h.others[&x.Stream], "")
 		x.answer(used(9, 40))
 		h.tick()
 		h.idle()

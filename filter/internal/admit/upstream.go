@@ -189,8 +189,8 @@ func (e *Engine) waited(s *Stream, wait time.Duration) {
 	e.out.sample(metric.QueueWait(s.caller.Priority), wait.Milliseconds())
 }
 
-// turn takes what the gate has decided about a waiting request.
-func (e *Engine) turn(s *Stream, now clock.Moment, v gate.Verdict) {
+// dequeued takes what the gate has decided about a waiting request.
+func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
 	s.action = goesOn
 	if v.Outcome == gate.Rejected {
 		e.refuse(s, now, &v)
@@ -204,12 +204,12 @@ func (e *Engine) turn(s *Stream, now clock.Moment, v gate.Verdict) {
 	e.conclude(s)
 }
 
-// serve lets the gate's waiting requests go on, as far as there is room.
-func (e *Engine) serve(u *upstream, now clock.Moment) {
+// dequeue lets the gate's waiting requests go on, as far as there is room.
+func (e *Engine) dequeue(u *upstream, now clock.Moment) {
 	u.room = false
 	dequeue := u.gate.Dequeue(now)
 	for dequeue.Next() {
-		e.turn(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
+		e.dequeued(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
 	}
 	if err := dequeue.Err(); err != nil {
 		e.out.count(metric.Errors("store"), 1)
@@ -236,8 +236,8 @@ func (e *Engine) release(s *Stream, now clock.Moment, a dispatch.Answer) {
 	s.upstream.room = true
 }
 
-// forsake ends a request that was not sent to the upstream: the client has left, or something else has answered.
-func (e *Engine) forsake(s *Stream, now clock.Moment, outcome gate.Outcome) {
+// abandon ends a request that was not sent to the upstream: the client has left, or something else has answered.
+func (e *Engine) abandon(s *Stream, now clock.Moment, outcome gate.Outcome) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, gate.Verdict{Outcome: outcome}
 	s.upload.reads = nothingOfIt
@@ -248,7 +248,7 @@ func (e *Engine) forsake(s *Stream, now clock.Moment, outcome gate.Outcome) {
 func (e *Engine) tickQueue(now clock.Moment) {
 	for _, u := range e.upstreams {
 		if u.gate != nil {
-			e.serve(u, now)
+			e.dequeue(u, now)
 		}
 	}
 }

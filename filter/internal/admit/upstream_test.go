@@ -36,7 +36,7 @@ func TestWhatFindsNoSlotWaitsForOne(t *testing.T) {
 			expect(t, "the tick", h.TickPeriod(), 10)
 			h.now += 300 * millisecond
 			first.answer(used(9, 40))
-			expect(t, "the urgent one goes", fmt.Sprint(h.woken), fmt.Sprint(map[*Stream]string{&urgent.Stream: ""}))
+			expect(t, "the urgent one goes", fmt.Sprint(h.others), fmt.Sprint(map[*Stream]string{&urgent.Stream: ""}))
 			expect(t, "the other one waits", low.Waiting(), true)
 			expect(t, "waited", h.counts["wait URGENT"], 300)
 			urgent.answer(used(9, 40))
@@ -82,7 +82,7 @@ func TestWhoDoesNotGetATurnIsToldSo(t *testing.T) {
 			h.tick()
 			var reasons []string
 			for i, x := range behind {
-				reason := h.woken[&x.Stream]
+				reason := h.others[&x.Stream]
 				if x.last.Action == Answer {
 					reason = header(x.last.Reply.Headers, "x-spillway-reason")
 				}
@@ -109,7 +109,7 @@ func TestAClientThatLeavesTheQueueLeavesNothing(t *testing.T) {
 	expect(t, "cancelled", h.counts["requests CANCELLED none NORMAL other"], 1)
 	expect(t, "nothing is charged", h.balance("bob"), 300)
 	first.answer(used(9, 40))
-	expect(t, "nobody is let go", len(h.woken), 0)
+	expect(t, "nobody is let go", len(h.others), 0)
 	h.tick()
 	h.idle()
 }
@@ -143,7 +143,7 @@ func TestAnAnswerToAWaitingRequestEndsItsWait(t *testing.T) {
 	second.done()
 	expect(t, "nothing is charged", h.balance("bob"), 300)
 	first.answer(used(9, 40))
-	expect(t, "nobody is let go", len(h.woken), 0)
+	expect(t, "nobody is let go", len(h.others), 0)
 	h.tick()
 	h.idle()
 }
@@ -260,8 +260,8 @@ func TestTheTickThatRenewsAReservationLetsItGoOn(t *testing.T) {
 	h.now += 15 * second
 	h.tick()
 	expect(t, "it waits", waiting.Waiting(), false)
-	if reason, told := h.woken[&waiting.Stream]; !told || reason != "" {
-		t.Errorf("it was not let go: %v", h.woken)
+	if reason, told := h.others[&waiting.Stream]; !told || reason != "" {
+		t.Errorf("it was not let go: %v", h.others)
 	}
 	expect(t, "counted", h.counts["requests QUEUED queue NORMAL other"], 1)
 }
