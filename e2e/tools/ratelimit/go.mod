@@ -1,6 +1,6 @@
 // Builds the rate limit service of Envoy's makers, with which a fleet of proxies shares limits (make ratelimit). A module of its own,
 // because nothing else needs what the service needs.
-module github.com/spillway-proxy/spillway/e2e/ratelimit
+module github.com/spillway-proxy/spillway/e2e/tools/ratelimit
 
 go 1.26.0
 
