@@ -68,6 +68,9 @@ WASM_RELEASE_MAX_BYTES := 900000
 PACKAGES ?= ./...
 GO_TEST_ARGS ?=
 
+# Tests of e2e wait for Envoy most of the time: three to a CPU, where Go would run one.
+PARALLEL_e2e = -parallel $$((3 * $$(getconf _NPROCESSORS_ONLN)))
+
 # The modules of this repository: what is shipped, and what only its tests and its packing need. Those that only build a program of
 # others lie in e2e/tools.
 MODULES := . e2e tools/image
@@ -152,7 +155,7 @@ test: wasm wasm-trap gpuexporter envoy openai-python starlette ratelimit redis #
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
 	@status=0
 	$(foreach module,$(MODULES),$(if $(call in_module,$(module)),
-		go -C $(module) test -timeout 60m $(GO_TEST_ARGS) $(call in_module,$(module)) || status=$$?))
+		go -C $(module) test -timeout 60m $(PARALLEL_$(module)) $(GO_TEST_ARGS) $(call in_module,$(module)) || status=$$?))
 	exit $$status
 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
