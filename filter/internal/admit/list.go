@@ -15,7 +15,7 @@ import (
 
 // gatekeeper leads requests through one gate. It keeps nothing of a request, and nothing of an upstream: that stands in the stream and in the
 // upstream, in memory that is used again, so that to ask allocates nothing. What a gate has no use for is nil. It is a table of functions rather
-// than an interface, which would take 27 KB more of the module. A new gate is one of these, and a place in listGates.
+// than an interface, which would take 27 KB more of the module. docs/adding-a-gate.md goes through what a new gate takes.
 type gatekeeper struct {
 	name string // as decisions name it
 	// ask writes what the gate says of a request into v, which is empty. Of its own, such as a record that can't be used, it takes note itself.
