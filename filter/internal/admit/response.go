@@ -19,7 +19,8 @@ func (e *Engine) ResponseHeaders(s *Stream, now clock.Moment, end bool) {
 
 func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	if s.phase == stDone || !s.begun() {
-		return // an answer of ours, or of the proxy itself to a request that we never saw
+		e.forget(s) // it has an answer, and two would break each other off
+		return      // an answer of ours, or of the proxy itself to a request that we never saw
 	}
 	headers := e.host.Headers()
 	e.picker.Pick(headers, &s.response)
