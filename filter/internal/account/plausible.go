@@ -33,16 +33,9 @@ func (x *Exchange) plausible(now clock.Moment) usage.Tokens {
 
 // cut takes off what is beyond the plausible, and says whether there was anything.
 func cut(t *usage.Tokens, most usage.Tokens) (changed bool) {
-	for _, c := range [...]struct {
-		count *int64
-		most  int64
-	}{
-		{&t.Prompt, most.Prompt}, {&t.Cached, most.Prompt}, {&t.CacheWrite, most.Prompt},
-		{&t.Completion, most.Completion}, {&t.Reasoning, most.Completion}, {&t.Audio, most.Prompt + most.Completion},
-	} {
-		if *c.count > c.most {
-			*c.count, changed = c.most, true
-		}
-	}
-	return changed
+	said := *t
+	t.Prompt, t.Cached, t.CacheWrite = min(t.Prompt, most.Prompt), min(t.Cached, most.Prompt), min(t.CacheWrite, most.Prompt)
+	t.Completion, t.Reasoning = min(t.Completion, most.Completion), min(t.Reasoning, most.Completion)
+	t.Audio = min(t.Audio, most.Prompt+most.Completion)
+	return *t != said
 }

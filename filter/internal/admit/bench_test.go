@@ -29,14 +29,14 @@ var journeys = []struct {
 	allocations   float64
 }{
 	{"no limit", ``, "", 0},
-	{"one limit", `"limits":[` + oneLimit + `]`, "", 3},
-	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 3},
-	{"three limits", `"limits":[` + threeLimits + `]`, "", 6},
-	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 6},
+	{"one limit", `"limits":[` + oneLimit + `]`, "", 0},
+	{"a limit of some headers", `"limits":[` + ofHeaders + `]`, "", 0},
+	{"three limits", `"limits":[` + threeLimits + `]`, "", 0},
+	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 0},
 	{"all gates", allGates, "", 6},
-	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 12},
-	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 8},
-	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 11},
+	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 6},
+	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 0},
+	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 1},
 }
 
 // traveller leads requests through an engine, the host's part left out.

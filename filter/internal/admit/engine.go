@@ -77,6 +77,7 @@ type Engine struct {
 	methods    methodSlots
 	scratch    []byte
 	pairs      [][2]string
+	text       []byte // what these have as values
 	aliases    map[string]string
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	warned     map[usage.Unread]bool

@@ -51,7 +51,8 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 
 // tellHeadroom tells the client what its limits have left.
 func (e *Engine) tellHeadroom(s *Stream) {
-	e.pairs = reply.AppendHeadroom(reply.AppendHeadroom(e.pairs[:0], s.requests), s.tokens)
+	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], s.requests)
+	e.pairs, e.text = reply.AppendHeadroom(e.pairs, e.text, s.tokens)
 	for i := range e.pairs {
 		e.out.setResponseHeader(s, e.pairs[i][0], e.pairs[i][1])
 	}

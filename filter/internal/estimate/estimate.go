@@ -27,7 +27,6 @@ package estimate
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -185,27 +184,39 @@ func (l *Learned) own(now clock.Moment, id uint64, kind int) (float64, bool) {
 
 // heard is what the voices of a model say, if there are enough of them.
 func (l *Learned) heard(now clock.Moment, id uint64, kind int) (float64, bool) {
-	var all [listened]float32
-	said := all[:0]
-	for i := range l.modelSet(id) {
-		m := &l.modelSet(id)[i]
-		if m.id != id {
+	set := l.modelSet(id)
+	for i := range set {
+		if m := &set[i]; m.id == id {
+			return m.say(now, kind)
+		}
+	}
+	return 0, false
+}
+
+// say is what the voices say, if there are enough of them.
+func (m *model) say(now clock.Moment, kind int) (float64, bool) {
+	var said [listened]float32 // in rising order
+	n := 0
+	for i := range m.voices {
+		v := &m.voices[i]
+		level := v.levels[kind]
+		if v.who == 0 || !fresh(now, v.at) || level <= 0 {
 			continue
 		}
-		for j := range m.voices {
-			if v := &m.voices[j]; v.who != 0 && fresh(now, v.at) && v.levels[kind] > 0 {
-				said = append(said, v.levels[kind])
-			}
+		at := n
+		for ; at > 0 && said[at-1] > level; at-- {
+			said[at] = said[at-1]
 		}
+		said[at] = level
+		n++
 	}
-	if len(said) < Voices {
+	switch {
+	case n < Voices:
 		return 0, false
+	case kind == outputLength:
+		return float64(said[n-2]), true
 	}
-	slices.Sort(said)
-	if kind == outputLength {
-		return float64(said[len(said)-2]), true
-	}
-	return float64(said[len(said)/2]), true
+	return float64(said[n/2]), true
 }
 
 func (l *Learned) learn(now clock.Moment, model, id uint64, kind int, sample float64) {

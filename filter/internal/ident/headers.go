@@ -9,7 +9,8 @@ package ident
 
 import (
 	"strings"
-	"unsafe"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // Slot is the place of one header's value.
@@ -108,7 +109,7 @@ func (h *Headers) copied(value string) string {
 	}
 	start := len(h.text)
 	h.text = append(h.text, value...)
-	return unsafe.String(&h.text[start], len(value))
+	return inplace.String(h.text[start:])
 }
 
 // Get gives a header's first value; "" if it is absent.

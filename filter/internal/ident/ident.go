@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // Caller is who asks. A part that the request lacks is what the configuration puts in its place.
@@ -115,24 +116,12 @@ func (i *Identity) Nobody() string { return i.missing }
 
 // Read gives the caller, and why it is refused, if it is. What is wrong with a refused one counts as missing: whoever
 // lets it pass all the same, as shadow mode does, has a whole caller to go on with.
-func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
-	var c Caller
+// It lives in h's memory.
+func (i *Identity) Read(h *Headers) (c Caller, refusal *Refusal) {
 	var key string
-	var refusal *Refusal
-	for n, part := range []struct {
-		source *source
-		value  *string
-	}{{&i.user, &c.User}, {&i.tenant, &c.Tenant}, {&i.key, &key}} {
-		value, fault := part.source.read(h)
-		*part.value = value
-		switch {
-		case refusal != nil: // the first fault is told
-		case fault != nil:
-			refusal = fault
-		case value == "" && i.reject && i.required[n]:
-			refusal = &Refusal{Reason: "missing", Header: firstOf(part.source.names), Missing: true}
-		}
-	}
+	c.User, refusal = i.part(h, 0, &i.user, nil)
+	c.Tenant, refusal = i.part(h, 1, &i.tenant, refusal)
+	key, refusal = i.part(h, 2, &i.key, refusal)
 	for _, header := range i.once {
 		if refusal == nil && (h.Repeated(header.slot) || list(h.Get(header.slot))) {
 			refusal = &Refusal{Reason: "repeated_header", Header: header.name}
@@ -140,18 +129,32 @@ func (i *Identity) Read(h *Headers) (Caller, *Refusal) {
 	}
 	c.Untrusted = !i.trusts(c.Tenant, c.User, key)
 	c.Priority = i.rank(h, &c, key)
-	c.User, c.Tenant = i.show(&i.user, c.User), i.show(&i.tenant, c.Tenant)
-	c.Key = i.show(&i.key, key)
+	c.User, c.Tenant = i.show(h, &i.user, c.User), i.show(h, &i.tenant, c.Tenant)
+	c.Key = i.show(h, &i.key, key)
 	return c, refusal
 }
 
+// part reads the n-th part, and says why the caller is refused: for the first fault, which was found in an earlier one, or for its own.
+func (i *Identity) part(h *Headers, n int, s *source, earlier *Refusal) (string, *Refusal) {
+	value, fault := s.read(h)
+	switch {
+	case earlier != nil:
+		return value, earlier
+	case fault == nil && value == "" && i.reject && i.required[n]:
+		fault = &Refusal{Reason: "missing", Header: firstOf(s.names), Missing: true}
+	}
+	return value, fault
+}
+
 // show gives what may be stored and shown of a part.
-func (i *Identity) show(s *source, value string) string {
+func (i *Identity) show(h *Headers, s *source, value string) string {
 	if value == "" {
 		return i.missing
 	}
 	if s.hash {
-		return "#" + strconv.FormatUint(i.hash([]byte(value)), 36)
+		from := len(h.text)
+		h.text = strconv.AppendUint(append(h.text, '#'), i.hash(inplace.Bytes(value)), 36)
+		return inplace.String(h.text[from:])
 	}
 	return value
 }

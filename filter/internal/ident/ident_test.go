@@ -375,3 +375,27 @@ func TestTheWholeKeyCounts(t *testing.T) {
 		}
 	}
 }
+
+// A caller is read without an allocation, once some were.
+func TestReadingACallerAllocatesNothing(t *testing.T) {
+	c, err := config.Parse([]byte(`{"identity":{"user":{"headers":["x-user-id"],"query":["user"]},"tenant":{"hash":true}},
+		"priority":{"rules":[{"match":{"tenants":["t*"]},"max":"high"}]},
+		"limits":[{"name":"l","per":["user","key","header:x-team"],"unit":"requests","quantity":1,"window":"1m"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p Picker
+	identity := New(c, &p, func(b []byte) uint64 { return uint64(len(b)) << 40 }, []string{"user", "key"})
+	headers := [][2]string{{":path", "/v1?user=eve"}, {"authorization", "Bearer sk-1"}, {"x-api-key", "sk-1"}, {"x-tenant-id", "team"}, {"x-priority", "urgent, low"}, {"x-team", "red"}}
+	var h Headers
+	read := func() {
+		p.Pick(headers, &h)
+		if caller, refusal := identity.Read(&h); refusal != nil || caller.User != "eve" || len(caller.Key) < 2 || caller.Tenant == "team" || caller.Priority != config.Low {
+			t.Fatalf("%+v, %+v", caller, refusal)
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(100, read); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -10,6 +10,7 @@ import (
 type source struct {
 	slots []Slot
 	names []string
+	keys  []bool // which of them carry API keys
 	path  Slot
 	query []string
 	hash  bool
@@ -21,7 +22,7 @@ type source struct {
 func newSource(p *Picker, c config.Source) source {
 	s := source{hash: c.Hash, names: c.Headers, query: c.Query}
 	for _, name := range c.Headers {
-		s.slots = append(s.slots, p.Want(name))
+		s.slots, s.keys = append(s.slots, p.Want(name)), append(s.keys, credentials[name])
 	}
 	if len(c.Query) > 0 {
 		s.path = p.Want(":path")
@@ -34,11 +35,11 @@ func newSource(p *Picker, c config.Source) source {
 func (s *source) read(h *Headers) (value string, fault *Refusal) {
 	from := ""
 	for i, slot := range s.slots {
-		v, one := only(s.names[i], h.Get(slot))
+		v, one := s.only(i, h.Get(slot))
 		switch {
 		case s.decides && (!one || h.Repeated(slot)):
 			return "", &Refusal{Reason: "repeated_header", Header: s.names[i]}
-		case v == "" || v == value || credentials[s.names[i]] && h.Repeated(slot):
+		case v == "" || v == value || s.keys[i] && h.Repeated(slot):
 		case value != "":
 			return "", &Refusal{Reason: "conflicting_keys", Header: from + " and " + s.names[i]}
 		case !s.all:
@@ -72,13 +73,13 @@ func (s *source) read(h *Headers) (value string, fault *Refusal) {
 	return value, nil
 }
 
-// only gives the one value that a header may have here, and says whether it is one.
-func only(name, value string) (string, bool) {
+// only gives the one value that the i-th header may have here, and says whether it is one.
+func (s *source) only(i int, value string) (string, bool) {
 	if value == "" {
 		return "", true
 	}
-	if credentials[name] {
-		return credential(name, value)
+	if s.keys[i] {
+		return credential(s.names[i], value)
 	}
 	return strings.TrimSpace(value), !list(value)
 }

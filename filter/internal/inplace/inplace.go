@@ -5,3 +5,6 @@ import "unsafe"
 
 // String gives bytes as text, in place. It changes with them: what is to be kept for longer than they stay as they are is to be cloned.
 func String(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Bytes gives text as bytes, in place: they are not to be changed.
+func Bytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -3,6 +3,7 @@ package reply
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Format is the shape of an API's error bodies. It is the dialect's own, and is only read here.
@@ -68,7 +69,7 @@ func appendString(b []byte, s string) []byte {
 		case c < ' ' || c == 0x7f:
 			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		default:
-			b = append(b, string(c)...)
+			b = utf8.AppendRune(b, c)
 		}
 	}
 	return append(b, '"')

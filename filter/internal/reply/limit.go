@@ -4,58 +4,60 @@ import (
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
-// maxShown bounds what is copied from a request into a message.
-const maxShown = 128
-
 // limited says that a limit has no room.
-func limited(v *gate.Verdict, a *About) string {
-	of, used := v.Limit.Unit.Noun, ", now "
-	if v.Limit.Window != 0 {
-		of, used = of+" per "+Window(v.Limit.Window), ", used "
-	}
-	size := strconv.FormatInt(v.Limit.Burst, 10)
-	where := " (limit " + v.Limit.Name + ")"
+func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	switch {
 	case v.Reason == gate.Contended:
-		return "Limit " + v.Limit.Name + " could not be checked in time."
+		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
 	case v.Wait == gate.Never:
-		return "Request too large for " + modelName(a.Model) + " on " + of + ": limit " + size + ", requested " +
-			strconv.FormatInt(v.Requested, 10) + ". Ask for at most " + size + "; waiting will not help." + where
+		b = strconv.AppendInt(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Requested, 10)
+		b = strconv.AppendInt(put(b, ". Ask for at most "), v.Limit.Burst, 10)
+		return put(b, "; waiting will not help. (limit ", v.Limit.Name, ")")
 	}
-	return "Rate limit reached for " + modelName(a.Model) + " on " + of + ": limit " + size +
-		used + strconv.FormatInt(int64(v.Measured), 10) + ", requested " + strconv.FormatInt(v.Requested, 10) + "."
+	b = subject(put(b, "Rate limit reached for "), v, a)
+	if v.Limit.Window != 0 {
+		b = put(b, ", used ")
+	} else {
+		b = put(b, ", now ")
+	}
+	b = put(strconv.AppendInt(b, int64(v.Measured), 10), ", requested ")
+	return put(strconv.AppendInt(b, v.Requested, 10), ".")
+}
+
+// subject says for which model which limit holds.
+func subject(b []byte, v *gate.Verdict, a *About) []byte {
+	b = put(appendModel(b, a.Model), " on ", v.Limit.Unit.Noun)
+	if v.Limit.Window != 0 {
+		b = appendWindow(put(b, " per "), v.Limit.Window)
+	}
+	return strconv.AppendInt(put(b, ": limit "), v.Limit.Burst, 10)
 }
 
 // AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied, or one without a window: they speak of what
-// can be used in a time, and clients that pace themselves by them would take it for that.
-func AppendHeadroom(headers [][2]string, h gate.Headroom) [][2]string {
+// can be used in a time, and clients that pace themselves by them would take it for that. Their values are parts of text, to which they
+// are appended.
+func AppendHeadroom(headers [][2]string, text []byte, h gate.Headroom) ([][2]string, []byte) {
 	if h.Limit == nil || h.Limit.Window == 0 {
-		return headers
+		return headers, text
 	}
 	names := &tokenHeaders
 	if !h.Limit.Unit.Tokens() {
 		names = &requestHeaders
 	}
-	return append(headers,
-		[2]string{names[0], strconv.FormatInt(h.Limit.Burst, 10)},
-		[2]string{names[1], strconv.FormatInt(h.Remaining, 10)},
-		[2]string{names[2], Duration(h.Reset)})
+	from := len(text)
+	text = strconv.AppendInt(text, h.Limit.Burst, 10)
+	size := len(text)
+	text = strconv.AppendInt(text, h.Remaining, 10)
+	left := len(text)
+	text = appendDuration(text, h.Reset)
+	values := inplace.String(text)
+	return append(headers, [2]string{names[0], values[from:size]}, [2]string{names[1], values[size:left]}, [2]string{names[2], values[left:]}), text
 }
 
 var (
 	tokenHeaders   = [3]string{"x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"}
 	requestHeaders = [3]string{"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}
 )
-
-func modelName(model string) string {
-	switch {
-	case model == "":
-		return "any model"
-	case len(model) > maxShown:
-		return model[:maxShown] + "…"
-	default:
-		return model
-	}
-}

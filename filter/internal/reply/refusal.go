@@ -3,6 +3,7 @@ package reply
 import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // About is what an answer says of the request that was refused.
@@ -13,50 +14,68 @@ type About struct {
 
 // Refuse makes the answer that a verdict asks for. statuses are the configured ones.
 func (r *Reply) Refuse(v *gate.Verdict, a *About, statuses *config.StatusCode) {
-	status, code, message := answer(v, a, statuses)
-	f := refusal{Status: status, Reason: v.Gate + "/" + v.Reason, Message: again(v, message), Wait: v.Wait}
+	status, code := answer(v, statuses)
+	r.text = put(r.text[:0], v.Gate, "/", v.Reason)
+	r.message = again(message(r.message[:0], v, a), v)
+	f := refusal{Status: status, Reason: inplace.String(r.text), Message: inplace.String(r.message), Wait: v.Wait}
 	if f.Kind, f.Code = "invalid_request_error", code; code == "" {
 		f.Kind, f.Code = kind(v, status)
 	}
 	r.write(a.Format, &f)
-	r.Headers = AppendHeadroom(r.Headers, v.Left())
+	r.Headers, r.text = AppendHeadroom(r.Headers, r.text, v.Left())
 }
 
-// answer says what each gate's refusals have of their own: a status, a message, and, where the fault is the request's own, OpenAI's code
-// for it. The last one is for a gate that is missing here, a mistake that a test finds (package admit, TestEveryGateHasItsAnswer).
-func answer(v *gate.Verdict, a *About, c *config.StatusCode) (status int, code, message string) {
+// answer says what each gate's refusals have of their own: a status and, where the fault is the request's own, OpenAI's code for it. The
+// last one is for a gate that is missing here and in message, a mistake that a test finds (package admit, TestEveryGateHasItsAnswer).
+func answer(v *gate.Verdict, c *config.StatusCode) (status int, code string) {
 	switch v.Gate {
 	case gate.Identity:
 		if v.Reason == gate.Missing {
-			return 401, "missing_identity", v.Message
+			return 401, "missing_identity"
 		}
-		return 400, v.Reason, v.Message
+		return 400, v.Reason
 	case gate.Request:
-		return 417, v.Reason, v.Message
+		return 417, v.Reason
 	case gate.Model:
-		return 400, "model_unread", v.Message
+		return 400, "model_unread"
 	case gate.Operation:
-		return 400, "unknown_operation", v.Message
+		return 400, "unknown_operation"
 	case gate.Breaker:
-		return c.Breaker, "", closed(v, a)
+		return c.Breaker, ""
 	case gate.Pressure:
 		if v.Reason == gate.Ceiling { // there is capacity, only not for a lower priority
-			return 429, "", pressed(v, a)
+			return 429, ""
 		}
-		return c.Pressure, "", pressed(v, a)
+		return c.Pressure, ""
 	case gate.Latency:
-		return c.Latency, "", closed(v, a)
+		return c.Latency, ""
 	case gate.Throttle:
-		return c.Throttle, "", closed(v, a)
+		return c.Throttle, ""
 	case gate.Limits:
-		return c.Limits, "", limited(v, a)
+		return c.Limits, ""
 	case gate.Queue:
 		if v.Reason == gate.Full || v.Reason == gate.Dropped {
-			return c.QueueFull, "", turned(v, a)
+			return c.QueueFull, ""
 		}
-		return c.QueueTimeout, "", turned(v, a)
+		return c.QueueTimeout, ""
 	default:
-		return 500, "", closed(v, a)
+		return 500, ""
+	}
+}
+
+// message says why.
+func message(b []byte, v *gate.Verdict, a *About) []byte {
+	switch v.Gate {
+	case gate.Identity, gate.Request, gate.Model, gate.Operation:
+		return put(b, v.Message)
+	case gate.Pressure:
+		return pressed(b, v, a)
+	case gate.Limits:
+		return limited(b, v, a)
+	case gate.Queue:
+		return turned(b, v, a)
+	default:
+		return closed(b, v, a)
 	}
 }
 
@@ -73,13 +92,13 @@ func kind(v *gate.Verdict, status int) (kind, code string) {
 }
 
 // again adds to a message when to come back.
-func again(v *gate.Verdict, text string) string {
+func again(b []byte, v *gate.Verdict) []byte {
 	if v.Wait == gate.Never {
-		return text
+		return b
 	}
-	text += " Please try again in " + Duration(v.Wait) + "."
+	b = put(appendDuration(put(b, " Please try again in "), v.Wait), ".")
 	if v.Limit != nil && v.Reason != gate.Contended {
-		text += " (limit " + v.Limit.Name + ")"
+		b = put(b, " (limit ", v.Limit.Name, ")")
 	}
-	return text
+	return b
 }

@@ -7,12 +7,12 @@ package reply
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // Reply is an answer to send instead of asking the upstream. Its memory is used again by the next one of its stream.
@@ -20,6 +20,9 @@ type Reply struct {
 	Status  int
 	Headers [][2]string
 	Body    []byte
+
+	text    []byte // what the headers' values are parts of
+	message []byte
 }
 
 // refusal is what an answer says.
@@ -41,8 +44,8 @@ func (r *Reply) write(format *Format, f *refusal) {
 	case f.Wait == gate.Never:
 		r.add("x-should-retry", "false")
 	case f.Wait > 0:
-		r.add("retry-after", strconv.FormatInt(ceil(f.Wait, time.Second), 10))
-		r.add("retry-after-ms", strconv.FormatInt(ceil(f.Wait, time.Millisecond), 10))
+		r.addNumber("retry-after", ceil(f.Wait, time.Second))
+		r.addNumber("retry-after-ms", ceil(f.Wait, time.Millisecond))
 	}
 	r.Body = format.Append(r.Body[:0], f.Status, f.Message, f.Kind, f.Code)
 }
@@ -55,8 +58,10 @@ func (r *Reply) Finish(longest time.Duration) {
 	if wait == "" {
 		wait, unit = r.get("retry-after"), time.Second
 	}
-	if n, err := strconv.ParseInt(wait, 10, 64); err == nil && n > int64(longest/unit) && r.get("x-should-retry") == "" {
-		r.add("x-should-retry", "false")
+	if wait != "" {
+		if n, err := strconv.ParseInt(wait, 10, 64); err == nil && n > int64(longest/unit) && r.get("x-should-retry") == "" {
+			r.add("x-should-retry", "false")
+		}
 	}
 	if r.Status >= 400 && r.get("x-envoy-ratelimited") == "" {
 		r.add("x-envoy-ratelimited", "true")
@@ -67,8 +72,8 @@ func (r *Reply) Finish(longest time.Duration) {
 // of why it was given, and when to come back, stays, unless the headers say another time.
 func (r *Reply) Replace(status int, headers map[string]string, body string) {
 	r.Status = status
-	if headers["retry-after"] != "" { // clients prefer the other one
-		r.Headers = slices.DeleteFunc(r.Headers, func(h [2]string) bool { return h[0] == "retry-after-ms" })
+	if at := r.find("retry-after-ms"); at >= 0 && headers["retry-after"] != "" { // clients prefer it
+		r.Headers = slices.Delete(r.Headers, at, at+1)
 	}
 	if body != "" {
 		r.Body = append(r.Body[:0], body...)
@@ -82,8 +87,14 @@ func (r *Reply) Replace(status int, headers map[string]string, body string) {
 	}
 }
 
+// find gives a header's place; -1: there is none.
 func (r *Reply) find(name string) int {
-	return slices.IndexFunc(r.Headers, func(h [2]string) bool { return h[0] == name })
+	for i := range r.Headers {
+		if r.Headers[i][0] == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // get gives a header, "" if there is none.
@@ -97,38 +108,8 @@ func (r *Reply) get(name string) string {
 
 func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
 
-// Duration writes a time as the providers' headers do: "20ms", "1s", "6m0s"; rounded up, to milliseconds below ten
-// seconds and to seconds above.
-func Duration(d time.Duration) string {
-	unit := time.Second
-	if d < 10*time.Second {
-		unit = time.Millisecond
-	}
-	if d > math.MaxInt64-unit {
-		return d.String()
-	}
-	return (time.Duration(ceil(d, unit)) * unit).String()
-}
-
-// Window names a limit's window: "hour", or "90s".
-func Window(d time.Duration) string {
-	switch d {
-	case time.Second:
-		return "second"
-	case time.Minute:
-		return "minute"
-	case time.Hour:
-		return "hour"
-	case 24 * time.Hour:
-		return "day"
-	}
-	return d.String()
-}
-
-// ceil is how many units a time has, rounded up; 0 if it is below zero.
-func ceil(d, unit time.Duration) int64 {
-	if d <= 0 {
-		return 0
-	}
-	return int64((d-1)/unit) + 1
+func (r *Reply) addNumber(name string, n int64) {
+	from := len(r.text)
+	r.text = strconv.AppendInt(r.text, n, 10)
+	r.add(name, inplace.String(r.text[from:]))
 }

@@ -160,7 +160,7 @@ func TestDurations(t *testing.T) {
 		{10*second - 1, "10s"}, {10 * second, "10s"}, {10*second + 1, "11s"}, {59*second + 1, "1m0s"}, {6 * 60 * second, "6m0s"},
 		{3600 * second, "1h0m0s"}, {math.MaxInt64, "2562047h47m16.854775807s"},
 	} {
-		if got := Duration(test.time); got != test.want {
+		if got := string(appendDuration(nil, test.time)); got != test.want {
 			t.Errorf("%d: %s, want %s", test.time, got, test.want)
 		}
 	}
@@ -170,18 +170,18 @@ func TestWindows(t *testing.T) {
 	for window, want := range map[time.Duration]string{
 		time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day", 90 * time.Second: "1m30s",
 	} {
-		if got := Window(window); got != want {
+		if got := string(appendWindow(nil, window)); got != want {
 			t.Errorf("%d: %s, want %s", window, got, want)
 		}
 	}
 }
 
 func TestHeadroom(t *testing.T) {
-	if got := AppendHeadroom(nil, gate.Headroom{}); got != nil {
+	if got, _ := AppendHeadroom(nil, nil, gate.Headroom{}); got != nil {
 		t.Errorf("without a limit: %v", got)
 	}
 	before := [][2]string{{"a", "b"}}
-	got := AppendHeadroom(before, gate.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
+	got, _ := AppendHeadroom(before, []byte("text"), gate.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
 	want := "[[a b] [x-ratelimit-limit-tokens 300] [x-ratelimit-remaining-tokens 224] [x-ratelimit-reset-tokens 15m12s]]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
@@ -211,4 +211,44 @@ func FuzzBody(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Each answer is as good as the first, and takes no memory once some like it were given.
+func TestAnswersAllocateNothing(t *testing.T) {
+	busy := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Pressure, Reason: gate.Busy, Measured: 0.9, Threshold: 0.85, Wait: second}
+	open := gate.Verdict{Outcome: gate.Open, Gate: gate.Breaker, Reason: gate.BreakerOpen, Measured: 0.9, Threshold: 0.5, Wait: 42 * second}
+	slow := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Latency, Reason: gate.TTFT, Measured: 1240, Threshold: 1000, Wait: second}
+	many := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Throttle, Reason: gate.QPS, Measured: 56, Threshold: 30.5, Wait: second}
+	late := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Queue, Reason: gate.Timeout, Waited: 1500 * time.Millisecond, Wait: second}
+	odd := gate.Verdict{Outcome: gate.Rejected, Gate: gate.Request, Reason: gate.Expectation, Message: "\x01 \u2028 Don't.", Wait: gate.Never}
+	verdicts := []gate.Verdict{
+		denied(config.CompletionTokens, 304, 100, 48*second, false), denied(config.Cost, 12, 500, math.MaxInt64, false),
+		denied(config.PromptTokens, 0, 0, second, true), underWay(6, 4), busy, open, slow, many, late, odd,
+	}
+	about := About{Format: OpenAI, Upstream: "up", Model: strings.Repeat("é", 100), Priority: "LOW"}
+	statuses := config.StatusCode{Limits: 429, Latency: 429, Throttle: 429, QueueTimeout: 429, QueueFull: 429, Breaker: 429, Pressure: 429}
+	r := new(Reply)
+	var first [10]string
+	for i := range verdicts {
+		first[i] = text(refuse(OpenAI, 429, about, verdicts[i]))
+	}
+	for i := range verdicts {
+		if r.Refuse(&verdicts[i], &about, &statuses); text(r) != first[i] {
+			t.Errorf("got\n%s\nwant\n%s", text(r), first[i])
+		}
+		if n := testing.AllocsPerRun(10, func() {
+			r.Refuse(&verdicts[i], &about, &statuses)
+			r.Finish(second)
+		}); n != 0 {
+			t.Errorf("%s/%s: %v allocations", verdicts[i].Gate, verdicts[i].Reason, n)
+		}
+	}
+	var headers [][2]string
+	var memory []byte
+	if n := testing.AllocsPerRun(10, func() {
+		headers, memory = AppendHeadroom(headers[:0], memory[:0], verdicts[0].Left())
+		headers, memory = AppendHeadroom(headers, memory, verdicts[1].Left())
+	}); n != 0 || len(headers) != 6 || headers[0][1] != "300" || headers[5][1] != "2m24s" {
+		t.Errorf("%v allocations for %v", n, headers)
+	}
 }

@@ -8,68 +8,80 @@ import (
 )
 
 // closed says that an upstream's breaker, latency gate or throttle refuses.
-func closed(v *gate.Verdict, a *About) string {
-	of := "Upstream " + a.Upstream
+func closed(b []byte, v *gate.Verdict, a *About) []byte {
+	b = put(b, "Upstream ", a.Upstream)
 	switch v.Reason {
 	case gate.BreakerOpen:
-		return of + " fails too often for " + modelName(a.Model) + numbers(v, percent) + " and is left alone for a while."
+		b = appendModel(put(b, " fails too often for "), a.Model)
+		return put(numbers(b, v, appendPercent), " and is left alone for a while.")
 	case gate.Probing:
-		return of + " has failed for " + modelName(a.Model) + " and is being tried again by another request."
+		return put(appendModel(put(b, " has failed for "), a.Model), " and is being tried again by another request.")
 	case gate.TTFT, gate.SLOTTFT:
-		return of + " is too slow: time to first token of " + modelName(a.Model) + numbers(v, milliseconds) + "."
+		b = appendModel(put(b, " is too slow: time to first token of "), a.Model)
+		return put(numbers(b, v, appendMilliseconds), ".")
 	case gate.ITL, gate.SLOITL:
-		return of + " is too slow: time between tokens of " + modelName(a.Model) + numbers(v, milliseconds) + "."
+		b = appendModel(put(b, " is too slow: time between tokens of "), a.Model)
+		return put(numbers(b, v, appendMilliseconds), ".")
 	case gate.P99:
-		return of + " is too slow for a request of priority " + a.Priority + ": the slowest hundredth of the answers" + numbers(v, milliseconds) + "."
+		b = put(b, " is too slow for a request of priority ", a.Priority, ": the slowest hundredth of the answers")
+		return put(numbers(b, v, appendMilliseconds), ".")
 	case gate.GPUMemory:
-		return of + " is short of GPU memory for a request of priority " + a.Priority + numbers(v, percent) + "."
+		return put(numbers(put(b, " is short of GPU memory for a request of priority ", a.Priority), v, appendPercent), ".")
 	case gate.QPS:
-		return of + " has too many requests for one of priority " + a.Priority + numbers(v, perSecond) + "."
+		return put(numbers(put(b, " has too many requests for one of priority ", a.Priority), v, appendPerSecond), ".")
 	default:
-		return of + " is too busy for a request of priority " + a.Priority + "."
+		return put(b, " is too busy for a request of priority ", a.Priority, ".")
 	}
 }
 
 // numbers writes what was measured, if anything was.
-func numbers(v *gate.Verdict, write func(float64) string) string {
+func numbers(b []byte, v *gate.Verdict, write func([]byte, float64) []byte) []byte {
 	if v.Measured < 0 {
-		return ""
+		return b
 	}
-	return " (" + write(v.Measured) + ", threshold " + write(v.Threshold) + ")"
+	return put(write(put(write(put(b, " ("), v.Measured), ", threshold "), v.Threshold), ")")
 }
 
-func percent(share float64) string  { return strconv.FormatFloat(share*100, 'f', 0, 64) + " %" }
-func perSecond(n float64) string    { return strconv.FormatFloat(n, 'f', 1, 64) + "/s" }
-func milliseconds(n float64) string { return Duration(time.Duration(n * float64(time.Millisecond))) }
+func appendPercent(b []byte, share float64) []byte {
+	return put(strconv.AppendFloat(b, share*100, 'f', 0, 64), " %")
+}
+
+func appendPerSecond(b []byte, n float64) []byte {
+	return put(strconv.AppendFloat(b, n, 'f', 1, 64), "/s")
+}
+
+func appendMilliseconds(b []byte, n float64) []byte {
+	return appendDuration(b, time.Duration(n*float64(time.Millisecond)))
+}
 
 // pressed says that an upstream's engines and GPUs are full.
-func pressed(v *gate.Verdict, a *About) (message string) {
-	of := "upstream " + a.Upstream
+func pressed(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Ceiling:
-		message = "Every instance of " + of + " is too busy for a request of priority " + a.Priority
+		b = put(b, "Every instance of upstream ", a.Upstream, " is too busy for a request of priority ", a.Priority)
 	case gate.Stale:
-		message = "It is not known how busy " + of + " is"
+		b = put(b, "It is not known how busy upstream ", a.Upstream, " is")
 	default:
-		message = "Every instance of " + of + " is busy"
+		b = put(b, "Every instance of upstream ", a.Upstream, " is busy")
 	}
 	if v.Measured >= 0 {
-		message += ": KV-cache blocks in use " + percent(v.Measured) + ", threshold " + percent(v.Threshold)
+		b = appendPercent(put(b, ": KV-cache blocks in use "), v.Measured)
+		b = appendPercent(put(b, ", threshold "), v.Threshold)
 	}
-	return message + "."
+	return put(b, ".")
 }
 
 // turned says that a request did not get its turn at its upstream.
-func turned(v *gate.Verdict, a *About) string {
-	of := "upstream " + a.Upstream
+func turned(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Timeout:
-		return "Waited " + Duration(v.Waited) + " for " + of + ", as long as a request of priority " + a.Priority + " may."
+		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
 	case gate.Dropped:
-		return "Made room for a request that goes before it, after waiting " + Duration(v.Waited) + " for " + of + "."
+		b = appendDuration(put(b, "Made room for a request that goes before it, after waiting "), v.Waited)
+		return put(b, " for upstream ", a.Upstream, ".")
 	case gate.Shed:
-		return "There is no room at " + of + " for a request of priority " + a.Priority + "."
+		return put(b, "There is no room at upstream ", a.Upstream, " for a request of priority ", a.Priority, ".")
 	default:
-		return "The queue for " + of + " is full."
+		return put(b, "The queue for upstream ", a.Upstream, " is full.")
 	}
 }

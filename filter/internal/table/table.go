@@ -25,12 +25,12 @@ import (
 	"encoding/binary"
 	"strconv"
 	"time"
-	"unsafe"
 
 	"github.com/dchest/siphash"
 
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 )
 
@@ -109,7 +109,7 @@ func (t *Table) Load(subject Hash, now clock.Moment) (*Page, error) {
 	p := t.page()
 	p.index = subject.Page()
 	p.key = strconv.AppendUint(append(p.key[:0], t.prefix...), uint64(p.index), 36)
-	p.update = record.Open(t.store, unsafe.String(unsafe.SliceData(p.key), len(p.key))) // which has done with it at the next Load
+	p.update = record.Open(t.store, inplace.String(p.key)) // which has done with it at the next Load
 	return p, t.Reload(p, now)
 }
 
