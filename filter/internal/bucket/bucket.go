@@ -12,7 +12,7 @@
 // A bucket without a window has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
 // released or forgotten.
 //
-// All of it is pure: time comes in as monotonic nanoseconds. A clock that steps back leaks nothing until it has caught
+// All of it is pure: time comes in as an argument. A clock that steps back leaks nothing until it has caught
 // up; it never adds use.
 package bucket
 

@@ -13,6 +13,9 @@ type Moment int64
 // Add is the moment that is so much later.
 func (m Moment) Add(d time.Duration) Moment { return m + Moment(d) }
 
+// Seconds is the moment in whole seconds.
+func (m Moment) Seconds() int64 { return int64(m / Moment(time.Second)) }
+
 // Sub is the time from another moment to this one, below zero if this one is the earlier. What doesn't fit is cut.
 func (m Moment) Sub(from Moment) time.Duration {
 	elapsed := m - from

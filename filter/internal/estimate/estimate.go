@@ -45,7 +45,7 @@ const (
 	fall = 0.1 // weight of a sample below it
 	leap = 2   // times its level is the most that is believed of a sample
 
-	memory = 15 * 60 // seconds for which what was learned counts
+	memory = 15 * time.Minute // for which what was learned counts
 
 	leastShare = 8  // of Start.OutputTokens, the least length that is expected where no bound is stated
 	heardTimes = 4  // Start.OutputTokens, the most that is expected of a stranger
@@ -224,7 +224,7 @@ func (l *Learned) learn(now clock.Moment, model, id uint64, kind int, sample flo
 	if !fresh(now, own.at) {
 		own.levels = levels{}
 	}
-	own.at = second(now)
+	own.at = uint32(now.Seconds())
 	own.levels[kind] = next(own.levels[kind], float32(min(sample, most)))
 	v := l.model(model).voice(uint32(id>>32)|1, own.at)
 	if !fresh(now, v.at) {
@@ -301,7 +301,7 @@ func (l *Learned) model(id uint64) *model {
 	return &set[0]
 }
 
-func second(now clock.Moment) uint32 { return uint32(now / clock.Moment(time.Second)) }
-
 // fresh says that what was heard in a second is not forgotten yet.
-func fresh(now clock.Moment, at uint32) bool { return int32(second(now)-at) < memory }
+func fresh(now clock.Moment, at uint32) bool {
+	return int32(uint32(now.Seconds())-at) < int32(memory/time.Second)
+}

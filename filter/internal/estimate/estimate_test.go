@@ -106,7 +106,7 @@ func TestACrowdTeachesWithinBounds(t *testing.T) {
 }
 
 func TestWhatIsOldIsForgotten(t *testing.T) {
-	const later = now + (memory+1)*clock.Moment(time.Second)
+	const later = now + clock.Moment(memory+time.Second)
 	l := new(Learned)
 	l.teach(1, 0, Voices, 1000)
 	l.LearnPrompt(now, 1, 2, 100, 50)

@@ -188,12 +188,9 @@ func (p *Page) find(id uint64) int {
 func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 	const most = int64(cameAgain - 1)
 	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
-	full := seconds(state.At) + int64(state.Wait(0, empty)/time.Second) + 2
+	full := state.At.Seconds() + int64(state.Wait(0, empty)/time.Second) + 2
 	return uint32(min(full, most))
 }
-
-// seconds is a moment in whole seconds.
-func seconds(m clock.Moment) int64 { return int64(m / clock.Moment(time.Second)) }
 
 // forget drops the buckets that are full.
 func (p *Page) forget(now clock.Moment) {
@@ -201,7 +198,7 @@ func (p *Page) forget(now clock.Moment) {
 	for i := range p.buckets {
 		e := &p.buckets[i]
 		idle := e.state.Reserved[0] == 0 && e.state.Reserved[1] == 0
-		if idle && (e.state.Full() || int64(e.fullAt) <= seconds(now)) {
+		if idle && (e.state.Full() || int64(e.fullAt) <= now.Seconds()) {
 			continue
 		}
 		kept = append(kept, *e)
