@@ -4,7 +4,7 @@ package abi
 
 import "unsafe"
 
-// Elsewhere than in the host the package is compiled for editors and linters only.
+// Elsewhere than in the host there is none: the package is compiled for editors, linters, and the tests of what it does by itself.
 
 const unimplemented Status = 12
 

@@ -123,7 +123,7 @@ func key(object types.Object, of *types.Named) string {
 func (u *usage) read(files *token.FileSet, loader types.Importer, p *listed) error {
 	var parsed []*ast.File
 	for _, name := range p.GoFiles {
-		file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -143,6 +143,7 @@ func (u *usage) read(files *token.FileSet, loader types.Importer, p *listed) err
 		}
 	}
 	for _, file := range parsed {
+		u.calledByHost(file, checked)
 		ast.Inspect(file, func(node ast.Node) bool {
 			if call, is := node.(*ast.CallExpr); is && len(call.Args) == 1 && info.Types[call.Fun].IsType() {
 				u.convert(info.Types[call.Fun].Type, info.Types[call.Args[0]].Type)
@@ -151,6 +152,21 @@ func (u *usage) read(files *token.FileSet, loader types.Importer, p *listed) err
 		})
 	}
 	return nil
+}
+
+// calledByHost takes note of the functions that the host calls.
+func (u *usage) calledByHost(file *ast.File, of *types.Package) {
+	for _, declaration := range file.Decls {
+		function, is := declaration.(*ast.FuncDecl)
+		if !is || function.Doc == nil {
+			continue
+		}
+		for _, line := range function.Doc.List {
+			if strings.HasPrefix(line.Text, "//go:wasmexport ") {
+				u.used[key(of.Scope().Lookup(function.Name.Name), nil)] = true
+			}
+		}
+	}
 }
 
 // convert takes note of a conversion. One between structs uses all fields of both.

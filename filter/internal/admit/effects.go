@@ -136,6 +136,7 @@ func (e *Engine) begin(s *Stream) { e.current, s.action = s, goesOn }
 // end ends it: the stream's message goes on or doesn't, and the room that the event has made at upstreams is for others.
 func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
+	e.refuseDropped(now)
 	for _, u := range e.upstreams {
 		if u.room {
 			e.dequeue(u, now)

@@ -89,11 +89,13 @@ type Engine struct {
 	reserving        map[*Stream]struct{} // admitted with charges
 	foundImplausible bool                 // an upstream's report was found implausible
 
-	out       effects
-	current   *Stream      // whose event is being handled; nil: it is nobody's
-	owed      []*Stream    // their answers wait for the next tick
-	left      *leg         // the leg of a request that has just ended, and whose next one begins now
-	described clock.Moment // when the gates last described themselves
+	out         effects
+	current     *Stream   // whose event is being handled; nil: it is nobody's
+	owed        []*Stream // their answers wait for the next tick
+	dropped     *Stream   // it has made room for the one that arrives, and is refused after it
+	droppedWait time.Duration
+	left        *leg         // the leg of a request that has just ended, and whose next one begins now
+	described   clock.Moment // when the gates last described themselves
 }
 
 // slots are the headers that the engine itself reads.

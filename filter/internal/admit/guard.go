@@ -80,4 +80,5 @@ func (e *Engine) endHold(s *Stream, now clock.Moment) {
 	}
 	e.proceed(s, now)
 	e.conclude(s)
+	e.refuseDropped(now)
 }

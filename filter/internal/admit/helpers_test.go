@@ -165,7 +165,7 @@ func (x *exchange) did() *Step {
 
 // drain takes what has come of an event, as the binding does: what is for its own stream, and what it has changed beside it.
 func (h *host) drain(own *Stream) *Step {
-	step := &Step{}
+	step, others := &Step{}, false
 	for f := h.Next(); f != nil; f = h.Next() {
 		switch f.Kind {
 		case UpdateMetric:
@@ -182,8 +182,12 @@ func (h *host) drain(own *Stream) *Step {
 			h.fetches++
 		default:
 			if f.Stream != own {
+				others = true
 				h.changed(f)
 				continue
+			}
+			if others {
+				h.Errorf("effect %d of the event's own stream after those of others", f.Kind)
 			}
 			if step.Action != Continue {
 				h.Errorf("effect %d after what becomes of the message: %d", f.Kind, step.Action)

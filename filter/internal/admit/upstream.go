@@ -114,8 +114,8 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 		e.out.count(metric.Uncharged("store"), 1)
 		e.out.warn("the upstream's record can't be used: " + v.Err.Error())
 	}
-	if arrival.Dropped != nil {
-		e.displaced(arrival.Dropped.Owner.(*Stream), now, v.Wait)
+	if arrival.Dropped != nil { // refused when all that is the arriving one's has been done
+		e.dropped, e.droppedWait = arrival.Dropped.Owner.(*Stream), v.Wait
 	}
 	switch {
 	case v.Outcome == gate.Queued:
@@ -150,10 +150,15 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 	return uint64(e.table.Hash(e.scratch))
 }
 
-// displaced refuses a waiting request that has made room for another.
-func (e *Engine) displaced(s *Stream, now clock.Moment, wait time.Duration) {
+// refuseDropped refuses the waiting request that has made room for another, if one has.
+func (e *Engine) refuseDropped(now clock.Moment) {
+	s := e.dropped
+	if s == nil {
+		return
+	}
+	e.dropped = nil
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
-	v.Waited, v.Wait = s.ticket.Waited(now), wait
+	v.Waited, v.Wait = s.ticket.Waited(now), e.droppedWait
 	e.refuse(s, now, &v)
 	e.conclude(s)
 }
