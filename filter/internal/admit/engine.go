@@ -94,6 +94,7 @@ type Engine struct {
 	owed        []*Stream // their answers wait for the next tick
 	dropped     *Stream   // it has made room for the one that arrives, and is refused after it
 	droppedWait time.Duration
+	turns       int          // how many others may still be let go on or answered before the next tick
 	left        *leg         // the leg of a request that has just ended, and whose next one begins now
 	described   clock.Moment // when the gates last described themselves
 }
@@ -139,6 +140,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}
 	e.newUpstreams(random)
+	e.turns = mostAtOnce
 	e.listGates()
 	e.advise()
 	return e, nil
@@ -147,7 +149,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 // TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
 func (e *Engine) TickPeriod() uint32 {
 	period := e.gatePeriod()
-	if len(e.owed) > 0 {
+	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}
 	if len(e.guard.holding) > 0 {
@@ -167,6 +169,7 @@ func shorter(a, b time.Duration) time.Duration {
 // Tick gives the answers that had to wait, lets the streams go that wait in vain for their body, and lets all gates have their time.
 func (e *Engine) Tick(now clock.Moment) {
 	e.current, e.left = nil, nil // nothing came
+	e.turns = mostAtOnce
 	e.answerOwed()
 	e.checkHolds(now)
 	e.tickGates(now)

@@ -55,7 +55,7 @@ func (g *guard) delivered(s *Stream) {
 // filters; but if that of a later request has come through, the host is not suspected.
 func (e *Engine) checkHolds(now clock.Moment) {
 	for s := range e.guard.holding {
-		if now < s.upload.look || s.exchange.Since < e.guard.shown {
+		if now < s.upload.look || s.exchange.Since < e.guard.shown || e.turns <= 0 {
 			continue
 		}
 		s.upload.look = now.Add(guardTime)

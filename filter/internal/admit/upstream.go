@@ -213,7 +213,7 @@ func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
 func (e *Engine) dequeue(u *upstream, now clock.Moment) {
 	u.room = false
 	dequeue := u.gate.Dequeue(now)
-	for dequeue.Next() {
+	for e.turns > 0 && dequeue.Next() {
 		e.dequeued(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
 	}
 	if err := dequeue.Err(); err != nil {
