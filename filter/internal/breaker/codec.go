@@ -47,13 +47,20 @@ func (s *State) Append(b []byte) []byte {
 	return order.AppendUint64(b, uint64(s.last.Over))
 }
 
-// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
-// value.
-func Decode(b []byte) (State, bool) {
-	if len(b) != Size || b[0] > byte(HalfOpen) || b[1] > byte(probeSlow) {
-		return State{}, false
+// Decode reads what Append wrote. It says false if that isn't what it was given: then s is the zero value, with which the caller starts
+// anew.
+func (s *State) Decode(b []byte) (sound bool) {
+	if sound = len(b) == Size && s.decode(b); !sound {
+		*s = State{}
 	}
-	s := State{phase: Phase(b[0]), period: order.Uint64(b[2:]), since: clock.Moment(order.Uint64(b[10:])), succeeded: order.Uint32(b[18:])}
+	return sound
+}
+
+func (s *State) decode(b []byte) bool {
+	if b[0] > byte(HalfOpen) || b[1] > byte(probeSlow) {
+		return false
+	}
+	s.phase, s.period, s.since, s.succeeded = Phase(b[0]), order.Uint64(b[2:]), clock.Moment(order.Uint64(b[10:])), order.Uint32(b[18:])
 	s.last.cause = cause(b[1])
 	s.window.Opened = clock.Moment(order.Uint64(b[headSize:]))
 	b = b[headSize+8:]
@@ -65,16 +72,12 @@ func Decode(b []byte) (State, bool) {
 		s.holders[i] = holder{worker: order.Uint64(b), began: clock.Moment(order.Uint64(b[8:])), heard: clock.Moment(order.Uint64(b[16:])), by: order.Uint64(b[24:]), probes: order.Uint32(b[32:])}
 		b = b[holderSize:]
 	}
-	var sound bool
-	s.quorum, sound = quorum.Decode(b)
+	sound := s.quorum.Decode(b)
 	b = b[quorum.Size:]
 	s.sole, s.failedLast = order.Uint64(b), order.Uint64(b[8:])
 	b = b[16:]
 	s.last.At, s.last.Share, s.last.Over = clock.Moment(order.Uint64(b)), math.Float64frombits(order.Uint64(b[8:])), time.Duration(order.Uint64(b[16:]))
-	if !sound || !s.possible() {
-		return State{}, false
-	}
-	return s, true
+	return sound && s.possible()
 }
 
 // possible says whether any sequence of calls can lead to such a state.

@@ -355,8 +355,7 @@ func (s *shared) decode(b []byte) bool {
 		s.virtual[p] = r.next()
 	}
 	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), clock.Moment(r.next()), clock.Moment(r.next())
-	var sound bool
-	if s.retreat, sound = retreat.Decode(r[:retreat.Size]); !sound || !(s.pace >= 0 && s.pace < 1e9) {
+	if !s.retreat.Decode(r[:retreat.Size]) || !(s.pace >= 0 && s.pace < 1e9) {
 		s.reset()
 		return false
 	}
@@ -368,7 +367,8 @@ func (s *shared) decode(b []byte) bool {
 		s.turns = append(s.turns, turn{r.next(), r.next()})
 	}
 	for range workers {
-		s.workers = append(s.workers, r.worker())
+		s.workers = append(s.workers, worker{})
+		r.worker(&s.workers[len(s.workers)-1])
 	}
 	return true
 }
@@ -388,8 +388,8 @@ func (r *reader) caller() caller {
 	}
 }
 
-func (r *reader) worker() worker {
-	w := worker{id: r.next(), heard: clock.Moment(r.next())}
+func (r *reader) worker(w *worker) {
+	w.id, w.heard = r.next(), clock.Moment(r.next())
 	for _, counts := range []*[Priorities]uint32{&w.inFlight, &w.waiting, &w.drop, &w.longest} {
 		for p := range counts {
 			counts[p] = order.Uint32(*r)
@@ -409,5 +409,4 @@ func (r *reader) worker() worker {
 	if w.waits {
 		w.head = config.Priority(head)
 	}
-	return w
 }

@@ -38,7 +38,8 @@ type Gates struct {
 	namesAt    clock.Moment
 	namesRead  bool
 
-	opened opened // the record that was opened last
+	opened  opened        // the record that was opened last
+	unknown breaker.State // what is asked in place of one
 
 	probes  [keys]uint16 // in flight, by place
 	probing int
@@ -126,9 +127,9 @@ func (g *Gates) Breaker(now clock.Moment, r *Request) gate.Verdict {
 	}
 	r.identify()
 	at, err := g.locate(now, r.hash, unasked)
-	var unknown breaker.State
 	r.at, r.judged = at, err == nil
-	if r.pass, _, _ = unknown.Admit(now, g.settings.Breaker, g.id, r.Subject); err != nil || at == nowhere {
+	g.unknown = breaker.State{}
+	if r.pass, _, _ = g.unknown.Admit(now, g.settings.Breaker, g.id, r.Subject); err != nil || at == nowhere {
 		return gate.Verdict{Err: err}
 	}
 	o := g.open(now, at, r, unasked)

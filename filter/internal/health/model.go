@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/spillway-proxy/spillway/filter/internal/breaker"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
 )
 
@@ -37,7 +38,7 @@ func (r *modelRecord) own(hash uint64, model string) {
 
 // belongs says that the record is the model's.
 func (r *modelRecord) belongs(hash uint64, model string) bool {
-	return r.hash == hash && string(r.name[:r.length]) == shortened(model)
+	return r.hash == hash && inplace.String(r.name[:r.length]) == shortened(model)
 }
 
 func (r *modelRecord) append(b []byte) []byte {
@@ -65,10 +66,7 @@ func (r *modelRecord) decode(b []byte) (sound bool) {
 		*r = modelRecord{}
 		return false
 	}
-	var latencySound, breakerSound bool
-	r.latency, latencySound = latency.Decode(b[:latency.Size])
-	r.breaker, breakerSound = breaker.Decode(b[latency.Size:])
-	if !latencySound || !breakerSound {
+	if !r.latency.Decode(b[:latency.Size]) || !r.breaker.Decode(b[latency.Size:]) {
 		*r = modelRecord{}
 		return false
 	}

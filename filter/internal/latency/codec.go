@@ -24,31 +24,32 @@ func (s *State) Append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
 }
 
-// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the zero
-// value.
-func Decode(b []byte) (State, bool) {
-	if len(b) != Size || b[3*16] > byte(ITL) {
-		return State{}, false
+// Decode reads what Append wrote. It says false if that isn't what it was given: then s is the zero value, with which the caller starts
+// anew.
+func (s *State) Decode(b []byte) (sound bool) {
+	if sound = len(b) == Size && s.decode(b); !sound {
+		*s = State{}
 	}
-	var s State
+	return sound
+}
+
+func (s *State) decode(b []byte) bool {
+	if b[3*16] > byte(ITL) {
+		return false
+	}
 	for _, a := range [...]*average{&s.ttft, &s.itl, &s.unary} {
 		a.value, a.at = math.Float64frombits(binary.LittleEndian.Uint64(b)), clock.Moment(binary.LittleEndian.Uint64(b[8:]))
 		b = b[16:]
 		if !plausible(a.value) {
-			return State{}, false
+			return false
 		}
 	}
 	s.last = Trigger{
 		Signal: Signal(b[0]), At: clock.Moment(binary.LittleEndian.Uint64(b[1:])),
 		measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
 	}
-	var sound bool
-	s.quorum, sound = quorum.Decode(b[25:])
 	s.sole = binary.LittleEndian.Uint64(b[25+quorum.Size:])
-	if !sound || !plausible(s.last.measured) || !plausible(s.last.threshold) {
-		return State{}, false
-	}
-	return s, true
+	return s.quorum.Decode(b[25:]) && plausible(s.last.measured) && plausible(s.last.threshold)
 }
 
 // plausible says that it is a time that Add can lead to; a NaN is none, nor is a negative zero.

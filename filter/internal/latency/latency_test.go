@@ -231,7 +231,7 @@ func TestNothingCanHarm(t *testing.T) {
 			if !(r.Measured >= 0 && r.Measured <= float64(longest)) || r.RecoversIn < 0 || r.RecoversIn > 11*standard.TimeConstant { // ln(1 h / 100 ms) is 10.5
 				t.Fatalf("%+v", r)
 			}
-			if got, sound := Decode(s.Append(nil)); !sound || got != s {
+			if got, sound := decoded(s.Append(nil)); !sound || got != s {
 				t.Fatalf("%+v became %+v", s, got)
 			}
 		}

@@ -96,13 +96,13 @@ func (q *Quorum) Merge(now clock.Moment, length time.Duration, other *Quorum) {
 		p.crowd, p.badly = p.crowd|o.crowd, p.badly|o.badly
 	}
 	for i, subject := range other.subjects {
-		sum := other.sum(i)
-		if sum.total == 0 {
+		had := sum(other.parts[:], i)
+		if had.total == 0 {
 			continue
 		}
-		if seat := q.seat(subject, sum.bad > 0); seat >= 0 {
+		if seat := q.seat(subject, had.bad > 0); seat >= 0 {
 			t := &p.seated[seat]
-			t.total, t.bad = add(t.total, sum.total), add(t.bad, sum.bad)
+			t.total, t.bad = add(t.total, had.total), add(t.bad, had.bad)
 		}
 	}
 }
@@ -125,8 +125,8 @@ func (q *Quorum) seat(subject uint64, bad bool) int {
 		if known == subject {
 			return i
 		}
-		if sum := q.sum(i); sum.bad < fewest.bad || sum.bad == fewest.bad && sum.total < fewest.total {
-			least, fewest = i, sum
+		if had := sum(q.parts[:], i); had.bad < fewest.bad || had.bad == fewest.bad && had.total < fewest.total {
+			least, fewest = i, had
 		}
 	}
 	if !bad && fewest.total > 0 {
@@ -139,13 +139,19 @@ func (q *Quorum) seat(subject uint64, bad bool) int {
 	return least
 }
 
-// sum is what was counted of the subject in a seat.
-func (q *Quorum) sum(seat int) (sum tally) {
-	for i := range q.parts {
-		t := &q.parts[i].seated[seat]
+// sum is what was counted of the subject in a seat, in some parts.
+func sum(of []part, seat int) (sum tally) {
+	for i := range of {
+		t := &of[i].seated[seat]
 		sum.total, sum.bad = add(sum.total, t.total), add(sum.bad, t.bad)
 	}
 	return sum
+}
+
+// recent is what advance leaves, without letting go of the rest.
+func (q *Quorum) recent(now clock.Moment, length time.Duration) []part {
+	opened := q.opened
+	return q.parts[:parts-min(sliding.Passed(&opened, now, length, parts), parts)]
 }
 
 func add(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUint32)) }
@@ -162,9 +168,7 @@ var whole = Weight{factor: 1, most: 1}
 
 // Weigh looks at the answers of late.
 func (q *Quorum) Weigh(now clock.Moment, length time.Duration) Weight {
-	copied := *q
-	copied.advance(now, length)
-	c := copied.count()
+	c := q.count(q.recent(now, length))
 	switch {
 	case c.all.total == 0:
 		return whole
@@ -200,16 +204,15 @@ func (w Weight) Share(bad, total uint64) (share, samples float64) {
 // is, or at least every fourth subject meets the same and it has not had more than its part. It is for those who can't leave out later
 // what they have taken in.
 func (q *Quorum) Credible(now clock.Moment, length time.Duration, subject uint64) bool {
-	copied := *q
-	copied.advance(now, length)
-	c := copied.count()
+	recent := q.recent(now, length)
+	c := q.count(recent)
 	if c.subjects <= 1 {
 		return true
 	}
 	mine := tally{bad: 1}
-	for i, known := range copied.subjects {
+	for i, known := range q.subjects {
 		if known == max(subject, 1) {
-			mine = copied.sum(i)
+			mine = sum(recent, i)
 		}
 	}
 	return 4*c.bad >= c.subjects && float64(mine.bad) <= c.others(mine)
@@ -222,26 +225,27 @@ type census struct {
 	only          uint64  // one of them
 }
 
-func (q *Quorum) count() (c census) {
+// count counts what there is in some parts.
+func (q *Quorum) count(of []part) (c census) {
 	var crowd, badly uint64
-	for i := range q.parts {
-		p := &q.parts[i]
+	for i := range of {
+		p := &of[i]
 		c.all.total, c.all.bad = add(c.all.total, p.all.total), add(c.all.bad, p.all.bad)
 		crowd, badly = crowd|p.crowd, badly|p.badly
 	}
 	var seated tally
 	for i, subject := range q.subjects {
-		sum := q.sum(i)
-		seated.total, seated.bad = add(seated.total, sum.total), add(seated.bad, sum.bad)
-		if sum.total > 0 {
+		had := sum(of, i)
+		seated.total, seated.bad = add(seated.total, had.total), add(seated.bad, had.bad)
+		if had.total > 0 {
 			c.subjects++
 			c.only = subject
 		}
-		if sum.bad > 0 {
+		if had.bad > 0 {
 			c.bad++
 		}
-		if sum.bad > c.worst.bad {
-			c.worst = sum
+		if had.bad > c.worst.bad {
+			c.worst = had
 		}
 	}
 	if seated.total < c.all.total {
@@ -292,8 +296,9 @@ func (t *tally) append(b []byte) []byte {
 	return order.AppendUint32(order.AppendUint32(b, t.total), t.bad)
 }
 
-// Decode reads what Append wrote, from the beginning of b, which has Size bytes at least. It says false if that isn't what it was given.
-func Decode(b []byte) (q Quorum, sound bool) {
+// Decode reads what Append wrote, from the beginning of b, which has Size bytes at least. It says false if that isn't what it was given:
+// then q is the zero value.
+func (q *Quorum) Decode(b []byte) (sound bool) {
 	q.opened = clock.Moment(order.Uint64(b))
 	b = b[8:]
 	for i := range q.subjects {
@@ -303,10 +308,11 @@ func Decode(b []byte) (q Quorum, sound bool) {
 	for i := range q.parts {
 		q.parts[i].decode(b[i*partSize:])
 		if !q.parts[i].possible(&q.subjects) {
-			return Quorum{}, false
+			*q = Quorum{}
+			return false
 		}
 	}
-	return q, true
+	return true
 }
 
 func (p *part) decode(b []byte) {

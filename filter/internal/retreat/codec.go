@@ -34,13 +34,20 @@ func (c counts) append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, c.total), c.limited)
 }
 
-// Decode reads what Append wrote. It says false if that isn't what it was given: then the caller starts anew with the
-// zero value.
-func Decode(b []byte) (State, bool) {
-	if len(b) != Size || b[0] > byte(Recovering) || b[1] > 1 {
-		return State{}, false
+// Decode reads what Append wrote. It says false if that isn't what it was given: then s is the zero value, with which the caller starts
+// anew.
+func (s *State) Decode(b []byte) (sound bool) {
+	if sound = len(b) == Size && s.decode(b); !sound {
+		*s = State{}
 	}
-	s := State{phase: Phase(b[0]), alarm: b[1] == 1, lowered: binary.LittleEndian.Uint32(b[2:])}
+	return sound
+}
+
+func (s *State) decode(b []byte) bool {
+	if b[0] > byte(Recovering) || b[1] > 1 {
+		return false
+	}
+	s.phase, s.alarm, s.lowered = Phase(b[0]), b[1] == 1, binary.LittleEndian.Uint32(b[2:])
 	b = b[6:]
 	for _, moment := range [...]*clock.Moment{&s.evaluated, &s.calm, &s.stepped, &s.window.Opened} {
 		*moment = clock.Moment(binary.LittleEndian.Uint64(b))
@@ -51,14 +58,10 @@ func Decode(b []byte) (State, bool) {
 	for i := range s.window.Slots {
 		s.window.Slots[i], b = decodeCounts(b)
 	}
-	var sound bool
-	s.quorum, sound = quorum.Decode(b)
+	sound := s.quorum.Decode(b)
 	b = b[quorum.Size:]
 	s.sole, s.others = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])
-	if !sound || !s.possible() {
-		return State{}, false
-	}
-	return s, true
+	return sound && s.possible()
 }
 
 func decodeCounts(b []byte) (c counts, rest []byte) {

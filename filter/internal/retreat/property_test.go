@@ -59,7 +59,7 @@ type record struct {
 }
 
 func (r *record) load(t *rapid.T) State {
-	s, ok := Decode(r.value)
+	s, ok := decoded(r.value)
 	if !ok {
 		t.Fatalf("a state that was written can't be read: %x", r.value)
 	}

@@ -131,9 +131,7 @@ func (s *State) Decode(b []byte) bool {
 	s.last.Fused = r.byte(1) == 1
 	s.last.At = r.moment()
 	s.last.Measured, s.last.Threshold = r.float(mostMeasure), r.float(mostMeasure)
-	var sound bool
-	s.quorum, sound = quorum.Decode(r.rest)
-	if !sound || r.wrong || s.hold < 0 || s.hold > longestHold || !s.tripped && s.severity != 0 {
+	if sound := s.quorum.Decode(r.rest); !sound || r.wrong || s.hold < 0 || s.hold > longestHold || !s.tripped && s.severity != 0 {
 		*s = State{}
 		return false
 	}

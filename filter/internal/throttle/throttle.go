@@ -116,7 +116,8 @@ type Delta struct {
 	answers  histogram // how long they took
 	Memory   float64   // share of GPU memory in use; 0 or less: not known
 
-	quorum quorum.Quorum
+	quorum   quorum.Quorum
+	together quorum.Quorum // memory of Answer
 }
 
 // Empty says that there is nothing to merge but memory.
@@ -128,8 +129,8 @@ func (d *Delta) Answer(now clock.Moment, c *Settings, known *State, subject uint
 	slow := known.tail.slower(c, duration)
 	d.quorum.Record(now, c.remembers(), subject, slow)
 	if slow {
-		together := known.quorum
-		if together.Merge(now, c.remembers(), &d.quorum); !together.Credible(now, c.remembers(), subject) {
+		d.together = known.quorum
+		if d.together.Merge(now, c.remembers(), &d.quorum); !d.together.Credible(now, c.remembers(), subject) {
 			return
 		}
 	}
