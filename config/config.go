@@ -10,26 +10,30 @@ package config
 import (
 	"slices"
 	"time"
+
+	"github.com/spillway-proxy/spillway/config/filterstate"
 )
 
 // Config is the whole configuration, complete: defaults are filled in.
 type Config struct {
-	Namespace      string
-	Mode           Mode
-	RequestHold    Hold
-	StatusCode     StatusCode
-	Retry          Retry
-	ErrorFormat    ErrorFormat
-	Operations     []Operation
-	Unknown        Unknown
-	Models         Models
-	Identity       Identity
-	Priority       PriorityRules
-	Usage          Usage
-	Limits         []Limit
-	Upstreams      []Upstream
-	PressureSource PressureSource
-	Admin          Admin
+	Namespace        string
+	Mode             Mode
+	RequestHold      Hold
+	StatusCode       StatusCode
+	Retry            Retry
+	ErrorFormat      ErrorFormat
+	Publish          filterstate.Set // the values of the filter state that are set
+	RateLimitHeaders RateLimitHeaders
+	Operations       []Operation
+	Unknown          Unknown
+	Models           Models
+	Identity         Identity
+	Priority         PriorityRules
+	Usage            Usage
+	Limits           []Limit
+	Upstreams        []Upstream
+	PressureSource   PressureSource
+	Admin            Admin
 }
 
 // StatusCode is the HTTP status of each gate's refusal.

@@ -8,13 +8,15 @@ import (
 // Schema describes a value of the configuration in the terms of JSON Schema (draft 2020-12). The zero value of a field
 // says nothing.
 type Schema struct {
-	Type        string // "" where Enum says it all
+	Type        string // "" where Enum or AnyOf says it all
 	Description string
 	Default     any // a bool, int64, float64, string or []any
 	Enum        []any
 	Pattern     string
 
 	Minimum, Maximum, ExclusiveMinimum, ExclusiveMaximum *float64
+
+	AnyOf []Schema // forms that it can have
 
 	Items       *Schema // of an array
 	MinItems    int

@@ -77,6 +77,16 @@ const (
 	ErrorsOfDynamo  ErrorFormat = "dynamo"  // NVIDIA Dynamo's
 )
 
+// RateLimitHeaders says which answers tell of limits, in x-ratelimit-*.
+type RateLimitHeaders string
+
+// Which answers.
+const (
+	RateLimitsAll      RateLimitHeaders = "all"      // the server's and the filter's own
+	RateLimitsRefusals RateLimitHeaders = "refusals" // the filter's own
+	RateLimitsOff      RateLimitHeaders = "off"      // none
+)
+
 // WhenFull is what happens to a request that finds the queue full.
 type WhenFull string
 

@@ -149,12 +149,12 @@ func has(fields []field, name string) bool {
 
 // unknown says what could have been meant by key.
 func unknown(key string, fields []field) string {
-	if near := nearest(key, fields); near != "" {
-		return "unknown key; did you mean " + strconv.Quote(near) + "?"
-	}
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
+	}
+	if near := nearest(key, names); near != "" {
+		return "unknown key; did you mean " + strconv.Quote(near) + "?"
 	}
 	return "unknown key; want " + oneOf(names)
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spillway-proxy/spillway/config/filterstate"
 )
 
 // defaults is what docs and schema promise for {}, written out a second time on purpose.
@@ -18,7 +20,8 @@ func defaults() Config {
 		},
 		Retry:       Retry{Longest: time.Minute},
 		ErrorFormat: "dialect",
-		Unknown:     UnknownPass,
+		Publish:     filterstate.All, RateLimitHeaders: "all",
+		Unknown: UnknownPass,
 		Identity: Identity{
 			User:    Source{Headers: []string{"x-user-id"}},
 			Tenant:  Source{Headers: []string{"x-tenant-id"}},

@@ -2,19 +2,19 @@ package config
 
 import "strings"
 
-// nearest is the known key that was probably meant by key, or "".
-func nearest(key string, fields []field) string {
+// nearest is the known name that was probably meant by key, or "".
+func nearest(key string, known []string) string {
 	if len(key) > maxShown {
 		return ""
 	}
 	best, bestDistance := "", 3
-	for _, f := range fields {
-		if folded(f.name) == folded(key) {
-			return f.name
+	for _, name := range known {
+		if folded(name) == folded(key) {
+			return name
 		}
 		// A third of a name may be wrong: two slips make another word of a short one.
-		if d := distance(folded(key), folded(f.name)); d < bestDistance && 3*d <= len(f.name) {
-			best, bestDistance = f.name, d
+		if d := distance(folded(key), folded(name)); d < bestDistance && 3*d <= len(name) {
+			best, bestDistance = name, d
 		}
 	}
 	return best

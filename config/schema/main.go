@@ -75,6 +75,7 @@ func node(s config.Schema) ordered {
 	add(s.Description != "", "description", s.Description)
 	add(s.Default != nil, "default", s.Default)
 	add(s.Enum != nil, "enum", s.Enum)
+	add(s.AnyOf != nil, "anyOf", forms(s.AnyOf))
 	add(s.Pattern != "", "pattern", s.Pattern)
 	add(s.Minimum != nil, "minimum", s.Minimum)
 	add(s.ExclusiveMinimum != nil, "exclusiveMinimum", s.ExclusiveMinimum)
@@ -100,6 +101,13 @@ func node(s config.Schema) ordered {
 		add(s.Exclusions != nil, "allOf", exclusions(s.Exclusions))
 	}
 	return o
+}
+
+func forms(all []config.Schema) (nodes []ordered) {
+	for _, s := range all {
+		nodes = append(nodes, node(s))
+	}
+	return nodes
 }
 
 // exclusions says which keys don't go with the values of which others.

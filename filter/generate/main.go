@@ -1,5 +1,5 @@
 // Command generate writes what is made of the filter's tables into the files that show it or depend on it: the dialects in README.md,
-// their names in the configuration, the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
+// their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
 //
 //	go run ./filter/generate
 //
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -33,6 +34,7 @@ func parts() []part {
 	return []part{
 		{"config/dialects.go", "// dialects:begin\n", "// dialects:end\n", dialectNames(usage.Describe())},
 		{"README.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
+		{"docs/filter-state.md", "<!-- filterstate:begin -->\n", "<!-- filterstate:end -->\n", stateTable(filterstate.Table())},
 		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
 		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},
 		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},

@@ -95,6 +95,7 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 		`{"limits": [{"name": "a", "unit": "inflight", "quantity": 4, "refund": []}]}`,
 		`{"limits": [{"name": "a", "unit": "inflight", "quantity": 0, "window": null}]}`,
 		`{"limits": [{"name": "a", "unit": "requests", "quantity": 4}]}`,
+		`{"publish": "some"}`, `{"publish": ["all"]}`, `{"publish": ["spillway.gate", "spillway.gate"]}`, `{"publish": null}`, `{"rateLimitHeaders": "none"}`,
 	} {
 		if validate(t, schema, []byte(text)) == nil {
 			t.Errorf("the schema accepts %s", text)
@@ -108,6 +109,7 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 		`{"upstreams": [{"name": "u", "breaker": {"slowCall": "0", "window": "1m0.5s"}}]}`, `{"priority": {"header": ""}}`,
 		`{"limits": [{"name": "a", "per": ["header:X-A"], "unit": "cost", "quantity": 3e2, "window": "1h"}]}`, `{"models": {"labels": ["\n"]}}`,
 		`{"limits": [{"name": "a", "unit": "inflight", "quantity": 4}]}`,
+		`{"publish": "minimal", "rateLimitHeaders": false}`, `{"publish": []}`, `{"publish": ["spillway.gate", "gen_ai.itl.ms"]}`,
 	} {
 		if err := validate(t, schema, []byte(text)); err != nil {
 			t.Errorf("the schema refuses %s: %v", text, err)

@@ -18,26 +18,33 @@ var hostCalls = []struct {
 	name   string
 	config string
 	run    func(p *proxy, vm *wasmhost.VM)
-	want   int
+	want   [len(publishing)]int // by what is published
 }{
-	{"no limits, JSON", `{}`, askJSON, 22},
-	{"no limits, no body", `{}`, askModels, 5},
-	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, 29},
-	// Three of these ask for the usage in the client's place, and take the event out again that brings it.
-	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, 52},
+	{"no limits, JSON", `{}`, askJSON, [...]int{22, 17, 12}},
+	{"no limits, no body", `{}`, askModels, [...]int{5, 2, 3}},
+	{"one token limit, JSON", limitOf("completionTokens", 1_000_000_000), askJSON, [...]int{29, 24, 19}},
+	// Three of these ask for the usage in the client's place, and take the event out again that brings it. Ten keep the count of
+	// completion tokens up to date.
+	{"one token limit, SSE of 10 pieces", limitOf("completionTokens", 1_000_000_000), askEvents, [...]int{52, 45, 42}},
 	// Two of these count the request when it is sent, once its body has come: until then it is a lease, which a worker that
 	// dies doesn't take from its subject.
-	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, 29},
+	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, [...]int{29, 24, 19}},
 	// A place is reserved at admission, and released at the end: two calls each. No header tells of it.
-	{"one limit of requests under way, JSON", underWay(1000), askJSON, 26},
-	{"one upstream, JSON", slotsOf(1000, ""), askJSON, 26},
-	{"a refusal", limitOf("requests", 1), askJSON, 15},
-	{"a refusal of one too many at once", underWay(1), askBesideAnother, 15},
-	{"a breaker, JSON", gatesOf("breaker"), askJSON, 25},
-	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, 50},
+	{"one limit of requests under way, JSON", underWay(1000), askJSON, [...]int{26, 21, 16}},
+	{"one upstream, JSON", slotsOf(1000, ""), askJSON, [...]int{26, 21, 16}},
+	// Headers, the subject's page, the answer, a metric; the rest is what is published of it.
+	{"a refusal", limitOf("requests", 1), askJSON, [...]int{15, 4, 7}},
+	{"a refusal of one too many at once", underWay(1), askBesideAnother, [...]int{15, 4, 7}},
+	// One of these reads the body: how much it asks for is known by that.
+	{"a refusal by tokens", limitOf("completionTokens", 1), askJSON, [...]int{17, 6, 8}},
+	{"a breaker, JSON", gatesOf("breaker"), askJSON, [...]int{25, 20, 15}},
+	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, [...]int{50, 43, 40}},
 	// The throttle writes what it has counted four times a second, not for each request.
-	{"all gates, JSON", gatesOf("breaker", "latency", "throttle"), askJSON, 25},
+	{"all gates, JSON", gatesOf("breaker", "latency", "throttle"), askJSON, [...]int{25, 20, 15}},
 }
+
+// publishing are the presets of what is published.
+var publishing = [...]string{"all", "tokens", "minimal"}
 
 // underWay is a configuration with a limit of each user's requests under way.
 func underWay(quantity int) string {
@@ -84,23 +91,48 @@ func askEvents(p *proxy, vm *wasmhost.VM) {
 
 func TestARequestCostsThisManyHostCalls(t *testing.T) {
 	for _, c := range hostCalls {
-		t.Run(c.name, func(t *testing.T) {
-			p, vm := start(t, stopIteration, c.config)
-			for range 3 { // the first ones define metrics, learn, and set the tick
-				c.run(p, vm)
-			}
-			p.ResetCalls()
-			c.run(p, vm)
-			once := proxyCalls(p)
-			c.run(p, vm)
-			if twice := proxyCalls(p); twice.total != 2*once.total {
-				t.Errorf("one request took %d calls, the next one %d", once.total, twice.total-once.total)
-			}
-			if once.total != c.want {
-				t.Errorf("%d host calls, want %d:\n%s", once.total, c.want, once.text)
-			}
-		})
+		for i, publish := range publishing {
+			t.Run(c.name+", "+publish, func(t *testing.T) {
+				p, vm := start(t, stopIteration, with(c.config, "publish", publish))
+				once := callsOf(t, p, func() { c.run(p, vm) })
+				if once.total != c.want[i] {
+					t.Errorf("%d host calls, want %d:\n%s", once.total, c.want[i], once.text)
+				}
+			})
+		}
 	}
+}
+
+// The three headers that tell of a limit are three calls, which whoever needs none can save.
+func TestHeadersThatNobodyWantsAreNotSet(t *testing.T) {
+	for headers, want := range map[string]int{"all": 29, "refusals": 26, "off": 26} {
+		p, vm := start(t, stopIteration, with(limitOf("completionTokens", 1_000_000_000), "rateLimitHeaders", headers))
+		if once := callsOf(t, p, func() { askJSON(p, vm) }); once.total != want {
+			t.Errorf("%s: %d host calls, want %d:\n%s", headers, once.total, want, once.text)
+		}
+	}
+}
+
+// with is a configuration with one more key.
+func with(config, key, word string) string {
+	more := fmt.Sprintf("{%q:%q,", key, word)
+	return strings.TrimSuffix(more, map[bool]string{true: ","}[config == "{}"]) + strings.TrimPrefix(config, "{")
+}
+
+// callsOf counts the calls that a request takes, when all that happens once has happened: the first ones define metrics, learn, and set the tick.
+func callsOf(t *testing.T, p *proxy, run func()) breakdown {
+	t.Helper()
+	for range 3 {
+		run()
+	}
+	p.ResetCalls()
+	run()
+	once := proxyCalls(p)
+	run()
+	if twice := proxyCalls(p); twice.total != 2*once.total {
+		t.Errorf("one request took %d calls, the next one %d", once.total, twice.total-once.total)
+	}
+	return once
 }
 
 // breakdown is a number of host calls, and how often each was made.

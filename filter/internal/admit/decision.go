@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -28,7 +30,8 @@ func (s *Stream) note(v *gate.Verdict) {
 func (e *Engine) refuse(s *Stream, now clock.Moment, v *gate.Verdict) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, *v
-	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String()}
+	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String(),
+		NoHeadroom: e.cfg.RateLimitHeaders == config.RateLimitsOff}
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
 	}
@@ -68,20 +71,20 @@ func (e *Engine) send(s *Stream, now clock.Moment) {
 // record publishes the decision, once it is final.
 func (e *Engine) record(s *Stream) {
 	d := &s.decision
-	e.out.set(s, "spillway.decision", d.Outcome.String())
+	e.out.set(s, filterstate.Decision, d.Outcome.String())
 	if d.Gate != "" {
-		e.out.set(s, "spillway.gate", d.Gate)
-		e.out.set(s, "spillway.reason", cmp.Or(d.Text.String(), d.Reason))
+		e.out.set(s, filterstate.Gate, d.Gate)
+		e.out.set(s, filterstate.Reason, cmp.Or(d.Text.String(), d.Reason))
 		if d.Limit != nil {
-			e.out.set(s, "spillway.limit", d.Limit.Name)
+			e.out.set(s, filterstate.Limit, d.Limit.Name)
 		}
-		e.out.set(s, "spillway.measured", decimal(d.Measured))
-		e.out.set(s, "spillway.threshold", decimal(d.Threshold))
+		e.out.set(s, filterstate.Measured, decimal(d.Measured))
+		e.out.set(s, filterstate.Threshold, decimal(d.Threshold))
 		if d.Wait != 0 {
-			e.out.set(s, "spillway.retryable", strconv.FormatBool(d.Wait != gate.Never))
+			e.out.set(s, filterstate.Retryable, strconv.FormatBool(d.Wait != gate.Never))
 		}
 		if d.Wait > 0 && d.Wait != gate.Never {
-			e.out.setNumber(s, "spillway.retry.ms", int64((d.Wait-1)/time.Millisecond)+1)
+			e.out.setNumber(s, filterstate.RetryMillis, int64((d.Wait-1)/time.Millisecond)+1)
 		}
 	}
 	if !e.unlabelled(s) {

@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
@@ -43,8 +44,9 @@ type Effect struct {
 
 // effects is what has been brought about and isn't done yet.
 type effects struct {
-	list []Effect
-	next int
+	list      []Effect
+	next      int
+	published filterstate.Set // the values of the filter state that are wanted: the others aren't set
 }
 
 // Next gives what is to be done next; nil: nothing. It is called until then after each event, Tick and Fetched, and after New. What is given is good until the
@@ -75,17 +77,19 @@ func (x *effects) add(kind EffectKind, s *Stream) {
 	x.list = append(x.list, Effect{Kind: kind, Stream: s})
 }
 
-// set sets a value of the filter state. It leaves out an empty one, which the host can't take. All text that goes into the filter state goes
-// through here.
-func (x *effects) set(s *Stream, name, value string) {
-	if value != "" {
-		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: name, Value: OneLine(value)})
+// set sets a value of the filter state, if it is wanted. It leaves out an empty one, which the host can't take. All text that goes into the
+// filter state goes through here. Nothing that is set is ever read back: what is left out is missed by nobody here.
+func (x *effects) set(s *Stream, v filterstate.Value, text string) {
+	if text != "" && x.published.Has(v) {
+		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: v.Name(), Value: OneLine(text)})
 	}
 }
 
-// setNumber sets a value of the filter state that is a number.
-func (x *effects) setNumber(s *Stream, name string, n int64) {
-	x.list = append(x.list, Effect{Kind: SetNumber, Stream: s, Name: name, Number: n})
+// setNumber sets a value of the filter state that is a number, if it is wanted.
+func (x *effects) setNumber(s *Stream, v filterstate.Value, n int64) {
+	if x.published.Has(v) {
+		x.list = append(x.list, Effect{Kind: SetNumber, Stream: s, Name: v.Name(), Number: n})
+	}
 }
 
 // setRequestHeader sets a header of the request; an empty value takes it out.

@@ -121,6 +121,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		refusals:   refusals{},
 		guard:      guard{holding: map[*Stream]struct{}{}},
 		reserving:  map[*Stream]struct{}{},
+		out:        effects{published: cfg.Publish},
 	}
 	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
 		e.standIn = unread

@@ -53,6 +53,7 @@ type host struct {
 	others        map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
 	resumed       map[*Stream]EffectKind // the same of the last tick
 	fetches       int
+	published     map[string]bool // names of what was set in the filter state, of whatever stream
 }
 
 // short are the metrics' names in tests, of those that have a shorter one there.
@@ -73,7 +74,7 @@ func newHost(t fataler, configuration string, store record.Store) *host {
 		t.Fatal(err)
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
-		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}}
+		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, published: map[string]bool{}}
 	if h.Engine, err = New(cfg, &h.proxy, new(estimate.Learned), random); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +182,9 @@ func (h *host) drain(own *Stream) *Step {
 		case Fetch:
 			h.fetches++
 		default:
+			if f.Kind == SetProperty || f.Kind == SetNumber {
+				h.published[f.Name] = true
+			}
 			if f.Stream != own {
 				others = true
 				h.changed(f)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
@@ -206,7 +207,7 @@ func (s *Stream) wants() bool { return s.upload.reads != nothingOfIt }
 // identify takes over what the body said about the model.
 func (e *Engine) identify(s *Stream) {
 	if s.exchange.Asked.Model != "" {
-		e.out.set(s, "gen_ai.request.model", s.exchange.Asked.Model)
+		e.out.set(s, filterstate.RequestModel, s.exchange.Asked.Model)
 	}
 	e.name(s)
 }
@@ -227,11 +228,11 @@ func (e *Engine) name(s *Stream) {
 func (e *Engine) decide(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	e.identify(s)
-	e.out.set(s, "gen_ai.operation.name", s.operation)
+	e.out.set(s, filterstate.Operation, s.operation)
 	if s.exchange.Dialect != nil && s.exchange.Dialect.Provider != "" {
-		e.out.set(s, "gen_ai.provider.name", s.exchange.Dialect.Provider)
+		e.out.set(s, filterstate.Provider, s.exchange.Dialect.Provider)
 	}
-	e.out.set(s, "spillway.priority", s.caller.Priority.String())
+	e.out.set(s, filterstate.Priority, s.caller.Priority.String())
 	s.phase, s.decision = stQueued, s.wouldRefuse
 	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
 		e.out.count(metric.Uncharged("unknown_path"), 1)

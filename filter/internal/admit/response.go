@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
@@ -41,7 +42,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	if s.ticket.InFlight() && !s.foreign() && !e.fromAnotherFilter(s, headers) {
 		s.answer = e.hints.read(&s.response, s.exchange.Status)
 	}
-	if !s.exchange.Failed() {
+	if !s.exchange.Failed() && e.cfg.RateLimitHeaders == config.RateLimitsAll {
 		e.tellHeadroom(s)
 	}
 	if end {

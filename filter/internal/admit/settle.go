@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
@@ -42,13 +43,13 @@ func (e *Engine) progress(s *Stream, now clock.Moment, end bool) {
 		s.pace.output(now, s.exchange.Outputs)
 	}
 	if p.News && !end {
-		e.out.setNumber(s, "gen_ai.completion.tokens", p.Tokens)
+		e.out.setNumber(s, filterstate.CompletionTokens, p.Tokens)
 	}
 }
 
 // publish puts what a request comes to into the filter state and the metrics.
 func (e *Engine) publish(s *Stream, end *account.Settlement) {
-	e.out.set(s, "gen_ai.response.model", end.Model)
+	e.out.set(s, filterstate.ResponseModel, end.Model)
 	if end.Implausible {
 		e.implausible(s)
 	}
@@ -75,26 +76,27 @@ func (e *Engine) implausible(s *Stream) {
 func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
 	used, model, source := &end.Used, e.label(s.exchange.Model), end.Source.String()
 	for _, c := range [...]struct {
-		property, kind string
-		tokens         int64
-		always         bool
+		value  filterstate.Value
+		kind   string
+		tokens int64
+		always bool
 	}{
-		{"gen_ai.prompt.tokens", "input", used.Prompt, true},
-		{"gen_ai.completion.tokens", "output", used.Completion, true},
-		{"gen_ai.total.tokens", "", used.Total, true},
-		{"gen_ai.cached.tokens", "cached", used.Cached, false},
-		{"gen_ai.reasoning.tokens", "reasoning", used.Reasoning, false},
-		{"gen_ai.usage.cache_write.tokens", "", used.CacheWrite, false},
-		{"gen_ai.usage.audio.tokens", "", used.Audio, false},
+		{filterstate.PromptTokens, "input", used.Prompt, true},
+		{filterstate.CompletionTokens, "output", used.Completion, true},
+		{filterstate.TotalTokens, "", used.Total, true},
+		{filterstate.CachedTokens, "cached", used.Cached, false},
+		{filterstate.ReasoningTokens, "reasoning", used.Reasoning, false},
+		{filterstate.CacheWriteTokens, "", used.CacheWrite, false},
+		{filterstate.AudioTokens, "", used.Audio, false},
 	} {
 		if c.always || c.tokens > 0 {
-			e.out.setNumber(s, c.property, c.tokens)
+			e.out.setNumber(s, c.value, c.tokens)
 		}
 		if c.kind != "" {
 			e.out.count(metric.Tokens(c.kind, source, model), c.tokens)
 		}
 	}
-	e.out.set(s, "gen_ai.usage.source", source)
+	e.out.set(s, filterstate.UsageSource, source)
 }
 
 // publishTimes publishes how fast the answer came, as the client saw it. Of what doesn't stream the filter state has no times.
@@ -103,13 +105,13 @@ func (e *Engine) publishTimes(s *Stream, end *account.Settlement) {
 	if end.TTFT >= 0 {
 		ttft := end.TTFT.Milliseconds()
 		if stream {
-			e.out.setNumber(s, "gen_ai.ttft.ms", ttft)
+			e.out.setNumber(s, filterstate.TTFTMillis, ttft)
 		}
 		e.out.sample(metric.TTFT(stream, priority), ttft)
 	}
 	if end.ITL >= 0 {
 		itl := end.ITL.Milliseconds()
-		e.out.setNumber(s, "gen_ai.itl.ms", itl)
+		e.out.setNumber(s, filterstate.ITLMillis, itl)
 		e.out.sample(metric.ITL(stream, priority), itl)
 	}
 }

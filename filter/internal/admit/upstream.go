@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
@@ -190,7 +191,7 @@ func (e *Engine) waited(s *Stream, wait time.Duration) {
 	if wait <= 0 {
 		return
 	}
-	e.out.setNumber(s, "spillway.queue.ms", wait.Milliseconds())
+	e.out.setNumber(s, filterstate.QueueMillis, wait.Milliseconds())
 	e.out.sample(metric.QueueWait(s.caller.Priority), wait.Milliseconds())
 }
 

@@ -10,6 +10,7 @@ import (
 type About struct {
 	Format                    *Format // of the body
 	Upstream, Model, Priority string
+	NoHeadroom                bool // it doesn't tell in x-ratelimit-* what a limit has left
 }
 
 // Refuse makes the answer that a verdict asks for. statuses are the configured ones.
@@ -22,7 +23,9 @@ func (r *Reply) Refuse(v *gate.Verdict, a *About, statuses *config.StatusCode) {
 		f.Kind, f.Code = kind(v, status)
 	}
 	r.write(a.Format, &f)
-	r.Headers, r.text = AppendHeadroom(r.Headers, r.text, v.Left())
+	if !a.NoHeadroom {
+		r.Headers, r.text = AppendHeadroom(r.Headers, r.text, v.Left())
+	}
 }
 
 // answer says what each gate's refusals have of their own: a status and, where the fault is the request's own, OpenAI's code for it. The
