@@ -132,7 +132,7 @@ func ProxyOnLog(id uint32) {
 func ProxyOnDelete(id uint32) {
 	abi.Reset()
 	if s := worker.streams[id]; s != nil {
-		if delete(worker.streams, id); !s.ended {
+		if delete(worker.streams, id); !s.ended || s.broken {
 			s.end()
 		}
 		worker.recycle(s)

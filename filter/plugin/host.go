@@ -91,6 +91,7 @@ var paths = [admit.Attributes]string{admit.CodeDetails: "response\x00code_detail
 // Attribute implements admit.Host.
 func (*host) Attribute(a admit.Attribute) (string, bool) {
 	value, status := abi.Property(paths[a])
+	trapAt(value)
 	return unsafe.String(unsafe.SliceData(value), len(value)), status == abi.OK
 }
 
@@ -100,6 +101,7 @@ func (h *host) Received(s *admit.Stream) (bytes, headers uint64, known bool) {
 		return 0, 0, true
 	}
 	total, status := abi.Property("request\x00total_size") // of headers and body, as received so far
+	trapAt(total)
 	if status != abi.OK || len(total) != 8 {
 		return 0, 0, false
 	}

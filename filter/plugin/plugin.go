@@ -120,8 +120,14 @@ func (p *plugin) end() {
 
 // tick is the host's timer.
 func (p *plugin) tick() {
+	defer p.ticked()
 	defer p.contain("tick")
 	p.engine.Tick(now())
+}
+
+// ticked does what the tick has brought about, also what it had until a fault: what was an answer to a stream would be that of the next event's.
+func (p *plugin) ticked() {
+	defer p.contain("tick")
 	p.carryOut(nil)
 	p.setTick(p.engine.TickPeriod())
 }

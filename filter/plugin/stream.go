@@ -96,11 +96,17 @@ func (s *stream) responseTrailers() (action abi.Action) {
 	return s.plugin.carryOut(&s.state)
 }
 
-// end is the stream's. It may be its only event, and it comes for a broken one too: what that one holds must be given back.
+// end is the stream's. It may be its only event, and it comes for a broken one too: what that one holds must be given back. It comes once more
+// if a fault has broken it off, and asks the host for nothing then.
 func (s *stream) end() {
 	var action abi.Action
+	again := s.ended
 	s.broken, s.ended = false, true
 	defer s.contain("stream_done", &action)
-	s.plugin.engine.Done(&s.state, now())
+	if again {
+		s.plugin.engine.Gone(&s.state, now())
+	} else {
+		s.plugin.engine.Done(&s.state, now())
+	}
 	s.plugin.carryOut(&s.state)
 }

@@ -2,6 +2,7 @@ package wasmtest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
@@ -73,6 +74,50 @@ func panicCostsOneStreamItsTreatment(t *testing.T) {
 	answer(before, completion(76))
 	statuses(t, []*wasmhost.Stream{before, request{user: "ann"}.ask(vm), request{user: "ann"}.ask(vm)}, "200", "200", "429")
 	check(t, "requests counted", p.requests(), 7)
+	check(t, "stream contexts", vm.Contexts(), 0)
+}
+
+// What a tick has said before a fault ends it is done all the same: in the next event, an answer to another stream would be taken for that event's own.
+func TestAFaultInATickHarmsNoOtherStream(t *testing.T) {
+	if !contained(t) {
+		return // it is one more way to die
+	}
+	p := newProxyOf(t, trapFilter, plainHost)
+	vm := p.worker(slotsOf(1, `,"queue":{"max":1,"whenFull":"dropLowest"}`))
+	ask := func(user, priority string) *wasmhost.Stream {
+		return request{user: user, headers: [][2]string{{"x-priority", priority}}, body: "-"}.send(vm)
+	}
+	ask("ann", "normal")
+	fatal := stuck(t, vm, "bob")
+	fatal.Properties["request.total_size"] = "panic"
+	low, urgent := ask("carol", "low"), ask("dave", "urgent")
+	p.Advance(patience)
+	vm.Tick()
+	check(t, "panics", p.Counter("spillway_errors_total;reason=panic"), 1)
+	check(t, "ticks while one waits", vm.TickPeriod(), 10*time.Millisecond)
+	next := request{user: "erin", path: "/v1/models", method: "GET", body: "-"}.send(vm)
+	check(t, "the next one is upstream", next.ForwardedHeaders && !next.LocalReply, true)
+	check(t, "status of the one that made room", low.ClientStatus, "503")
+	check(t, "the one that has its place", urgent.Paused(), true)
+}
+
+// A fault at a stream's very end costs nobody its place.
+func TestAFaultAtTheEndFreesThePlace(t *testing.T) {
+	if !contained(t) {
+		return // it is one more way to die
+	}
+	p := newProxyOf(t, trapFilter, stopIteration)
+	vm := p.worker(slotsOf(1, ""))
+	for i := range uint64(3) {
+		s := request{user: "ann"}.send(vm)
+		behind := waiting(t, vm, "bob", "normal")
+		s.Properties["response.code_details"] = "panic"
+		s.Done()
+		check(t, "panics", p.Counter("spillway_errors_total;reason=panic"), i+1)
+		check(t, "the next one is upstream", behind.UpstreamEnd || !behind.Paused(), true)
+		answer(behind, completion(76))
+	}
+	check(t, "requests counted", p.requests(), 6)
 	check(t, "stream contexts", vm.Contexts(), 0)
 }
 
