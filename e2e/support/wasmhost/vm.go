@@ -2,9 +2,12 @@ package wasmhost
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -58,6 +61,8 @@ type VM struct {
 	actions []func()
 	// stopIteration overrules what the callback returns, after a local response.
 	stopIteration bool
+	// random is where the guest's random bytes come from.
+	random io.Reader
 	// idlePolls counts waits in a row during one call; see wasiPollOneoff.
 	idlePolls int
 
@@ -122,7 +127,10 @@ func (h *Host) instantiate(vmConfig []byte) (*VM, error) {
 		host: h, vmConfig: slices.Clone(vmConfig),
 		fns: map[string]api.Function{}, contexts: map[uint32]*wasmContext{}, nextID: 1,
 		metricIDs:   [3]uint32{uint32(metricCounter), uint32(metricGauge), uint32(metricHistogram)},
-		metricNames: map[uint32]string{},
+		metricNames: map[uint32]string{}, random: rand.Reader,
+	}
+	if h.opts.Seed != 0 {
+		v.random = mathrand.NewChaCha8([32]byte{h.opts.Seed})
 	}
 	h.mu.Lock()
 	h.nextVM++

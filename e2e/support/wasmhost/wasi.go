@@ -1,7 +1,6 @@
 package wasmhost
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -143,7 +142,9 @@ func wasiRandomGet(v *VM, a []uint64) uint64 {
 		return wasiInval
 	}
 	b := make([]byte, size)
-	_, _ = rand.Read(b) // Never fails.
+	if _, err := v.random.Read(b); err != nil {
+		return wasiInval
+	}
 	if !v.write(a[0], b) {
 		return wasiFault
 	}

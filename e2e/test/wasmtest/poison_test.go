@@ -26,8 +26,10 @@ func TestNothingIsKeptOfWhatTheHostHandedIn(t *testing.T) {
 		}
 		return said
 	}
-	kept := replay(newProxy(t, stopIteration))
-	overwritten := replay(newProxyOf(t, trapFilter, stopIteration))
+	seeded := stopIteration
+	seeded.Seed = 1 // else whose memories of a model share a place, and so who forgets, is chance
+	kept := replay(newProxy(t, seeded))
+	overwritten := replay(newProxyOf(t, trapFilter, seeded))
 	check(t, "exchanges", len(kept) == len(loaded) && len(kept) > 50, true)
 	for i, c := range loaded {
 		if !maps.Equal(kept[i], overwritten[i]) {
