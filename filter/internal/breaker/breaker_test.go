@@ -371,3 +371,27 @@ func BenchmarkClosed(b *testing.B) {
 		}
 	}
 }
+
+// A request that comes and ends allocates nothing, whatever becomes of the breaker by it.
+func TestARequestAllocatesNothing(t *testing.T) {
+	var s State
+	var b, text []byte
+	now, refused := noon, 0
+	request := func() {
+		now += 100 * second / 1000
+		p, v, _ := s.Admit(now, &standard, self, 1)
+		if v.Refused {
+			refused++
+		}
+		s.Renew(now, self)
+		s.Finish(now, &standard, self, p, Failed, second)
+		if b = s.Append(b[:0]); !s.Decode(b) {
+			t.Fatal("what was written can't be read")
+		}
+		text = s.Last().Append(text[:0])
+	}
+	request()
+	if n := testing.AllocsPerRun(1000, request); n != 0 || refused == 0 {
+		t.Errorf("%v allocations, %d refused", n, refused)
+	}
+}

@@ -196,3 +196,23 @@ func TestAClockThatStepsBackForgetsNothing(t *testing.T) {
 	l.LearnOutput(now, 1, 2, 1000)
 	expect(t, "before", l.Output(now-now/2, 1, 2, 0, start).Likely, 1000)
 }
+
+func TestEstimatesAllocateNothing(t *testing.T) {
+	var l Learned
+	now, subject := clock.Moment(1e12), uint64(0)
+	expect := func() {
+		now, subject = now+1e6, subject+1<<40
+		l.LearnPrompt(now, 1, subject, 100, 25)
+		l.LearnOutput(now, 1, subject, 200)
+		l.LearnText(now, 1, subject, 1000, 200)
+		l.Prompt(now, 1, 7, 100, Start{PromptTokensPerByte: 0.25})
+		l.Output(now, 1, 7, 100, Start{OutputTokens: 256})
+		l.Text(now, 1, 7, 100)
+	}
+	for range 10 {
+		expect()
+	}
+	if n := testing.AllocsPerRun(100, expect); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -136,3 +136,34 @@ func BenchmarkScanner(b *testing.B) {
 		s.Close()
 	}
 }
+
+// counting takes what there is, and keeps nothing.
+type counting struct{ begun, values, bytes int }
+
+func (c *counting) Begin(int, Kind) { c.begun++ }
+func (c *counting) Value(_ int, _ Kind, text []byte, _ int) {
+	c.values++
+	c.bytes += len(text)
+}
+
+func TestScanningAllocatesNothing(t *testing.T) {
+	document := []byte(`{"MODEL":"m\u00e9\ud83d\ude00\n\u005c","usage":{"prompt_tokens":-1.5e3},"x":[[{}],null],"choices":[{"delta":{"content":"hi"}}],"stream":true}`)
+	var s Scanner
+	var text Text
+	var c counting
+	scan := func() {
+		c, text = counting{}, Text{}
+		s.ResetLenient(wanted, &c)
+		for i := range document[:60] {
+			s.Write(document[i : i+1])
+		}
+		s.Write(text.Write(document[60:]))
+		if !s.Close() || c.begun != 2 || c.values != 4 || c.bytes != 15 {
+			t.Fatalf("%+v", c)
+		}
+	}
+	scan()
+	if n := testing.AllocsPerRun(100, scan); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -237,3 +237,22 @@ func TestNothingCanHarm(t *testing.T) {
 		}
 	})
 }
+
+func TestASampleAllocatesNothing(t *testing.T) {
+	var s State
+	var b []byte
+	now := noon
+	take := func() {
+		now += second
+		s.Record(now, &standard, Sample{TTFT: 3 * second, ITL: second, Unary: second, Subject: 1})
+		s.Judge(now, &standard)
+		s.Misses(now, &standard, second, second)
+		if b = s.Append(b[:0]); !s.Decode(b) {
+			t.Fatal("what was written can't be read")
+		}
+	}
+	take()
+	if n := testing.AllocsPerRun(100, take); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -419,3 +419,27 @@ func TestDamagedRecordsAreBegunAnew(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// To be judged costs a request no memory; neither does a worker's look for news of which there are none.
+func TestJudgingAllocatesNothing(t *testing.T) {
+	store := recordtest.NewMemory()
+	store.InPlace = true
+	b, r := NewMonitor(store, "ns", second), rule(t, "hold")
+	if err := b.Publish(start, Snapshot{Instances: []Instance{{Decode: 0.7, Prefill: 10, Memory: 0.2}, {Decode: 0.9, Prefill: 10, Memory: 0.95}}}); err != nil {
+		t.Fatal(err)
+	}
+	now := clock.Moment(start)
+	judge := func() {
+		now += second / 100
+		if _, err := b.Due(now); err != nil {
+			t.Fatal(err)
+		}
+		if b.Judge(now, &r, config.Urgent).Outcome.Refuses() || !b.Judge(now, &r, config.Low).Outcome.Refuses() {
+			t.Fatal("judged in another way")
+		}
+	}
+	judge()
+	if n := testing.AllocsPerRun(300, judge); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

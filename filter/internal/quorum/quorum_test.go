@@ -215,3 +215,26 @@ func decoded(b []byte) (q Quorum, sound bool) {
 	sound = q.Decode(b)
 	return q, sound
 }
+
+func TestCountingAllocatesNothing(t *testing.T) {
+	var q, other Quorum
+	var b []byte
+	now := clock.Moment(noon)
+	count := func() {
+		now += second
+		for subject := range uint64(6) {
+			q.Record(now, minute, subject, subject%2 == 0)
+			other.Record(now, minute, subject, false)
+			q.Credible(now, minute, subject)
+		}
+		q.Merge(now, minute, &other)
+		q.Weigh(now, minute)
+		if b = q.Append(b[:0]); !q.Decode(b) {
+			t.Fatal("what was written can't be read")
+		}
+	}
+	count()
+	if n := testing.AllocsPerRun(100, count); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

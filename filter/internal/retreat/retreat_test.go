@@ -278,3 +278,22 @@ func TestPhaseNames(t *testing.T) {
 		t.Errorf("%v %v %v", Normal, Retreating, Recovering)
 	}
 }
+
+func TestAnAnswerAllocatesNothing(t *testing.T) {
+	var s State
+	var b []byte
+	now, limited := clock.Moment(0), false
+	take := func() {
+		now, limited = now+clock.Moment(second), !limited
+		s.Record(now, &seed, 1, limited)
+		s.Evaluate(now, &seed)
+		s.Share(now, &seed)
+		if b = s.Append(b[:0]); !s.Decode(b) {
+			t.Fatal("what was written can't be read")
+		}
+	}
+	take()
+	if n := testing.AllocsPerRun(100, take); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

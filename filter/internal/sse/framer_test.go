@@ -134,3 +134,30 @@ func TestFramerHoldsNothingOfAnEndlessLine(t *testing.T) {
 		t.Errorf("holds %d and %d bytes", cap(f.field), cap(f.name))
 	}
 }
+
+// counting takes what there is, and keeps nothing.
+type counting struct{ bytes, events int }
+
+func (c *counting) Data(p []byte) { c.bytes += len(p) }
+func (c *counting) Event([]byte)  { c.events++ }
+
+func TestEventsAllocateNothing(t *testing.T) {
+	stream := []byte("\ufeff: hi\r\nevent: x\ndata:a\ndata: b\n\ndata: c\n\n")
+	var f Framer
+	var c counting
+	read := func() {
+		c = counting{}
+		f.Reset(&c)
+		for i := range stream {
+			f.Write(stream[i : i+1])
+		}
+		f.Write(stream[3:])
+		if f.Close(); c != (counting{8, 4}) {
+			t.Fatalf("%+v", c)
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(100, read); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

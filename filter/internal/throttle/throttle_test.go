@@ -420,3 +420,26 @@ func BenchmarkShed(b *testing.B) {
 		r.Shed(config.Normal, &thin)
 	}
 }
+
+func TestAnswersAndMergesAllocateNothing(t *testing.T) {
+	var s State
+	var d Delta
+	var b []byte
+	now := clock.Moment(noon)
+	take := func() {
+		now += clock.Moment(second)
+		d.Requests++
+		d.Answer(now, &standard, &s, 1, second)
+		d.Answer(now, &standard, &s, 2, 3600*second)
+		s.Merge(now, &standard, &d)
+		d.Reset()
+		s.Read(now)
+		if b = s.Append(b[:0]); !s.Decode(b) {
+			t.Fatal("what was written can't be read")
+		}
+	}
+	take()
+	if n := testing.AllocsPerRun(100, take); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
