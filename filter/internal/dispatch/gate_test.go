@@ -483,4 +483,15 @@ func TestARequestAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations where one waits", n)
 	}
+	another := request(config.Normal, 5, 5)
+	come := func() {
+		if v := a.Arrive(now, another); v.Outcome != gate.Queued {
+			t.Fatalf("%+v", v)
+		}
+		a.Leave(another)
+	}
+	come()
+	if n := testing.AllocsPerRun(200, come); n != 0 {
+		t.Errorf("%v allocations of one that comes to wait", n)
+	}
 }

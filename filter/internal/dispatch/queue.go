@@ -66,6 +66,7 @@ type queue struct {
 type lane struct {
 	heap        []*line // a binary heap by tag, then by the first's arrival
 	lines       map[uint64]*line
+	spare       []*line // in which nobody waits: their memory is used again
 	first, last *Ticket // by arrival
 	count       int
 }
@@ -113,7 +114,12 @@ func (l *lane) join(t *Ticket) {
 		l.lines = map[uint64]*line{}
 	}
 	t.ahead, t.behind = nil, nil
-	t.line = &line{subject: t.Subject, first: t, last: t, count: 1, index: len(l.heap)}
+	if n := len(l.spare); n > 0 {
+		t.line, l.spare = l.spare[n-1], l.spare[:n-1]
+	} else {
+		t.line = &line{}
+	}
+	*t.line = line{subject: t.Subject, first: t, last: t, count: 1, index: len(l.heap)}
 	l.lines[t.Subject] = t.line
 	l.heap = append(l.heap, t.line)
 	l.up(t.line.index)
@@ -168,6 +174,8 @@ func (l *lane) part(t *Ticket) {
 	if at < end {
 		l.settle(at)
 	}
+	*mine = line{}
+	l.spare = append(l.spare, mine)
 }
 
 // retag changes the turn of a line.

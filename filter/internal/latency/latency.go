@@ -36,6 +36,7 @@
 package latency
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -108,13 +109,13 @@ func (t Trigger) String() string {
 	return string(Explain(make([]byte, 0, 48), t.Signal.String(), t.measured, t.threshold))
 }
 
-// Explain says that a measured time is above another one.
+// Explain says that a measured time is above another one, both in nanoseconds.
 func Explain(b []byte, what string, measured, threshold float64) []byte {
 	b = append(b, what...)
 	b = append(b, '_')
-	b = strconv.AppendFloat(b, measured/1e6, 'f', 0, 64)
+	b = strconv.AppendInt(b, int64(math.RoundToEven(measured/1e6)), 10)
 	b = append(b, "ms_over_"...)
-	b = strconv.AppendFloat(b, threshold/1e6, 'f', 0, 64)
+	b = strconv.AppendInt(b, int64(math.RoundToEven(threshold/1e6)), 10)
 	return append(b, "ms"...)
 }
 

@@ -1,6 +1,7 @@
 package reply
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -43,7 +44,7 @@ func numbers(b []byte, v *gate.Verdict, write func([]byte, float64) []byte) []by
 }
 
 func appendPercent(b []byte, share float64) []byte {
-	return put(strconv.AppendFloat(b, share*100, 'f', 0, 64), " %")
+	return put(strconv.AppendInt(b, int64(math.RoundToEven(share*100)), 10), " %")
 }
 
 func appendPerSecond(b []byte, n float64) []byte {
