@@ -59,6 +59,20 @@ PROMETHEUS_CRD_DIR := $(CACHE)/prometheus-operator-crd-$(PROMETHEUS_OPERATOR_VER
 VLLM_DIR := $(CACHE)/vllm-$(shell sed -n 's/^vllm_version=//p' e2e/vllm/setup.sh)
 VLLM_ARGS ?=
 
+# Which build of the filter is run, tested and measured: dev is stock Go's, release TinyGo's, which is deployed. The names lead
+# through e2e, for go test to notice when the files change: see e2e/support/harness/envoyproc.
+WASM ?= $(if $(filter bench test-mesh vllm-run,$(MAKECMDGOALS)),release,dev)
+RELEASE_ENV := SPILLWAY_WASM=$(CURDIR)/e2e/testdata/repository/build/spillway-release.wasm \
+	SPILLWAY_TRAP_WASM=$(CURDIR)/e2e/testdata/repository/build/spillway-release-trap.wasm
+ifeq ($(WASM),release)
+override WASM_BUILD := wasm-release
+$(foreach setting,$(RELEASE_ENV),$(eval export $(setting)))
+else ifeq ($(WASM),dev)
+override WASM_BUILD := wasm
+else
+$(error WASM=$(WASM): there are dev and release)
+endif
+
 # The largest filters that `make check` lets pass, of stock Go and of TinyGo: Envoy's start-up takes about 1.3 s for each of a
 # module's megabytes.
 WASM_MAX_BYTES := 5300000
@@ -74,6 +88,10 @@ PARALLEL_e2e = -parallel $$((3 * $$(getconf _NPROCESSORS_ONLN)))
 # The modules of this repository: what is shipped, and what only its tests and its packing need. Those that only build a program of
 # others lie in e2e/tools.
 MODULES := . e2e tools/image
+# Tests that `make test` runs on the release, too: all of the host's double, and of a real Envoy what the compiler may have changed.
+# From securitytest those in which the filter is at its limits: the others try what the core decides, which is the same code.
+RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest
+RELEASE_SECURITY := 'Bound|Junk|Hid|Lying|Leav|Slow|Dead|InFlight|Overshoot|Paths|Log'
 # $(call in_module,MODULE): those of PACKAGES that are in it, as it calls them; ./... are all of them.
 in_module = $(if $(filter ./...,$(PACKAGES)),./...,$(if $(filter .,$(1)),$(filter-out $(MODULES:%=./%/%),$(PACKAGES)),$(patsubst ./$(1)/%,./%,$(filter ./$(1)/%,$(PACKAGES)))))
 
@@ -132,17 +150,17 @@ gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexpor
 	$(call renew,gpuexporter,755)
 
 .PHONY: run
-run: wasm gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
+run: $(WASM_BUILD) gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
 ##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000
 ##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9401. CONCURRENCY= is
 ##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates
 ##  where there are none; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000' measures
-##  a server, '--simulate ramp' simulates
+##  a server, '--simulate ramp' simulates. WASM=release runs the release's filter
 	@go -C e2e build -o ../build/spillway-run ./demo
 	exec build/spillway-run
 
 .PHONY: run-fleet
-run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
+run-fleet: $(WASM_BUILD) gpuexporter envoy ratelimit redis ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
 ##  More ports: GATEWAY2_PORT=10010 ENVOY2_ADMIN_PORT=9911 REDIS_PORT=6379
 ##  RATELIMIT_PORT=8081; the rest as for run
 	@go -C e2e build -o ../build/spillway-run ./demo
@@ -150,18 +168,23 @@ run-fleet: wasm gpuexporter envoy ratelimit redis ## Run two Envoys that share l
 
 ##@ Work on it
 
+TEST_BOTH := $(filter dev-./...,$(WASM)-$(PACKAGES))
 .PHONY: test
-test: wasm wasm-trap gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
-##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments
+test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
+##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments.
+##  All tests run on make wasm's filter, and many then on the release's as well;
+##  WASM=release runs those that are chosen on the release's alone
 	@status=0
 	$(foreach module,$(MODULES),$(if $(call in_module,$(module)),
 		go -C $(module) test -timeout 60m $(PARALLEL_$(module)) $(GO_TEST_ARGS) $(call in_module,$(module)) || status=$$?))
+	$(if $(TEST_BOTH),$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) $(GO_TEST_ARGS) $(RELEASE_PACKAGES) || status=$$?
+		$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) -run $(RELEASE_SECURITY) $(GO_TEST_ARGS) ./test/securitytest || status=$$?)
 	exit $$status
 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
 MESH_PACKAGES ?= ./e2e/test/mesh/...
 .PHONY: test-mesh
-test-mesh: wasm gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a Kubernetes API, istiod and Envoy Gateway (Linux, root)
+test-mesh: $(WASM_BUILD) gpuexporter spillway-image envoy ratelimit redis kube istio envoy-gateway prometheus-crd ## Run the tests with a Kubernetes API, istiod and Envoy Gateway (Linux, root)
 ##  The first time builds these: half an hour. MESH_PACKAGES=./e2e/test/mesh/istiotest
 ##  chooses; GO_TEST_ARGS= as for test
 	@go -C e2e test -tags mesh -count=1 -timeout 20m $(GO_TEST_ARGS) $(MESH_PACKAGES:./e2e/%=./%)
@@ -192,12 +215,13 @@ check: check-format check-vet check-rules check-generated check-lint check-promt
 	@echo "check: all is well"
 
 .PHONY: bench
-bench: wasm envoy ## Compare with what else could be used; writes docs/benchmarks.md
+bench: $(WASM_BUILD) envoy ## Compare the release with what else could be used; writes docs/benchmarks.md
+##  WASM=dev measures make wasm's filter instead
 	@go -C e2e build -o ../build/bench ./bench
 	exec build/bench
 
 .PHONY: vllm-run
-vllm-run: wasm gpuexporter envoy ## Measure a real vLLM in overload, with the filter off and on
+vllm-run: $(WASM_BUILD) gpuexporter envoy ## Measure a real vLLM in overload, with the filter off and on
 ##  By hand only: fetches 12 GB, once, and takes a quarter of an hour. Writes the
 ##  table of docs/pressure.md. VLLM_ARGS='-rounds 4': see e2e/vllm/README.md
 	@e2e/vllm/setup.sh "$(VLLM_DIR)"
@@ -223,29 +247,33 @@ clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)
 ##@ Publish it
 
 .PHONY: image
-image: wasm spillway-image ## Pack the filter as an OCI image: build/image, and build/spillway-VERSION.tar
+image: wasm-release spillway-image ## Pack the filter as an OCI image: build/image, and build/spillway-VERSION.tar
 ##  REGISTRY=ghcr.io/you/spillway pushes it there, with the version as its tag;
 ##  IMAGE_ARGS='--latest --insecure' also tags it latest, and speaks plain HTTP
 	@rm -f build/spillway-*.tar
-	build/spillway-image build --wasm build/spillway.wasm --version "$(VERSION)" --revision "$(REVISION)" \
+	build/spillway-image build --wasm build/spillway-release.wasm --version "$(VERSION)" --revision "$(REVISION)" \
 		--output build/image --archive "build/spillway-$(VERSION).tar"
 	$(if $(REGISTRY),build/spillway-image push --layout build/image $(IMAGE_ARGS) "$(REGISTRY)")
 
-# The same commit gives the same bytes, wherever it is built, with the same versions of Go and of the C compiler.
+# The same commit gives the same bytes, wherever it is built, with the same versions of Go and of the C compiler. TinyGo leaves no
+# list of modules in what it builds: that of spillway.wasm, built of the same packages, serves for it.
 RELEASE := build/release
 GPUEXPORTER_RELEASE = gpuexporter-$(shell go env GOOS)-$(shell go env GOARCH)
 .PHONY: release
-release: spillway-image ## Build filter, exporter, image and lists of their parts (SBOM), reproducibly: build/release
+release: $(TINYGO) spillway-image ## Build filter, exporter, image and lists of their parts (SBOM), reproducibly: build/release
 	@rm -rf "$(RELEASE)" && mkdir -p "$(RELEASE)"
 	$(GO_WASM) -o "$(RELEASE)/spillway.wasm" ./filter
+	$(TINYGO_WASM) -o "$(RELEASE)/spillway-release.wasm" ./filter
 	$(GO_EXPORTER) -o "$(RELEASE)/$(GPUEXPORTER_RELEASE)" ./gpuexporter
 	layout=$$(mktemp -d)
 	trap 'rm -rf "$$layout"' EXIT
-	build/spillway-image build --wasm "$(RELEASE)/spillway.wasm" --version "$(VERSION)" --revision "$(REVISION)" \
+	build/spillway-image build --wasm "$(RELEASE)/spillway-release.wasm" --version "$(VERSION)" --revision "$(REVISION)" \
 		--output "$$layout" --archive "$(RELEASE)/spillway-image.tar"
 	for program in spillway.wasm $(GPUEXPORTER_RELEASE); do
 		build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/$$program.cdx.json" "$(RELEASE)/$$program"
 	done
+	build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/spillway-release.wasm.cdx.json" \
+		--modules-of "$(RELEASE)/spillway.wasm" --tinygo "$(TINYGO_VERSION)" "$(RELEASE)/spillway-release.wasm"
 	cd "$(RELEASE)" && sha256sum -- * > ../SHA256SUMS && mv ../SHA256SUMS . && cat SHA256SUMS
 
 ##@ Parts of the above
@@ -259,8 +287,8 @@ wasm-trap: ## Build the filter with a deliberate trap, for tests: build/spillway
 	@$(GO_WASM) -tags spillway_trap -o build/new/spillway-trap.wasm ./filter
 	$(call renew,spillway-trap.wasm,644)
 
-.PHONY: wasm-release-trap
 # The same, built by TinyGo: build/spillway-release-trap.wasm.
+.PHONY: wasm-release-trap
 wasm-release-trap: $(TINYGO)
 	@mkdir -p build/new
 	$(TINYGO_WASM) -tags spillway_trap -o build/new/spillway-release-trap.wasm ./filter

@@ -3,7 +3,7 @@
 //	spillway-image build --wasm FILE --version V --output DIR --archive FILE
 //	spillway-image push --layout DIR HOST/REPOSITORY
 //	spillway-image serve --wasm FILE --listen HOST:PORT
-//	spillway-image sbom --version V --output FILE BINARY
+//	spillway-image sbom --version V --output FILE [--modules-of FILE --tinygo V] BINARY
 package main
 
 import (

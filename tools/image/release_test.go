@@ -29,16 +29,16 @@ func TestReleaseIsTheSameElsewhere(t *testing.T) {
 	if here.sums != there.sums {
 		t.Errorf("here:\n%s\nin a copy:\n%s", here.sums, there.sums)
 	}
-	for _, file := range []string{"spillway.wasm", "spillway-image.tar", "spillway.wasm.cdx.json"} {
+	for _, file := range []string{"spillway.wasm", "spillway-release.wasm", "spillway-image.tar", "spillway.wasm.cdx.json", "spillway-release.wasm.cdx.json"} {
 		if !strings.Contains(here.sums, "  "+file+"\n") {
 			t.Errorf("no %s in\n%s", file, here.sums)
 		}
 	}
-	if sums := strings.Count(here.sums, "\n"); sums != 5 {
-		t.Errorf("%d files, want 5:\n%s", sums, here.sums)
+	if sums := strings.Count(here.sums, "\n"); sums != 7 {
+		t.Errorf("%d files, want 7:\n%s", sums, here.sums)
 	}
-	checkModules(t, filepath.Join(here.folder, "spillway.wasm.cdx.json"), "filter",
-		"github.com/proxy-wasm/proxy-wasm-go-sdk", "github.com/NVIDIA/go-nvml")
+	checkModules(t, filepath.Join(here.folder, "spillway.wasm.cdx.json"), "filter", "github.com/valyala/fastjson", "github.com/tinygo-org/tinygo")
+	checkModules(t, filepath.Join(here.folder, "spillway-release.wasm.cdx.json"), "filter", "github.com/valyala/fastjson", "github.com/NVIDIA/go-nvml")
 	exporters, err := filepath.Glob(filepath.Join(here.folder, "gpuexporter-*.cdx.json"))
 	if err != nil || len(exporters) != 1 {
 		t.Fatal(exporters, err)

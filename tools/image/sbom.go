@@ -17,9 +17,11 @@ import (
 )
 
 type sbomCommand struct {
-	Binary  string `arg:"" help:"Program, or compiled filter, that Go has built." placeholder:"FILE"`
-	Version string `required:"" help:"Its version." placeholder:"V"`
-	Output  string `required:"" help:"Where to write the list." placeholder:"FILE"`
+	Binary    string `arg:"" help:"Program, or compiled filter, that Go has built." placeholder:"FILE"`
+	Version   string `required:"" help:"Its version." placeholder:"V"`
+	Output    string `required:"" help:"Where to write the list." placeholder:"FILE"`
+	ModulesOf string `help:"The same program built by stock Go, whose modules are listed: TinyGo leaves no list." placeholder:"FILE"`
+	TinyGo    string `name:"tinygo" help:"Version of the TinyGo that has built the program, whose runtime is in it." placeholder:"V"`
 }
 
 func (c *sbomCommand) Run() error {
@@ -27,9 +29,16 @@ func (c *sbomCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	info, err := buildInfo(binary)
+	listed := c.Binary
+	if c.ModulesOf != "" {
+		listed = c.ModulesOf
+	}
+	info, err := readBuildInfo(listed)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Binary, err)
+		return fmt.Errorf("%s: %w", listed, err)
+	}
+	if c.TinyGo != "" {
+		info.Deps = append(info.Deps, &debug.Module{Path: "github.com/tinygo-org/tinygo", Version: c.TinyGo})
 	}
 	bom, err := describe(binary, info, c.Version)
 	if err != nil {
@@ -42,8 +51,12 @@ func (c *sbomCommand) Run() error {
 	return os.WriteFile(c.Output, text.Bytes(), 0o644)
 }
 
-// buildInfo is what Go's linker left in a binary about the modules in it.
-func buildInfo(binary []byte) (*debug.BuildInfo, error) {
+// readBuildInfo is what Go's linker left in a file about the modules in it.
+func readBuildInfo(file string) (*debug.BuildInfo, error) {
+	binary, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
 	if bytes.HasPrefix(binary, []byte("\x00asm")) {
 		return wasmBuildInfo(binary)
 	}
