@@ -8,14 +8,18 @@ type arena struct {
 	used  int
 	large []byte // for one piece that doesn't fit, kept for the next such one
 	last  []byte // what was given last
+
+	piece    []byte // for a piece of a body
+	forPiece bool   // the host hands in one
 }
 
 const (
 	arenaSize = 64 << 10 // bytes
+	pieceSize = 64 << 10 // bytes
 	mostKept  = 1 << 20  // bytes: what large keeps at most
 )
 
-var memory = arena{base: make([]byte, arenaSize)}
+var memory = arena{base: make([]byte, arenaSize), piece: make([]byte, pieceSize)}
 
 // Reset empties the arena: a callback begins, and nothing of the one before is needed any more.
 func Reset() { memory.reset() }
@@ -24,6 +28,7 @@ func (a *arena) reset() {
 	if poisons {
 		poison(a.base[:a.used])
 		poison(a.large)
+		poison(a.piece)
 	}
 	a.used, a.last = 0, nil
 	if cap(a.large) > mostKept {
@@ -43,6 +48,11 @@ func Allocate(size uint32) unsafe.Pointer {
 func (a *arena) alloc(size int) []byte {
 	const align = 8
 	switch {
+	case a.forPiece && size <= len(a.piece):
+		if poisons {
+			poison(a.piece)
+		}
+		a.last = a.piece[:size:size]
 	case size <= len(a.base)-a.used:
 		a.last = a.base[a.used : a.used+size : a.used+size]
 		a.used = min(a.used+(size+align-1)&^(align-1), len(a.base))

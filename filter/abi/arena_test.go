@@ -88,3 +88,20 @@ func FuzzHeaders(f *testing.F) {
 		}
 	})
 }
+
+// A piece of a body lies in the place of the one before, and leaves what else was handed in as it is.
+func TestPiecesTakeEachOthersPlace(t *testing.T) {
+	Reset()
+	kept := handIn([]byte("kept"))
+	memory.forPiece = true
+	first := handIn(make([]byte, pieceSize))
+	second := handIn([]byte("second"))
+	large := handIn(make([]byte, pieceSize+1))
+	memory.forPiece = false
+	if unsafe.SliceData(first) != unsafe.SliceData(second) || unsafe.SliceData(large) == unsafe.SliceData(second) {
+		t.Error("the second piece is not in the first one's place, or a larger one is")
+	}
+	if string(kept) != "kept" || string(second) != "second" {
+		t.Errorf("got %q and %q", kept, second)
+	}
+}

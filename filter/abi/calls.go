@@ -91,10 +91,13 @@ func RemoveHeader(m Map, name string) Status {
 	return proxyRemoveHeaderMapValue(uint32(m), n, size)
 }
 
-// Body gives size bytes of a buffer, from start on, or what there is of these.
+// Body gives size bytes of a buffer, from start on, or what there is of these. Up to pieceSize bytes are good until the next call of
+// Body, more until the callback ends.
 func Body(b Buffer, start, size int) ([]byte, Status) {
 	clearTaken()
+	memory.forPiece = true
 	s := proxyGetBufferBytes(uint32(b), uint32(start), uint32(size), unsafe.Pointer(&results.data), unsafe.Pointer(&results.size))
+	memory.forPiece = false
 	if s != OK {
 		return nil, s
 	}

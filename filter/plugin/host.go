@@ -73,12 +73,12 @@ func (h *host) Headers() [][2]string {
 }
 
 // Piece implements admit.Host.
-func (h *host) Piece() []byte {
+func (h *host) Piece(from, size int) []byte {
 	call, which := "request_body", abi.RequestBody
 	if h.message == response {
 		call, which = "response_body", abi.ResponseBody
 	}
-	piece, status := abi.Body(which, h.from, h.size)
+	piece, status := abi.Body(which, h.from+from, min(size, h.size-from))
 	if status != abi.OK {
 		h.failed(call, status)
 	}

@@ -92,6 +92,13 @@ func copyTree(from, to string) error {
 		if entry.IsDir() {
 			return os.MkdirAll(target, 0o755)
 		}
+		if entry.Type()&fs.ModeSymlink != 0 {
+			linked, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(linked, target)
+		}
 		content, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

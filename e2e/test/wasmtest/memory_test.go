@@ -153,3 +153,24 @@ func TestNoRequestMakesAWorkerGrow(t *testing.T) {
 		})
 	}
 }
+
+// A busy machine makes Envoy hand in what the kernel has gathered meanwhile: megabytes in one piece.
+func TestALargePieceNeedsNoMemoryOfItsSize(t *testing.T) {
+	for name, headers := range map[string][][2]string{"events": okEvents, "a document": okJSON} {
+		t.Run(name, func(t *testing.T) {
+			p, vm := start(t, stopIteration, limitOf("completionTokens", 1_000_000_000))
+			filler := bytes.Repeat([]byte(" "), 32*mib)
+			s := request{user: "ann", body: question + string(filler)}.send(vm)
+			s.ResponseHeaders(headers, false)
+			if answer := completion(76); name == "events" {
+				s.ResponseBody(append(filler, "\ndata: "+answer+"\n\n"...), true)
+			} else {
+				s.ResponseBody(append(filler, answer...), true)
+			}
+			checkMemory(t, "in the end", vm, mostForOne)
+			check(t, "completion tokens", s.FilterState["wasm.gen_ai.completion.tokens"], "76")
+			check(t, "usage", s.FilterState["wasm.gen_ai.usage.source"], "reported")
+			check(t, "panics", p.Counter("spillway_errors_total;reason=panic"), 0)
+		})
+	}
+}

@@ -29,14 +29,26 @@ func (e *Engine) form(s *Stream) usage.Form {
 	return usage.NewForm(s.headers.Get(e.slots.encoding), s.headers.Get(e.slots.contentType))
 }
 
+// readAtOnce bounds what of a body is asked of the host at a time, in bytes. Now and then an event brings megabytes, for which a
+// worker would have to find room in one piece.
+const readAtOnce = 64 << 10
+
+// part is what follows byte from of the size bytes that an event has brought, or as much of it as is read at a time.
+func (e *Engine) part(from, size int) []byte { return e.host.Piece(from, min(size-from, readAtOnce)) }
+
 // take reads a piece of the body.
 func (e *Engine) take(s *Stream, size int) {
 	if !s.wants() {
 		s.exchange.Asked.Bytes += int64(size)
 		return
 	}
-	if size > 0 {
-		s.request.Write(e.host.Piece())
+	for from := 0; from < size; {
+		piece := e.part(from, size)
+		if len(piece) == 0 {
+			break
+		}
+		s.request.Write(piece)
+		from += len(piece)
 	}
 	if s.upload.reads == allOfIt && e.enough(s) {
 		s.upload.reads, s.question.wanted = nothingOfIt, false

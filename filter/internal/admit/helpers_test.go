@@ -96,9 +96,10 @@ type proxy struct {
 
 func (p *proxy) Headers() [][2]string { return p.headers }
 
-func (p *proxy) Piece() []byte {
-	p.read += len(p.piece)
-	return p.piece
+func (p *proxy) Piece(from, size int) []byte {
+	piece := p.piece[min(from, len(p.piece)):min(from+size, len(p.piece))]
+	p.read += len(piece)
+	return piece
 }
 
 func (p *proxy) Attribute(a Attribute) (string, bool) {

@@ -8,8 +8,9 @@ type Host interface {
 
 	// Headers are those of the message whose event is being handled; none if they can't be had.
 	Headers() [][2]string
-	// Piece is what the event that is being handled has brought of its message's body; nil if it can't be had.
-	Piece() []byte
+	// Piece is a part of what the event that is being handled has brought of its message's body: so many bytes, from one on. It is good
+	// until the next call; nil if it can't be had.
+	Piece(from, size int) []byte
 	// Attribute is what the proxy knows of the stream whose event is being handled.
 	Attribute(Attribute) (value string, known bool)
 	// Received is how many bytes of a held request the proxy has received so far, shown or not, and how many of these are its headers.

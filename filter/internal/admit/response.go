@@ -80,18 +80,21 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 		return
 	}
 	s.pace.received(now, size)
-	var piece []byte
-	if size > 0 && s.readingResponse() {
-		piece = e.host.Piece()
+	var piece []byte // all of it, where that is more than read
+	if size > 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
+		piece = e.host.Piece(0, size)
 	}
 	if s.readingResponse() {
-		if s.question.hides {
+		switch {
+		case s.question.hides:
 			var changed bool
 			if s.body, changed = s.exchange.Reader.Hide(piece, end); changed {
 				e.out.add(ReplaceResponse, s)
 			}
-		} else {
+		case s.question.onTrial:
 			s.exchange.Reader.Write(piece)
+		default:
+			e.readResponse(s, size)
 		}
 		e.progress(s, now, end)
 	}
@@ -100,6 +103,18 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 	}
 	if end {
 		e.finish(s, now, true)
+	}
+}
+
+// readResponse reads what an event has brought, part by part.
+func (e *Engine) readResponse(s *Stream, size int) {
+	for from := 0; from < size; {
+		piece := e.part(from, size)
+		if len(piece) == 0 {
+			break
+		}
+		s.exchange.Reader.Write(piece)
+		from += len(piece)
 	}
 }
 

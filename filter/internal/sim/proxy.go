@@ -164,7 +164,7 @@ type host struct {
 }
 
 func (h *host) Headers() [][2]string                           { return h.headers }
-func (h *host) Piece() []byte                                  { return h.piece }
+func (h *host) Piece(from, size int) []byte                    { return h.piece[from:min(from+size, len(h.piece))] }
 func (*host) Attribute(admit.Attribute) (string, bool)         { return "", false }
 func (*host) Received(*admit.Stream) (_, _ uint64, known bool) { return 0, 0, false }
 
