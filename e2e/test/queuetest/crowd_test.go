@@ -26,6 +26,7 @@ func crowds(t *testing.T) {
 	g := start(t, harness.Options{Concurrency: 4, Edit: balance}, llmsim.Options{Slots: slots})
 	t.Run("gauges", func(t *testing.T) { returnToZero(t, g) })
 	t.Run("overload", func(t *testing.T) { overload(t, g) })
+	t.Run("outage", outage)
 	t.Run("ten thousand wait and half of them leave", func(t *testing.T) { waitInThousands(t, g) })
 }
 
@@ -186,4 +187,44 @@ func outcome(t *testing.T, calls []*call) (served float64) {
 		}
 	}
 	return served / float64(len(calls))
+}
+
+// outage has a crowd wait when its server goes. Whoever is let go on then is answered at once by Envoy, which makes room for the next one: one
+// inside the other, on a stack that is finite.
+func outage(t *testing.T) {
+	const crowd = 3000
+	watched := func(b *envoyproc.Bootstrap) {
+		at := []any{"static_resources", "clusters", envoyproc.Named("llm")}
+		b.Set([]any{map[string]any{
+			"timeout": "1s", "interval": "0.1s", "no_traffic_interval": "0.1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+			"http_health_check": map[string]any{"path": "/health"},
+		}}, append(at, "health_checks")...)
+		b.Set(map[string]any{"healthy_panic_threshold": map[string]any{"value": 0}}, append(at, "common_lb_config")...)
+	}
+	g := start(t, harness.Options{Edit: watched}, llmsim.Options{})
+	g.configure(t, "stopIteration", `{"upstreams": [{"name": "outage", "models": ["llama"], "concurrency": {"max": 1}, "queue": {"max": 20000}}]}`)
+	busy := g.occupy(t, ask{})
+	clients := make([]*http.Client, 100)
+	for i := range clients {
+		clients[i] = oneConnection(t, g)
+	}
+	calls := make([]*call, crowd)
+	for i := range calls {
+		calls[i] = g.sendWith(t, clients[i%len(clients)], ask{})
+	}
+	harness.Await(t, 2*patience, "all wait", func() bool { return g.metric("spillway_queue_depth") == crowd })
+	down := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	g.front.other.Store(&down)
+	const healthy = "cluster.llm.membership_healthy"
+	harness.Await(t, patience, "the server is known to be gone", func() bool { return g.Stats(healthy)[healthy] == 0 })
+	busy.cancel()
+	for _, c := range calls {
+		if c.wait(t); c.err != nil || c.status != http.StatusServiceUnavailable {
+			t.Fatalf("%v, %v", c.answer, c.err)
+		}
+	}
+	if n := g.Stats(vmReloads)[vmReloads]; n != 0 {
+		t.Errorf("VMs were started again %d times", n)
+	}
+	g.awaitIdle(t)
 }
