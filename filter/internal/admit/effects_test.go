@@ -106,3 +106,48 @@ func TestWhatAFaultLeavesIsForTheTick(t *testing.T) {
 	went := h.tick()
 	expect(t, "both go on", len(went), 2)
 }
+
+// A stream that a fault was met in passes untouched: its turn doesn't come any more, it makes room for nobody, and an answer that it was owed
+// is not given.
+func TestAFaultLeavesAStreamAlone(t *testing.T) {
+	h := newHostOf(t, "stopIteration", `"upstreams":[{"name":"llm","concurrency":{"max":1},"queue":{"max":1,"whenFull":"dropLowest"}}]`)
+	first, waits := h.chatOf("alice", "normal"), h.chatOf("bob", "low")
+	h.Fault(&waits.Stream)
+	another := h.chatOf("carol", "low")
+	expect(t, "has its place in the queue", another.last.Action == Hold && another.Waiting(), true)
+	first.done()
+	expect(t, "goes on", another.Waiting(), false)
+	expect(t, "something is done to it", len(h.tick()), 0)
+	h, unanswered := owed(t, "stopIteration")
+	h.Fault(&unanswered.Stream)
+	expect(t, "is answered", len(h.tick()), 0)
+	h = newHostOf(t, "stopIteration", seedLimits)
+	held := h.start("alice", false)
+	h.Fault(&held.Stream)
+	h.now, h.holdsBack = h.now+2*second, true
+	expect(t, "is let go", len(h.tick()), 0)
+}
+
+// A fault between a request's taking another one's room and the refusal of that one: it is refused by the tick, or has left by then.
+func TestAFaultForgetsNobodyWhoMadeRoom(t *testing.T) {
+	fault := func() (h *host, dropped *exchange) {
+		store := &faulty{Store: recordtest.NewMemory()}
+		h = newHost(t, `{"limits":[{"name":"r","unit":"requests","quantity":9,"window":"1h"}],
+			"upstreams":[{"name":"llm","concurrency":{"max":1},"queue":{"max":1,"whenFull":"dropLowest"}}]}`, store)
+		h.chatOf("alice", "normal")
+		dropped = h.chatOf("bob", "low")
+		defer func() {
+			expect(t, "a fault", recover() != nil, true)
+			h.Fault(h.current)
+		}()
+		store.after = 3 // charged, arrived, and not leased
+		h.start("carol", true, priority("urgent"))
+		return h, dropped
+	}
+	h, x := fault()
+	got, answered := h.tick()[&x.Stream]
+	expect(t, "is answered", answered && got == Answer && x.Refused(), true)
+	h, x = fault()
+	expect(t, "what is done to one that has left", x.done().Action, Continue)
+	expect(t, "is answered", len(h.tick()), 0)
+}

@@ -171,6 +171,7 @@ func shorter(a, b time.Duration) time.Duration {
 func (e *Engine) Tick(now clock.Moment) {
 	e.current, e.left = nil, nil // nothing came
 	e.turns = mostAtOnce
+	e.refuseDropped(now) // if a fault has kept that from its own event
 	e.answerOwed()
 	e.checkHolds(now)
 	e.tickGates(now)

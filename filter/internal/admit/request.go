@@ -170,12 +170,17 @@ func (e *Engine) askIdentity(s *Stream) {
 	e.out.setRequestHeader(s, name, "identity")
 }
 
-// Fault says that an event of the stream came to no end: it passes from here on, and what the event had brought about for it is dropped. The room
-// that it had made at upstreams is for the next tick: at the end of the next event it could be the turn of that event's own stream, which was just
-// told to wait.
+// Fault says that an event of the stream came to no end: it passes from here on, and what the event had brought about for it is dropped. No other
+// event, and no tick, answers it or lets it go on; what it holds is given back at its end. The room that it had made at
+// upstreams is for the next tick: at the end of the next event it could be the turn of that event's own stream, which was just told to wait.
 func (e *Engine) Fault(s *Stream) {
 	s.fault, e.current = true, nil
 	e.out.drop(s)
+	e.forget(s)
+	delete(e.guard.holding, s)
+	if s.ticket.Waiting() {
+		s.upstream.gate.Leave(&s.ticket)
+	}
 	for _, u := range e.upstreams {
 		u.room = false
 	}

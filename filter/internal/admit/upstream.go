@@ -154,10 +154,10 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 // refuseDropped refuses the waiting request that has made room for another, if one has.
 func (e *Engine) refuseDropped(now clock.Moment) {
 	s := e.dropped
-	if s == nil {
+	e.dropped = nil
+	if s == nil || s.phase != stQueued { // after a fault, another event may have ended it
 		return
 	}
-	e.dropped = nil
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
 	v.Waited, v.Wait = s.ticket.Waited(now), e.droppedWait
 	e.refuse(s, now, &v)
