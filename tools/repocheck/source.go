@@ -132,7 +132,7 @@ func (c *fileCheck) visit(node ast.Node) bool {
 	case *ast.SelectorExpr:
 		x, ok := node.X.(*ast.Ident)
 		if ok && c.clock != "" && x.Name == c.clock && slices.Contains(clocks, node.Sel.Name) {
-			c.find(node, "uses time.%s, but in the core time is an argument: take a now time.Time", node.Sel.Name)
+			c.find(node, "uses time.%s, but in the core time is an argument: take a now clock.Moment", node.Sel.Name)
 		}
 	}
 	return true

@@ -2,7 +2,7 @@
 //
 // A gate is what decides about requests: those of an upstream (packages health, pressure, dispatch), the limits (package limit),
 // and what the engine itself asks of a request. All say it by a Verdict; package admit does what it says, once for all gates;
-// package reply makes an answer of it, and knows no gate. Verdicts are plain values, without a word of whose request it is: they are
+// package reply makes an answer of it, and knows no gate's package. Verdicts are plain values, without a word of whose request it is: they are
 // copied into memory that is used again.
 package gate
 
