@@ -170,7 +170,7 @@ run-fleet: $(WASM_BUILD) gpuexporter envoy ratelimit redis ## Run two Envoys tha
 
 TEST_BOTH := $(filter dev-./...,$(WASM)-$(PACKAGES))
 .PHONY: test
-test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
+test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) $(if $(findstring buildtest,$(PACKAGES)),wasm wasm-release) gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments.
 ##  All tests run on make wasm's filter, and many then on the release's as well;
 ##  WASM=release runs those that are chosen on the release's alone
@@ -180,6 +180,14 @@ test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-relea
 	$(if $(TEST_BOTH),$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) $(GO_TEST_ARGS) $(RELEASE_PACKAGES) || status=$$?
 		$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) -run $(RELEASE_SECURITY) $(GO_TEST_ARGS) ./test/securitytest || status=$$?)
 	exit $$status
+
+SOAK_REQUESTS ?= 1000000
+.PHONY: soak
+soak: wasm wasm-release ## Send a million requests through each build on the host's double: neither may grow
+##  By hand: some minutes. make test sends 10,000. SOAK_REQUESTS= is another number
+	@export SPILLWAY_SOAK=$(SOAK_REQUESTS)
+	go -C e2e test -count=1 -timeout 120m -v -run TestASoak ./test/wasmtest
+	$(RELEASE_ENV) go -C e2e test -count=1 -timeout 120m -v -run TestASoak ./test/wasmtest
 
 # Not of ./...: what these tests run is built for half an hour, once, and they need root, for namespaces of the kernel's.
 MESH_PACKAGES ?= ./e2e/test/mesh/...
