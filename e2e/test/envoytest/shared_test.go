@@ -20,6 +20,7 @@ func TestOneEnvoyUnderManyConfigurations(t *testing.T) {
 		{"a request is charged what it used", chargeUse},
 		{"an identity must be clear", identify},
 		{"a decision is on record", record},
+		{"what is published is in the access log", publish},
 		{"bodies that are not read pass untouched", passUnread},
 		{"the configuration can change while Envoy runs", changeConfig},
 		{"garbage is answered and the filter lives", answerGarbage},
