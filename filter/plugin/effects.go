@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"math"
 	"strconv"
 	"unsafe"
 
@@ -64,7 +63,7 @@ func (p *plugin) do(f *admit.Effect) {
 	case admit.SetRequestHeader:
 		status = setHeader(abi.RequestHeaders, f.Name, f.Value)
 	case admit.EditRequest:
-		status = editRequest(f.Stream)
+		status = p.editRequest(f.Stream)
 	case admit.ChooseRoute:
 		status = chooseRoute()
 	case admit.SetResponseHeader:
@@ -106,8 +105,8 @@ func chooseRoute() abi.Status {
 }
 
 // editRequest changes the request's body, all of which the host holds, and its announced length if there is one.
-func editRequest(s *admit.Stream) abi.Status {
-	body, status := abi.Body(abi.RequestBody, 0, math.MaxInt32)
+func (p *plugin) editRequest(s *admit.Stream) abi.Status {
+	body, status := p.vm.host.whole()
 	if status != abi.OK {
 		return status
 	}

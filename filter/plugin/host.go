@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/binary"
+	"math"
 	"unsafe"
 
 	"github.com/spillway-proxy/spillway/filter/abi"
@@ -22,13 +23,14 @@ const (
 type host struct {
 	metrics *metrics
 	message message
-	from    int // where the piece of the body begins that the event has brought, in what the host holds of it
-	size    int // of that piece
+	from    int    // where the piece of the body begins that the event has brought, in what the host holds of it
+	size    int    // of that piece
+	piece   []byte // all of that piece, once it has been asked for at once
 	headers [][2]string
 }
 
 // at stands at a stream's event.
-func (h *host) at(m message, from, size int) { h.message, h.from, h.size = m, from, size }
+func (h *host) at(m message, from, size int) { h.message, h.from, h.size, h.piece = m, from, size, nil }
 
 // now is the time of an event.
 func now() clock.Moment { return clock.Moment(abi.Now()) }
@@ -82,7 +84,18 @@ func (h *host) Piece(from, size int) []byte {
 	if status != abi.OK {
 		h.failed(call, status)
 	}
+	if len(piece) == h.size {
+		h.piece = piece
+	}
 	return piece
+}
+
+// whole is all of the request's body, which is complete and held. Most come in one piece, which the event has brought, and which has been read.
+func (h *host) whole() ([]byte, abi.Status) {
+	if h.message == request && h.from == 0 && len(h.piece) > 0 {
+		return h.piece, abi.OK
+	}
+	return abi.Body(abi.RequestBody, 0, math.MaxInt32)
 }
 
 // paths are the properties that the attributes are.

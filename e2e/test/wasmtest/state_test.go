@@ -95,7 +95,7 @@ func TestTheFilterStateHoldsTheRecordOfARequest(t *testing.T) {
 			}
 			return request{user: "ann", headers: [][2]string{{"x-priority", "high"}}}.ask(vm)
 		}, state(llama, map[string]string{
-			"gen_ai.request.model": "", "spillway.decision": "REJECTED", "spillway.gate": "limits",
+			"gen_ai.request.model": "", "gen_ai.provider.name": "", "spillway.decision": "REJECTED", "spillway.gate": "limits",
 			"spillway.reason": "requests_exceeded", "spillway.limit": "quota", "spillway.priority": "HIGH",
 			"spillway.measured": "100", "spillway.threshold": "100", "spillway.retryable": "true", "spillway.retry.ms": "36000",
 		})},
@@ -103,7 +103,8 @@ func TestTheFilterStateHoldsTheRecordOfARequest(t *testing.T) {
 		{"a refusal that the body told", "completionTokens", `"admission":"strict"`, func(_ *proxy, vm *wasmhost.VM) *wasmhost.Stream {
 			return request{user: "ann", body: `{"model":"llama-3-8b","max_tokens":101}`}.send(vm)
 		}, state(llama, map[string]string{
-			"spillway.decision": "REJECTED", "spillway.gate": "limits", "spillway.reason": "request_too_large", "spillway.limit": "quota",
+			"gen_ai.provider.name": "", "spillway.decision": "REJECTED", "spillway.gate": "limits", "spillway.reason": "request_too_large",
+			"spillway.limit":    "quota",
 			"spillway.measured": "0", "spillway.threshold": "100", "spillway.retryable": "false",
 		})},
 

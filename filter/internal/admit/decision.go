@@ -58,6 +58,9 @@ func unfit(which, reason, message string) gate.Verdict {
 // send records that the request goes on to the upstream now.
 func (e *Engine) send(s *Stream, now clock.Moment) {
 	s.exchange.Sent = now
+	if s.exchange.Dialect != nil {
+		e.out.set(s, filterstate.Provider, s.exchange.Dialect.Provider)
+	}
 	if s.leased {
 		s.leased = false
 		e.report(e.limits.Send(now, s.charges))

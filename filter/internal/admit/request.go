@@ -234,9 +234,6 @@ func (e *Engine) decide(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	e.identify(s)
 	e.out.set(s, filterstate.Operation, s.operation)
-	if s.exchange.Dialect != nil && s.exchange.Dialect.Provider != "" {
-		e.out.set(s, filterstate.Provider, s.exchange.Dialect.Provider)
-	}
 	e.out.set(s, filterstate.Priority, s.caller.Priority.String())
 	s.phase, s.decision = stQueued, s.wouldRefuse
 	if s.exchange.Dialect == nil && strings.EqualFold(s.method, "POST") {
