@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -77,4 +78,35 @@ func TestAChainOfFailuresEndsBetweenTwoTicks(t *testing.T) {
 		h.tick()
 	}
 	expect(t, "all have had their turn", failed, len(waiting))
+}
+
+// What other workers need the room of is refused bit by bit, too, and all of it: the queue holds no more than it may.
+func TestTheRoomThatOtherWorkersNeedIsMadeBitByBit(t *testing.T) {
+	const room, urgent = 3 * mostAtOnce, 2*mostAtOnce + 5
+	store := recordtest.NewMemory()
+	config := fmt.Sprintf(`{"requestHold":"stopIteration","upstreams":[{"name":"u","concurrency":{"max":1},"queue":{"max":%d,"whenFull":"dropLowest"}}]}`, room)
+	h, other := newHost(t, config, store), newHost(t, config, store)
+	other.Engine, _ = New(other.cfg, &other.proxy, new(estimate.Learned), []byte("another worker's"))
+	h.ask("eve")
+	var low []*exchange
+	for i := range room {
+		low = append(low, h.chatOf(fmt.Sprint("user", i), "low"))
+	}
+	for i := range urgent {
+		expect(t, "waits", other.chatOf(fmt.Sprint("urgent", i), "urgent").Waiting(), true)
+	}
+	for range 20 {
+		h.now, other.now = h.now+millisecond, other.now+millisecond
+		if n := len(h.tick()); n > mostAtOnce {
+			t.Fatalf("%d are answered in one tick", n)
+		}
+		other.tick()
+	}
+	left := 0
+	for _, x := range low {
+		if x.Waiting() {
+			left++
+		}
+	}
+	expect(t, "still wait", left, room-urgent)
 }

@@ -20,13 +20,12 @@ type Dequeue struct {
 
 	gate  *Gate
 	now   clock.Moment
-	begun bool               // all that has waited too long was refused
-	ended bool               // nothing else is decided by now
-	drop  [Priorities]uint32 // how many are still to be refused because other workers need their room
+	begun bool // all that has waited too long was refused
+	ended bool // nothing else is decided by now
 	err   error
 }
 
-// Dequeue begins to serve the queue. It is for one event; the next one begins anew.
+// Dequeue begins to serve the queue. It is for one event. It may be left before its end; the next one does the rest.
 func (g *Gate) Dequeue(now clock.Moment) Dequeue { return Dequeue{gate: g, now: now} }
 
 // Next decides about the next request. It says false if there is none that can be decided, or the store has failed.
@@ -80,7 +79,7 @@ func (d *Dequeue) serve() bool {
 		case drop == [Priorities]uint32{}:
 			return false
 		}
-		if d.drop = drop; d.makeRoom() {
+		if g.undone = drop; d.makeRoom() {
 			return true
 		}
 	}
@@ -155,16 +154,16 @@ func (g *Gate) refreshTurn(t *Ticket) {
 
 // makeRoom refuses one of the requests whose room other workers need. It says false if there is none.
 func (d *Dequeue) makeRoom() bool {
-	for p := range d.drop {
-		if d.drop[p] == 0 {
+	for p := range d.gate.undone {
+		if d.gate.undone[p] == 0 {
 			continue
 		}
 		if t := d.gate.victim(config.Priority(p)); t != nil {
-			d.drop[p]--
+			d.gate.undone[p]--
 			d.refuse(t, gate.Dropped)
 			return true
 		}
-		d.drop[p] = 0
+		d.gate.undone[p] = 0
 	}
 	return false
 }

@@ -22,10 +22,11 @@ type Gate struct {
 	inFlight    [Priorities]uint32
 	flying      int // the sum of inFlight
 	flight      flight
-	dirty       bool         // there is something that no write has told the other workers yet
-	written     clock.Moment // when the last write was
-	readAt      clock.Moment // when the record was last read; 0: never
-	others      bool         // it had entries of other workers then: somebody has to see them end
+	undone      [Priorities]uint32 // how many it was asked to refuse for other workers' room, and hasn't yet; with its next write it is asked again
+	dirty       bool               // there is something that no write has told the other workers yet
+	written     clock.Moment       // when the last write was
+	readAt      clock.Moment       // when the record was last read; 0: never
+	others      bool               // it had entries of other workers then: somebody has to see them end
 	known       shared
 	alarm       bool   // the retreat's alarm, as it was last read
 	alarmTurned bool   // it has begun or ended by a write of this worker
@@ -203,6 +204,9 @@ func (g *Gate) read(c *change) bool {
 	g.take(c.now, c.update.Value)
 	if c.self = g.known.self(g.id); c.self != nil {
 		g.entry = *c.self
+		for p, n := range g.undone {
+			c.self.drop[p] += n
+		}
 		g.report(c.now, c.self, g.queue.head())
 	}
 	return true
@@ -211,7 +215,7 @@ func (g *Gate) read(c *change) bool {
 func (g *Gate) write(c *change) {
 	g.buffer = g.known.encode(g.buffer[:0])
 	if c.update.Write(g.buffer) {
-		g.dirty, g.written = false, c.now
+		g.dirty, g.written, g.undone = false, c.now, [Priorities]uint32{}
 		g.alarmTurned = g.alarmTurned || g.known.retreat.Alarm() != g.alarm
 	}
 }
