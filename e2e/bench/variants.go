@@ -45,7 +45,7 @@ func variants() []*variant {
 			adapt: instead(localRateLimit), check: checkLocalRateLimit,
 		},
 		{
-			name: "noop", label: "no-op Wasm", note: "a filter built with the same SDK and compiler, which does nothing",
+			name: "noop", label: "no-op Wasm", note: "a filter built with the Go SDK and stock Go, which does nothing",
 			adapt: func(config *envoyproc.Bootstrap, b *bench) { config.SetWasm(b.noop.path); config.SetPluginConfig("") },
 			check: checkWasm,
 		},
