@@ -49,9 +49,11 @@ func newVM() *vm {
 const mostFree = 256
 
 func (v *vm) newStream(p *plugin, id uint32) *stream {
-	s := &stream{}
+	var s *stream
 	if n := len(v.free); n > 0 {
 		s, v.free = v.free[n-1], v.free[:n-1]
+	} else {
+		s = &stream{}
 	}
 	s.reset(p, id)
 	return s

@@ -81,8 +81,8 @@ func (e *Engine) record(s *Stream) {
 		if d.Limit != nil {
 			e.out.set(s, filterstate.Limit, d.Limit.Name)
 		}
-		e.out.set(s, filterstate.Measured, decimal(d.Measured))
-		e.out.set(s, filterstate.Threshold, decimal(d.Threshold))
+		e.out.setDecimal(s, filterstate.Measured, d.Measured)
+		e.out.setDecimal(s, filterstate.Threshold, d.Threshold)
 		if d.Wait != 0 {
 			e.out.set(s, filterstate.Retryable, strconv.FormatBool(d.Wait != gate.Never))
 		}
@@ -103,10 +103,24 @@ func (e *Engine) count(s *Stream) {
 	}
 }
 
-// decimal writes a number of a decision as it is read: 0.91, 304, 1250.
-func decimal(n float64) string {
-	if n == gate.Absent || math.IsNaN(n) || math.IsInf(n, 0) {
-		return ""
+// appendDecimal writes a number of a decision as it is read: 0.91, 304, 1250. What is none is left out.
+func appendDecimal(b []byte, n float64) []byte {
+	const most = 1e9 // of those with four digits behind the point that a float64 holds exactly
+	switch {
+	case n == gate.Absent || math.IsNaN(n) || math.IsInf(n, 0):
+		return b
+	case n < 0 || n > most:
+		return strconv.AppendFloat(b, math.Round(n*10_000)/10_000, 'f', -1, 64)
 	}
-	return strconv.FormatFloat(math.Round(n*10_000)/10_000, 'f', -1, 64)
+	all := int64(math.Round(n * 10_000))
+	b = strconv.AppendInt(b, all/10_000, 10)
+	rest := all % 10_000
+	for unit := int64(1000); rest > 0; unit /= 10 {
+		if unit == 1000 {
+			b = append(b, '.')
+		}
+		b = append(b, '0'+byte(rest/unit))
+		rest %= unit
+	}
+	return b
 }

@@ -81,8 +81,9 @@ func TestTheRecordOfADecision(t *testing.T) {
 // A number that is none, or none that text can hold, is left out.
 func TestNumbersOfADecision(t *testing.T) {
 	t.Parallel()
-	for number, want := range map[float64]string{0: "0", 304: "304", 0.91234567: "0.9123", gate.Absent: "", 1e15: "1000000000000000"} {
-		if got := decimal(number); got != want {
+	for number, want := range map[float64]string{0: "0", 304: "304", 0.91234567: "0.9123", gate.Absent: "", 1e15: "1000000000000000",
+		0.05: "0.05", 1250.5: "1250.5", 7.0001: "7.0001", 7.00001: "7", 0.99999: "1", 1e9: "1000000000", -2.5: "-2.5"} {
+		if got := string(appendDecimal(nil, number)); got != want {
 			t.Errorf("%v is written %q, want %q", number, got, want)
 		}
 	}

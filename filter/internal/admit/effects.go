@@ -3,6 +3,7 @@ package admit
 import (
 	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -46,6 +47,7 @@ type Effect struct {
 type effects struct {
 	list      []Effect
 	next      int
+	text      []byte          // what values are parts of that were written for them
 	published filterstate.Set // the values of the filter state that are wanted: the others aren't set
 }
 
@@ -59,7 +61,7 @@ func (e *Engine) Next() *Effect {
 			return f
 		}
 	}
-	x.list, x.next = x.list[:0], 0
+	x.list, x.next, x.text = x.list[:0], 0, x.text[:0]
 	return nil
 }
 
@@ -90,6 +92,13 @@ func (x *effects) setNumber(s *Stream, v filterstate.Value, n int64) {
 	if x.published.Has(v) {
 		x.list = append(x.list, Effect{Kind: SetNumber, Stream: s, Name: v.Name(), Number: n})
 	}
+}
+
+// setDecimal sets a value of the filter state that is a number with a fraction, if it is wanted and a number.
+func (x *effects) setDecimal(s *Stream, v filterstate.Value, n float64) {
+	from := len(x.text)
+	x.text = appendDecimal(x.text, n)
+	x.set(s, v, inplace.String(x.text[from:]))
 }
 
 // setRequestHeader sets a header of the request; an empty value takes it out.

@@ -174,6 +174,9 @@ func (e *Engine) gpuMemory(u *upstream, now clock.Moment) float64 {
 // bound reads a request's own bound, in milliseconds; 0: none.
 func bound(value string) time.Duration {
 	const most = 3600_000
+	if value == "" {
+		return 0
+	}
 	ms, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 	if err != nil || !(ms > 0 && ms <= most) {
 		return 0

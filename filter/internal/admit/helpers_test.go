@@ -160,7 +160,7 @@ const (
 func (x *exchange) did() *Step {
 	x.last = x.host.drain(&x.Stream)
 	for _, p := range x.last.Properties {
-		x.properties[p.Name] = p.Value
+		x.properties[p.Name] = strings.Clone(p.Value)
 	}
 	return x.last
 }

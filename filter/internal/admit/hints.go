@@ -52,6 +52,9 @@ func (x *hints) read(h *ident.Headers, status int) dispatch.Answer {
 // number reads a count; -1 if there is none that could be meant.
 func number(value string) int64 {
 	const most = 1e9
+	if value == "" {
+		return -1
+	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < 0 || n > most {
 		return -1
@@ -61,6 +64,9 @@ func number(value string) int64 {
 
 // duration reads a time such as 6m0s, or a number of seconds; 0 if it is neither.
 func duration(value string) time.Duration {
+	if value == "" {
+		return 0
+	}
 	if d, err := time.ParseDuration(value); err == nil {
 		return max(d, 0)
 	}

@@ -96,6 +96,9 @@ func (l *labels) matches(model string) bool {
 
 // of gives a model's label; known is false if it might get another one, should the upstream answer for it.
 func (l *labels) of(model string) (label string, known bool) {
+	if len(l.globs) == 0 {
+		return "other", true
+	}
 	if label, fixed := l.fixed[model]; fixed {
 		return label, true
 	}
@@ -108,6 +111,9 @@ func (l *labels) of(model string) (label string, known bool) {
 // learn gives a model for which the upstream has answered a label, if there is a place for it: a free one, or that of the model
 // which hasn't been used for longest, and not for labelIdle.
 func (l *labels) learn(now clock.Moment, model string) {
+	if len(l.globs) == 0 {
+		return
+	}
 	if m := l.learned[model]; m != nil {
 		m.used = now
 		return

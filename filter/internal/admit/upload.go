@@ -75,7 +75,9 @@ func (e *Engine) choose(s *Stream, now clock.Moment) {
 func (e *Engine) expects(s *Stream) (waits, plain bool) {
 	const word = "100-continue"
 	value, repeated := s.headers.Get(e.slots.expect), s.headers.Repeated(e.slots.expect)
-	for each := range strings.SplitSeq(value, ",") {
+	for rest, more := value, value != ""; more; {
+		var each string
+		each, rest, more = strings.Cut(rest, ",")
 		waits = waits || strings.EqualFold(strings.TrimSpace(each), word)
 	}
 	return waits || repeated, strings.EqualFold(value, word) && !repeated
