@@ -62,7 +62,8 @@ func ProxyOnHTTPCallResponse(id, _, _, size, _ uint32) {
 //go:wasmexport proxy_on_request_headers
 func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.requestHeaders(end != 0))
+		s.requestHeaders(end != 0)
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }
@@ -72,7 +73,8 @@ func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
 //go:wasmexport proxy_on_request_body
 func ProxyOnRequestBody(id, size, end uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.requestBody(int(size), end != 0))
+		s.requestBody(int(size), end != 0)
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }
@@ -82,7 +84,8 @@ func ProxyOnRequestBody(id, size, end uint32) uint32 {
 //go:wasmexport proxy_on_request_trailers
 func ProxyOnRequestTrailers(id, _ uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.requestTrailers())
+		s.requestTrailers()
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }
@@ -92,7 +95,8 @@ func ProxyOnRequestTrailers(id, _ uint32) uint32 {
 //go:wasmexport proxy_on_response_headers
 func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.responseHeaders(end != 0))
+		s.responseHeaders(end != 0)
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }
@@ -102,7 +106,8 @@ func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
 //go:wasmexport proxy_on_response_body
 func ProxyOnResponseBody(id, size, end uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.responseBody(int(size), end != 0))
+		s.responseBody(int(size), end != 0)
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }
@@ -112,7 +117,8 @@ func ProxyOnResponseBody(id, size, end uint32) uint32 {
 //go:wasmexport proxy_on_response_trailers
 func ProxyOnResponseTrailers(id, _ uint32) uint32 {
 	if s := beginning(id); s != nil {
-		return uint32(s.responseTrailers())
+		s.responseTrailers()
+		return uint32(s.action)
 	}
 	return uint32(abi.Continue)
 }

@@ -9,42 +9,43 @@ import (
 type stream struct {
 	plugin *plugin
 	state  admit.Stream
-	broken bool // a callback panicked: the stream is left alone
-	ended  bool // its end was told
-	held   bool // the last body callback was answered with a pause: the buffer still holds what was seen
-	seen   int  // bytes of the buffer that have been read
+	broken bool       // a callback panicked: the stream is left alone
+	ended  bool       // its end was told
+	held   bool       // the last body callback was answered with a pause: the buffer still holds what was seen
+	seen   int        // bytes of the buffer that have been read
+	action abi.Action // what becomes of the message that was shown last
 }
 
 func (s *stream) reset(p *plugin, id uint32) {
-	s.plugin, s.broken, s.ended, s.held, s.seen = p, false, false, false, 0
+	s.plugin, s.broken, s.ended, s.held, s.seen, s.action = p, false, false, false, 0, abi.Continue
 	s.state.Reset(id)
 }
 
 // contain ends a panic in a callback: the stream passes untouched from then on.
-func (s *stream) contain(callback string, action *abi.Action) {
+func (s *stream) contain(callback string) {
 	if s.plugin.vm.panicked(callback, recover()) {
-		s.broken, *action = true, abi.Continue
+		s.broken, s.action = true, abi.Continue
 		s.plugin.engine.Fault(&s.state)
 	}
 }
 
-func (s *stream) requestHeaders(end bool) (action abi.Action) {
+func (s *stream) requestHeaders(end bool) {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("request_headers", &action)
+	defer s.contain("request_headers")
 	s.plugin.vm.host.at(request, 0, 0)
 	s.plugin.engine.RequestHeaders(&s.state, now(), end)
-	return s.plugin.carryOut(&s.state)
+	s.action = s.plugin.carryOut(&s.state)
 }
 
 // requestBody takes a piece of the request's body. While the body is held, size is that of the whole buffer; after it was
 // let go, that of the new piece alone.
-func (s *stream) requestBody(size int, end bool) (action abi.Action) {
+func (s *stream) requestBody(size int, end bool) {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("request_body", &action)
+	defer s.contain("request_body")
 	if !s.held || s.state.Resumed { // what the buffer held has gone on
 		s.seen, s.state.Resumed = 0, false
 	}
@@ -52,57 +53,55 @@ func (s *stream) requestBody(size int, end bool) (action abi.Action) {
 	s.plugin.vm.host.at(request, s.seen, fresh)
 	s.seen = size
 	s.plugin.engine.RequestBody(&s.state, now(), fresh, end)
-	action = s.plugin.carryOut(&s.state)
-	s.held = action == abi.Pause
-	return action
+	s.action = s.plugin.carryOut(&s.state)
+	s.held = s.action == abi.Pause
 }
 
-func (s *stream) requestTrailers() (action abi.Action) {
+func (s *stream) requestTrailers() {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("request_trailers", &action)
+	defer s.contain("request_trailers")
 	s.plugin.engine.RequestTrailers(&s.state, now())
-	return s.plugin.carryOut(&s.state)
+	s.action = s.plugin.carryOut(&s.state)
 }
 
-func (s *stream) responseHeaders(end bool) (action abi.Action) {
+func (s *stream) responseHeaders(end bool) {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("response_headers", &action)
+	defer s.contain("response_headers")
 	s.plugin.vm.host.at(response, 0, 0)
 	s.plugin.engine.ResponseHeaders(&s.state, now(), end)
-	return s.plugin.carryOut(&s.state)
+	s.action = s.plugin.carryOut(&s.state)
 }
 
 // responseBody takes a piece of the response's body. Responses are never paused, so size is that of the new piece.
-func (s *stream) responseBody(size int, end bool) (action abi.Action) {
+func (s *stream) responseBody(size int, end bool) {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("response_body", &action)
+	defer s.contain("response_body")
 	s.plugin.vm.host.at(response, 0, size)
 	s.plugin.engine.ResponseBody(&s.state, now(), size, end)
-	return s.plugin.carryOut(&s.state)
+	s.action = s.plugin.carryOut(&s.state)
 }
 
-func (s *stream) responseTrailers() (action abi.Action) {
+func (s *stream) responseTrailers() {
 	if s.broken {
-		return abi.Continue
+		return
 	}
-	defer s.contain("response_trailers", &action)
+	defer s.contain("response_trailers")
 	s.plugin.engine.ResponseTrailers(&s.state, now())
-	return s.plugin.carryOut(&s.state)
+	s.action = s.plugin.carryOut(&s.state)
 }
 
 // end is the stream's. It may be its only event, and it comes for a broken one too: what that one holds must be given back. It comes once more
 // if a fault has broken it off, and asks the host for nothing then.
 func (s *stream) end() {
-	var action abi.Action
 	again := s.ended
 	s.broken, s.ended = false, true
-	defer s.contain("stream_done", &action)
+	defer s.contain("stream_done")
 	if again {
 		s.plugin.engine.Gone(&s.state, now())
 	} else {
