@@ -151,3 +151,19 @@ func TestAFaultForgetsNobodyWhoMadeRoom(t *testing.T) {
 	expect(t, "what is done to one that has left", x.done().Action, Continue)
 	expect(t, "is answered", len(h.tick()), 0)
 }
+
+// A fault in another's event, after a request's turn has come there and before it was let go on: it keeps the place that it has, and takes no second.
+func TestAFaultGivesNobodyTwoPlaces(t *testing.T) {
+	store := &faulty{Store: recordtest.NewMemory()}
+	h := newHost(t, `{"limits":[{"name":"r","unit":"requests","quantity":9,"window":"1h"}],`+oneSlot+`}`, store)
+	first := h.chatOf("alice", "normal")
+	x := h.start("bob", false)
+	x.body(chatBody, true)
+	store.after = 3 // the slot is free, and bob's, and his request isn't counted
+	h.doneWithFault(first)
+	expect(t, "has the place", x.ticket.InFlight() && x.phase == stQueued, true)
+	expect(t, "goes on", x.body("", true).Action, Continue)
+	x.answer(used(9, 9))
+	h.tick()
+	expect(t, "in flight", h.gauges["inflight llm"], 0)
+}

@@ -96,7 +96,7 @@ func (e *Engine) proceed(s *Stream, now clock.Moment) {
 	case s.upload.open || s.phase != stQueued:
 		return
 	}
-	if e.passes(s, now, true) {
+	if s.ticket.InFlight() || e.passes(s, now, true) { // it has its place already where a fault has ended the event that gave it
 		e.send(s, now)
 	}
 }
