@@ -21,6 +21,7 @@ func TestOneEnvoyUnderManyConfigurations(t *testing.T) {
 		{"an identity must be clear", identify},
 		{"a decision is on record", record},
 		{"what is published is in the access log", publish},
+		{"a client that is refused keeps its connection", keepConnection},
 		{"bodies that are not read pass untouched", passUnread},
 		{"the configuration can change while Envoy runs", changeConfig},
 		{"garbage is answered and the filter lives", answerGarbage},

@@ -198,6 +198,10 @@ func (e *Engine) answerOwed() {
 
 // forget drops an answer that comes too late.
 func (e *Engine) forget(s *Stream) {
+	if s.drains {
+		s.drains = false
+		delete(e.draining, s)
+	}
 	if !s.owed {
 		return
 	}

@@ -7,7 +7,7 @@
 // From each but "done" a request can be done at once: refused, answered by somebody else, or left by its client.
 //
 // A request is decided at its headers if they tell all that its limits need (or if no limit applies), else when its body
-// is complete. While it is undecided it is held, in the way the host is set up for (config.Hold). It comes to its upstream's gate when
+// is complete. One that is refused at its headers may be answered a little later (drain.go). While it is undecided it is held, in the way the host is set up for (config.Hold). It comes to its upstream's gate when
 // its body is complete, whenever it was decided (upload.go). An admitted request owns its charges until it is finished: at the last byte of the response, before the client can send its next request,
 // or when the stream ends, whichever comes first; exactly once.
 //
@@ -85,6 +85,7 @@ type Engine struct {
 	asksSome   bool // some streams are made to report their usage
 	refusals   refusals
 
+	draining         map[*Stream]struct{} // refused, and their answers wait for their bodies
 	guard            guard
 	reserving        map[*Stream]struct{} // admitted with charges
 	foundImplausible bool                 // an upstream's report was found implausible
@@ -119,6 +120,7 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		labels:     newLabels(&cfg),
 		asksSome:   asksSome(&cfg),
 		refusals:   refusals{},
+		draining:   map[*Stream]struct{}{},
 		guard:      guard{holding: map[*Stream]struct{}{}},
 		reserving:  map[*Stream]struct{}{},
 		out:        effects{published: cfg.Publish},
@@ -153,6 +155,9 @@ func (e *Engine) TickPeriod() uint32 {
 	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}
+	if len(e.draining) > 0 {
+		period = shorter(period, drainTime/4)
+	}
 	if len(e.guard.holding) > 0 {
 		period = shorter(period, guardTime/8)
 	}
@@ -172,6 +177,7 @@ func (e *Engine) Tick(now clock.Moment) {
 	e.current, e.left = nil, nil // nothing came
 	e.turns = mostAtOnce
 	e.refuseDropped(now) // if a fault has kept that from its own event
+	e.endDrains(now)
 	e.answerOwed()
 	e.checkHolds(now)
 	e.tickGates(now)

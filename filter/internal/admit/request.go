@@ -45,6 +45,7 @@ type course struct {
 	phase  phase
 	action action // what becomes of it by the event that is being handled
 	owed   bool   // it is refused, and its answer waits for the next tick
+	drains bool   // it is refused, and its answer waits for its body
 	fault  bool   // an event of it came to no end
 
 	operation, method string
@@ -96,6 +97,9 @@ func (e *Engine) RequestHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Since = now // first: whatever the headers bring about, the request has come
 	e.begin(s)
 	e.requestHeaders(s, now, end)
+	if s.action == isAnswered && !end {
+		e.drain(s, now)
+	}
 	e.end(s, now)
 }
 

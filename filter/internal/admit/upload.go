@@ -130,9 +130,13 @@ func (e *Engine) hold(s *Stream, now clock.Moment) {
 
 // RequestBody takes the next piece of a request's body, which is of that size.
 func (e *Engine) RequestBody(s *Stream, now clock.Moment, size int, end bool) {
-	if e.begin(s); s.owed {
+	e.begin(s)
+	switch {
+	case s.owed:
 		s.action = isHeld
-	} else {
+	case s.drains:
+		e.drained(s, end)
+	default:
 		e.requestBody(s, now, size, end)
 	}
 	e.end(s, now)
@@ -164,9 +168,13 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
 func (e *Engine) RequestTrailers(s *Stream, now clock.Moment) {
-	if e.begin(s); s.owed {
+	e.begin(s)
+	switch {
+	case s.owed:
 		s.action = isHeld
-	} else {
+	case s.drains:
+		e.drained(s, true)
+	default:
 		e.requestTrailers(s, now)
 	}
 	e.end(s, now)

@@ -1,0 +1,44 @@
+package admit
+
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
+
+// A request that its headers alone refuse is answered when its body has come, unread, if that is short and on its way: a proxy that answers
+// earlier has to close the client's HTTP/1.1 connection, since nobody knows where in it the next request would begin. The next one then
+// costs a connection, and a TLS handshake, which is more than all else of a refusal. The request is refused all the same: it has left all gates, is counted and on record,
+// and holds nothing but its place in memory. Who takes his time is answered after drainTime, body or not.
+const (
+	mostDrained = 64 << 10 // bytes
+	drainTime   = 200 * time.Millisecond
+)
+
+// drain makes an answer wait that was given to a request's headers, if its body is worth waiting for.
+func (e *Engine) drain(s *Stream, now clock.Moment) {
+	announced := s.exchange.Length > 0 && s.exchange.Length <= mostDrained && s.headers.Get(e.slots.expect) == ""
+	if announced && e.cfg.RequestHold == config.HoldStopIteration && e.holds(now) {
+		s.action, s.drains, s.upload.look = isHeld, true, now.Add(drainTime)
+		e.draining[s] = struct{}{}
+	}
+}
+
+// drained takes a piece of the body of a request whose answer waits for its end.
+func (e *Engine) drained(s *Stream, end bool) {
+	if s.action = isHeld; end {
+		e.forget(s)
+		s.action = isAnswered
+	}
+}
+
+// endDrains owes those an answer who take their time.
+func (e *Engine) endDrains(now clock.Moment) {
+	for s := range e.draining {
+		if now >= s.upload.look {
+			e.forget(s)
+			e.owed, s.owed = append(e.owed, s), true
+		}
+	}
+}
