@@ -73,14 +73,18 @@ func TestTheTickRefusesAStuckRequestThatItsHeadersCondemn(t *testing.T) {
 	check(t, "requests counted", p.requests(), 4)
 }
 
-func TestManyStuckRequestsAreAllLetGoByOneTick(t *testing.T) {
+// A tick lets some go, since the host nests what is done for each, and the next one is a millisecond later.
+func TestManyStuckRequestsAreAllLetGoByTheNextTicks(t *testing.T) {
 	p, vm := start(t, plainHost, limitOf("completionTokens", 1_000_000))
 	var all []*wasmhost.Stream
 	for range 50 {
 		all = append(all, stuck(t, vm, "ann"))
 	}
 	p.Advance(patience)
-	vm.Tick()
+	for range 2 {
+		vm.Tick()
+		p.Advance(time.Millisecond)
+	}
 	for _, s := range all {
 		check(t, "let go", string(s.UpstreamBody), question)
 	}
