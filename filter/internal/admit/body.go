@@ -81,7 +81,7 @@ func (e *Engine) checkRest(s *Stream, now clock.Moment, end bool) bool {
 		s.upload.reads = nothingOfIt
 		s.exchange.Asked = s.request.Close()
 		name, unread = s.exchange.Asked.Model, s.exchange.Asked.Unread
-		e.identify(s)
+		e.setModel(s)
 	}
 	if decidedBy.Unread != "" || name == decidedBy.Model && unread == "" {
 		return false

@@ -157,7 +157,7 @@ func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
 	e.refuseDropped(now)
 	for _, u := range e.upstreams {
-		if u.room && e.turns > 0 {
+		if u.slotFreed && e.turns > 0 {
 			e.dequeue(u, now)
 		}
 	}

@@ -62,8 +62,8 @@ type Engine struct {
 	host       Host
 	table      *table.Table
 	upstreams  []*upstream
-	selects    bool              // it matters which one a request is for: one of them has a gate
-	whole      bool              // requests are decided when all of them has come, not before (gatekeeper)
+	anyGate    bool              // it matters which one a request is for: one of them has a gate
+	needsWhole bool              // requests are decided when all of them has come, not before (gatekeeper)
 	monitor    *pressure.Monitor // nil: pressure is not asked for
 	silent     bool              // the exporter has not answered the last time
 	hints      hints
@@ -71,7 +71,7 @@ type Engine struct {
 	identity   *ident.Identity
 	limits     *limit.Set
 	gates      []gatekeeper // in the order in which a request comes to them
-	decisive   int          // how many of these are asked when it is decided; the others are when it is complete
+	atDecision int          // how many of these are asked when it is decided; the others are when it is complete
 	accountant *account.Accountant
 	slots      slots
 	methods    methodSlots
@@ -96,7 +96,7 @@ type Engine struct {
 	dropped     *Stream   // it has made room for the one that arrives, and is refused after it
 	droppedWait time.Duration
 	turns       int          // how many others may still be let go on or answered before the next tick
-	left        *leg         // the leg of a request that has just ended, and whose next one begins now
+	endedLeg    *leg         // the leg of a request that has just ended, and whose next one begins now
 	described   clock.Moment // when the gates last described themselves
 }
 
@@ -174,7 +174,7 @@ func shorter(a, b time.Duration) time.Duration {
 
 // Tick gives the answers that had to wait, lets the streams go that wait in vain for their body, and lets all gates have their time.
 func (e *Engine) Tick(now clock.Moment) {
-	e.current, e.left = nil, nil // nothing came
+	e.current, e.endedLeg = nil, nil // nothing came
 	e.turns = mostAtOnce
 	e.refuseDropped(now) // if a fault has kept that from its own event
 	e.endDrains(now)

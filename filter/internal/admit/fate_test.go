@@ -161,7 +161,7 @@ func (f *fate) step() {
 		switch {
 		case x.answered || pick == 6:
 			f.end(x, "")
-		case pick == 7 && x.unanswered() && !x.broken: // the host begins anew
+		case pick == 7 && x.endedUnanswered() && !x.broken: // the host begins anew
 			f.end(x, "internal_redirect")
 			f.begin(x.headers)
 		case pick < 11:

@@ -252,7 +252,7 @@ func TestFallbacks(t *testing.T) {
 			ask:   func(*Engine, *Stream, clock.Moment, *gate.Verdict) {},
 			leave: func(*Engine, *Stream, clock.Moment) { left++ },
 		})
-		h.decisive++
+		h.atDecision++
 		wantPassed(t, h.try("m"))
 		expect(t, "left", left, 1)
 	})

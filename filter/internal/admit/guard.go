@@ -75,7 +75,7 @@ func (e *Engine) endHold(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true
-	if s.phase == stHolding && !s.modelMatters && !e.whole {
+	if s.phase == stHolding && !s.modelMatters && !e.needsWhole {
 		e.decide(s, now)
 	}
 	e.proceed(s, now)

@@ -28,8 +28,8 @@ func newHints(p *ident.Picker) hints {
 	}
 }
 
-// unanswered is what is known of a request that nobody has answered: nothing, which is not the same as nothing being left.
-var unanswered = dispatch.Answer{Requests: -1, Tokens: -1}
+// noAnswer is what is known of a request that nobody has answered: nothing, which is not the same as nothing being left.
+var noAnswer = dispatch.Answer{Requests: -1, Tokens: -1}
 
 // read takes what a response says.
 func (x *hints) read(h *ident.Headers, status int) dispatch.Answer {

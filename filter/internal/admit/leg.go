@@ -21,8 +21,8 @@ type leg struct {
 	counted  bool         // in the requests metric
 }
 
-// unanswered says that it matters whether the stream, which has ended, was one leg of several.
-func (s *Stream) unanswered() bool {
+// endedUnanswered says that it matters whether the stream, which has ended, was one leg of several.
+func (s *Stream) endedUnanswered() bool {
 	return !s.exchange.Answered() && s.phase > stNew && s.phase < stDone
 }
 
@@ -31,11 +31,11 @@ func (e *Engine) endLeg(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
 	c := s.caller // the stream's memory is used again, maybe by the next leg
 	c.User, c.Tenant, c.Key = strings.Clone(c.User), strings.Clone(c.Tenant), strings.Clone(c.Key)
-	e.left = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
+	e.endedLeg = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
 	if s.ticket.Waiting() {
-		s.upstream.gate.Leave(&s.ticket)
+		s.upstream.queue.Leave(&s.ticket)
 	}
-	a := unanswered
+	a := noAnswer
 	a.Void = true
 	e.release(s, now, a)
 	e.leave(s, now)
@@ -44,8 +44,8 @@ func (e *Engine) endLeg(s *Stream, now clock.Moment) {
 
 // resume finds out whether the request that begins is the next leg of one that has just ended, and takes over what that left.
 func (e *Engine) resume(s *Stream, headers [][2]string) {
-	l := e.left
-	e.left = nil
+	l := e.endedLeg
+	e.endedLeg = nil
 	if l == nil || l.caller.User != s.caller.User || l.caller.Tenant != s.caller.Tenant || l.caller.Key != s.caller.Key {
 		return
 	}

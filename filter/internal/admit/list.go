@@ -40,7 +40,7 @@ type gatekeeper struct {
 type upstreamGates struct {
 	health   *health.Gates // breaker, latency, throttle
 	pressure *pressure.Rule
-	gate     *dispatch.Gate
+	queue    *dispatch.Gate
 }
 
 // makeGates makes the gates of an upstream, those that are on. id is no other worker's.
@@ -48,7 +48,7 @@ func (e *Engine) makeGates(u *upstream, id uint64) {
 	e.newHealth(u, id)
 	e.newPressure(u)
 	e.newQueue(u, id)
-	e.selects = e.selects || u.upstreamGates != upstreamGates{}
+	e.anyGate = e.anyGate || u.upstreamGates != upstreamGates{}
 }
 
 // listGates makes the list of gates, in the order in which a request comes to them: those that are on. Of an upstream's the breaker is first,
@@ -57,7 +57,7 @@ func (e *Engine) makeGates(u *upstream, id uint64) {
 func (e *Engine) listGates() {
 	var learns, queues bool
 	for _, u := range e.upstreams {
-		learns, queues = learns || u.health != nil, queues || u.gate != nil
+		learns, queues = learns || u.health != nil, queues || u.queue != nil
 	}
 	if learns { // what breaker, latency gate and throttle let pass is tracked by all three at once
 		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked,
@@ -75,21 +75,21 @@ func (e *Engine) listGates() {
 		e.gates = append(e.gates, gatekeeper{name: gate.Limits, ask: (*Engine).askLimits, leave: (*Engine).giveBack, finish: (*Engine).settle,
 			tick: (*Engine).renew, period: (*Engine).renewPeriod})
 	}
-	if e.decisive = len(e.gates); queues {
+	if e.atDecision = len(e.gates); queues {
 		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue,
 			tick: (*Engine).tickQueue, period: (*Engine).queuePeriod, describe: (*Engine).describeQueue})
 	}
 	for i := range e.gates {
-		e.whole = e.whole || e.gates[i].whole
+		e.needsWhole = e.needsWhole || e.gates[i].whole
 	}
 }
 
 // passes asks the gates that a request comes to when it is decided, or when it is complete, and says whether it goes on. What one of them says
 // against it is done here: it is refused, sent elsewhere, kept waiting, or takes note of what a gate in shadow mode would have done.
 func (e *Engine) passes(s *Stream, now clock.Moment, complete bool) bool {
-	gates := e.gates[:e.decisive]
+	gates := e.gates[:e.atDecision]
 	if complete {
-		gates = e.gates[e.decisive:]
+		gates = e.gates[e.atDecision:]
 	}
 	for i := range gates {
 		v := &s.verdict
@@ -145,7 +145,7 @@ func (e *Engine) tickGates(now clock.Moment) {
 			tick(e, now)
 		}
 	}
-	if e.selects && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
+	if e.anyGate && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
 		e.described = now
 		for i := range e.gates {
 			if describe := e.gates[i].describe; describe != nil {
@@ -241,17 +241,17 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 }
 
 func (e *Engine) askQueue(s *Stream, now clock.Moment, v *gate.Verdict) {
-	if s.upstream != nil && s.upstream.gate != nil {
+	if s.upstream != nil && s.upstream.queue != nil {
 		e.arrive(s, now, v)
 	}
 }
 
 func (e *Engine) leaveQueue(s *Stream, now clock.Moment) {
 	if s.ticket.Waiting() {
-		s.upstream.gate.Leave(&s.ticket)
+		s.upstream.queue.Leave(&s.ticket)
 		e.waited(s, s.ticket.Waited(now))
 	}
-	e.release(s, now, unanswered)
+	e.release(s, now, noAnswer)
 }
 
 func (e *Engine) finishQueue(s *Stream, now clock.Moment, end *account.Settlement) {

@@ -25,7 +25,7 @@ func TestGatesStandInTheirOrder(t *testing.T) {
 		return names
 	}
 	expect(t, "in order", fmt.Sprint(names(h.Engine.gates)), "[breaker pressure latency throttle limits queue]")
-	expect(t, "when complete", fmt.Sprint(names(h.Engine.gates[h.Engine.decisive:])), "[queue]")
+	expect(t, "when complete", fmt.Sprint(names(h.Engine.gates[h.Engine.atDecision:])), "[queue]")
 	if none := newHost(t, `{}`, recordtest.NewMemory()); len(none.Engine.gates) != 0 {
 		t.Errorf("gates that are off are asked: %v", names(none.Engine.gates))
 	}

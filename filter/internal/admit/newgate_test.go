@@ -45,7 +45,7 @@ func TestTheExampleOfANewGate(t *testing.T) {
 		c := promptsize.PromptSize{Mode: mode, Tokens: 100, Priorities: []config.Priority{config.Low}}
 		promptSizes[h.upstreams[0]] = promptsize.New(&c, h.cfg.Mode)
 		h.listPromptSize(true) // behind the limits, so that there is something to give back
-		h.decisive, h.whole = len(h.Engine.gates), true
+		h.atDecision, h.needsWhole = len(h.Engine.gates), true
 		say := func(priority, body string) *exchange {
 			x := h.start("eve", false, [2]string{"x-priority", priority})
 			x.body(body, true)

@@ -72,7 +72,7 @@ func (e *events) step() {
 	case pick == 4:
 		x.done()
 		e.open = append(e.open[:i], e.open[i+1:]...)
-	case pick == 12 && x.unanswered(): // the host begins anew
+	case pick == 12 && x.endedUnanswered(): // the host begins anew
 		x.endLeg()
 		e.open = append(e.open[:i], e.open[i+1:]...)
 		e.begin(e.with[x])

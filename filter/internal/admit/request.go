@@ -25,17 +25,17 @@ type Stream struct {
 	Resumed bool
 
 	// What a stream leaves to the next one that uses its memory.
-	headers    ident.Headers // of the request
-	response   ident.Headers // of its answer
-	request    usage.RequestReader
-	exchange   account.Exchange // what is known of the request and its answer
-	charges    []limit.Charge
-	verdict    gate.Verdict // of the gate that is being asked
-	settlement account.Settlement
-	reply      reply.Reply
-	edit       usage.Edit
-	body       []byte
-	limits     limit.Request
+	headers      ident.Headers // of the request
+	response     ident.Headers // of its answer
+	request      usage.RequestReader
+	exchange     account.Exchange // what is known of the request and its answer
+	charges      []limit.Charge
+	verdict      gate.Verdict // of the gate that is being asked
+	settlement   account.Settlement
+	reply        reply.Reply
+	edit         usage.Edit
+	body         []byte
+	limitRequest limit.Request
 
 	course
 }
@@ -126,7 +126,7 @@ func (e *Engine) requestHeaders(s *Stream, now clock.Moment, end bool) {
 	if e.unknown(s, path, end) && e.refuseUnknown(s, now) {
 		return
 	}
-	if e.left != nil {
+	if e.endedLeg != nil {
 		e.resume(s, headers)
 	}
 	e.hidePriority(s)
@@ -141,7 +141,7 @@ func (e *Engine) requestHeaders(s *Stream, now clock.Moment, end bool) {
 	if s.upload.reads == allOfIt {
 		s.request.Reset(s.exchange.Dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
-	e.choose(s, now)
+	e.scheduleDecision(s, now)
 }
 
 // hidePriority takes the priority out of the request's headers that the upstream isn't to see, or to believe.
@@ -158,14 +158,14 @@ func (e *Engine) prepare(s *Stream, headers [][2]string) {
 	}
 	readable := identityCoding(s.headers.Get(e.slots.accept)) && !s.headers.Repeated(e.slots.accept)
 	if !readable && e.cfg.Usage.IdentityEncoding && !signsEncoding(headers) {
-		e.askIdentity(s)
+		e.requestIdentityEncoding(s)
 		readable = true
 	}
 	s.question.wanted = readable && e.asks(s, headers)
 }
 
-// askIdentity asks the upstream for an answer that is not compressed.
-func (e *Engine) askIdentity(s *Stream) {
+// requestIdentityEncoding asks the upstream for an answer that is not compressed.
+func (e *Engine) requestIdentityEncoding(s *Stream) {
 	const name = "accept-encoding"
 	if s.headers.Repeated(e.slots.accept) { // the host would set the first one only
 		e.out.setRequestHeader(s, name, "")
@@ -183,10 +183,10 @@ func (e *Engine) Fault(s *Stream) {
 	e.forget(s)
 	delete(e.guard.holding, s)
 	if s.ticket.Waiting() {
-		s.upstream.gate.Leave(&s.ticket)
+		s.upstream.queue.Leave(&s.ticket)
 	}
 	for _, u := range e.upstreams {
-		u.room = false
+		u.slotFreed = false
 	}
 }
 
@@ -213,16 +213,16 @@ func (s *Stream) ended() bool { return s.counted && s.phase == stDone }
 // wants says whether the request's body is of interest.
 func (s *Stream) wants() bool { return s.upload.reads != nothingOfIt }
 
-// identify takes over what the body said about the model.
-func (e *Engine) identify(s *Stream) {
+// setModel takes over what the body said about the model.
+func (e *Engine) setModel(s *Stream) {
 	if s.exchange.Asked.Model != "" {
 		e.out.set(s, filterstate.RequestModel, s.exchange.Asked.Model)
 	}
-	e.name(s)
+	e.resolveModel(s)
 }
 
-// name finds the model whose limits apply; "" where it can't be told, or not yet.
-func (e *Engine) name(s *Stream) {
+// resolveModel finds the model whose limits apply; "" where it can't be told, or not yet.
+func (e *Engine) resolveModel(s *Stream) {
 	model := s.exchange.Asked.Model
 	switch {
 	case s.exchange.Asked.Route != "":
@@ -236,7 +236,7 @@ func (e *Engine) name(s *Stream) {
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now clock.Moment) {
 	delete(e.guard.holding, s)
-	e.identify(s)
+	e.setModel(s)
 	e.out.set(s, filterstate.Operation, s.operation)
 	e.out.set(s, filterstate.Priority, s.caller.Priority.String())
 	s.phase, s.decision = stQueued, s.wouldRefuse
@@ -272,11 +272,11 @@ func (e *Engine) refuseIdentity(s *Stream, now clock.Moment, r *ident.Refusal) b
 
 // facts is what the limits see of the request.
 func (s *Stream) facts(modelKnown bool) *limit.Request {
-	s.limits = limit.Request{
+	s.limitRequest = limit.Request{
 		Caller: s.caller, Operation: s.operation, Model: s.exchange.Model, ModelKnown: modelKnown, ModelUnread: s.anyModel,
 		Tokens: s.exchange.Dialect != nil, NoOutput: s.exchange.Dialect != nil && !s.exchange.Dialect.Outputs, Headers: &s.headers,
 	}
-	return &s.limits
+	return &s.limitRequest
 }
 
 // demand is facts with what the request is expected to use.

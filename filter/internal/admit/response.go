@@ -137,7 +137,7 @@ func (e *Engine) Done(s *Stream, now clock.Moment) {
 		flags, _ := e.host.Attribute(ResponseFlags)
 		s.torn = origin.Torn(flags)
 	}
-	if s.unanswered() {
+	if s.endedUnanswered() {
 		if details, _ := e.host.Attribute(CodeDetails); origin.BeginsAnew(details) {
 			e.endLeg(s, now)
 		}

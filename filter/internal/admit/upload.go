@@ -36,11 +36,11 @@ const (
 	allOfIt          // the request is decided by it
 )
 
-// choose decides now, or when the body is there, and says what becomes of the headers.
-func (e *Engine) choose(s *Stream, now clock.Moment) {
+// scheduleDecision decides now, or when the body is there, and says what becomes of the headers.
+func (e *Engine) scheduleDecision(s *Stream, now clock.Moment) {
 	var timing limit.Timing
 	if s.exchange.Dialect != nil {
-		e.name(s)
+		e.resolveModel(s)
 		timing = e.limits.Timing(s.facts(s.exchange.Asked.Route != ""))
 		s.modelMatters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
 	}
@@ -93,7 +93,7 @@ func (e *Engine) refuseExpectation(s *Stream, now clock.Moment) {
 
 // needsBody says that a request is decided by its body: by as much of it as is read, or, for a gate that wants all of it, when it is complete.
 func (e *Engine) needsBody(s *Stream, timing limit.Timing) bool {
-	return e.whole || s.upload.reads == allOfIt && (s.modelMatters || timing == limit.Estimated && e.canHold(s))
+	return e.needsWhole || s.upload.reads == allOfIt && (s.modelMatters || timing == limit.Estimated && e.canHold(s))
 }
 
 // canHold says that nothing of the request comes to the upstream before it is decided.
@@ -106,7 +106,7 @@ func (e *Engine) keeps(s *Stream) bool {
 	if s.upload.reads == allOfIt && (s.phase == stHolding || s.question.wanted) {
 		return true
 	}
-	return (s.phase == stHolding && e.whole || s.upstream != nil && s.upstream.gate != nil) && e.fits(s)
+	return (s.phase == stHolding && e.needsWhole || s.upstream != nil && s.upstream.queue != nil) && e.fits(s)
 }
 
 // fits says that the body is not known to be longer than what can be kept back: the proxy would refuse what doesn't fit its buffer.
@@ -157,7 +157,7 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 	case end, s.exchange.Length >= 0 && s.upload.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
 		e.bodyEnded(s, now)
 		e.edit(s, now)
-	case s.phase == stHolding && s.upload.reads != allOfIt && !e.whole:
+	case s.phase == stHolding && s.upload.reads != allOfIt && !e.needsWhole:
 		e.decide(s, now)
 	}
 	if s.upload.open && s.action == goesOn && e.keeps(s) {
@@ -212,7 +212,7 @@ func (e *Engine) bodyEnded(s *Stream, now clock.Moment) {
 	if s.phase == stHolding {
 		e.decide(s, now)
 	} else if s.upload.reads != itsModel {
-		e.identify(s)
+		e.setModel(s)
 	}
 }
 

@@ -24,9 +24,9 @@ type upstream struct {
 	base   int64 // requests of its budget in a minute; 0: none
 	cfg    *config.Upstream
 	upstreamGates
-	room    bool // a place in its queue has become free: somebody may wait for it
-	byModel bool // its gates that learn tell models apart
-	slots   gateSlots
+	slotFreed bool // a slot has become free: somebody may wait for it
+	byModel   bool // its gates that learn tell models apart
+	slots     gateSlots
 }
 
 // newUpstreams makes the upstreams, with their gates (list.go). random tells these from those of all other workers.
@@ -48,7 +48,7 @@ func (e *Engine) newQueue(u *upstream, id uint64) {
 	if !settings.Governs() {
 		return
 	}
-	u.gate = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, id)
+	u.queue = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, id)
 	u.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
 	e.hints = newHints(&e.picker)
 }
@@ -60,7 +60,7 @@ func (e *Engine) HasUpstream(name string) bool {
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.selects && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
+	return e.anyGate && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
 }
 
 // everything says that the globs match whatever there is.
@@ -69,7 +69,7 @@ func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1
 // find gives the upstream of a request; nil if there is none, or none that does anything. One whose model can't be told for sure
 // may be for any of them: for that of the model that it seems to name, else for the first.
 func (e *Engine) find(s *Stream) *upstream {
-	if !e.selects || s.exchange.Dialect == nil {
+	if !e.anyGate || s.exchange.Dialect == nil {
 		return nil
 	}
 	model := s.exchange.Model
@@ -104,12 +104,12 @@ func (e *Engine) proceed(s *Stream, now clock.Moment) {
 // arrive asks for the request's turn at its upstream.
 func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	expected := e.accountant.Expect(&s.exchange, now)
-	s.answer = unanswered
+	s.answer = noAnswer
 	s.ticket = dispatch.Ticket{
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
-	arrival := s.upstream.gate.Arrive(now, &s.ticket)
+	arrival := s.upstream.queue.Arrive(now, &s.ticket)
 	*v = arrival.Verdict
 	if v.Err != nil {
 		e.out.count(metric.Uncharged("store"), 1)
@@ -212,8 +212,8 @@ func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
 
 // dequeue lets the gate's waiting requests go on, as far as there is room.
 func (e *Engine) dequeue(u *upstream, now clock.Moment) {
-	u.room = false
-	dequeue := u.gate.Dequeue(now)
+	u.slotFreed = false
+	dequeue := u.queue.Dequeue(now)
 	for e.turns > 0 && dequeue.Next() {
 		e.dequeued(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
 	}
@@ -221,7 +221,7 @@ func (e *Engine) dequeue(u *upstream, now clock.Moment) {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
 	}
-	switch began, ended := u.gate.AlarmTurned(); {
+	switch began, ended := u.queue.AlarmTurned(); {
 	case began:
 		e.out.warn("upstream " + u.name + " answers so many requests with 429 that its budget is at the floor, retreat.minRequests: the alarm" +
 			" lasts until it has not for retreat.recoverWindow")
@@ -235,11 +235,11 @@ func (e *Engine) release(s *Stream, now clock.Moment, a dispatch.Answer) {
 	if !s.ticket.InFlight() {
 		return
 	}
-	if err := s.upstream.gate.Finish(now, &s.ticket, a); err != nil {
+	if err := s.upstream.queue.Finish(now, &s.ticket, a); err != nil {
 		e.out.count(metric.Errors("store"), 1)
 		e.out.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
 	}
-	s.upstream.room = true
+	s.upstream.slotFreed = true
 }
 
 // abandon ends a request that was not sent to the upstream: the client has left, or something else has answered.
@@ -253,7 +253,7 @@ func (e *Engine) abandon(s *Stream, now clock.Moment, outcome gate.Outcome) {
 // tickQueue serves the upstreams' queues.
 func (e *Engine) tickQueue(now clock.Moment) {
 	for _, u := range e.upstreams {
-		if u.gate != nil {
+		if u.queue != nil {
 			e.dequeue(u, now)
 		}
 	}
@@ -262,8 +262,8 @@ func (e *Engine) tickQueue(now clock.Moment) {
 // queuePeriod is the shortest that a queue wants.
 func (e *Engine) queuePeriod() (period time.Duration) {
 	for _, u := range e.upstreams {
-		if u.gate != nil {
-			period = shorter(period, u.gate.Period())
+		if u.queue != nil {
+			period = shorter(period, u.queue.Period())
 		}
 	}
 	return period
@@ -272,10 +272,10 @@ func (e *Engine) queuePeriod() (period time.Duration) {
 // describeQueue publishes what waits and what is under way in all workers, and what the retreat has left of the upstreams' budgets.
 func (e *Engine) describeQueue(now clock.Moment) {
 	for _, u := range e.upstreams {
-		if u.gate == nil {
+		if u.queue == nil {
 			continue
 		}
-		v := u.gate.Snapshot(now)
+		v := u.queue.Snapshot(now)
 		e.out.gauge(metric.InFlight(u.name), int64(v.InFlight))
 		for p, n := range v.Waiting {
 			e.out.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))

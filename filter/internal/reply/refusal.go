@@ -72,13 +72,13 @@ func message(b []byte, v *gate.Verdict, a *About) []byte {
 	case gate.Identity, gate.Request, gate.Model, gate.Operation:
 		return put(b, v.Message)
 	case gate.Pressure:
-		return pressed(b, v, a)
+		return busy(b, v, a)
 	case gate.Limits:
 		return limited(b, v, a)
 	case gate.Queue:
-		return turned(b, v, a)
+		return queued(b, v, a)
 	default:
-		return closed(b, v, a)
+		return unhealthy(b, v, a)
 	}
 }
 

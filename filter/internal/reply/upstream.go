@@ -8,8 +8,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 )
 
-// closed says that an upstream's breaker, latency gate or throttle refuses.
-func closed(b []byte, v *gate.Verdict, a *About) []byte {
+// unhealthy says that an upstream's breaker, latency gate or throttle refuses.
+func unhealthy(b []byte, v *gate.Verdict, a *About) []byte {
 	b = put(b, "Upstream ", a.Upstream)
 	switch v.Reason {
 	case gate.BreakerOpen:
@@ -55,8 +55,8 @@ func appendMilliseconds(b []byte, n float64) []byte {
 	return appendDuration(b, time.Duration(n*float64(time.Millisecond)))
 }
 
-// pressed says that an upstream's engines and GPUs are full.
-func pressed(b []byte, v *gate.Verdict, a *About) []byte {
+// busy says that an upstream's engines and GPUs are full.
+func busy(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Ceiling:
 		b = put(b, "Every instance of upstream ", a.Upstream, " is too busy for a request of priority ", a.Priority)
@@ -72,8 +72,8 @@ func pressed(b []byte, v *gate.Verdict, a *About) []byte {
 	return put(b, ".")
 }
 
-// turned says that a request did not get its turn at its upstream.
-func turned(b []byte, v *gate.Verdict, a *About) []byte {
+// queued says that a request did not get its turn at its upstream.
+func queued(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Timeout:
 		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
