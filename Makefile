@@ -1,5 +1,5 @@
-# Needs Go 1.26, Python 3.11 with pip, and make; for the release, a C++ compiler and Debian 12's packages too. What is built here lies in build/; tools are fetched or built once, into the
-# cache below, under their versions.
+# Needs Go 1.26, Python 3.11 with pip, and make; for the release, a C++ compiler and Debian 12's packages too. What is built here lies
+# in build/; tools are fetched or built once, into the cache below, under their versions.
 
 # One recipe, one shell: -e and pipefail hold for all of it.
 SHELL := /bin/bash

@@ -14,7 +14,7 @@ for program in go g++ apt-get dpkg-deb; do
 done
 if (( ${#missing[@]} > 0 )); then
   echo "TinyGo is built with Go, a C++ compiler and the packages of Debian 12, and this machine has no ${missing[*]}." >&2
-  echo "Install it, or set TINYGO= to a TinyGo that you have." >&2
+  echo "Install what is missing (the compiler: apt-get install g++), or do without the release: \`make wasm\` needs Go alone." >&2
   exit 1
 fi
 
