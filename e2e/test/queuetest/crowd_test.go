@@ -134,13 +134,13 @@ func overload(t *testing.T, g *gateway) {
 	for range slots {
 		busy = append(busy, g.occupy(t, ask{priority: "urgent"}))
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random, came := rand.New(rand.NewPCG(1, 2)), g.came()+crowd
 	calls, all := map[string][]*call{}, []*call(nil)
 	for i := range crowd {
 		c := g.send(t, ask{priority: mix(random.IntN(100)), user: fmt.Sprint("user", i%7), sim: "ttft=5ms"})
 		calls[c.priority], all = append(calls[c.priority], c), append(all, c)
 	}
-	harness.Await(t, patience, "as many wait as may", func() bool { return g.active() == slots+room })
+	harness.Await(t, patience, "all have come, and as many wait as may", func() bool { return g.came() == came && g.active() == slots+room })
 	for _, c := range busy {
 		c.cancel()
 	}

@@ -273,6 +273,12 @@ func (g *gateway) do(t testing.TB, a ask) *call {
 	return c
 }
 
+// came is how many requests Envoy has received so far.
+func (g *gateway) came() uint64 {
+	const name = "http.gateway.downstream_rq_total"
+	return g.Stats(name)[name]
+}
+
 // active is how many requests Envoy has.
 func (g *gateway) active() uint64 {
 	const name = "http.gateway.downstream_rq_active"
