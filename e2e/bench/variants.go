@@ -78,6 +78,9 @@ func choose(list string) ([]*variant, error) {
 	return slices.DeleteFunc(all, func(v *variant) bool { return !slices.Contains(wanted, v.name) }), nil
 }
 
+// against ends the names of variants that are measured with another build of the filter.
+const against = "-against"
+
 // beside adds, to each variant that is the filter, the same with another build of it.
 func beside(list []*variant, wasm string) ([]*variant, error) {
 	path, err := filepath.Abs(wasm)
@@ -91,7 +94,7 @@ func beside(list []*variant, wasm string) ([]*variant, error) {
 	for _, v := range list {
 		if all = append(all, v); strings.HasPrefix(v.name, "spillway") {
 			other := *v
-			other.name, other.label = v.name+"-against", v.label+", the other build"
+			other.name, other.label = v.name+against, v.label+", the other build"
 			other.adapt = func(config *envoyproc.Bootstrap, b *bench) {
 				v.adapt(config, b)
 				config.SetWasm(path)

@@ -135,9 +135,9 @@ func streamEvent(i, n int, text string) []byte {
 
 func event(data string) []byte { return []byte("data: " + data + "\n\n") }
 
-// volumed are the variants whose volumes are measured: those that tell what Spillway's reading costs.
+// volumed are the variants whose volumes are measured: those that tell what Spillway's reading costs, and another build's.
 func volumed(variants []*variant) []*variant {
 	return slices.DeleteFunc(slices.Clone(variants), func(v *variant) bool {
-		return !slices.Contains([]string{bare, "noop", "spillway", "spillway-1"}, v.name)
+		return !slices.Contains([]string{bare, "noop", "spillway", "spillway-1"}, strings.TrimSuffix(v.name, against))
 	})
 }
