@@ -61,73 +61,61 @@ func ProxyOnHTTPCallResponse(id, _, _, size, _ uint32) {
 //
 //go:wasmexport proxy_on_request_headers
 func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.requestHeaders(end != 0)
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.requestHeaders(end != 0)
+	return uint32(s.action)
 }
 
 // ProxyOnRequestBody shows a piece of its body.
 //
 //go:wasmexport proxy_on_request_body
 func ProxyOnRequestBody(id, size, end uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.requestBody(int(size), end != 0)
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.requestBody(int(size), end != 0)
+	return uint32(s.action)
 }
 
 // ProxyOnRequestTrailers shows its end.
 //
 //go:wasmexport proxy_on_request_trailers
 func ProxyOnRequestTrailers(id, _ uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.requestTrailers()
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.requestTrailers()
+	return uint32(s.action)
 }
 
 // ProxyOnResponseHeaders shows a response's headers.
 //
 //go:wasmexport proxy_on_response_headers
 func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.responseHeaders(end != 0)
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.responseHeaders(end != 0)
+	return uint32(s.action)
 }
 
 // ProxyOnResponseBody shows a piece of its body.
 //
 //go:wasmexport proxy_on_response_body
 func ProxyOnResponseBody(id, size, end uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.responseBody(int(size), end != 0)
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.responseBody(int(size), end != 0)
+	return uint32(s.action)
 }
 
 // ProxyOnResponseTrailers shows its end.
 //
 //go:wasmexport proxy_on_response_trailers
 func ProxyOnResponseTrailers(id, _ uint32) uint32 {
-	if s := beginning(id); s != nil {
-		s.responseTrailers()
-		return uint32(s.action)
-	}
-	return uint32(abi.Continue)
+	s := beginning(id)
+	s.responseTrailers()
+	return uint32(s.action)
 }
 
 // ProxyOnLog is the end of a stream: what is set now stands in the access log.
 //
 //go:wasmexport proxy_on_log
 func ProxyOnLog(id uint32) {
-	if s := beginning(id); s != nil {
+	if s := beginning(id); s != nobody {
 		s.end()
 	}
 }
@@ -148,8 +136,14 @@ func ProxyOnDelete(id uint32) {
 	}
 }
 
-// beginning begins a callback of a stream's, and gives the stream; nil: it isn't known.
+// nobody is a stream that this VM was never told of: it is left alone, as one is after a fault.
+var nobody = &stream{broken: true, action: abi.Continue}
+
+// beginning begins a callback of a stream's, and gives the stream.
 func beginning(id uint32) *stream {
 	abi.Reset()
-	return worker.streams[id]
+	if s := worker.streams[id]; s != nil {
+		return s
+	}
+	return nobody
 }
