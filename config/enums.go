@@ -10,6 +10,18 @@ const (
 	Off     Mode = "off"     // does not decide
 )
 
+// Under is the mode that a gate's own comes to below the plugin's.
+func (m Mode) Under(plugin Mode) Mode {
+	switch {
+	case plugin == Off || m == Off:
+		return Off
+	case plugin == Shadow:
+		return Shadow
+	default:
+		return m
+	}
+}
+
 // Hold says how request headers are kept from the upstream until a request is admitted.
 type Hold string
 

@@ -22,22 +22,18 @@ type Settings struct {
 // NewSettings translates the configuration. mode is that of the plugin, the ceiling of each gate's own.
 func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	var s Settings
-	if mode == config.Off {
-		return s
-	}
-	enforce := mode != config.Shadow
-	if u.Breaker.Mode != config.Off {
+	if own := u.Breaker.Mode.Under(mode); own != config.Off {
 		c := breaker.NewSettings(&u.Breaker)
-		s.Breaker, s.enforceBreaker = &c, enforce && u.Breaker.Mode == config.Enforce
+		s.Breaker, s.enforceBreaker = &c, own == config.Enforce
 	}
-	if u.Latency.Mode != config.Off {
+	if own := u.Latency.Mode.Under(mode); own != config.Off {
 		c := latency.NewSettings(&u.Latency)
-		s.Latency, s.enforceLatency = &c, enforce && u.Latency.Mode == config.Enforce
+		s.Latency, s.enforceLatency = &c, own == config.Enforce
 		s.Global = u.Latency.Per == config.LatencyGlobal
 	}
-	if u.Throttle.Mode != config.Off {
+	if own := u.Throttle.Mode.Under(mode); own != config.Off {
 		c := throttle.NewSettings(&u.Throttle)
-		s.Throttle, s.enforceThrottle = &c, enforce && u.Throttle.Mode == config.Enforce
+		s.Throttle, s.enforceThrottle = &c, own == config.Enforce
 	}
 	return s
 }

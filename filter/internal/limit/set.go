@@ -110,7 +110,7 @@ type headerMatch struct {
 func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 	s := &Set{table: t, cost: c.Usage.Cost}
 	for _, configured := range c.Limits {
-		configured.Mode = ceiling(c.Mode, configured.Mode)
+		configured.Mode = configured.Mode.Under(c.Mode)
 		if configured.Mode == config.Off {
 			continue
 		}
@@ -138,16 +138,6 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 	}
 	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
 	return s
-}
-
-func ceiling(plugin, own config.Mode) config.Mode {
-	if plugin == config.Off || own == config.Off {
-		return config.Off
-	}
-	if plugin == config.Shadow {
-		return config.Shadow
-	}
-	return own
 }
 
 // group finds or adds a combination of "per": its limits share their subjects' hashes, and so their pages.

@@ -21,7 +21,7 @@ type Rule struct {
 
 // NewRule translates the configuration. The plugin's mode is a ceiling over the gate's.
 func NewRule(c *config.Pressure, source *config.PressureSource, mode config.Mode) Rule {
-	r := Rule{shadow: mode == config.Shadow || c.Mode == config.Shadow, memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter}
+	r := Rule{shadow: c.Mode.Under(mode) == config.Shadow, memory: c.GPUMemory, onStale: c.OnStale, staleAfter: source.StaleAfter}
 	for p, ceiling := range c.Ceilings {
 		r.decode[p] = ceiling * c.ActiveDecodeBlocks
 		r.prefill[p] = ceiling * float64(c.ActivePrefillTokens)

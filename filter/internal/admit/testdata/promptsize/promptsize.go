@@ -28,10 +28,11 @@ type Gate struct {
 
 // New makes a gate; nil: it is off. The plugin's mode is a ceiling over the gate's.
 func New(c *PromptSize, mode config.Mode) *Gate {
-	if mode == config.Off || c.Mode == config.Off {
+	own := c.Mode.Under(mode)
+	if own == config.Off {
 		return nil
 	}
-	g := &Gate{tokens: c.Tokens, enforce: mode == config.Enforce && c.Mode == config.Enforce}
+	g := &Gate{tokens: c.Tokens, enforce: own == config.Enforce}
 	for _, p := range c.Priorities {
 		g.applies[p] = true
 	}
