@@ -195,6 +195,12 @@ func (e *Engine) format(s *Stream) *reply.Format {
 	}
 }
 
+// storeFailed takes note of a failure of the store, and says what came of it.
+func (e *Engine) storeFailed(what string, err error) {
+	e.out.count(metric.Errors("store"), 1)
+	e.out.warn(what + ": " + err.Error())
+}
+
 // report notes what became of a change to buckets.
 func (e *Engine) report(o limit.Outcome) {
 	e.out.count(metric.Evictions("page_full"), int64(o.Evicted))
@@ -202,7 +208,6 @@ func (e *Engine) report(o limit.Outcome) {
 		e.out.count(metric.Uncharged("contended"), 1)
 	}
 	if o.Err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("shared data failed: " + o.Err.Error())
+		e.storeFailed("shared data failed", o.Err)
 	}
 }

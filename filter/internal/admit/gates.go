@@ -155,8 +155,7 @@ func (e *Engine) gateError(s *Stream, err error) {
 	if err == nil {
 		return
 	}
-	e.out.count(metric.Errors("store"), 1)
-	e.out.warn("a record of upstream " + s.upstream.name + "'s gates can't be used: " + err.Error())
+	e.storeFailed("a record of upstream "+s.upstream.name+"'s gates can't be used", err)
 }
 
 // gpuMemory is the share of GPU memory in use, if it is fetched and not too old; 0: not known.
@@ -193,8 +192,7 @@ func (e *Engine) tickTracked(now clock.Moment) {
 		err := u.health.Tick(now)
 		e.out.count(metric.Errors("record_damaged"), int64(u.health.Damaged()))
 		if err != nil {
-			e.out.count(metric.Errors("store"), 1)
-			e.out.warn("a record of upstream " + u.name + "'s gates can't be used: " + err.Error())
+			e.storeFailed("a record of upstream "+u.name+"'s gates can't be used", err)
 		}
 	}
 }

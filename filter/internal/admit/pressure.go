@@ -29,8 +29,7 @@ func (e *Engine) newPressure(u *upstream) {
 func (e *Engine) tickPressure(now clock.Moment) {
 	due, err := e.monitor.Due(now)
 	if err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("the record of pressure can't be used: " + err.Error())
+		e.storeFailed("the record of pressure can't be used", err)
 	}
 	if due {
 		e.out.add(Fetch, nil)
@@ -52,8 +51,7 @@ func (e *Engine) Fetched(now clock.Moment, status int, body []byte) {
 	e.out.count(metric.Errors("pressure_value"), int64(snapshot.Wrong))
 	e.out.count(metric.Errors("pressure_instances"), int64(snapshot.Ignored))
 	if err := e.monitor.Publish(now, snapshot); err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("the record of pressure can't be written: " + err.Error())
+		e.storeFailed("the record of pressure can't be written", err)
 		return
 	}
 	e.silent = false

@@ -218,8 +218,7 @@ func (e *Engine) dequeue(u *upstream, now clock.Moment) {
 		e.dequeued(dequeue.Ticket.Owner.(*Stream), now, dequeue.Verdict)
 	}
 	if err := dequeue.Err(); err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("the record of upstream " + u.name + " can't be used: " + err.Error())
+		e.storeFailed("the record of upstream "+u.name+" can't be used", err)
 	}
 	switch began, ended := u.queue.AlarmTurned(); {
 	case began:
@@ -236,8 +235,7 @@ func (e *Engine) release(s *Stream, now clock.Moment, a dispatch.Answer) {
 		return
 	}
 	if err := s.upstream.queue.Finish(now, &s.ticket, a); err != nil {
-		e.out.count(metric.Errors("store"), 1)
-		e.out.warn("the record of upstream " + s.upstream.name + " can't be used: " + err.Error())
+		e.storeFailed("the record of upstream "+s.upstream.name+" can't be used", err)
 	}
 	s.upstream.slotFreed = true
 }
