@@ -3,7 +3,6 @@ package admit
 import (
 	"time"
 
-	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
@@ -19,7 +18,7 @@ const (
 // drain makes an answer wait that was given to a request's headers, if its body is worth waiting for.
 func (e *Engine) drain(s *Stream, now clock.Moment) {
 	announced := s.exchange.Length > 0 && s.exchange.Length <= mostDrained && s.headers.Get(e.slots.expect) == ""
-	if announced && e.cfg.RequestHold == config.HoldStopIteration && e.holds(now) {
+	if announced && e.holds(now) {
 		s.action, s.drains, s.upload.look = isHeld, true, now.Add(drainTime)
 		e.draining[s] = struct{}{}
 	}
