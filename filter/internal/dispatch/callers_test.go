@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
@@ -394,4 +395,52 @@ func TestRoomIsMadeOnce(t *testing.T) {
 	if _, refused := serve(t, a, noon); len(refused) != 1 || refused[0] == last {
 		t.Errorf("%d made room", len(refused))
 	}
+}
+
+// Whoever waits with one request doesn't make room for another's first, whichever workers they come to, and whenever those look: room
+// that a worker was asked for isn't given to a request of its own as well. Nor is there ever more room than there is.
+func TestWhoWaitsWithOneRequestKeepsItsPlace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		store := recordtest.NewMemory()
+		settings := Settings{Requests: perMinute(600), Slots: 1, QueueMax: rapid.IntRange(2, 12).Draw(t, "places"), MaxWait: longWaits}
+		gates := make([]*Gate, rapid.IntRange(1, 4).Draw(t, "workers"))
+		for i := range gates {
+			gates[i] = New(settings, store, "x", uint64(i)+1)
+		}
+		worker := func() *Gate { return gates[rapid.IntRange(0, len(gates)-1).Draw(t, "worker")] }
+		look := func(g *Gate) {
+			err := g.dequeue(noon, func(x *Ticket, v gate.Verdict) {
+				if x.Subject != 1 {
+					t.Fatalf("%d's only request was refused: %s", x.Subject, v.Reason)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		gates[0].Arrive(noon, from(99, true))
+		if rapid.Bool().Draw(t, "the upstream has told the one to stay away") {
+			x := from(1, true)
+			gates[0].Arrive(noon, x)
+			_ = gates[0].Finish(noon, x, Answer{Judged: true, Closed: 60 * second, Requests: -1, Tokens: -1})
+		}
+		for range 3 * settings.QueueMax {
+			worker().Arrive(noon, from(1, true))
+		}
+		for other := range uint64(settings.QueueMax) {
+			worker().Arrive(noon, from(other+2, true))
+			for range rapid.IntRange(0, 2).Draw(t, "looks") {
+				look(worker())
+			}
+		}
+		waiting := 0
+		for _, g := range gates {
+			look(g)
+			waiting += g.queue.waiting
+		}
+		if waiting > settings.QueueMax {
+			t.Fatalf("%d wait", waiting)
+		}
+	})
 }

@@ -106,7 +106,7 @@ func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, er
 			next = head
 			s.dequeued(now, head, head.tag)
 			g.start(now, s, self, head)
-			self.waiting[head.Priority]--
+			self.loses(head)
 			self.expect(g.queue.second(s.due(head, head.tag)))
 		} else if drop == [Priorities]uint32{} && !g.tells(now, self, head) {
 			break
@@ -169,7 +169,8 @@ func (d *Dequeue) makeRoom() bool {
 }
 
 // victim is the request of a priority that makes room for another worker's: one that waits beside the queue, else the newest of a line of
-// several, else the newest.
+// several, else, if the other's priority may be higher, the newest. If it can't be, the line was longer when room was asked for; whatever
+// has shortened it has made the room, and nobody has to go.
 func (g *Gate) victim(p config.Priority) *Ticket {
 	longest := g.queue.longest(p)
 	switch idle := g.queue.newestParked(); {
@@ -177,8 +178,10 @@ func (g *Gate) victim(p config.Priority) *Ticket {
 		return idle
 	case longest != nil && longest.count > 1:
 		return longest.last
+	case g.settings.WhenFull == config.QueueDropLowest:
+		return g.queue.newest(p)
 	}
-	return g.queue.newest(p)
+	return nil
 }
 
 // expire refuses one that has waited too long. It says false if there is none.

@@ -167,6 +167,15 @@ func (g *Gate) report(now clock.Moment, self *worker, next *Ticket) {
 	}
 }
 
+// loses notes that a request of the worker's waits no more.
+func (w *worker) loses(t *Ticket) {
+	p := t.Priority
+	w.waiting[p]--
+	if w.longestOf[p] == t.Subject {
+		w.longest[p] -= min(w.longest[p], 1)
+	}
+}
+
 // expect sets the head of the worker's queue.
 func (w *worker) expect(head *Ticket, tag uint64) {
 	w.waits, w.head, w.tag, w.since = head != nil, 0, 0, 0

@@ -127,9 +127,10 @@ func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waitin
 	switch {
 	case waiting < c.QueueMax:
 		return arrivalOf(gate.Queued, "")
-	case g.queue.parked > 0 && now >= s.backoffFor(t):
+	case self.parked > 0 && now >= s.backoffFor(t):
 		idle := g.queue.newestParked()
 		self.waiting[idle.Priority]--
+		self.parked--
 		return inPlaceOf(idle)
 	case waiting < c.Room():
 		return arrivalOf(gate.Queued, gate.PassedFull)
@@ -145,8 +146,9 @@ func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waitin
 			}
 		}
 	}
-	if longest := g.queue.longest(t.Priority); longest != nil && longest.count > g.queue.line(t).length()+1 {
-		self.waiting[t.Priority]--
+	// What other workers were promised of the longest line isn't its own any more.
+	if longest := g.queue.longest(t.Priority); longest != nil && longest.count-int(self.drop[t.Priority]) > g.queue.line(t).length()+1 {
+		self.loses(longest.last)
 		return inPlaceOf(longest.last)
 	}
 	if now >= s.backoffFor(t) && s.makesRoom(self, t, uint32(g.queue.line(t).length())) {
@@ -195,12 +197,13 @@ func (s *shared) makesRoom(self *worker, t *Ticket, mine uint32) bool {
 // wish in its entry.
 func (g *Gate) displace(s *shared, self *worker, p config.Priority) Arrival {
 	if newest := g.queue.newest(p); newest != nil && self.waiting[p] > self.drop[p] { // else its room is promised already
-		self.waiting[p]--
+		self.loses(newest)
 		return inPlaceOf(newest)
 	}
 	for i := range s.workers {
 		if w := &s.workers[i]; w.waiting[p] > w.drop[p] {
 			w.drop[p]++
+			w.longest[p] -= min(w.longest[p], 1)
 			break
 		}
 	}
