@@ -21,6 +21,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/oneline"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 )
 
@@ -202,7 +203,7 @@ func (v *vm) panicked(callback string, cause any) bool {
 	case string:
 		text = c
 	}
-	abi.Log(abi.Critical, "spillway: a fault in "+callback+" was contained: "+admit.OneLine(text))
+	abi.Log(abi.Critical, "spillway: a fault in "+callback+" was contained: "+oneline.Of(text))
 	v.metrics.add(metric.Errors("panic"))
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/oneline"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -83,7 +84,7 @@ func (x *effects) add(kind EffectKind, s *Stream) {
 // filter state goes through here. Nothing that is set is ever read back: what is left out is missed by nobody here.
 func (x *effects) set(s *Stream, v filterstate.Value, text string) {
 	if text != "" && x.published.Has(v) {
-		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: v.Name(), Value: OneLine(text)})
+		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: v.Name(), Value: oneline.Of(text)})
 	}
 }
 
@@ -127,11 +128,11 @@ func (x *effects) update(u metric.Update) {
 }
 
 func (x *effects) info(text string) {
-	x.list = append(x.list, Effect{Kind: LogInfo, Value: OneLine(text)})
+	x.list = append(x.list, Effect{Kind: LogInfo, Value: oneline.Of(text)})
 }
 
 func (x *effects) warn(text string) {
-	x.list = append(x.list, Effect{Kind: LogWarning, Value: OneLine(text)})
+	x.list = append(x.list, Effect{Kind: LogWarning, Value: oneline.Of(text)})
 }
 
 // action is what becomes of a message, or of a request, when all else of an event is done.

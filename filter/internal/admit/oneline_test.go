@@ -1,41 +1,11 @@
 package admit
 
 import (
-	"strings"
 	"testing"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/spillway-proxy/spillway/filter/internal/oneline"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
-
-func TestNoTextMakesALineOfItsOwn(t *testing.T) {
-	for text, want := range map[string]string{
-		"llama-3/8b:free": "llama-3/8b:free", "": "", "模型-é 😀": "模型-é 😀", "a\nb": "a_b", "a\r\n\tb": "a___b", "\x00\x1b[2J\x7f": "__[2J_",
-		"a\u0085b\u2028c\u2029d": "a_b_c_d", "a\u202eb\u2066": "a_b_", "\xff\xfea\xe4\xb8": "__a__", "\ufffd": "\ufffd",
-	} {
-		if got := OneLine(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-	if n := testing.AllocsPerRun(10, func() { OneLine("meta-llama/Llama-3.1-8B-Instruct") }); n != 0 {
-		t.Errorf("an ordinary name takes %v allocations", n)
-	}
-}
-
-func FuzzOneLine(f *testing.F) {
-	f.Add("a\nb\u2028")
-	f.Add("\xc2\x85\xc2")
-	f.Fuzz(func(t *testing.T, text string) {
-		got := OneLine(text)
-		if !utf8.ValidString(got) || strings.IndexFunc(got, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) >= 0 {
-			t.Fatalf("%q", got)
-		}
-		if OneLine(got) != got {
-			t.Fatal("not the same a second time")
-		}
-	})
-}
 
 // Whatever a client or an upstream sends, what goes into the filter state is one line.
 func TestTheFilterStateHasNoControlCharacters(t *testing.T) {
@@ -60,13 +30,13 @@ func TestTheFilterStateHasNoControlCharacters(t *testing.T) {
 				}
 				x.done()
 				for property, value := range x.properties {
-					if OneLine(value) != value {
+					if oneline.Of(value) != value {
 						t.Errorf("%s is %q", property, value)
 					}
 				}
 			}
 			for _, note := range h.notes {
-				if OneLine(note) != note {
+				if oneline.Of(note) != note {
 					t.Errorf("the log has %q", note)
 				}
 			}
