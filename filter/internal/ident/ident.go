@@ -42,7 +42,6 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 		user:     newSource(p, c.Identity.User),
 		tenant:   newSource(p, c.Identity.Tenant),
 		key:      newSource(p, c.Identity.Key),
-		missing:  c.Identity.Missing,
 		reject:   c.Identity.Missing == config.MissingReject,
 		priority: c.Priority,
 		hash:     hash,
@@ -58,9 +57,7 @@ func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *
 			}
 		}
 	}
-	if i.reject {
-		i.missing = "anonymous" // the subject of those whom nothing needs to tell apart
-	}
+	i.missing = Nobody(&c.Identity)
 	if c.Priority.Header != "" {
 		i.prioritySlot = p.Want(c.Priority.Header)
 	}
@@ -113,6 +110,14 @@ func decides(c *config.Config, part string) bool {
 
 // Nobody is what stands for a part that a request lacks.
 func (i *Identity) Nobody() string { return i.missing }
+
+// Nobody is what stands for a part that a request lacks, where requests are identified so.
+func Nobody(c *config.Identity) string {
+	if c.Missing == config.MissingReject {
+		return "anonymous" // the subject of those whom nothing needs to tell apart
+	}
+	return c.Missing
+}
 
 // Read gives the caller, and why it is refused, if it is. What is wrong with a refused one counts as missing: whoever
 // lets it pass all the same, as shadow mode does, has a whole caller to go on with.

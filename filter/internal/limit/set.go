@@ -74,6 +74,7 @@ type Set struct {
 	groups []string
 	cost   []config.CostWeights
 	table  *table.Table
+	nobody string // what a part of a caller is that the request lacks
 
 	// Memory of the call under way, which the next one uses again.
 	candidates []candidate
@@ -97,8 +98,10 @@ type limit struct {
 
 // part is one entry of "per".
 type part struct {
-	kind string
-	slot ident.Slot
+	kind   string
+	name   string // as the configuration has it
+	slot   ident.Slot
+	secret bool // its values are never shown
 }
 
 type headerMatch struct {
@@ -108,7 +111,7 @@ type headerMatch struct {
 
 // New makes the limits ready. The plugin's mode is a ceiling over each limit's.
 func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
-	s := &Set{table: t, cost: c.Usage.Cost}
+	s := &Set{table: t, cost: c.Usage.Cost, nobody: ident.Nobody(&c.Identity)}
 	for _, configured := range c.Limits {
 		configured.Mode = configured.Mode.Under(c.Mode)
 		if configured.Mode == config.Off {
@@ -125,9 +128,9 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
 		}
 		for _, per := range configured.Per {
-			p := part{kind: per}
+			p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per)}
 			if name, isHeader := strings.CutPrefix(per, config.PerHeader); isHeader {
-				p = part{kind: config.PerHeader, slot: picker.Want(name)}
+				p.kind, p.slot = config.PerHeader, picker.Want(name)
 			}
 			l.per = append(l.per, p)
 		}

@@ -1,0 +1,86 @@
+package limit
+
+import (
+	"unicode/utf8"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+	"github.com/spillway-proxy/spillway/filter/internal/oneline"
+	"github.com/spillway-proxy/spillway/filter/internal/table"
+)
+
+// MostSubject is how many bytes a subject takes at most, as it is shown.
+const MostSubject = 64
+
+// AppendSubject appends whom a limit charges a request to, as people are shown it:
+//
+//	user=ann tenant=acme        what its "per" names, in that order
+//	key=h:9f2c61d0              of what is never shown (ident.Secret) a keyed hash: the same for the same key, until the proxy is restarted
+//	user=aaaaaaaaa…9f2c61d0     a long one is cut, and ends in the hash of all of it: nobody is taken for another one by how he begins
+//	everybody                   the limit is per nothing
+//
+// It is one line, white space in a value is a "_", and so are other characters that can't be shown (package oneline). What a page or a format gives a
+// meaning to is whose to escape who writes that. nil is no limit, and nobody.
+func (s *Set) AppendSubject(b []byte, configured *config.Limit, r *Request) []byte {
+	for i := range s.limits {
+		if l := &s.limits[i]; &l.Limit == configured {
+			return s.appendSubject(b, l, r)
+		}
+	}
+	return b
+}
+
+func (s *Set) appendSubject(b []byte, l *limit, r *Request) []byte {
+	if len(l.per) == 0 {
+		return append(b, "everybody"...)
+	}
+	start := len(b)
+	for i := range l.per {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(b, l.per[i].name...), '=')
+		b = s.appendValue(b, &l.per[i], r)
+	}
+	if len(b)-start <= MostSubject {
+		return b
+	}
+	end := start + MostSubject - len("…01234567")
+	for !utf8.RuneStart(b[end]) {
+		end--
+	}
+	s.subject = append(s.subject[:0], shown...)
+	for i := range l.per {
+		s.subject = l.per[i].append(append(s.subject, 0), r)
+	}
+	return appendHex(append(b[:end], "…"...), s.table.Hash(s.subject))
+}
+
+// shown tells what is hashed to be shown from what picks a page.
+const shown = "shown\x00"
+
+// appendValue appends what is shown of a part. What is longer than all that may be shown is cut later, so no more is copied than shows that.
+func (s *Set) appendValue(b []byte, p *part, r *Request) []byte {
+	s.subject = p.append(append(s.subject[:0], shown...), r)
+	value := inplace.String(s.subject[len(shown):])
+	if p.secret && value != s.nobody {
+		return appendHex(append(b, "h:"...), s.table.Hash(s.subject))
+	}
+	start := len(b)
+	b = oneline.Append(b, value, MostSubject+1)
+	for i := start; i < len(b); i++ {
+		if b[i] == ' ' {
+			b[i] = '_'
+		}
+	}
+	return b
+}
+
+// appendHex appends the first half of a hash, in which the page's number isn't.
+func appendHex(b []byte, h table.Hash) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 32; shift -= 4 {
+		b = append(b, digits[h>>shift&15])
+	}
+	return b
+}
