@@ -76,7 +76,7 @@ func TestVolumesAreWhatTheTablesSay(t *testing.T) {
 
 func TestWhatAVolumeCosts(t *testing.T) {
 	t.Parallel()
-	variants, err := choose("spillway")
+	variants, _, err := choose("spillway", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,11 +110,11 @@ func TestParseBenchmarks(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	chosen, err := choose("spillway,lua")
-	if err != nil || len(chosen) != 3 || chosen[0].name != bare {
-		t.Errorf("chose %v, error %v, want these and the bare one", chosen, err)
+	passing, refusers, err := choose("refuse-tokens,spillway,lua", "")
+	if err != nil || len(passing) != 3 || passing[0].name != bare || len(refusers) != 1 {
+		t.Errorf("chose %v, %v, error %v, want these and the bare one", passing, refusers, err)
 	}
-	if _, err := choose("nginx"); err == nil || !strings.Contains(err.Error(), "spillway-1") {
+	if _, _, err := choose("nginx", ""); err == nil || !strings.Contains(err.Error(), "spillway-1") {
 		t.Errorf("an unknown variant: error %v, want one that lists those there are", err)
 	}
 }

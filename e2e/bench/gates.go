@@ -60,7 +60,6 @@ func (c counters) has(prefix string) bool {
 func (b *bench) measureGates(ctx context.Context) error {
 	defer b.stopAll()
 	for _, v := range b.gates {
-		b.results[v] = &result{cpu: map[string][]float64{}, rate: map[string][]float64{}}
 		e, err := b.startEnvoy(ctx, v, 1, connections)
 		if err != nil {
 			return err
@@ -70,23 +69,9 @@ func (b *bench) measureGates(ctx context.Context) error {
 			return err
 		}
 	}
-	for i := range b.rounds {
-		for _, part := range []struct {
-			load workload
-			n    int
-		}{{b.unary, b.requests}, {b.stream, b.streams}} {
-			for _, v := range shuffled(b.gates) {
-				cpu, _, err := b.load(ctx, b.running[v], part.load, part.n, connections)
-				if err != nil {
-					return err
-				}
-				r := b.results[v]
-				r.cpu[part.load.name] = append(r.cpu[part.load.name], float64(cpu.Nanoseconds())/1e3/float64(part.n))
-			}
-		}
-		b.say("gates, round %d of %d", i+1, b.rounds)
-	}
-	return nil
+	return b.measureTurns(ctx, []turn{
+		{b.unary, b.gates, b.requests, connections, 1}, {b.stream, b.gates, b.streams, connections, 1},
+	})
 }
 
 // gatesTable has what each gate adds to a request, and to a stream.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,7 +37,10 @@ type options struct {
 	surgeTime      time.Duration // of each run of the surge
 	surgeRounds    int
 
-	variants  []*variant
+	variants  []*variant // but those that refuse
+	refusers  []*variant
+	turns     []turn
+	onlyTurns bool
 	gates     []*variant // what is measured for the cost of gates
 	onlyGates bool
 	out       string
@@ -45,8 +49,11 @@ type options struct {
 
 const help = `bench measures what Spillway costs beside bare Envoy and beside what else could be put there.
 
-It needs build/spillway.wasm and Envoy: "make bench" provides both. With -quick, -variants or -against the report goes to
-` + partialFile + `, unless -out says otherwise. With -gates it replaces its section of a report that is there.
+It needs the filter, build/spillway.wasm or what $SPILLWAY_WASM names, and Envoy: "make bench" provides both. With -quick, -variants,
+-against or -workloads the report goes to ` + partialFile + `, unless -out says otherwise. With -gates it replaces its section
+of a report that is there. The CPU of a request alone, as the release has it, within a minute or two:
+
+  SPILLWAY_WASM=$PWD/build/spillway-release.wasm build/bench -workloads JSON,SSE -rounds 20 -variants lua,spillway-1
 
 `
 
@@ -60,8 +67,9 @@ func parse(args []string) (options, error) {
 		fmt.Fprint(flags.Output(), help)
 		flags.PrintDefaults()
 	}
-	flags.IntVar(&o.rounds, "rounds", 12, "rounds, in each of which every variant is measured")
-	flags.IntVar(&o.requests, "requests", 3000, "JSON requests of a variant in a round; streams are an eighth of it")
+	flags.IntVar(&o.rounds, "rounds", 60, "rounds, in each of which every variant is measured")
+	flags.IntVar(&o.requests, "requests", 500, "JSON requests of a variant in a round; streams are an eighth of it")
+	workloads := flags.String("workloads", "", "comma-separated `names` of workloads: only the CPU that these take is measured, and nothing else")
 	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
 	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
@@ -88,14 +96,18 @@ func parse(args []string) (options, error) {
 	}
 	if o.out == "" {
 		o.out = reportFile
-		if *quick || *list != "" || *against != "" {
+		if *quick || *list != "" || *against != "" || *workloads != "" {
 			o.out = partialFile
 		}
 	}
 	var err error
-	if o.variants, err = choose(*list); err == nil && *against != "" {
-		o.variants, err = beside(o.variants, *against)
+	if o.variants, o.refusers, err = choose(*list, *against); err != nil {
+		return o, err
 	}
+	if o.onlyTurns = *workloads != ""; o.onlyTurns {
+		o.starts = 1
+	}
+	o.turns, err = o.chooseTurns(*workloads)
 	return o, err
 }
 
@@ -108,7 +120,7 @@ func (o *options) hurry(set map[string]bool) {
 		o.rounds = 2
 	}
 	if !set["requests"] {
-		o.requests = 1000
+		o.requests = 200
 	}
 }
 
@@ -154,14 +166,17 @@ func run(ctx context.Context, o options) error {
 
 // phases are what is measured, in its order.
 func (b *bench) phases() []func(context.Context) error {
-	gates := []func(context.Context) error{b.measureGates, b.measureSurge}
-	if b.onlyGates {
+	gates := []func(context.Context) error{b.measureCore, b.measureGates, b.measureSurge}
+	rounds := []func(context.Context) error{b.measureStarts, b.warmUp, b.measureRounds}
+	switch {
+	case b.onlyGates:
 		return gates
+	case b.onlyTurns:
+		return rounds
 	}
-	return append([]func(context.Context) error{
-		b.measureStarts, b.warmUp, b.measureRounds, b.measureLatency, b.measureEnd, b.measureWorkers,
-		b.measureOverload, b.measureRetreat,
-	}, gates...)
+	return slices.Concat(rounds, []func(context.Context) error{
+		b.measureLatency, b.measureEnd, b.measureWorkers, b.measureOverload, b.measureRetreat,
+	}, gates)
 }
 
 // write puts the report, and its plots, where they belong.
@@ -180,8 +195,13 @@ func (b *bench) write(ctx context.Context, took time.Duration) error {
 	if err := os.WriteFile(out, text, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if err := errors.Join(b.drawRetreat(out), b.drawSurge(out)); err != nil {
-		return fmt.Errorf("draw the plots: %w", err)
+	if !b.onlyTurns {
+		if err := errors.Join(b.drawRetreat(out), b.drawSurge(out)); err != nil {
+			return fmt.Errorf("draw the plots: %w", err)
+		}
+	}
+	if !b.onlyGates {
+		fmt.Print(b.targetTable())
 	}
 	b.say("wrote %s", b.out)
 	return nil

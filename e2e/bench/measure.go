@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -18,6 +19,10 @@ const (
 	manyWorkers = 4
 	settle      = 10 * time.Millisecond // in which Envoy ends requests that are over for the client
 	latencyLoad = 0.5                   // of what the slowest variant served in the closed loop
+
+	// The work of a warm-up, whatever a round has.
+	warmRequests = 2000
+	warmStreams  = 250
 )
 
 // bench is one run.
@@ -34,6 +39,7 @@ type bench struct {
 	running        map[*variant]*envoy
 	results        map[*variant]*result
 	rate           float64 // requests a second, of the latency measurement
+	total          int     // requests that a process had served when its memory was looked at for the last time
 	began          time.Time
 	overloads      []*overloaded // without the filter, and with it
 	yields         []*yielding   // without retreat, and with it
@@ -48,7 +54,7 @@ type result struct {
 	end        float64              // bytes after everything
 	manyStart  float64              // bytes of an Envoy with manyWorkers, after its start
 	manyLoaded float64              // and after a warm-up for each worker
-	requests   int                  // that the measured process served in all
+	requests   int                  // that the variant served
 	cpu        map[string][]float64 // microseconds a request, by workload and round
 	rate       map[string][]float64 // requests a second in the closed loop, by workload and round
 	p50, p99   []float64            // milliseconds, by pass
@@ -56,7 +62,7 @@ type result struct {
 
 func newBench(ctx context.Context, o options) (*bench, error) {
 	b := &bench{options: o, running: map[*variant]*envoy{}, results: map[*variant]*result{}, began: time.Now()}
-	for _, v := range o.variants {
+	for _, v := range slices.Concat(o.variants, o.refusers, o.gates) {
 		b.results[v] = &result{cpu: map[string][]float64{}, rate: map[string][]float64{}}
 	}
 	if _, err := cpuTime(os.Getpid()); err != nil {
@@ -76,21 +82,15 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.spillway, err = openModule(wasm); err != nil {
 		return nil, err
 	}
-	packages := []string{corePackage(gatesPackage)}
 	if !o.onlyGates {
 		b.say("building the no-op filter")
 		if b.noop, err = buildNoop(ctx, b.root); err != nil {
 			return nil, err
 		}
-		packages = append(packages, bodyPackages...)
-	}
-	b.say("running the core's own benchmarks")
-	if b.core, err = runCore(ctx, b.root, o.coreTime, packages); err != nil {
-		return nil, err
 	}
 	b.unary, b.stream = mainWorkloads()
 	b.volumes = volumes()
-	served := []workload{b.unary, b.stream}
+	served := []workload{b.unary, b.stream, named(refusal, b.unary), named(flood, b.unary)}
 	for _, v := range b.volumes {
 		served = append(served, v.workload)
 	}
@@ -102,6 +102,17 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// measureCore runs the benchmarks of the pure core.
+func (b *bench) measureCore(ctx context.Context) (err error) {
+	packages := []string{corePackage(gatesPackage)}
+	if !b.onlyGates {
+		packages = append(packages, bodyPackages...)
+	}
+	b.say("running the core's own benchmarks")
+	b.core, err = runCore(ctx, b.root, b.coreTime, packages)
+	return err
 }
 
 func (b *bench) close() {
@@ -131,7 +142,7 @@ func shuffled(variants []*variant) []*variant {
 // measureStarts starts every variant a few times, one at a time. The last ones stay, idle until they are measured.
 func (b *bench) measureStarts(ctx context.Context) error {
 	for i := range b.starts {
-		for _, v := range shuffled(b.variants) {
+		for _, v := range shuffled(b.measured()) {
 			e, err := b.startEnvoy(ctx, v, 1, manyClients)
 			if err != nil {
 				return err
@@ -153,12 +164,21 @@ func (b *bench) measureStarts(ctx context.Context) error {
 	return nil
 }
 
-// warmth is the work of a warm-up.
-func (b *bench) warmth() (requests, streams int) { return (b.requests + 1) / 2, (b.streams + 1) / 2 }
+// measured are the variants that have a part in the rounds.
+func (b *bench) measured() (all []*variant) {
+	for _, p := range b.turns {
+		for _, v := range p.variants {
+			if !slices.Contains(all, v) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
 
 // warmUp gives each variant work that isn't measured: V8 compiles a function anew once it was called often.
 func (b *bench) warmUp(ctx context.Context) error {
-	for _, v := range b.variants {
+	for _, v := range b.measured() {
 		e, r := b.running[v], b.results[v]
 		if err := b.exercise(ctx, e, 1, connections); err != nil {
 			return err
@@ -168,46 +188,47 @@ func (b *bench) warmUp(ctx context.Context) error {
 			return err
 		}
 		r.loaded = float64(memory)
-		requests, streams := b.warmth()
-		r.requests += requests + streams
 	}
-	if err := b.warmUpVolumes(ctx); err != nil {
-		return err
+	// The volumes come when the memory after load was looked at: it is that of the main workloads.
+	for _, p := range b.turns {
+		if p.every == 1 {
+			continue
+		}
+		for _, v := range p.variants {
+			if _, _, err := b.load(ctx, b.running[v], p.workload, p.requests, p.connections); err != nil {
+				return err
+			}
+		}
 	}
 	b.say("warmed up")
 	return nil
 }
 
-// warmUpVolumes comes when the memory after load was looked at: it is that of the main workloads.
-func (b *bench) warmUpVolumes(ctx context.Context) error {
-	for _, v := range volumed(b.variants) {
-		for _, volume := range b.volumes {
-			n := b.times(volume)
-			if _, _, err := b.load(ctx, b.running[v], volume.workload, n, connections); err != nil {
-				return err
-			}
-			b.results[v].requests += n
-		}
-	}
-	return nil
-}
-
-// times is how many requests of a volume a round has.
-func (b *bench) times(v volume) int { return max(1, b.requests/v.share) }
-
-// exercise runs both workloads, the work of a warm-up for each worker.
+// exercise is the work of a warm-up, for each worker: of both main workloads, or of refusals, once the buckets are empty.
 func (b *bench) exercise(ctx context.Context, e *envoy, workers, connections int) error {
-	requests, streams := b.warmth()
-	if _, _, err := b.load(ctx, e, b.unary, requests*workers, connections); err != nil {
+	if e.variant.refuses {
+		w := b.unary
+		w.status = anyStatus
+		if _, err := e.client.closedLoop(ctx, w, users, connections); err != nil {
+			return e.explain(err)
+		}
+		_, _, err := b.load(ctx, e, b.unary, warmRequests*workers, connections)
 		return err
 	}
-	_, _, err := b.load(ctx, e, b.stream, streams*workers, connections)
+	if _, _, err := b.load(ctx, e, b.unary, warmRequests*workers, connections); err != nil {
+		return err
+	}
+	_, _, err := b.load(ctx, e, b.stream, warmStreams*workers, connections)
 	return err
 }
 
 // load runs n requests in a closed loop, checks that the variant did its work, and returns the CPU time that it took of
 // Envoy, and the time that it took.
 func (b *bench) load(ctx context.Context, e *envoy, w workload, n, connections int) (cpu, wall time.Duration, err error) {
+	if e.variant.refuses {
+		w.status, w.tokens = http.StatusTooManyRequests, 0
+	}
+	b.results[e.variant].requests += n
 	err = e.watch(ctx, w.times(n), func() error {
 		pid := e.process.PID()
 		before, err := cpuTime(pid)
@@ -227,44 +248,48 @@ func (b *bench) load(ctx context.Context, e *envoy, w workload, n, connections i
 
 // measureRounds is the main measurement. A variant is compared with the bare one of the same round and workload only.
 func (b *bench) measureRounds(ctx context.Context) error {
+	return b.measureTurns(ctx, b.turns)
+}
+
+func (b *bench) measureTurns(ctx context.Context, turns []turn) error {
 	for i := range b.rounds {
-		if err := b.measureRound(ctx, i, b.variants, b.unary, b.requests); err != nil {
-			return err
-		}
-		if err := b.measureRound(ctx, i, b.variants, b.stream, b.streams); err != nil {
-			return err
-		}
-		for _, v := range b.volumes {
-			if err := b.measureRound(ctx, i, volumed(b.variants), v.workload, b.times(v)); err != nil {
+		line := ""
+		for _, p := range turns {
+			if i%p.every > 0 {
+				continue
+			}
+			if err := b.measureTurn(ctx, p); err != nil {
 				return err
 			}
+			line += "; " + b.lastOf(p)
 		}
+		b.say("round %d of %d%s", i+1, b.rounds, line)
 	}
 	return nil
 }
 
-func (b *bench) measureRound(ctx context.Context, i int, variants []*variant, w workload, n int) error {
-	for _, v := range shuffled(variants) {
-		cpu, wall, err := b.load(ctx, b.running[v], w, n, connections)
+func (b *bench) measureTurn(ctx context.Context, p turn) error {
+	for _, v := range shuffled(p.variants) {
+		cpu, wall, err := b.load(ctx, b.running[v], p.workload, p.requests, p.connections)
 		if err != nil {
 			return err
 		}
 		r := b.results[v]
-		r.cpu[w.name] = append(r.cpu[w.name], float64(cpu.Nanoseconds())/1e3/float64(n))
-		r.requests += n
-		r.rate[w.name] = append(r.rate[w.name], float64(n)/wall.Seconds())
+		r.cpu[p.name] = append(r.cpu[p.name], float64(cpu.Nanoseconds())/1e3/float64(p.requests))
+		r.rate[p.name] = append(r.rate[p.name], float64(p.requests)/wall.Seconds())
 	}
-	b.sayRound(i, variants, w)
 	return nil
 }
 
-func (b *bench) sayRound(i int, variants []*variant, w workload) {
-	line := ""
-	base := b.results[b.bare()].cpu[w.name][i]
-	for _, v := range variants {
-		line += fmt.Sprintf("  %s %.2f", v.name, b.results[v].cpu[w.name][i]/base)
+// lastOf says what the round has found: the CPU of the first variant, and the others' in its units.
+func (b *bench) lastOf(p turn) string {
+	last := func(v *variant) float64 { return b.results[v].cpu[p.name][len(b.results[v].cpu[p.name])-1] }
+	base := last(p.variants[0])
+	line := fmt.Sprintf("%s: %s %.0f µs", p.name, p.variants[0].name, base)
+	for _, v := range p.variants[1:] {
+		line += fmt.Sprintf(" %s %.2f", v.name, last(v)/base)
 	}
-	b.say("round %d of %d, %s: bare %.0f µs;%s", i+1, b.rounds, w.name, base, line)
+	return line
 }
 
 func (b *bench) bare() *variant {
@@ -313,6 +338,7 @@ func (b *bench) measureEnd(context.Context) error {
 		}
 		b.results[v].end = float64(memory)
 	}
+	b.total = b.results[b.bare()].requests
 	b.stopAll()
 	return nil
 }

@@ -34,7 +34,9 @@ type page struct {
 	ManyWorkers            int
 	Rate                   string
 	Pass                   time.Duration
+	Targets                string
 	JSON, SSE              section
+	Refusals               string
 	PerMB, PerEvent, Core  string
 	CoreCount              int
 	Memory, Modules        string
@@ -52,6 +54,9 @@ type section struct{ Text, Table string }
 
 // report is the whole text, or the present one with another section about the gates.
 func (b *bench) report(ctx context.Context, took time.Duration, file string) ([]byte, error) {
+	if b.onlyTurns {
+		return b.turnsReport(ctx, took)
+	}
 	gates, err := b.gatesSection(ctx)
 	if err != nil {
 		return nil, err
@@ -63,15 +68,13 @@ func (b *bench) report(ctx context.Context, took time.Duration, file string) ([]
 }
 
 func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates string) ([]byte, error) {
-	warmRequests, warmStreams := b.warmth()
 	p := page{
 		Command: b.command, Took: took.Round(time.Second).String(), Host: describeHost(ctx, b.root, b.envoyVersion),
 		Short: b.rounds < enoughRounds, Variants: b.variantTable(), Users: users,
 		Rounds: b.rounds, Starts: b.starts, Passes: b.passes, Requests: b.requests, Streams: b.streams,
-		WarmRequests: warmRequests, WarmStreams: warmStreams, Total: b.results[b.bare()].requests,
+		WarmRequests: warmRequests, WarmStreams: warmStreams, Total: b.total,
 		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
-		JSON:  b.jsonSection(),
-		SSE:   b.streamSection(),
+		Targets: b.targetTable(), JSON: b.jsonSection(), SSE: b.streamSection(), Refusals: b.refusalTable(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
 		Gates: gates, Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
 		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
@@ -110,7 +113,7 @@ func (b *bench) variantTable() string {
 	var t table
 	t.row("variant", "", "as `-variants` has it")
 	t.WriteString("|---|---|---|\n")
-	for _, v := range b.variants {
+	for _, v := range slices.Concat(b.variants, b.refusers) {
 		t.row(v.label, v.note, "`"+v.name+"`")
 	}
 	return t.String()
@@ -151,15 +154,31 @@ func (s summary) compared(v *variant) []string {
 }
 
 func (b *bench) jsonSection() section {
+	text := fmt.Sprintf("A chat completion: a request of %d bytes, an answer of %d bytes with %d completion tokens.",
+		len(b.unary.body), b.unary.answerBytes(), b.unary.tokens)
+	return section{text, b.cpuTable(b.variants, b.unary)}
+}
+
+// cpuTable is what a request takes of each variant, the first being the bare one.
+func (b *bench) cpuTable(variants []*variant, w workload) string {
 	t := newTable("", "µs/request, median", "least to most", "× bare", "95 %", "range")
-	for _, v := range b.variants {
-		s := b.summarize(v, b.unary)
+	for _, v := range variants {
+		s := b.summarize(v, w)
 		cells := []string{v.label, fmt.Sprintf("%.0f", s.cpu), fmt.Sprintf("%.0f to %.0f", s.least, s.most)}
 		t.row(append(cells, s.compared(v)...)...)
 	}
-	text := fmt.Sprintf("A chat completion: a request of %d bytes, an answer of %d bytes with %d completion tokens.",
-		len(b.unary.body), b.unary.answerBytes(), b.unary.tokens)
-	return section{text, t.String()}
+	return t.String()
+}
+
+// refusalTable is what a refusal takes, one at a time from a few connections, and from many.
+func (b *bench) refusalTable() string {
+	t := newTable("", "µs/refusal, median", "÷ what passes bare", "95 %", "in a flood, µs", "÷ what passes bare", "95 %", "of a core, for 1000 a second")
+	for _, v := range append(b.variants[:1:1], b.refusers...) {
+		few, many := b.summarize(v, named(refusal, b.unary)), b.summarize(v, named(flood, b.unary))
+		t.row(v.label, fmt.Sprintf("%.0f", few.cpu), few.compared(v)[0], few.compared(v)[1],
+			fmt.Sprintf("%.0f", many.cpu), many.compared(v)[0], many.compared(v)[1], fmt.Sprintf("%.0f %%", many.cpu/10))
+	}
+	return t.String()
 }
 
 func (b *bench) streamSection() section {
@@ -180,6 +199,17 @@ func (b *bench) streamSection() section {
 		"each event sent by itself. The request asks for the usage. \"µs/event\" is a stream's CPU, the request's included, "+
 		"divided by its events.", len(b.stream.body), streamEvents, b.stream.answerBytes())
 	return section{text, t.String()}
+}
+
+// turnsReport is what there is to say when only the CPU of some workloads was measured.
+func (b *bench) turnsReport(ctx context.Context, took time.Duration) ([]byte, error) {
+	h := describeHost(ctx, b.root, b.envoyVersion)
+	text := fmt.Sprintf("# Benchmarks, in part\n\n`%s`, %s, %s, Envoy %s, %d × %s, took %s: %d rounds.\n\n%s",
+		b.command, h.Date, h.Commit, h.Envoy, h.Cores, h.CPU, took.Round(time.Second), b.rounds, b.targetTable())
+	for _, p := range b.turns {
+		text += "\n" + p.name + "\n\n" + b.cpuTable(p.variants, p.workload)
+	}
+	return []byte(text), nil
 }
 
 func (b *bench) memoryTable() string {

@@ -11,15 +11,25 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
-// bare is the variant that the others are compared with.
-const bare = "bare"
+// bare is the variant that the others are compared with; the others named here are compared with each other, too.
+const (
+	bare         = "bare"
+	luaParse     = "lua"
+	limitedOnce  = "spillway-1"
+	limitedTimes = "spillway-3"
+	refuseEarly  = "refuse-requests"
+	refuseLate   = "refuse-tokens"
+)
 
 // variant is one thing that is measured: an Envoy with a filter, or without.
 type variant struct {
 	name  string
 	label string // in the tables
 	note  string // what exactly it is
+	ours  bool   // it is the filter of this repository
 	adapt func(config *envoyproc.Bootstrap, b *bench)
+	// refuses says that it refuses all, once its buckets are empty: after the first request of each user.
+	refuses bool
 	// check finds in what Envoy has counted during the load that the filter did its work; all has the totals.
 	check func(counted, all counters, done work) error
 }
@@ -50,17 +60,36 @@ func variants() []*variant {
 			check: checkWasm,
 		},
 		{
-			name: "lua", label: "Lua", note: "finds model, stream, max_tokens and the usage by `string.match`, and does nothing with them",
+			name: luaParse, label: "Lua", note: "finds model, stream, max_tokens and the usage by `string.match`, and does nothing with them",
 			adapt: instead(lua), check: checkLua,
 		},
 		spillway("spillway", "Spillway, no limit", "configuration `{}`", "{}"),
-		limited("spillway-1", "Spillway, 1 limit", "completionTokens/1h"),
-		limited("spillway-3", "Spillway, 3 limits", "requests/1m", "totalTokens/1m", "completionTokens/1h"),
+		limited(limitedOnce, "Spillway, 1 limit", plenty, "completionTokens/1h"),
+		limited(limitedTimes, "Spillway, 3 limits", plenty, "requests/1m", "totalTokens/1m", "completionTokens/1h"),
+		refusing(refuseEarly, "a limit of requests", "requests/24h"),
+		refusing(refuseLate, "a limit of tokens", "completionTokens/24h"),
+		refusing("refuse-3", "three limits", "requests/24h", "totalTokens/24h", "completionTokens/24h"),
 	}
 }
 
-// choose returns the variants of a comma-separated list, and always the bare one; all, for none.
-func choose(list string) ([]*variant, error) {
+// choose returns the variants of a comma-separated list, and always the bare one, first; all, for none. Those that refuse are
+// apart.
+func choose(list, wasm string) (passing, refusers []*variant, err error) {
+	all, err := chosen(list)
+	if err == nil && wasm != "" {
+		all, err = beside(all, wasm)
+	}
+	for _, v := range all {
+		if v.refuses {
+			refusers = append(refusers, v)
+		} else {
+			passing = append(passing, v)
+		}
+	}
+	return passing, refusers, err
+}
+
+func chosen(list string) ([]*variant, error) {
 	all := variants()
 	if list == "" {
 		return all, nil
@@ -92,7 +121,7 @@ func beside(list []*variant, wasm string) ([]*variant, error) {
 	}
 	var all []*variant
 	for _, v := range list {
-		if all = append(all, v); strings.HasPrefix(v.name, "spillway") {
+		if all = append(all, v); v.ours {
 			other := *v
 			other.name, other.label = v.name+against, v.label+", the other build"
 			other.adapt = func(config *envoyproc.Bootstrap, b *bench) {
@@ -107,7 +136,13 @@ func beside(list []*variant, wasm string) ([]*variant, error) {
 
 // verify finds out whether the variant did what it was measured for.
 func (v *variant) verify(counted, all counters, done work) error {
-	if err := expect(counted, "http.gateway.downstream_rq_2xx", done.requests); err != nil {
+	passed, refused := done.requests, 0
+	if v.refuses {
+		passed, refused = 0, done.requests
+	}
+	if err := expectAll(counted, map[string]int{
+		"http.gateway.downstream_rq_2xx": passed, "http.gateway.downstream_rq_4xx": refused,
+	}); err != nil {
 		return err
 	}
 	if v.check == nil {
@@ -146,7 +181,7 @@ func instead(filter func() map[string]any) func(*envoyproc.Bootstrap, *bench) {
 // spillway is the filter of this repository with a configuration.
 func spillway(name, label, note, config string) *variant {
 	return &variant{
-		name: name, label: label, note: note,
+		name: name, label: label, note: note, ours: true,
 		adapt: func(b *envoyproc.Bootstrap, bench *bench) {
 			b.SetWasm(bench.spillway.path)
 			b.SetPluginConfig(config)
@@ -155,12 +190,23 @@ func spillway(name, label, note, config string) *variant {
 	}
 }
 
-// limited is Spillway with limits per user, unit/window, so large that nothing is refused.
-func limited(name, label string, specs ...string) *variant {
+// plenty is a quantity so large that nothing is refused.
+const plenty = 1_000_000_000_000
+
+// refusing is Spillway with limits of one per user, unit/window.
+func refusing(name, label string, specs ...string) *variant {
+	v := limited(name, label, 1, specs...)
+	v.refuses = true
+	return v
+}
+
+// limited is Spillway with limits per user, unit/window.
+func limited(name, label string, quantity int, specs ...string) *variant {
 	list := make([]string, len(specs))
 	for i, spec := range specs {
 		unit, window, _ := strings.Cut(spec, "/")
-		list[i] = fmt.Sprintf(`{"name":"limit-%d","per":["user"],"unit":"%s","quantity":1000000000000,"window":"%s"}`, i+1, unit, window)
+		list[i] = fmt.Sprintf(`{"name":"limit-%d","per":["user"],"unit":"%s","quantity":%d,"window":"%s"}`,
+			i+1, unit, quantity, window)
 	}
 	return spillway(name, label, "per user: "+strings.Join(specs, ", "),
 		`{"requestHold":"stopIteration","limits":[`+strings.Join(list, ",")+`]}`)

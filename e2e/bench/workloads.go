@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -14,6 +16,7 @@ type workload struct {
 	answer [][]byte // a document, or the events of a stream
 	stream bool
 	tokens int // completion tokens of the answer
+	status int // that the client is to get
 }
 
 func (w workload) answerBytes() int { return len(bytes.Join(w.answer, nil)) }
@@ -37,7 +40,7 @@ func mainWorkloads() (unary, stream workload) {
 type volume struct {
 	workload
 	label string // in the tables
-	share int    // of the JSON requests of a round, one in so many
+	share int    // so many for a hundred JSON requests of a round
 }
 
 // The sizes of the volumes. The largest request is the largest that is read with the defaults.
@@ -52,12 +55,12 @@ const (
 // volumes are measured less often than the main workloads, since each takes longer.
 func volumes() []volume {
 	return []volume{
-		{document("request of 64 KiB", longBody, 0), "JSON request, 64 KiB", 10},
-		{document("request of 1 MiB", longestBody, 0), "JSON request, 1 MiB", 75},
-		{document("answer of 64 KiB", requestSize, longBody), "JSON answer, 64 KiB", 10},
-		{document("answer of 1 MiB", requestSize, longestBody), "JSON answer, 1 MiB", 75},
-		{events("events of 250 B", manyEvents, smallEvent), fmt.Sprintf("stream of %d events of 250 bytes", manyEvents), 50},
-		{events("events of 4 KiB", manyEvents, largeEvent), fmt.Sprintf("stream of %d events of 4 KiB", manyEvents), 50},
+		{document("request of 64 KiB", longBody, 0), "JSON request, 64 KiB", 60},
+		{document("request of 1 MiB", longestBody, 0), "JSON request, 1 MiB", 8},
+		{document("answer of 64 KiB", requestSize, longBody), "JSON answer, 64 KiB", 60},
+		{document("answer of 1 MiB", requestSize, longestBody), "JSON answer, 1 MiB", 8},
+		{events("events of 250 B", manyEvents, smallEvent), fmt.Sprintf("stream of %d events of 250 bytes", manyEvents), 12},
+		{events("events of 4 KiB", manyEvents, largeEvent), fmt.Sprintf("stream of %d events of 4 KiB", manyEvents), 12},
 	}
 }
 
@@ -72,13 +75,16 @@ func document(name string, request, answer int) workload {
 	if shortest := len(jsonAnswer(text)); answer > shortest {
 		text += strings.Repeat(" word", answer)[:answer-shortest]
 	}
-	return workload{name: name, body: chat("false", request), answer: [][]byte{jsonAnswer(text)}, tokens: jsonTokens}
+	return workload{name: name, body: chat("false", request), answer: [][]byte{jsonAnswer(text)}, tokens: jsonTokens, status: http.StatusOK}
 }
 
 // events is a workload whose answer is a stream of n events: one for each token, the usage, and the end mark. Those with a
 // token have size bytes, or as many as they must.
 func events(name string, n, size int) workload {
-	w := workload{name: name, body: chat(`true,"stream_options":{"include_usage":true}`, requestSize), stream: true, tokens: n - 2}
+	w := workload{
+		name: name, body: chat(`true,"stream_options":{"include_usage":true}`, requestSize), stream: true, tokens: n - 2,
+		status: http.StatusOK,
+	}
 	for i := range w.tokens {
 		text := "token "
 		if shortest := len(streamEvent(i, w.tokens, text)); size > shortest {
@@ -135,9 +141,67 @@ func streamEvent(i, n int, text string) []byte {
 
 func event(data string) []byte { return []byte("data: " + data + "\n\n") }
 
+// turn is what a round has of one workload.
+type turn struct {
+	workload
+	variants    []*variant // the first is what the others are compared with
+	requests    int        // of each variant
+	connections int
+	every       int // one round in so many has it
+}
+
+// The names of those that a round measures beside the main workloads and the volumes. A request of them is the JSON request: bare
+// Envoy passes it on, the others refuse it.
+const (
+	refusal = "refusal"
+	flood   = "flood" // the same, from as many connections as there are
+)
+
+// volumeRounds is how often the volumes are measured: in one round of so many, since they take long.
+const volumeRounds = 5
+
+// chooseTurns gives what a round measures: of a comma-separated list of workloads, or all.
+func (o options) chooseTurns(list string) ([]turn, error) {
+	unary, stream := mainWorkloads()
+	refused := append(o.variants[:1:1], o.refusers...)
+	all := []turn{
+		{unary, o.variants, o.requests, connections, 1},
+		{stream, o.variants, o.streams, connections, 1},
+		{named(refusal, unary), refused, o.requests, connections, 1},
+		{named(flood, unary), refused, o.requests, manyClients, volumeRounds},
+	}
+	for _, v := range volumes() {
+		all = append(all, turn{v.workload, volumed(o.variants), max(1, o.requests*v.share/100), connections, volumeRounds})
+	}
+	if list == "" {
+		return all, nil
+	}
+	var wanted []turn
+	for name := range strings.SplitSeq(list, ",") {
+		at := slices.IndexFunc(all, func(p turn) bool { return strings.EqualFold(p.name, name) })
+		if at < 0 {
+			var names []string
+			for _, p := range all {
+				names = append(names, p.name)
+			}
+			return nil, fmt.Errorf("%q is not a workload; there are %s", name, strings.Join(names, ", "))
+		}
+		wanted = append(wanted, all[at])
+	}
+	if !slices.ContainsFunc(wanted, func(p turn) bool { return len(p.variants) > 1 }) {
+		return nil, errors.New("-workloads: no variant that is measured has these workloads")
+	}
+	return wanted, nil
+}
+
+func named(name string, w workload) workload {
+	w.name = name
+	return w
+}
+
 // volumed are the variants whose volumes are measured: those that tell what Spillway's reading costs, and another build's.
 func volumed(variants []*variant) []*variant {
 	return slices.DeleteFunc(slices.Clone(variants), func(v *variant) bool {
-		return !slices.Contains([]string{bare, "noop", "spillway", "spillway-1"}, strings.TrimSuffix(v.name, against))
+		return !slices.Contains([]string{bare, "noop", "spillway", limitedOnce}, strings.TrimSuffix(v.name, against))
 	})
 }
