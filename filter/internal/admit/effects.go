@@ -151,17 +151,25 @@ const (
 const mostAtOnce = 32
 
 // begin begins the handling of a stream's event.
-func (e *Engine) begin(s *Stream) { e.current, s.action = s, goesOn }
+func (e *Engine) begin(s *Stream) {
+	if s.rules == nil {
+		s.rules = e.latest
+		s.rules.streams++
+	}
+	e.use(s.rules)
+	e.current, s.action = s, goesOn
+}
 
 // end ends it: the stream's message goes on or doesn't, and the room that the event has made at upstreams is for others.
 func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
 	e.refuseDropped(now)
-	for _, u := range e.upstreams {
+	for _, u := range e.sites {
 		if u.slotFreed && e.turns > 0 {
 			e.dequeue(u, now)
 		}
 	}
+	e.use(e.latest)
 	e.current = nil
 }
 

@@ -37,10 +37,10 @@
 package admit
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
@@ -55,35 +55,25 @@ import (
 // leasePeriod is how long a reservation is sure to count without being renewed; it is forgotten after two.
 const leasePeriod = 10 * time.Second
 
-// Engine is one configuration at work in one worker.
+// Engine leads the requests of one plugin in one worker, by the rules that its configuration makes (rules.go).
 type Engine struct {
-	cfg        config.Config
-	operations *usage.Operations
-	host       Host
-	table      *table.Table
-	upstreams  []*upstream
-	anyGate    bool              // it matters which one a request is for: one of them has a gate
-	needsWhole bool              // requests are decided when all of them has come, not before (gatekeeper)
-	monitor    *pressure.Monitor // nil: pressure is not asked for
-	silent     bool              // the exporter has not answered the last time
-	hints      hints
-	picker     ident.Picker
-	identity   *ident.Identity
-	limits     *limit.Set
-	gates      []gatekeeper // in the order in which a request comes to them
-	atDecision int          // how many of these are asked when it is decided; the others are when it is complete
-	accountant *account.Accountant
-	slots      slots
-	methods    methodSlots
-	scratch    []byte
-	pairs      [][2]string
-	text       []byte // what these have as values
-	aliases    map[string]string
-	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
-	warned     map[usage.Unread]bool
-	labels     labels
-	asksSome   bool // some streams are made to report their usage
-	refusals   refusals
+	*rules          // of the stream whose event is being handled; of nobody's: the latest
+	latest *rules   // by which requests that come now are led
+	past   []*rules // those of earlier configurations, by which some still are
+
+	host     Host
+	learned  *estimate.Learned
+	table    *table.Table
+	id       uint64            // no other worker's
+	sites    []*site           // the upstreams' gates, which stay while rules change
+	measures *pressure.Monitor // nil: no rules have asked for pressure yet
+	silent   bool              // the exporter has not answered the last time
+	scratch  []byte
+	pairs    [][2]string
+	text     []byte // what these have as values
+	warned   map[usage.Unread]bool
+	labels   labels
+	refusals refusals
 
 	draining         map[*Stream]struct{} // refused, and their answers wait for their bodies
 	guard            guard
@@ -112,39 +102,18 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		return nil, err
 	}
 	e := &Engine{
-		cfg:        cfg,
-		operations: usage.NewOperations(cfg.Operations),
-		host:       host,
-		table:      t,
-		warned:     map[usage.Unread]bool{},
-		labels:     newLabels(&cfg),
-		asksSome:   asksSome(&cfg),
-		refusals:   refusals{},
-		draining:   map[*Stream]struct{}{},
-		guard:      guard{holding: map[*Stream]struct{}{}},
-		reserving:  map[*Stream]struct{}{},
-		out:        effects{published: cfg.Publish},
+		host:      host,
+		learned:   learned,
+		table:     t,
+		id:        binary.LittleEndian.Uint64(random),
+		warned:    map[usage.Unread]bool{},
+		refusals:  refusals{},
+		draining:  map[*Stream]struct{}{},
+		guard:     guard{holding: map[*Stream]struct{}{}},
+		reserving: map[*Stream]struct{}{},
+		turns:     mostAtOnce,
 	}
-	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
-		e.standIn = unread
-	}
-	e.aliases = aliases(&cfg)
-	p := &e.picker
-	e.limits = limit.New(cfg, p, t)
-	hash := func(b []byte) uint64 { return uint64(t.Hash(b)) }
-	e.identity = ident.New(cfg, p, hash, e.limits.Needs())
-	e.accountant = account.New(learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
-	e.slots = slots{
-		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
-		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
-	}
-	e.methods = newMethodSlots(p)
-	if cfg.Priority.Header != "" {
-		e.slots.priority = p.Want(cfg.Priority.Header)
-	}
-	e.newUpstreams(random)
-	e.turns = mostAtOnce
-	e.listGates()
+	e.makeRules(cfg)
 	e.advise()
 	return e, nil
 }

@@ -29,13 +29,18 @@ type gateSlots struct {
 }
 
 // newHealth makes the gates that learn of an upstream, if any is on.
-func (e *Engine) newHealth(u *upstream, id uint64) {
+func (e *Engine) newHealth(u *upstream) {
 	settings := health.NewSettings(u.cfg, e.cfg.Mode)
 	if !settings.Any() {
 		return
 	}
 	settings.Models = namedModels(&e.cfg)
-	u.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, id)
+	if u.site.health == nil {
+		u.site.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, u.id)
+	} else {
+		u.site.health.Change(settings)
+	}
+	u.health = u.site.health
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
 	none := e.picker.Want("") // no header has this name
 	u.slots.ttft, u.slots.itl = none, none

@@ -72,6 +72,7 @@ func (e *Engine) checkHolds(now clock.Moment) {
 
 // endHold ends a hold whose body has not come: the request goes on as where nothing can be held.
 func (e *Engine) endHold(s *Stream, now clock.Moment) {
+	defer e.use(e.use(s.rules))
 	delete(e.guard.holding, s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true

@@ -36,18 +36,18 @@ type gatekeeper struct {
 	whole bool
 }
 
-// upstreamGates are the gates of one upstream; nil: it has no such gate.
+// upstreamGates are the gates of one upstream that its rules have; nil: they have no such gate.
 type upstreamGates struct {
 	health   *health.Gates // breaker, latency, throttle
 	pressure *pressure.Rule
 	queue    *dispatch.Gate
 }
 
-// makeGates makes the gates of an upstream, those that are on. id is no other worker's.
-func (e *Engine) makeGates(u *upstream, id uint64) {
-	e.newHealth(u, id)
+// makeGates makes the gates of an upstream, those that are on.
+func (e *Engine) makeGates(u *upstream) {
+	e.newHealth(u)
 	e.newPressure(u)
-	e.newQueue(u, id)
+	e.newQueue(u)
 	e.anyGate = e.anyGate || u.upstreamGates != upstreamGates{}
 }
 
@@ -57,7 +57,10 @@ func (e *Engine) makeGates(u *upstream, id uint64) {
 func (e *Engine) listGates() {
 	var learns, queues bool
 	for _, u := range e.upstreams {
-		learns, queues = learns || u.health != nil, queues || u.queue != nil
+		learns = learns || u.health != nil
+	}
+	for _, u := range e.sites { // what waits in one that these rules don't have is served all the same
+		queues = queues || u.queue != nil
 	}
 	if learns { // what breaker, latency gate and throttle let pass is tracked by all three at once
 		e.gates = append(e.gates, gatekeeper{name: gate.Breaker, ask: (*Engine).askBreaker, leave: (*Engine).leaveTracked, finish: (*Engine).finishTracked,
@@ -145,7 +148,7 @@ func (e *Engine) tickGates(now clock.Moment) {
 			tick(e, now)
 		}
 	}
-	if e.anyGate && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
+	if len(e.sites) > 0 && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
 		e.described = now
 		for i := range e.gates {
 			if describe := e.gates[i].describe; describe != nil {

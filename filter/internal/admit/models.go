@@ -62,7 +62,7 @@ func (e *Engine) canonical(model string) string {
 
 const (
 	mostLabels   = 100 // of models that the configuration doesn't name, at one time
-	labelsEver   = 400 // in the life of a configuration: the host's metrics can't be taken back
+	labelsEver   = 400 // in the life of an engine: the host's metrics can't be taken back
 	labelIdle    = 10 * time.Minute
 	longestLabel = 64 // bytes
 )
@@ -80,8 +80,14 @@ type learned struct {
 	used  clock.Moment // when the upstream last answered for the model
 }
 
-func newLabels(cfg *config.Config) labels {
-	l := labels{globs: cfg.Models.Labels, fixed: map[string]string{}, learned: map[string]*learned{}}
+// newLabels are those of a configuration. before are those of the one before it: what was learned stays, as far as it has a label still.
+func newLabels(cfg *config.Config, before *labels) labels {
+	l := labels{globs: cfg.Models.Labels, fixed: map[string]string{}, learned: map[string]*learned{}, given: before.given}
+	for name, m := range before.learned {
+		if l.matches(name) {
+			l.learned[name] = m
+		}
+	}
 	for _, name := range namedModels(cfg) {
 		if l.matches(name) {
 			l.fixed[name] = safeLabel(name)

@@ -28,7 +28,7 @@ func TestLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLabels(&cfg)
+	l := newLabels(&cfg, &labels{})
 	has := func(model, want string) {
 		t.Helper()
 		if got, _ := l.of(model); got != want {

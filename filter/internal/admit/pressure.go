@@ -20,9 +20,11 @@ func (e *Engine) newPressure(u *upstream) {
 	}
 	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource, e.cfg.Mode)
 	u.pressure = &rule
-	if e.monitor == nil {
-		e.monitor = pressure.NewMonitor(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
+	if e.measures == nil {
+		e.measures = pressure.NewMonitor(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
 	}
+	e.monitor = e.measures
+	e.monitor.Interval = e.cfg.PressureSource.Interval
 }
 
 // tickPressure looks for news, and fetches some if it is this worker's turn.

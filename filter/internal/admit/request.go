@@ -42,6 +42,7 @@ type Stream struct {
 
 // course is what belongs to one request and its response alone.
 type course struct {
+	rules  *rules // by which it is led; nil: none of its events has been handled yet
 	phase  phase
 	action action // what becomes of it by the event that is being handled
 	owed   bool   // it is refused, and its answer waits for the next tick
@@ -179,13 +180,14 @@ func (e *Engine) requestIdentityEncoding(s *Stream) {
 // upstreams is for the next tick: at the end of the next event it could be the turn of that event's own stream, which was just told to wait.
 func (e *Engine) Fault(s *Stream) {
 	s.fault, e.current = true, nil
+	e.use(e.latest)
 	e.out.drop(s)
 	e.forget(s)
 	delete(e.guard.holding, s)
 	if s.ticket.Waiting() {
 		s.upstream.queue.Leave(&s.ticket)
 	}
-	for _, u := range e.upstreams {
+	for _, u := range e.sites {
 		u.slotFreed = false
 	}
 }

@@ -144,6 +144,7 @@ func (e *Engine) Done(s *Stream, now clock.Moment) {
 	}
 	e.done(s, now)
 	e.end(s, now)
+	e.letGo(s)
 }
 
 // Gone takes the end of a stream of which the host knows nothing any more.
@@ -151,6 +152,7 @@ func (e *Engine) Gone(s *Stream, now clock.Moment) {
 	e.begin(s)
 	e.done(s, now)
 	e.end(s, now)
+	e.letGo(s)
 	e.out.drop(s)
 }
 

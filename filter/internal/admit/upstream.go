@@ -1,7 +1,6 @@
 package admit
 
 import (
-	"encoding/binary"
 	"slices"
 	"time"
 
@@ -21,35 +20,45 @@ import (
 type upstream struct {
 	name   string
 	models []string
-	base   int64 // requests of its budget in a minute; 0: none
 	cfg    *config.Upstream
 	upstreamGates
-	slotFreed bool // a slot has become free: somebody may wait for it
-	byModel   bool // its gates that learn tell models apart
-	slots     gateSlots
+	site    *site
+	id      uint64 // of its gates, no other worker's
+	byModel bool   // its gates that learn tell models apart
+	slots   gateSlots
 }
 
-// newUpstreams makes the upstreams, with their gates (list.go). random tells these from those of all other workers.
-func (e *Engine) newUpstreams(random []byte) {
+// newUpstreams makes the upstreams, with their gates (list.go).
+func (e *Engine) newUpstreams() {
 	if e.cfg.Mode == config.Off {
+		for _, u := range e.sites {
+			if u.queue != nil {
+				u.queue.Open()
+			}
+		}
 		return
 	}
 	for i := range e.cfg.Upstreams {
 		c := &e.cfg.Upstreams[i]
-		u := &upstream{name: c.Name, models: c.Models, cfg: c}
-		e.makeGates(u, binary.LittleEndian.Uint64(random)+uint64(i))
+		u := &upstream{name: c.Name, models: c.Models, cfg: c, site: e.site(c.Name), id: e.id + uint64(i)}
+		e.makeGates(u)
 		e.upstreams = append(e.upstreams, u)
 	}
 }
 
-// newQueue makes the queue of an upstream, if anything has to wait there.
-func (e *Engine) newQueue(u *upstream, id uint64) {
+// newQueue makes the queue of an upstream, if anything has to wait there. One that there is stays: it knows what is in flight.
+func (e *Engine) newQueue(u *upstream) {
 	settings := dispatch.NewSettings(u.cfg, e.cfg.Mode)
-	if !settings.Governs() {
+	switch {
+	case u.site.queue != nil:
+		u.site.queue.Change(settings)
+	case !settings.Governs():
 		return
+	default:
+		u.site.queue = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, u.id)
 	}
-	u.queue = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, id)
-	u.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
+	u.queue = u.site.queue
+	u.site.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
 	e.hints = newHints(&e.picker)
 }
 
@@ -158,6 +167,7 @@ func (e *Engine) refuseDropped(now clock.Moment) {
 	if s == nil || s.phase != stQueued { // after a fault, another event may have ended it
 		return
 	}
+	defer e.use(e.use(s.rules))
 	v := gate.Because(gate.Rejected, gate.Queue, gate.Dropped)
 	v.Waited, v.Wait = s.ticket.Waited(now), e.droppedWait
 	e.refuse(s, now, &v)
@@ -197,6 +207,7 @@ func (e *Engine) waited(s *Stream, wait time.Duration) {
 
 // dequeued takes what the gate has decided about a waiting request.
 func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
+	defer e.use(e.use(s.rules))
 	s.action = goesOn
 	if v.Outcome == gate.Rejected {
 		e.refuse(s, now, &v)
@@ -211,7 +222,7 @@ func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
 }
 
 // dequeue lets the gate's waiting requests go on, as far as there is room.
-func (e *Engine) dequeue(u *upstream, now clock.Moment) {
+func (e *Engine) dequeue(u *site, now clock.Moment) {
 	u.slotFreed = false
 	dequeue := u.queue.Dequeue(now)
 	for e.turns > 0 && dequeue.Next() {
@@ -237,7 +248,7 @@ func (e *Engine) release(s *Stream, now clock.Moment, a dispatch.Answer) {
 	if err := s.upstream.queue.Finish(now, &s.ticket, a); err != nil {
 		e.storeFailed("the record of upstream "+s.upstream.name+" can't be used", err)
 	}
-	s.upstream.slotFreed = true
+	s.upstream.site.slotFreed = true
 }
 
 // abandon ends a request that was not sent to the upstream: the client has left, or something else has answered.
@@ -250,7 +261,7 @@ func (e *Engine) abandon(s *Stream, now clock.Moment, outcome gate.Outcome) {
 
 // tickQueue serves the upstreams' queues.
 func (e *Engine) tickQueue(now clock.Moment) {
-	for _, u := range e.upstreams {
+	for _, u := range e.sites {
 		if u.queue != nil {
 			e.dequeue(u, now)
 		}
@@ -259,7 +270,7 @@ func (e *Engine) tickQueue(now clock.Moment) {
 
 // queuePeriod is the shortest that a queue wants.
 func (e *Engine) queuePeriod() (period time.Duration) {
-	for _, u := range e.upstreams {
+	for _, u := range e.sites {
 		if u.queue != nil {
 			period = shorter(period, u.queue.Period())
 		}
@@ -269,7 +280,7 @@ func (e *Engine) queuePeriod() (period time.Duration) {
 
 // describeQueue publishes what waits and what is under way in all workers, and what the retreat has left of the upstreams' budgets.
 func (e *Engine) describeQueue(now clock.Moment) {
-	for _, u := range e.upstreams {
+	for _, u := range e.sites {
 		if u.queue == nil {
 			continue
 		}

@@ -25,7 +25,7 @@ func (g *Gate) reserves(t *Ticket) int64 {
 
 // held is how many tokens they hold now.
 func (f *flight) held(now clock.Moment, window time.Duration) int64 {
-	if f.first == nil {
+	if f.first == nil || window == 0 { // the budget that they held tokens of is gone
 		return 0
 	}
 	gone := (float64(now)*float64(f.reserved) - f.moments) / float64(window)

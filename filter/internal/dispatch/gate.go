@@ -40,6 +40,15 @@ func New(settings Settings, store record.Store, key string, id uint64) *Gate {
 	return &Gate{settings: settings, store: store, key: key, id: id}
 }
 
+// Change has the gate go on by other settings. What waits keeps its place, and what is in flight its slot; what is more than there is room
+// for now ends as it would have.
+func (g *Gate) Change(settings Settings) { g.settings = settings }
+
+// Open has the gate hold nothing back any more: what waits goes on when it is served next.
+func (g *Gate) Open() {
+	g.settings = Settings{QueueMax: g.settings.QueueMax, MaxWait: g.settings.MaxWait}
+}
+
 // Arrival is what was decided about a request that has come: Allowed, Shadowed (it goes, and would not), Queued or Rejected.
 type Arrival struct {
 	gate.Verdict

@@ -63,16 +63,21 @@ func New(settings Settings, store record.Store, key string, id uint64) *Gates {
 	if !settings.Any() {
 		return nil
 	}
-	g := &Gates{settings: settings, store: store, id: id, namesKey: key + "/names", throttleKey: key + "/throttle"}
+	g := &Gates{store: store, id: id, namesKey: key + "/names", throttleKey: key + "/throttle"}
 	for i := range places {
 		g.keys[i] = key + "/" + strconv.Itoa(i)
 	}
 	g.keys[all] = key + "/all"
-	g.configured = map[uint64]struct{}{}
+	g.Change(settings)
+	return g
+}
+
+// Change has the gates go on by other settings. What was learned stays, and so do the requests that are tracked.
+func (g *Gates) Change(settings Settings) {
+	g.settings, g.configured = settings, map[uint64]struct{}{}
 	for _, model := range settings.Models {
 		g.configured[hashOf(model)] = struct{}{}
 	}
-	return g
 }
 
 // Request is one that asks to pass. The caller fills in what is exported, before the first call, and keeps it until the
@@ -316,7 +321,7 @@ func (g *Gates) take(now clock.Moment, known *opened, r *Request, o *Outcome, co
 		changed = true
 	}
 	// A model that has another record by now has another breaker.
-	if counts && (r.at == nowhere || r.at == known.at) {
+	if counts && g.settings.Breaker != nil && (r.at == nowhere || r.at == known.at) {
 		changed = known.breaker.Finish(now, g.settings.Breaker, g.id, r.pass, o.Result, o.Duration) || changed
 	}
 	return changed

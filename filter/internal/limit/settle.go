@@ -63,6 +63,17 @@ func (s *Set) Stale(now clock.Moment, charges []Charge) bool {
 	return false
 }
 
+// Adopt has the charges of another set settled by the limits of this one, as far as it has them: they flow in at its rates then.
+func (s *Set) Adopt(charges []Charge) {
+	for i := range charges {
+		for j := range s.limits {
+			if own := &s.limits[j]; own.salt == charges[i].limit.salt {
+				charges[i].limit = own
+			}
+		}
+	}
+}
+
 // change is what is to be done to the buckets of a request's charges.
 type change struct {
 	kind kind

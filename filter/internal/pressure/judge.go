@@ -41,7 +41,7 @@ func (b *Monitor) Judge(now clock.Moment, r *Rule, p config.Priority) gate.Verdi
 	default:
 		v.Outcome = gate.Rejected
 	}
-	v.Gate, v.Wait = gate.Pressure, b.interval
+	v.Gate, v.Wait = gate.Pressure, b.Interval
 	if v.Measured == Absent {
 		v.Threshold = gate.Absent
 	}

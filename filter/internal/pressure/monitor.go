@@ -17,10 +17,11 @@ const (
 
 // Monitor is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
 type Monitor struct {
+	Interval time.Duration // between two fetches
+
 	store     record.Store
 	notice    string // the key of the small record
 	content   string // the key of what was fetched
-	interval  time.Duration
 	known     notice
 	instances []Instance
 	buffer    []byte
@@ -34,9 +35,9 @@ type notice struct {
 	instances uint32
 }
 
-// NewMonitor gives the monitor of a namespace. interval is the time between two fetches.
+// NewMonitor gives the monitor of a namespace.
 func NewMonitor(store record.Store, namespace string, interval time.Duration) *Monitor {
-	return &Monitor{store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content", interval: interval}
+	return &Monitor{Interval: interval, store: store, notice: namespace + "/p1/notice", content: namespace + "/p1/content"}
 }
 
 // Due reads what is new, and says whether this worker is to fetch now. It says so to one worker in an interval.
@@ -50,7 +51,7 @@ func (b *Monitor) Due(now clock.Moment) (bool, error) {
 			}
 		}
 		b.known = n
-		if since := now.Sub(n.tried); n.tried != 0 && since >= 0 && since < b.interval {
+		if since := now.Sub(n.tried); n.tried != 0 && since >= 0 && since < b.Interval {
 			return false, nil
 		}
 		n.tried = now
