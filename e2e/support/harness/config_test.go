@@ -36,6 +36,7 @@ func TestTail(t *testing.T) {
 		{"", 2, ""},
 		{"a\nb\nc\n", 2, "b\nc\n"},
 		{"a\nb\n", 5, "a\nb\n"},
+		{"a\nx: configured, namespace y\nb\n[3] Thread-Local Wasm created 7\n~Wasm 1 remaining active\nc\n0 remaining active", 2, "b\nc\n"},
 	} {
 		if got := tail(test.text, test.lines); got != test.want {
 			t.Errorf("tail(%q, %d) is %q, want %q", test.text, test.lines, got, test.want)

@@ -60,6 +60,9 @@ type Options struct {
 	LogLevel          string   // of Envoy itself; "" is warning. The filter's own log is always at debug
 }
 
+// logLines is how many lines of Envoy's log a failing test shows: many tests may fail at once, and it's their errors that matter.
+const logLines = 10
+
 // Envoy is a running Envoy.
 type Envoy struct {
 	URL      string // of the gateway listener, without a slash at the end
@@ -227,7 +230,7 @@ func (e *Envoy) launch(o Options) {
 		e.Client.CloseIdleConnections()
 		e.Stop()
 		if e.t.Failed() {
-			e.t.Logf("Envoy's log, last lines:\n%s", tail(e.Logs(), 60))
+			e.t.Logf("Envoy's log, last lines:\n%s", tail(e.Logs(), logLines))
 		}
 	})
 }

@@ -233,7 +233,12 @@ func (e *Envoy) file(name string) string {
 	return string(text)
 }
 
+// noise is what Envoy logs of each configuration and each worker, again and again: it says nothing of a failure.
+var noise = regexp.MustCompile(`(?m)^.*(?:: configured, namespace |Thread-Local Wasm created|remaining active).*(?:\n|\z)`)
+
+// tail gives the last lines of a log, without its noise.
 func tail(text string, lines int) string {
+	text = noise.ReplaceAllString(text, "")
 	end := len(text)
 	for range lines + 1 {
 		at := strings.LastIndexByte(text[:end], '\n')

@@ -22,9 +22,9 @@ func gates(t *testing.T, g *gateway) {
 	t.Run("throttle", func(t *testing.T) { throttle(t, g) })
 }
 
-// breakerOf is a configuration with a breaker that opens quickly; more of it may follow.
+// breakerOf is a configuration with a breaker that opens quickly, and stays open; more of it may follow.
 func breakerOf(name, more string) string {
-	return fmt.Sprintf(`{"upstreams": [{"name": "%s-%d", "breaker": {"mode": "enforce", "minRequests": 5, "window": "30s", "openFor": "2s"%s}}]}`,
+	return fmt.Sprintf(`{"upstreams": [{"name": "%s-%d", "breaker": {"mode": "enforce", "minRequests": 5, "window": "1h", "openFor": "1h"%s}}]}`,
 		name, time.Now().UnixNano(), more)
 }
 
@@ -51,7 +51,7 @@ func breakAndProbe(t *testing.T, g *gateway) {
 	wantRefused(t, refused, http.StatusServiceUnavailable, "breaker/open", "fails too often for broken (100 %, threshold 50 %)")
 	record := g.logs(t, refused)[0]
 	record.Want(t, map[string]string{"decision": "OPEN", "gate": "breaker", "measured": "1", "threshold": "0.5", "retryable": "true"})
-	if got := record.Text("reason"); !regexp.MustCompile(`^5xx_rate_100%_in_30s$`).MatchString(got) {
+	if got := record.Text("reason"); !regexp.MustCompile(`^5xx_rate_100%_in_\w+$`).MatchString(got) {
 		t.Errorf("the record's reason is %q", got)
 	}
 	if g.seen(refused) {
@@ -60,12 +60,13 @@ func breakAndProbe(t *testing.T, g *gateway) {
 	wantServed(t, g.send(t, ask{model: "sound"}))
 	g.awaitMetric(t, 2, "spillway_breaker_state", "model", "other")
 
-	g.configure(t, "stopIteration", strings.Replace(config, `"window": "30s"`, `"window": "31s"`, 1)) // anew: with the same state
+	g.configure(t, "stopIteration", strings.Replace(config, `"window": "1h"`, `"window": "50m"`, 1)) // anew: with the same state
 	if c := g.do(t, ask{model: "broken"}); c.status == http.StatusOK {
 		t.Error("a new configuration has closed the breaker")
 	}
 
-	server := g.front.holdAll(t) // so that the probes are out until all others are decided
+	server := g.front.holdAll(t)                                                                      // so that the probes are out until all others are decided
+	g.configure(t, "stopIteration", strings.Replace(config, `"openFor": "1h"`, `"openFor": "1s"`, 1)) // which is over soon, or is now
 	var calls []*call
 	g.until(t, "the first probe is at the server", func() bool {
 		c := g.send(t, ask{model: "broken"})
@@ -216,21 +217,16 @@ func throttle(t *testing.T, g *gateway) {
 		return low.status != http.StatusOK
 	})
 	wantRefused(t, low, http.StatusTooManyRequests, "throttle/p99", "for a request of priority LOW")
-	shed := 0
-	const tries = 40
-	for range tries {
-		if g.do(t, ask{priority: "normal", sim: "ttft=200ms"}).status == http.StatusTooManyRequests {
-			shed++
-		}
-	}
-	if shed == 0 || shed == tries {
-		t.Errorf("of %d normal ones %d were shed, want a part", tries, shed)
-	}
+	outcomes := map[int]bool{}
+	g.until(t, "of normal ones a part is shed", func() bool { // how large a one is for the machine to say: the slower, the larger
+		outcomes[g.do(t, ask{priority: "normal", sim: "ttft=200ms"}).status] = true
+		return outcomes[http.StatusOK] && outcomes[http.StatusTooManyRequests]
+	})
 	wantServed(t, g.send(t, ask{priority: "high"}), g.send(t, ask{priority: "urgent"}))
-	g.awaitMetric(t, 2, "spillway_gate_state", "gate", "throttle")
-	if got := g.Sum("spillway_gate_state", "gate", "throttle", "model", "all"); got != 2 {
-		t.Errorf("Prometheus gets the state %v, want 2", got)
-	}
+	g.until(t, "Prometheus gets the state", func() bool { // which lasts while answers are slow
+		g.together(t, 12, slow)
+		return g.Sum("spillway_gate_state", "gate", "throttle", "model", "all") == 2
+	})
 	if got := g.Sum("spillway_ttft_milliseconds_count", "streaming", "false", "priority", "HIGH"); got < 12 {
 		t.Errorf("Prometheus gets %v times, want all requests of priority HIGH", got)
 	}

@@ -23,7 +23,7 @@ func label(priority string) string {
 }
 
 func serveInOrder(t *testing.T, g *gateway) {
-	g.holds(t, `{"upstreams": [{"name": "order", "concurrency": {"max": 1}, "queue": {"maxWait": {"low": "1m"}}}]}`, func(t *testing.T) {
+	g.holds(t, `{"upstreams": [{"name": "order", "concurrency": {"max": 1}, "queue": {"maxWait": {"low": "10m", "normal": "10m", "high": "10m", "urgent": "10m"}}}]}`, func(t *testing.T) {
 		queued := g.metric("spillway_requests_total", "decision", "QUEUED", "gate", "queue")
 		waits := g.Sum("spillway_queue_wait_milliseconds_count", "priority", "HIGH")
 		busy := g.occupy(t, ask{user: "first"})

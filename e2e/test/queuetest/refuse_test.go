@@ -77,7 +77,7 @@ func refuseLate(t *testing.T, g *gateway) {
 func dropLowest(t *testing.T, g *gateway) {
 	const room = 6
 	g.configure(t, "stopIteration", fmt.Sprintf(`{"upstreams": [{"name": "drop", "concurrency": {"max": 1},
-		"queue": {"max": %d, "whenFull": "dropLowest", "maxWait": {"low": "1m"}}}]}`, room))
+		"queue": {"max": %d, "whenFull": "dropLowest", "maxWait": {"low": "10m", "high": "10m"}}}]}`, room))
 	busy := g.occupy(t, ask{})
 	var low, high []*call
 	for range room {
