@@ -94,11 +94,15 @@ func wantRefusedByFleet(t *testing.T, r reply) {
 	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Error.Code != "rate_limit_exceeded" || body.Error.Type != "tokens" {
 		t.Errorf("the body is no error of OpenAI's API (%v): %s", err, r.body)
 	}
-	if reset, err := strconv.Atoi(r.header.Get("x-ratelimit-reset")); err != nil || reset < 0 || reset > 3600 {
+	reset, err := strconv.Atoi(r.header.Get("x-ratelimit-reset"))
+	if err != nil || reset < 0 || reset > 3600 {
 		t.Errorf("x-ratelimit-reset is %q, want the seconds that are left of the hour", r.header.Get("x-ratelimit-reset"))
 	}
 	if r.header.Get("retry-after") != r.header.Get("x-ratelimit-reset") {
 		t.Errorf("retry-after is %q, want that of x-ratelimit-reset, %q", r.header.Get("retry-after"), r.header.Get("x-ratelimit-reset"))
+	}
+	if never := r.header.Get("x-should-retry") == "false"; never != (reset > 60) { // retry.longest
+		t.Errorf("with %d s to wait x-should-retry is %q", reset, r.header.Get("x-should-retry"))
 	}
 	if !strings.HasPrefix(r.header.Get("x-ratelimit-limit"), "300") || r.header.Get("x-ratelimit-remaining") != "0" {
 		t.Errorf("x-ratelimit-limit is %q and -remaining %q, want 300 and 0",

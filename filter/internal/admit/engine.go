@@ -92,7 +92,7 @@ type Engine struct {
 
 // slots are the headers that the engine itself reads.
 type slots struct {
-	method, path, length, encoding, accept, expect, status, contentType, priority ident.Slot
+	method, path, length, encoding, accept, expect, status, contentType, priority, retryAfter, limitReset, shouldRetry ident.Slot
 }
 
 // New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.

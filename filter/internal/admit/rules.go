@@ -111,6 +111,7 @@ func (e *Engine) makeRules(cfg config.Config) {
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
+		retryAfter: p.Want("retry-after"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
 	}
 	e.methods = newMethodSlots(p)
 	if cfg.Priority.Header != "" {
