@@ -4,7 +4,8 @@
 // It is pure: bytes in, a Config or every error at once out. A field is described once, in fields.go or
 // fields_upstream.go: its name, type, default, range and meaning; the parser, the defaults, the validation and the JSON
 // Schema all come from that one description. An empty configuration is valid. A Config that Parse returned needs no
-// further checks by its readers.
+// further checks by its readers. Overrides change it while it runs (override.go), and are read by the same fields; so is what is shown of it
+// (show.go).
 package config
 
 import (

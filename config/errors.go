@@ -39,6 +39,25 @@ func (e fieldErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Problem is one thing wrong with a configuration: where, such as limits[0].window ("": as a whole), and what.
+type Problem struct{ Path, Message string }
+
+// Problems is what an error of this package's functions names, one by one.
+func Problems(err error) []Problem {
+	all, known := err.(fieldErrors) //nolint:errorlint // as it was given
+	if !known {
+		return []Problem{{Message: err.Error()}}
+	}
+	problems := make([]Problem, len(all))
+	for i, e := range all {
+		problems[i] = Problem{Path: e.path, Message: e.problem}
+		if e.value != "" {
+			problems[i].Message = e.value + ": " + e.problem
+		}
+	}
+	return problems
+}
+
 // The bounds of what an error shows: a configuration of garbage shall not flood the proxy's log.
 const (
 	maxErrors = 100

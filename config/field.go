@@ -14,6 +14,7 @@ type field struct {
 	required  bool // the key must be given
 	derived   bool // left out, the value follows from others; the doc says how
 	unless    *exclusion
+	fixed     string // why no override changes it; "": one may
 }
 
 // exclusion says beside which words of another key a key makes no sense, and why, and what would be right. Beside those it isn't missed,
@@ -38,6 +39,8 @@ type value interface {
 	read(r *reader, path string, v *fastjson.Value)
 	want() string
 	describe(s *Schema)
+	// show appends what is stored, as JSON: nothing, if the key is to be left out.
+	show(b []byte) []byte
 }
 
 // section is a part of the configuration with keys of its own. It may have a finish method, too.
@@ -65,8 +68,17 @@ func unless(key string, words []string, f field, why string) field {
 	return f
 }
 
-// secret hides the value of f from all errors.
-func secret(f field) field { f.value = hidden{f.value}; return f }
+// secret hides the value of f from all errors, and from who looks at the configuration in force.
+func secret(f field) field {
+	f.value = hidden{f.value}
+	return fixed(f, "is a secret, which is no business of an override; want it changed in the file")
+}
+
+// fixed bars overrides of f, and says why.
+func fixed(f field, why string) field { f.fixed = why; return f }
+
+// kept bars overrides that add entries to the list f, take some out, or rename them.
+func kept(f field) field { f.value = keptList{f.value.(namedList)}; return f }
 
 func single[T any](name string, to *T, standard T, k kind[T], doc string) field {
 	return field{name: name, doc: doc, value: scalar[T]{to, standard, k}}
@@ -87,7 +99,7 @@ func enum[T ~string](name string, to *T, standard T, values []T, doc string) fie
 		words[i] = string(value)
 	}
 	read := scalar[string]{new(string), string(standard), enumKind{words}}
-	return field{name: name, doc: doc, value: assigned{read, func(word string) { *to = T(word) }}}
+	return field{name: name, doc: doc, value: assigned{read, func(word string) { *to = T(word) }, func() string { return string(*to) }}}
 }
 
 func integer[T ~int | ~int64](name string, to *T, standard, lowest, highest T, doc string) field {

@@ -27,17 +27,22 @@ var (
 	multiple   = interval{min: 1, max: 100}
 )
 
+// known is why no override changes a name.
+const known = "is what its state and metrics are known by; want it changed in the file"
+
 const modeDoc = "What a verdict does: enforce acts on it, shadow only records it, off reaches none. "
 
 func (c *Config) fields() []field {
 	return []field{
-		str("namespace", &c.Namespace, "default", names,
+		fixed(str("namespace", &c.Namespace, "default", names,
 			"Prefix of all shared-data keys: plugins with the same namespace share their state."),
+			"is where all state is, this override's too; want it changed in the file"),
 		enum("mode", &c.Mode, Enforce, modes, modeDoc+"It is a ceiling over each gate's and limit's own mode."),
-		enum("requestHold", &c.RequestHold, HoldNone, []Hold{HoldStopIteration, HoldBufferFilter, HoldNone},
+		fixed(enum("requestHold", &c.RequestHold, HoldNone, []Hold{HoldStopIteration, HoldBufferFilter, HoldNone},
 			"How request headers are held until admission. stopIteration: Envoy's Wasm configuration has "+
 				"allow_on_headers_stop_iteration: true. bufferFilter: Envoy's buffer filter follows this filter. none: neither, "+
 				"so decide at the headers what headers allow and the rest at the body."),
+			"says how the proxy is configured, which no override changes; want it changed in the file"),
 		object("statusCode", &c.StatusCode, "HTTP status of each gate's refusal."),
 		object("retry", &c.Retry, "What refusals say about trying again."),
 		enum("errorFormat", &c.ErrorFormat, ErrorsOfDialect, []ErrorFormat{ErrorsOfDialect, ErrorsOfDynamo},
@@ -56,12 +61,13 @@ func (c *Config) fields() []field {
 		object("identity", &c.Identity, "Who is asking: where user, tenant and API key are read from."),
 		object("priority", &c.Priority, "Who may go first."),
 		object("usage", &c.Usage, "How tokens are read, estimated and priced."),
-		objects("limits", &c.Limits, "name", func(l Limit) string { return l.Name },
-			"What a caller may use. A request must pass all limits that match it. Empty: nothing is limited."),
-		objects("upstreams", &c.Upstreams, "name", func(u Upstream) string { return u.Name },
-			"What is protected, chosen by model; the first match counts. Without a match a request passes ungoverned."),
+		kept(objects("limits", &c.Limits, "name", func(l Limit) string { return l.Name },
+			"What a caller may use. A request must pass all limits that match it. Empty: nothing is limited.")),
+		kept(objects("upstreams", &c.Upstreams, "name", func(u Upstream) string { return u.Name },
+			"What is protected, chosen by model; the first match counts. Without a match a request passes ungoverned.")),
 		object("pressureSource", &c.PressureSource, "Where the pressure gates' measurements are fetched from."),
-		object("admin", &c.Admin, "Status and dashboard. A listener whose plugin has only this and mode off is an admin listener."),
+		fixed(object("admin", &c.Admin, "Status and dashboard. A listener whose plugin has only this and mode off is an admin listener."),
+			"says who may send overrides; want it changed in the file"),
 	}
 }
 
@@ -204,7 +210,7 @@ func (m *Match) fields() []field {
 func (l *Limit) fields() []field {
 	windowless := withoutWindow()
 	return []field{
-		required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")),
+		fixed(required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")), known),
 		stringSet("per", &l.Per, perParts,
 			"What has a quota of its own: user, tenant, key, model, priority or header:<name>, or a combination of them. "+
 				"Empty: all requests share one."),

@@ -4,7 +4,7 @@ import "time"
 
 func (u *Upstream) fields() []field {
 	return []field{
-		required(str("name", &u.Name, "", names, "The upstream's name in status, logs and metrics; unique.")),
+		fixed(required(str("name", &u.Name, "", names, "The upstream's name in status, logs and metrics; unique.")), known),
 		someStrs("models", &u.Models, []string{"*"}, globs, "Globs of the canonical names of the models that it serves, in any case."),
 		object("budget", &u.Budget, "What the upstream allows in a window. Requests beyond it wait in the queue."),
 		object("concurrency", &u.Concurrency, "Requests in flight to the upstream. Requests beyond it wait in the queue."),
@@ -60,6 +60,9 @@ type waits struct {
 }
 
 func (w *waits) fields() []field {
+	for p, wait := range *w.to {
+		w.at[p] = wait
+	}
 	wait := func(p Priority, standard time.Duration) field {
 		return duration(p.key(), &w.at[p], standard, time.Millisecond, time.Hour, "Longest wait of priority "+p.key()+".")
 	}
@@ -180,6 +183,9 @@ type ceilings struct {
 }
 
 func (c *ceilings) fields() []field {
+	for p, ceiling := range *c.to {
+		c.at[p] = ceiling
+	}
 	ceiling := func(p Priority, standard float64) field {
 		return float(p.key(), &c.at[p], standard, share, "Share of the thresholds from which priority "+p.key()+" is refused.")
 	}

@@ -29,6 +29,7 @@ func (s scalar[T]) read(r *reader, path string, v *fastjson.Value) {
 type assigned struct {
 	scalar[string]
 	assign func(word string)
+	word   func() string // that is assigned
 }
 
 func (a assigned) read(r *reader, path string, v *fastjson.Value) {
