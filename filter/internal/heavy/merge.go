@@ -2,6 +2,7 @@ package heavy
 
 import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/told"
 )
 
 // Count is what is known of a subject's use or refusals in all workers: at least Low, at most High.
@@ -30,13 +31,14 @@ type merging struct {
 	error  float64
 }
 
-// Merge adds up what the workers' records tell, as of now; in which order they come makes no difference. Damaged ones count as none.
-func Merge(now clock.Moment, records [][]byte) Merged {
+// Merge adds up what the workers' records of a limit tell, as of now; in which order they come makes no difference. Damaged ones count as none.
+func Merge(now clock.Moment, limit uint64, records [][]byte) Merged {
 	var m Merged
 	var use, refusals merging
 	numbers := map[uint64]int{}
-	for _, record := range records {
-		t, whole := decode(record)
+	parts := told.Latest(records, layout, limit)
+	for i := range parts {
+		t, whole := decode(&parts[i].Reader)
 		if !whole {
 			continue
 		}

@@ -5,25 +5,25 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/oneline"
+	"github.com/spillway-proxy/spillway/filter/internal/told"
 )
 
-// A worker's record of a limit: the layout's number, the period, and for either sketch the floor, how many counters follow, and these: id, count, what may
-// be another's, last refusal, name and reason, each behind its length. All numbers are little-endian.
+// A worker's record of a limit: a header (package told), the period, and for either sketch the floor, how many counters follow, and these: id, count, what may
+// be another's, last refusal, name and reason.
 const (
-	layout     = 1
-	headerSize = 1 + 8
+	layout     = 'h'
 	sketchSize = 8 + 1
 	fixedSize  = 8 + 8 + 8 + 8 + 1 + 1
 	// MostRecord is how many bytes a record has at most.
-	MostRecord = headerSize + 2*(sketchSize+Published*(fixedSize+mostName)) + Published*mostReason
+	MostRecord = told.HeaderSize + 8 + 2*(sketchSize+Published*(fixedSize+mostName)) + Published*mostReason
 )
 
 // AppendRecord appends what a worker tells of a limit.
-func (s *Subjects) AppendRecord(b []byte, now clock.Moment) []byte {
+func (s *Subjects) AppendRecord(b []byte, worker, limit uint64, now clock.Moment) []byte {
 	s.Used.age(now)
 	s.Refused.age(now)
-	b = binary.LittleEndian.AppendUint64(append(b, layout), uint64(max(s.Used.period, s.Refused.period)))
+	header := told.Header{Layout: layout, Worker: worker, Of: limit, At: now}
+	b = binary.LittleEndian.AppendUint64(header.Append(b), uint64(max(s.Used.period, s.Refused.period)))
 	return s.Refused.append(s.Used.append(b))
 }
 
@@ -40,8 +40,7 @@ func (s *Sketch) append(b []byte) []byte {
 		c := &s.counters[number]
 		b = appendFloat(appendFloat(binary.LittleEndian.AppendUint64(b, c.id), c.count), c.over)
 		b = binary.LittleEndian.AppendUint64(b, uint64(c.last))
-		b = append(append(b, c.named), c.name[:c.named]...)
-		b = append(append(b, c.why), c.reason[:c.why]...)
+		b = told.AppendText(told.AppendText(b, c.name[:c.named]), c.reason[:c.why])
 	}
 	return b
 }
@@ -72,8 +71,8 @@ func appendFloat(b []byte, f float64) []byte {
 	return binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
 }
 
-// told is what a record tells.
-type told struct {
+// tale is what a record tells.
+type tale struct {
 	period        int64
 	used, refused []toldCounter
 	floors        [2]float64
@@ -87,59 +86,33 @@ type toldCounter struct {
 	name, reason string
 }
 
-// decode reads a record. What it gives is a copy. It says false of a record that is damaged, or another version's.
-func decode(b []byte) (t told, whole bool) {
-	r := reader{rest: b, whole: true}
-	if r.byte() != layout {
-		return t, false
-	}
-	t.period = int64(r.number())
-	t.used, t.floors[0] = r.sketch()
-	t.refused, t.floors[1] = r.sketch()
-	return t, r.whole && len(r.rest) == 0 && t.period >= 0
+// decode reads what follows the header. It says false of a record that is damaged.
+func decode(r *told.Reader) (t tale, whole bool) {
+	t.period = int64(r.Uint64())
+	t.used, t.floors[0] = readSketch(r)
+	t.refused, t.floors[1] = readSketch(r)
+	return t, r.Whole() && t.period >= 0
 }
 
-// reader reads a record; whole turns false where that has an end too early, or is no record.
-type reader struct {
-	rest  []byte
-	whole bool
-}
-
-func (r *reader) take(n int) []byte {
-	if len(r.rest) < n {
-		r.rest, r.whole = nil, false
-		return make([]byte, n)
-	}
-	taken := r.rest[:n]
-	r.rest = r.rest[n:]
-	return taken
-}
-
-func (r *reader) byte() uint8 { return r.take(1)[0] }
-
-func (r *reader) number() uint64 { return binary.LittleEndian.Uint64(r.take(8)) }
-
-// amount reads an amount: what is none, or too much to be added up, is a damage.
-func (r *reader) amount() float64 {
-	const most = 1e30
-	f := math.Float64frombits(r.number())
-	if !(f >= 0 && f <= most) {
-		r.whole = false
-		return 0
-	}
-	return f
-}
-
-func (r *reader) text() string { return oneline.Of(string(r.take(int(r.byte())))) }
-
-func (r *reader) sketch() (counters []toldCounter, floor float64) {
-	floor = r.amount()
-	n := int(r.byte())
-	r.whole = r.whole && n <= Published
-	for i := 0; i < n && r.whole; i++ {
-		c := toldCounter{id: r.number(), count: r.amount(), over: r.amount(), last: clock.Moment(r.number()), name: r.text(), reason: r.text()}
-		r.whole = r.whole && c.over <= c.count && len(c.name) <= mostName && len(c.reason) <= mostReason
+func readSketch(r *told.Reader) (counters []toldCounter, floor float64) {
+	floor = readAmount(r)
+	n := int(r.Byte())
+	r.Sound = r.Sound && n <= Published
+	for i := 0; i < n && r.Sound; i++ {
+		c := toldCounter{id: r.Uint64(), count: readAmount(r), over: readAmount(r), last: clock.Moment(r.Uint64()), name: r.Text(mostName), reason: r.Text(mostReason)}
+		r.Sound = r.Sound && c.over <= c.count
 		counters = append(counters, c)
 	}
 	return counters, floor
+}
+
+// readAmount reads an amount: what is none, or too much to be added up, is a damage.
+func readAmount(r *told.Reader) float64 {
+	const most = 1e30
+	f := math.Float64frombits(r.Uint64())
+	if !(f >= 0 && f <= most) {
+		r.Sound = false
+		return 0
+	}
+	return f
 }

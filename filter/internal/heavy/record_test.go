@@ -48,16 +48,16 @@ func TestWorkersMerged(t *testing.T) {
 			workers[(uint64(i)*7+d.id%3)%uint64(len(workers))].does(now, &d, i%3 == 0)
 		}
 		var records [][]byte
-		told := now // some tell before the last period has begun
+		said := now // some tell before the last period has begun
 		for i := range workers {
 			w := &workers[i]
-			records = append(records, w.AppendRecord(nil, told))
+			records = append(records, w.AppendRecord(nil, uint64(i), 5, said))
 			if len(records[i]) > MostRecord {
 				t.Fatalf("%d bytes", len(records[i]))
 			}
 		}
 		now += clock.Moment(rapid.Int64Range(0, 2*int64(HalfLife)).Draw(t, "later"))
-		m := Merge(now, records)
+		m := Merge(now, 5, records)
 		if m.Workers != len(workers) {
 			t.Fatalf("%d of %d workers", m.Workers, len(workers))
 		}
@@ -72,7 +72,7 @@ func TestWorkersMerged(t *testing.T) {
 		}
 		compare(t, &m, all, truths)
 		slices.Reverse(records)
-		other := Merge(now, records)
+		other := Merge(now, 5, records)
 		if a, b := m.TopByUse(1000), other.TopByUse(1000); !reflect.DeepEqual(a, b) {
 			t.Fatalf("in the other order:\n%+v\n%+v", a, b)
 		}
@@ -120,9 +120,9 @@ func TestTheLastRefusalAndItsReasonAreTold(t *testing.T) {
 	}
 	c, _ := one.Use(9, 1, 3_000_000)
 	c.Name([]byte(`user="><script>` + strings.Repeat("é", 40)))
-	records := [][]byte{one.AppendRecord(nil, 9), two.AppendRecord(nil, 9)}
+	records := [][]byte{one.AppendRecord(nil, 1, 5, 9), two.AppendRecord(nil, 2, 5, 9)}
 	for range 2 {
-		m := Merge(9, records)
+		m := Merge(9, 5, records)
 		s := m.TopByRefusals(5)[0]
 		if s.Last != 9 || s.Reason != "request_too_large" || s.Refused != (Count{5, 5}) || s.Used != (Count{3_000_000, 3_000_000}) ||
 			!strings.HasPrefix(s.Name, `user="><script>éé`) || !strings.HasSuffix(s.Name, "…") || len(s.Name) > mostName {
@@ -145,7 +145,7 @@ func TestARecordIsWrittenWithoutAnAllocation(t *testing.T) {
 		}
 	}
 	b := make([]byte, 0, MostRecord)
-	if n := testing.AllocsPerRun(10, func() { b = s.AppendRecord(b[:0], 0) }); n != 0 || len(b) != MostRecord {
+	if n := testing.AllocsPerRun(10, func() { b = s.AppendRecord(b[:0], 1, 5, 0) }); n != 0 || len(b) != MostRecord {
 		t.Errorf("%v allocations, %d bytes of %d", n, len(b), MostRecord)
 	}
 }
@@ -172,14 +172,14 @@ func FuzzRecord(f *testing.F) {
 		c, _ = s.Refuse(0, i, "tokens_exceeded")
 		c.Name([]byte("user=ann\n"))
 	}
-	whole := s.AppendRecord(nil, 0)
+	whole := s.AppendRecord(nil, 1, 5, 0)
 	f.Add(whole, int64(0))
 	f.Add(whole[:len(whole)-1], int64(0))
 	f.Add(append(slices.Clone(whole), 0), int64(1)<<60)
 	f.Add([]byte{}, int64(-1))
 	f.Fuzz(func(t *testing.T, b []byte, now int64) {
-		m := Merge(clock.Moment(now), [][]byte{b, whole, b})
-		if m.Workers < 1 || len(m.Subjects) > 3+2*Published {
+		m := Merge(clock.Moment(now), 5, [][]byte{whole, b, b})
+		if m.Workers > 2 || len(m.Subjects) > 3+2*Published {
 			t.Fatalf("%d workers, %d subjects", m.Workers, len(m.Subjects))
 		}
 		for _, s := range append(slices.Clone(m.TopByUse(1000)), m.TopByRefusals(1000)...) {

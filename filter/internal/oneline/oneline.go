@@ -20,10 +20,14 @@ const cut = "…"
 
 // Append appends a text so, and no more than most bytes, which are at least three. Of a longer one the beginning is appended, and a "…".
 func Append(b []byte, s string, most int) []byte {
-	if len(s) <= most {
+	switch {
+	case len(s) > most:
+		return append(appendClean(b, s, most-len(cut)), cut...)
+	case plain(s):
+		return append(b, s...)
+	default:
 		return appendClean(b, s, most)
 	}
-	return append(appendClean(b, s, most-len(cut)), cut...)
 }
 
 func plain(s string) bool {
