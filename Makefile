@@ -47,6 +47,14 @@ ifeq ($(strip $(REDIS_SERVER)),)
 override REDIS_SERVER := $(or $(shell command -v redis-server),$(REDIS_DIR)/redis-server)
 endif
 
+# The browser that tests open the dashboard in, and axe-core, which says whether everybody can use it. CHROMIUM= is one of yours.
+CHROMIUM_DIR := $(CACHE)/chromium-$(shell . /etc/os-release 2> /dev/null && echo "$$ID-$$VERSION_ID")
+ifeq ($(strip $(CHROMIUM)),)
+override CHROMIUM := $(CHROMIUM_DIR)/chromium
+endif
+AXE_VERSION := $(shell sed -n 's/^axe-playwright-python==//p' e2e/test/pagetest/requirements.txt)
+AXE_DIR := $(CACHE)/axe-$(AXE_VERSION)
+
 # A Kubernetes API and Istio, for the tests of e2e/test/mesh. A change of what they are built from makes others.
 MESH_VERSION = $(shell sed -n 's|^\(require \)*[[:space:]]*$(1) ||p' e2e/tools/mesh/$(2)/go.mod)-$(firstword $(shell cat e2e/tools/mesh/$(2)/* | cksum))
 KUBE_DIR := $(CACHE)/kube-$(call MESH_VERSION,k8s.io/kubernetes,kube)
@@ -117,6 +125,8 @@ export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
 export SPILLWAY_PROMETHEUS_CRD := $(PROMETHEUS_CRD_DIR)
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
 export SPILLWAY_STARLETTE := $(STARLETTE_DIR)
+export CHROMIUM
+export SPILLWAY_AXE := $(AXE_DIR)/axe_playwright_python/axe.min.js
 
 .DEFAULT_GOAL := help
 
@@ -170,7 +180,7 @@ run-fleet: $(WASM_BUILD) gpuexporter envoy ratelimit redis ## Run two Envoys tha
 
 TEST_BOTH := $(filter dev-./...,$(WASM)-$(PACKAGES))
 .PHONY: test
-test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) $(if $(findstring buildtest,$(PACKAGES)),wasm wasm-release) gpuexporter envoy openai-python starlette ratelimit redis ## Run all tests: unit tests, and end to end in a real Envoy
+test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) $(if $(findstring buildtest,$(PACKAGES)),wasm wasm-release) gpuexporter envoy openai-python starlette ratelimit redis chromium axe ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments.
 ##  All tests run on make wasm's filter, and many then on the release's as well;
 ##  WASM=release runs those that are chosen on the release's alone
@@ -245,7 +255,7 @@ schema: ## Generate the configuration's JSON Schema
 	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
 
 .PHONY: docs
-docs: ## Generate the tables of dialects and of metrics, the names of dialects in config, and Envoy's rules for labels (stats_tags)
+docs: ## Generate the tables of dialects and of metrics, the names of dialects in config, Envoy's rules for labels (stats_tags), the dashboard's page
 	@go run ./filter/generate
 
 .PHONY: clean
@@ -358,6 +368,22 @@ redis: $(if $(filter $(REDIS_DIR)/%,$(REDIS_SERVER)),$(REDIS_SERVER)) ## Fetch R
 $(REDIS_DIR)/redis-server:
 	@echo "fetching Redis, once: 15 MB, into $(REDIS_DIR)"
 	$(call install,$(REDIS_DIR),e2e/tools/redis/fetch.sh "$$new")
+
+.PHONY: chromium
+chromium: $(if $(filter $(CHROMIUM_DIR)/%,$(CHROMIUM)),$(CHROMIUM)) ## Fetch Chromium, for the tests, unless CHROMIUM= names one
+	@command -v "$(CHROMIUM)" > /dev/null || { echo "CHROMIUM=$(CHROMIUM) can't be run: correct it, or unset it to have Chromium fetched" >&2; exit 1; }
+
+$(CHROMIUM_DIR)/chromium:
+	@echo "fetching Chromium, once: 70 MB, into $(CHROMIUM_DIR)"
+	$(call install,$(CHROMIUM_DIR),e2e/tools/chromium/fetch.sh "$$new")
+
+.PHONY: axe
+axe: $(AXE_DIR)/axe_playwright_python/axe.min.js ## Fetch axe-core, for the tests
+
+$(AXE_DIR)/axe_playwright_python/axe.min.js:
+	@echo "fetching axe-core, once: 1 MB, into $(AXE_DIR)"
+	$(call install,$(AXE_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" --requirement e2e/test/pagetest/requirements.txt)
 
 .PHONY: kube
 kube: $(KUBE_DIR)/kubectl ## Build etcd, kube-apiserver and kubectl, for test-mesh

@@ -1,5 +1,6 @@
 // Command generate writes what is made of the filter's tables into the files that show it or depend on it: the dialects in README.md,
-// their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make labels of the metrics' names, its stats_tags.
+// their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make
+// labels of the metrics' names, its stats_tags. It also joins the dashboard's sources to the page that the filter serves.
 //
 //	go run ./filter/generate
 //
@@ -49,10 +50,20 @@ func main() {
 	if flag.NArg() > 0 {
 		root = flag.Arg(0)
 	}
-	if err := run(*check, root, parts()); err != nil {
+	if err := generate(*check, root); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// generate writes all, the page and what the filter says with it included, or compares.
+func generate(check bool, root string) error {
+	dashboard, err := buildPage(os.DirFS(filepath.Join(root, pageSources)))
+	if err != nil {
+		return err
+	}
+	policy := part{"filter/internal/page/page.go", "// policy:begin\n", "// policy:end\n", dashboard.header()}
+	return errors.Join(dashboard.write(check, root), run(check, root, append(parts(), policy)))
 }
 
 // run writes all parts, or compares them with the files if check is set. Its error names every file that isn't as it should be.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestWhatIsGeneratedIsUpToDate(t *testing.T) {
-	if err := run(true, "../..", parts()); err != nil {
+	if err := generate(true, "../.."); err != nil {
 		t.Error(err)
 	}
 }

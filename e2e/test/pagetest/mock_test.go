@@ -1,0 +1,216 @@
+package pagetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// hostile is what a client may call itself.
+const hostile = `user="><script>document.title='taken'</script><img src=x onerror=document.title='taken'>`
+
+// mock speaks the admin surface's contract for a proxy that doesn't exist, so that a test can say how it stands.
+type mock struct {
+	*httptest.Server
+
+	mu        sync.Mutex
+	began     time.Time
+	silent    bool // it hangs up
+	token     string
+	refuse    int // the status of the next change, with one error; 0: it is taken
+	quantity  float64
+	overrides map[string]any
+	sent      []string // changes, as "METHOD path body"
+	asked     map[string]int
+}
+
+const token = "opensesame"
+
+func newMock(t *testing.T) *mock {
+	t.Helper()
+	m := &mock{began: time.Now().Add(-time.Hour), token: token, quantity: 300, overrides: map[string]any{}, asked: map[string]int{}}
+	html, headers := builtPage(t)
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /spillway/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		for name, value := range headers {
+			w.Header().Set(name, value)
+		}
+		fmt.Fprint(w, html)
+	})
+	routes.HandleFunc("GET /spillway/status", m.status)
+	routes.HandleFunc("GET /spillway/config", m.config)
+	routes.HandleFunc("GET /spillway/subjects", func(w http.ResponseWriter, r *http.Request) { answer(w, m.subjects(r.FormValue("limit"))) })
+	routes.HandleFunc("GET /spillway/decisions", func(w http.ResponseWriter, _ *http.Request) { answer(w, m.decisions()) })
+	routes.HandleFunc("PATCH /spillway/overrides", m.patch)
+	routes.HandleFunc("DELETE /spillway/overrides", m.takeBack)
+	routes.HandleFunc("POST /spillway/", m.change)
+	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		silent := m.silent
+		m.asked[r.URL.Path]++
+		m.mu.Unlock()
+		if silent {
+			panic(http.ErrAbortHandler)
+		}
+		routes.ServeHTTP(w, r)
+	}))
+	t.Cleanup(m.Close)
+	return m
+}
+
+// set changes what the proxy is like.
+func (m *mock) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
+func (m *mock) changes() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.sent...)
+}
+
+func answer(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+type object = map[string]any
+
+func gate(value, threshold any, state string, more object) object {
+	g := object{"value": value, "threshold": threshold, "state": state, "lastTrigger": nil, "recoversInSeconds": 0}
+	for key, of := range more {
+		g[key] = of
+	}
+	return g
+}
+
+func (m *mock) status(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	up := int(time.Since(m.began).Seconds())
+	tag := fmt.Sprintf(`"%d"`, up)
+	w.Header().Set("ETag", tag)
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
+	wave := (up/7)%5 + up%3
+	answer(w, object{
+		"version": "v1.4.0", "uptimeSeconds": up, "workers": 4, "mode": "enforce",
+		"requests": object{"ALLOWED": up * 38, "QUEUED": up * 9, "REJECTED": up*2 + up*up/900, "CANCELLED": up / 4, "SHADOW": 0},
+		"tokens":   object{"input": up * 9000, "output": up * 2300, "cached": up * 1200, "reasoning": up * 300},
+		"limits": []object{
+			{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": m.quantity, "windowSeconds": 3600, "burst": 300, "admission": "lenient", "mode": "enforce"},
+			{"name": "tenant-requests", "per": []string{"tenant", "model"}, "unit": "requests", "quantity": 600, "windowSeconds": 60, "burst": 600, "admission": "strict", "mode": "shadow"},
+		},
+		"upstreams": []object{{
+			"name":     "vllm",
+			"budget":   gate(412-wave*20, 600, "OPEN", object{"perMinute": 450 + wave}),
+			"queue":    gate(11+wave, 500, "OPEN", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38}),
+			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429_share"}, "recoversInSeconds": 106}),
+			"latency":  gate(nil, nil, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "ttft llama-3"}), gate(41, 100, "PASSING", object{"name": "itl llama-3"})}}),
+			"throttle": gate(nil, nil, "OFF", nil),
+			"breaker":  gate(0.04, 0.5, "CLOSED", object{"parts": []object{gate(0.71, 0.5, "OPEN", object{"name": "mistral-7b", "lastTrigger": object{"time": ago(31 * time.Second), "reason": "error_rate"}, "recoversInSeconds": 29})}}),
+			"pressure": gate(0.91, 0.85, "BUSY", object{"lastTrigger": object{"time": ago(2 * time.Second), "reason": "active_decode_blocks"}}),
+		}},
+		"pressure": object{"ageSeconds": 0.6, "instances": []object{
+			{"name": "vllm-0", "activeDecodeBlocks": 0.42, "gpuMemory": 0.71, "activePrefillTokens": 1200, "running": 12, "waiting": 0},
+			{"name": "vllm-1", "activeDecodeBlocks": 0.91, "gpuMemory": 0.78, "activePrefillTokens": 10400, "running": 26, "waiting": 3},
+		}},
+		"overrides": m.overrides,
+	})
+}
+
+func (m *mock) subjects(limit string) object {
+	list := []object{
+		{"subject": "user=ann", "used": 312.0, "refused": 41, "lastReason": "exhausted", "lastTime": time.Now().Add(-3 * time.Second).UTC().Format(time.RFC3339)},
+		{"subject": "user=batch-nightly", "used": 265.0, "refused": 3, "lastReason": "exhausted", "lastTime": time.Now().Add(-4 * time.Minute).UTC().Format(time.RFC3339)},
+		{"subject": "key=h:9f2c61d0", "used": 120.0, "refused": 0},
+		{"subject": hostile, "used": 4.0, "refused": 0},
+	}
+	return object{"limit": limit, "subjects": list}
+}
+
+func (m *mock) decisions() object {
+	list := []object{}
+	for i, who := range []string{"user=ann", hostile, "user=ann", "user=bob", "key=h:9f2c61d0", "user=batch-nightly"} {
+		list = append(list, object{
+			"time": time.Now().Add(-time.Duration(i*i*4+1) * time.Second).UTC().Format(time.RFC3339), "subject": who, "decision": []string{"REJECTED", "REJECTED", "SHADOW", "OPEN"}[i%4],
+			"gate": []string{"limits", "queue", "latency", "breaker"}[i%4], "reason": []string{"exhausted", "full", "ttft", "open"}[i%4],
+			"limit": []string{"user-completion-tokens", "", "", ""}[i%4], "model": []string{"llama-3", "mistral-7b"}[i%2], "priority": "NORMAL", "retryAfterSeconds": 48 * (i % 3),
+		})
+	}
+	return object{"decisions": list}
+}
+
+func (m *mock) config(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.URL.Query().Has("overrides") {
+		answer(w, m.overrides)
+		return
+	}
+	answer(w, object{
+		"mode": "enforce", "retry": object{"longest": "1m"},
+		"limits":    []object{{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": m.quantity, "window": "1h", "burst": 300, "admission": "lenient", "mode": "enforce"}},
+		"upstreams": []object{{"name": "vllm", "models": []string{"*"}, "queue": object{"max": 500}, "breaker": object{"mode": "enforce", "errorRate": 0.5}}},
+		"admin":     object{"path": "/spillway", "tokens": []string{"***"}},
+	})
+}
+
+// allowed says whether a change has the token, and notes it.
+func (m *mock) allowed(w http.ResponseWriter, r *http.Request) bool {
+	body, _ := io.ReadAll(r.Body)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if given != m.token {
+		w.WriteHeader(http.StatusForbidden)
+		answer(w, object{"errors": []object{{"path": "", "message": "this token is none of those that the configuration has"}}})
+		return false
+	}
+	m.sent = append(m.sent, r.Method+" "+r.URL.RequestURI()+" "+string(body))
+	if m.refuse != 0 {
+		w.WriteHeader(m.refuse)
+		answer(w, object{"errors": []object{{"path": "/limits/0/quantity", "message": "must be from 1 to 1000000000000"}, {"path": "", "message": "and nothing was changed"}}})
+		m.refuse = 0
+		return false
+	}
+	if r.Method == http.MethodPatch {
+		_ = json.Unmarshal(body, &m.overrides)
+		if limits, is := m.overrides["limits"].(object); is {
+			for _, values := range limits {
+				m.quantity = values.(object)["quantity"].(float64)
+			}
+		}
+	}
+	return true
+}
+
+func (m *mock) patch(w http.ResponseWriter, r *http.Request) {
+	if m.allowed(w, r) {
+		answer(w, object{})
+	}
+}
+
+func (m *mock) takeBack(w http.ResponseWriter, r *http.Request) {
+	if m.allowed(w, r) {
+		m.set(func() { m.quantity, m.overrides = 300, object{} })
+		answer(w, object{})
+	}
+}
+
+func (m *mock) change(w http.ResponseWriter, r *http.Request) {
+	if m.allowed(w, r) {
+		answer(w, object{})
+	}
+}

@@ -1,0 +1,224 @@
+package pagetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp/kb"
+)
+
+func TestThePageFollowsTheProxy(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	b := open(t, m.URL+"/spillway/", 1280, false)
+	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "429 share", "mistral-7b", "vllm-1", "user-completion-tokens", "Off: throttle."} {
+		b.shows(text)
+	}
+	b.until(`document.querySelector('.tile p').textContent !== '0/s'`, "there is a rate")
+	const waiting = `document.querySelectorAll('.figure')[1].textContent`
+	before := eval[string](b, waiting)
+	b.until(waiting+" !== '"+before+"'", "the queue moves")
+	// What isn't shown isn't asked for.
+	for _, path := range []string{"/spillway/subjects", "/spillway/decisions", "/spillway/config"} {
+		if m.asked[path] != 0 {
+			t.Errorf("%s was asked for though nobody looks", path)
+		}
+	}
+}
+
+func TestAMaskCoversAPageThatHearsNothingAndGoesByItself(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	b := open(t, m.URL+"/spillway/", 1280, true)
+	b.shows("vllm")
+	silent := time.Now()
+	m.set(func() { m.silent = true })
+	b.shows("No contact with the proxy")
+	if after := time.Since(silent); after < 4*time.Second {
+		t.Errorf("the mask is there after %v", after)
+	}
+	b.accessible("with the mask")
+	m.set(func() { m.silent = false })
+	b.until("document.querySelector('#mask').hidden", "the mask goes")
+}
+
+func TestAThresholdIsChangedAndUndone(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	b := open(t, m.URL+"/spillway/#tuning", 1280, true)
+	b.shows("Limit user-completion-tokens")
+	eval[any](b, "document.querySelectorAll('details').forEach(d => { d.open = true; })")
+	const quantity = `[id="f/limits/0/quantity"]`
+	b.enter(quantity, "500")
+	b.press("Apply 1")
+	// There is no token yet.
+	b.enter("dialog input", "wrong")
+	b.press("Sign in")
+	b.shows("this token is none of those that the configuration has")
+	b.enter("dialog input", token)
+	b.press("Sign in")
+	b.shows("1 not as in the file")
+	b.shows("overridden")
+	want := `PATCH /spillway/overrides {"limits":{"user-completion-tokens":{"quantity":500}}}`
+	if got := m.changes(); len(got) != 1 || got[0] != want {
+		t.Fatalf("sent %q, want %s", got, want)
+	}
+	b.press("Copy as YAML")
+	if got, want := eval[string](b, "document.querySelector('textarea').value"), "limits:\n  - name: user-completion-tokens\n    quantity: 500"; got != want {
+		t.Errorf("as YAML: %q, want %q", got, want)
+	}
+	b.press("Cancel")
+	b.press("Reset limits user-completion-tokens quantity")
+	b.until("!document.body.innerText.includes('overridden')", "nothing is overridden")
+	if got := m.changes(); !strings.HasPrefix(got[len(got)-1], "DELETE /spillway/overrides?path=%2Flimits%2F0%2Fquantity ") {
+		t.Errorf("sent %q", got)
+	}
+	b.until(`document.querySelector('`+quantity+`').value === '300'`, "the file's value is back")
+}
+
+func TestWhatIsWrongStandsAtItsField(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	m.set(func() { m.refuse = 422 })
+	b := open(t, m.URL+"/spillway/#tuning", 1280, true)
+	b.shows("Limit user-completion-tokens")
+	eval[any](b, "setToken('"+token+"'); document.querySelectorAll('details').forEach(d => { d.open = true; })")
+	b.enter(`[id="f/limits/0/quantity"]`, "0")
+	b.press("Apply 1")
+	b.until(`document.querySelector('[id="f/limits/0/quantity-doc"]')?.textContent.includes('must be from 1 to 1000000000000')`, "the error is at the field")
+	b.until(`document.querySelector('[role=alert].error').textContent === 'and nothing was changed'`, "what is about no field stands above")
+	b.accessible("with errors")
+	// It can be taken back, and what was typed is not lost until then.
+	if got := eval[string](b, `document.querySelector('[id="f/limits/0/quantity"]').value`); got != "0" {
+		t.Errorf("the field has %q", got)
+	}
+	b.press("Discard")
+	b.until(`document.querySelector('[id="f/limits/0/quantity"]').value === '300'`, "it is as before")
+}
+
+func TestAUserIsUnblocked(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	b := open(t, m.URL+"/spillway/#subjects", 1280, false)
+	b.shows("user=ann")
+	eval[any](b, "setToken('"+token+"')")
+	b.press("Unblock user=ann")
+	b.shows("user=ann may go on at once.")
+	b.press("Grant more to user=ann")
+	b.enter("dialog [name=grant]", "5000")
+	b.press("Grant")
+	b.shows("Granted 5,000 to user=ann for 1h.")
+	want := []string{`POST /spillway/limits/user-completion-tokens/subjects/user%3Dann {"reset":true}`,
+		`POST /spillway/limits/user-completion-tokens/subjects/user%3Dann {"grant":5000,"for":"1h"}`}
+	if got := m.changes(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
+func TestNamesThatClientsGiveAreText(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	b := open(t, m.URL+"/spillway/#subjects", 1280, false)
+	b.shows(hostile)
+	b.press("Refusals")
+	b.shows(hostile)
+	if title := eval[string](b, "document.title"); title != "Spillway" {
+		t.Errorf("a client's script ran: the title is %q", title)
+	}
+	if n := eval[int](b, "document.querySelectorAll('main script, main img').length"); n != 0 {
+		t.Errorf("a client's name made %d elements", n)
+	}
+}
+
+func TestRefusalsAreSearched(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/#refusals", 1280, false)
+	b.shows("6 of 6")
+	b.enter("input[type=search]", "breaker")
+	b.shows("1 of 6")
+	b.shows("user=bob")
+	b.enter("input[type=search]", "nobody at all")
+	b.shows("None of them has this.")
+}
+
+// views are the page's, with a text that each shows when it is complete.
+var views = map[string]string{"overview": "vllm-1", "subjects": "user=ann", "refusals": "user=bob", "tuning": "Limit user-completion-tokens"}
+
+func TestEverybodyCanUseThePage(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	for _, width := range []int64{1280, 360} {
+		b := open(t, m.URL+"/spillway/", width, false)
+		for view, text := range views {
+			for _, scheme := range []string{"light", "dark"} {
+				b.prefers(scheme)
+				eval[any](b, "show('"+view+"')")
+				b.shows(text)
+				eval[any](b, "document.querySelectorAll('details').forEach((d, i) => { d.open = i < 2; })")
+				when := view + ", " + scheme
+				b.accessible(when)
+				if wide := eval[int64](b, "document.documentElement.scrollWidth"); wide > width {
+					t.Errorf("%s: %d px wide on a screen of %d", when, wide, width)
+				}
+				name := map[int64]string{1280: "", 360: "phone-"}[width]
+				b.picture(name+view+"-"+scheme, width)
+			}
+		}
+	}
+}
+
+func TestTheThemeIsTheSystemsUntilItIsChosen(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/", 1280, false)
+	b.shows("vllm")
+	const ground = "getComputedStyle(document.documentElement).backgroundColor"
+	const light, dark = "rgb(244, 246, 249)", "rgb(14, 19, 25)"
+	for _, step := range []struct{ system, button, want string }{
+		{"dark", "", dark}, {"light", "", light}, {"light", "Theme: system", dark}, {"dark", "Theme: dark", light}, {"dark", "Theme: light", dark},
+	} {
+		b.prefers(step.system)
+		if step.button != "" {
+			b.press(step.button)
+		}
+		if got := eval[string](b, ground); got != step.want {
+			t.Errorf("system %s, pressed %q: %s, want %s", step.system, step.button, got, step.want)
+		}
+	}
+}
+
+func TestTheKeyboardIsEnough(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/", 1280, false)
+	b.shows("vllm")
+	eval[any](b, "document.querySelector('#tab-overview').focus()")
+	b.do(key(kb.ArrowRight))
+	b.shows("user=ann")
+	if got := eval[string](b, "document.activeElement.id"); got != "tab-subjects" {
+		t.Errorf("the focus is on %q", got)
+	}
+	// The page is drawn anew every second; who has the focus keeps it.
+	eval[any](b, "document.querySelector('[aria-label=\"Unblock user=ann\"]').focus()")
+	b.until("performance.now() - known.at < 200", "a snapshot comes")
+	if got := eval[string](b, "document.activeElement.ariaLabel"); got != "Unblock user=ann" {
+		t.Errorf("the focus is on %q", got)
+	}
+	b.do(key(kb.Enter))
+	b.until("document.querySelector('dialog').open", "a token is asked for")
+	b.do(key(kb.Escape))
+	b.until("!document.querySelector('dialog').open", "the dialog is gone")
+}
+
+func TestBarsMove(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/", 1280, false)
+	b.shows("vllm")
+	const moves = "getComputedStyle(document.querySelector('.bars i')).transitionDuration"
+	if got := eval[string](b, moves); got != "0.3s" {
+		t.Errorf("a bar moves in %s, want 0.3s", got)
+	}
+	b.prefers("light") // with reduced motion
+	if got := eval[string](b, moves); got != "0s" {
+		t.Errorf("a bar moves in %s for who wants no motion", got)
+	}
+}

@@ -1,0 +1,33 @@
+#!/bin/bash
+# Fetches Debian's headless Chromium, the libraries that this machine lacks for it, and one font, so that pages look alike on every
+# machine, into the directory $1, from which $1/chromium runs.
+set -euo pipefail
+to=$1
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+"$(dirname "$0")/../debian/fetch.sh" "$root" chromium-headless-shell fonts-liberation ||
+  { echo "set CHROMIUM= to a Chromium that you have" >&2; exit 1; }
+
+mkdir -p "$to"/{lib,fonts}
+mv "$root/usr/lib/chromium" "$to/browser"
+rm -f "$to"/browser/libVkLayer_*
+find "$root/usr/lib" -name '*.so*' -exec cp --no-dereference --target-directory "$to/lib" {} +
+find "$root/usr/share/fonts" -name '*.ttf' -exec cp --target-directory "$to/fonts" {} +
+cat > "$to/fonts.conf" <<'FONTS'
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir prefix="relative">fonts</dir>
+  <alias><family>monospace</family><prefer><family>Liberation Mono</family></prefer></alias>
+  <match><edit name="family" mode="append_last"><string>Liberation Sans</string></edit></match>
+</fontconfig>
+FONTS
+cat > "$to/chromium" <<'WRAPPER'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+export FONTCONFIG_FILE="$here/fonts.conf"
+LD_LIBRARY_PATH="$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/browser/chromium-headless-shell" "$@"
+WRAPPER
+chmod 755 "$to/chromium"
+"$to/chromium" --version

@@ -1,0 +1,138 @@
+// How the proxy is doing: tiles, what becomes of requests, and each upstream with its queue, its budget and its gates.
+
+const priorities = ['urgent', 'high', 'normal', 'low'];
+const gates = [['retreat', 'Retreat'], ['latency', 'Latency'], ['throttle', 'Throttle'], ['breaker', 'Breaker'], ['pressure', 'Pressure']];
+
+// since is how many seconds ago the snapshot was taken, for what counts down between two.
+const since = () => (performance.now() - known.at) / 1000;
+
+function overview() {
+  const s = known.status;
+  if (!s) return h('p', { class: 'empty' }, known.failed.status || 'Waiting for the first snapshot…');
+  return [tiles(s), traffic(), (s.upstreams || []).map(upstream), limits(s), instances(s.pressure)];
+}
+
+function tile(name, value, unit, series, level) {
+  return h('div', { class: 'tile ' + (level || '') }, h('h2', {}, name), h('p', {}, value, unit && h('small', {}, unit)),
+    spark(history_[series], name + ''));
+}
+
+function tiles() {
+  const last = series => history_[series].at(-1);
+  const split = text => [text.split(' ')[0], text.split(' ')[1] || ''];
+  const share = last('share');
+  return h('section', { class: 'tiles', 'aria-label': 'At a glance' },
+    tile('Requests', number(last('rate')), '/s', 'rate'),
+    tile('Refused', ...split(percent(share)), 'share', share > 0.2 ? 'bad' : share > 0.02 ? 'warn' : ''),
+    tile('Output tokens', number(last('tokens')), '/s', 'tokens'),
+    tile('Waiting', number(last('waiting')), '', 'waiting'),
+    tile('In flight', number(last('inFlight')), '', 'inFlight'),
+    tile('First token', ...split(milliseconds(last('ttft') || null)), 'ttft'),
+    tile('Between tokens', ...split(milliseconds(last('itl') || null)), 'itl'));
+}
+
+function traffic() {
+  const series = [['passed', 'Passed'], ['shadow', 'Shadow'], ['left', 'Left'], ['refused', 'Refused']]
+    .map(([values, name]) => ({ name, class: values, values: history_[values] }))
+    .filter(s => s.class === 'passed' || s.class === 'refused' || s.values.some(Boolean));
+  return h('section', { class: 'card' },
+    h('div', { class: 'row' }, h('h2', {}, 'Requests a second'), legend(series)),
+    stacked(series, '/s', 'Requests a second by what became of them'));
+}
+
+function upstream(u) {
+  const draining = /drain/.test(words(u.state));
+  return h('section', { class: 'card', key: u.name, 'aria-label': 'Upstream ' + u.name },
+    h('div', { class: 'row' }, h('h2', {}, u.name, h('small', {}, (u.models || []).join(', '))), draining && badge('draining'),
+      h('div', { class: 'row end' },
+        !isOff(u.retreat) && h('button', { onclick: () => act(u, 'retreat/reset', 'Retreat of ' + u.name + ' begins anew.') }, 'Reset retreat'),
+        !isOff(u.breaker) && h('button', { onclick: () => act(u, 'breaker/reset', 'Breaker of ' + u.name + ' is closed.') }, 'Reset breaker'),
+        draining ? h('button', { onclick: () => act(u, 'resume', u.name + ' takes requests again.') }, 'Resume') :
+          h('button', { onclick: () => inquire({ title: 'Drain ' + u.name + '?', danger: true, action: 'Drain',
+            text: 'Nothing new is let through, and is answered 503; what runs goes on.', then: () => act(u, 'drain', u.name + ' is draining.') }) }, 'Drain'))),
+    h('div', { class: 'columns' }, budget(u), queue(u)), gateTable(u));
+}
+
+const act = (u, what, done) => change_('upstreams/' + encodeURIComponent(u.name) + '/' + what, { method: 'POST', body: {} }, done);
+
+const isOff = gate => !gate || /^off$/i.test(gate.state);
+
+// budgets are a budget's parts, of requests and of tokens, or the budget itself.
+function budget(u) {
+  const parts = isOff(u.budget) ? [] : u.budget.parts || [{ name: 'requests', ...u.budget }];
+  const rates = history_['rate ' + u.name] || [];
+  if (!parts.length) return null;
+  return h('div', { class: 'block' }, parts.filter(p => p.threshold > 0).map(p => {
+    const share = p.value / p.threshold;
+    return h('div', { key: p.name }, h('h3', {}, 'Budget of ' + p.name),
+      h('p', { class: 'figure' }, number(p.value), h('small', {}, ' of ' + number(p.threshold) + ' left')),
+      meter(p.value, p.threshold, 'Budget of ' + p.name + ' of ' + u.name, share < 0.05 ? 'bad' : share < 0.2 ? 'warn' : 'ok'));
+  }), rates.some(Boolean) && [h('h3', {}, 'Rate allowed: ' + number(rates.at(-1)) + ' a minute'), spark(rates, 'Rate allowed to ' + u.name)]);
+}
+
+function queue(u) {
+  const q = u.queue;
+  if (isOff(q)) return null;
+  const depths = priorities.map(p => q[p] || 0);
+  const top = Math.max(...depths, 5);
+  return h('div', { class: 'block' }, h('h3', {}, 'Queue'),
+    h('p', { class: 'figure' }, number(q.value), h('small', {}, q.threshold > 0 ? ' of ' + number(q.threshold) + ' places' : ' wait')),
+    h('ul', { class: 'bars' }, priorities.map((p, i) =>
+      h('li', {}, h('b', {}, number(depths[i])), h('i', { class: p, style: { height: (depths[i] / top * 100).toFixed(1) + '%' } }), h('span', {}, p)))));
+}
+
+const badge = state => h('span', { class: 'badge ' + severity(state) }, words(state) || 'unknown');
+
+// gateTable has a line for each gate that is on, and for each of its parts: signals, models.
+function gateTable(u) {
+  const on = gates.filter(([key]) => !isOff(u[key]));
+  const off = gates.filter(([key]) => isOff(u[key])).map(([, name]) => name.toLowerCase());
+  const line = (gate, name, key, part) => {
+    const left = gate.recoversInSeconds - since();
+    return [part ? h('span', { class: 'part' }, name) : h('b', {}, name), badge(gate.state), gateValue(gate.value, key, gate), gateValue(gate.threshold, key, gate),
+      gate.lastTrigger ? [words(gate.lastTrigger.reason), ' ', h('small', {}, ago(gate.lastTrigger.time))] : '–',
+      left > 0 ? 'in ' + duration(Math.ceil(left)) : '–'];
+  };
+  return [
+    on.length > 0 && table('Gates of ' + u.name, ['Gate', 'State', '!Value', '!Threshold', 'Last trigger', '!Recovers'],
+      on.flatMap(([key, name]) => [line(u[key], name, key), ...(u[key].parts || []).map(part => line(part, part.name, key, true))])),
+    off.length > 0 && h('p', { class: 'note' }, 'Off: ' + off.join(', ') + '.'),
+  ];
+}
+
+// gateValue writes a gate's measure in its unit.
+function gateValue(value, key, gate) {
+  if (value == null) return '–';
+  if (key === 'latency' || /ttft|itl|p99|latency/.test(gate.name)) return milliseconds(value);
+  return /tokens|qps/.test(gate.name) || Math.max(value, gate.threshold || 0) > 1 ? number(value) : percent(value);
+}
+
+// unitOf is what a limit counts: completionTokens.
+const unitOf = limit => words(limit.unit?.replace(/[A-Z]/g, c => ' ' + c));
+
+function limits(s) {
+  if (!s.limits?.length) return null;
+  return h('section', { class: 'card' }, h('h2', {}, 'Limits'),
+    table('Limits', ['Limit', 'Per', 'Allows', 'Mode'], s.limits.map(l => [
+      h('button', { class: 'link', onclick: () => { known.limit = l.name; show('subjects'); } }, l.name), [].concat(l.per || 'everybody').join(', '),
+      [number(l.quantity), h('small', {}, ' ' + unitOf(l) + (l.windowSeconds ? ' in ' + duration(l.windowSeconds) : ''))], badge(l.mode)])));
+}
+
+function instances(p) {
+  if (!p?.instances?.length) return null;
+  const share = value => value == null ? '–' : [meter(value, 1, 'used', value > 0.9 ? 'bad' : value > 0.75 ? 'warn' : 'ok'), ' ', percent(value)];
+  return h('section', { class: 'card' }, h('div', { class: 'row' }, h('h2', {}, 'Pressure by instance'), h('small', {}, duration(p.ageSeconds) + ' old')),
+    table('Pressure by instance', ['Instance', 'KV cache', 'GPU memory', '!Prefill tokens', '!Running', '!Waiting'], p.instances.map(i => {
+      const used = i.gpus?.reduce((sum, g) => sum + (g.memoryUsedBytes || 0), 0), all = i.gpus?.reduce((sum, g) => sum + (g.memoryTotalBytes || 0), 0);
+      return [i.name, share(i.activeDecodeBlocks), share(i.gpuMemory ?? (all ? used / all : null)), number(i.activePrefillTokens), number(i.running), number(i.waiting)];
+    })));
+}
+
+// table makes one whose cells carry their heads' names, for narrow screens, where each row is a card. "!" before a head: numbers.
+function table(label, heads, rows) {
+  const names = heads.map(head => head.replace('!', ''));
+  return h('div', { class: 'table' }, h('table', { role: 'table', 'aria-label': label },
+    h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, heads.map((head, i) => h('th', { role: 'columnheader', scope: 'col', class: head[0] === '!' ? 'n' : '' }, names[i])))),
+    h('tbody', { role: 'rowgroup' }, rows.map(cells => h('tr', { role: 'row' },
+      cells.map((cell, i) => h('td', { role: 'cell', 'data-head': names[i], class: (heads[i][0] === '!' ? 'n' : '') + (cell === '–' ? ' none' : '') }, h('span', {}, cell))))))));
+}

@@ -1,0 +1,127 @@
+// What the page knows, and how it asks the proxy. All of it lives in memory, but the token, which the browser keeps until the tab is
+// closed, and the choice of theme.
+
+const known = {
+  status: null,       // the latest snapshot
+  subjects: null, decisions: null, config: null, overrides: {},
+  failed: {},         // by what was asked for: what went wrong
+  view: 'overview', limit: '', search: '', filter: '',
+  edits: {},          // by pointer: what was typed and not applied
+  wrong: {},          // by pointer: what the proxy says is wrong with it
+  contact: performance.now(), at: 0, // of the latest answer, and the latest snapshot
+};
+
+const history_ = { rate: [], passed: [], shadow: [], refused: [], left: [], share: [], tokens: [], waiting: [], inFlight: [], ttft: [], itl: [] };
+
+function note(series, value) {
+  const values = history_[series] ||= [];
+  values.push(value || 0);
+  if (values.length > kept) values.shift();
+}
+
+const stored = (store, name) => { try { return store[name] || ''; } catch { return ''; } };
+const keep = (store, name, value) => { try { store[name] = value; } catch { /* only in this page, then */ } };
+const token = { value: stored(sessionStorage, 'spillway-token') };
+
+function setToken(value) {
+  token.value = value;
+  keep(sessionStorage, 'spillway-token', value);
+}
+
+// ask sends a request and returns {status, body}; a body that is no JSON is null. It fails where nobody answers.
+async function ask(path, { method = 'GET', body, headers = {} } = {}) {
+  if (token.value) headers.authorization = 'Bearer ' + token.value;
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: 'no-store', signal: AbortSignal.timeout(4000) });
+  known.contact = performance.now();
+  const text = await answer.text();
+  let parsed = null;
+  try { parsed = text && JSON.parse(text); } catch { /* no JSON */ }
+  return { status: answer.status, etag: answer.headers.get('etag'), body: parsed };
+}
+
+// problem puts a refusal into words.
+function problem(answer) {
+  const errors = answer.body?.errors;
+  if (errors?.length) return errors.map(e => [e.path, e.message].filter(Boolean).join(': ')).join('; ');
+  return answer.body?.error?.message || answer.body?.message || answer.body?.error ||
+    ({ 401: 'A token is needed.', 403: 'The token is not one that the proxy knows.', 404: 'The proxy does not have this.' })[answer.status] ||
+    'The proxy answered ' + answer.status + '.';
+}
+
+// fetchInto asks for what a view shows. What went wrong is shown in its place.
+async function fetchInto(name, path) {
+  try {
+    const answer = await ask(path);
+    if (answer.status !== 200) throw Error(problem(answer));
+    known[name] = answer.body;
+    delete known.failed[name];
+  } catch (e) {
+    known.failed[name] = e.name === 'TimeoutError' ? 'No answer.' : e.message;
+  }
+  draw();
+}
+
+let etag = '';
+async function fetchStatus() {
+  const answer = await ask('status', { headers: etag ? { 'if-none-match': etag } : {} });
+  if (answer.status === 304) return;
+  if (answer.status !== 200) { known.failed.status = problem(answer); return; }
+  delete known.failed.status;
+  etag = answer.etag || '';
+  remember(known.status, answer.body);
+  known.status = answer.body;
+  known.at = performance.now();
+}
+
+// What becomes of requests, as the page sums it up.
+const outcomes = {
+  passed: ['ALLOWED', 'QUEUED', 'FALLBACK', 'FAULT'], shadow: ['SHADOW'], refused: ['REJECTED', 'OPEN', 'HALF_OPEN'], left: ['CANCELLED'],
+};
+const total = (counts, names) => names.reduce((sum, name) => sum + (counts?.[name] ?? counts?.[name.toLowerCase()] ?? 0), 0);
+
+// remember adds what a snapshot tells to the charts: rates from the second one on.
+function remember(before, now) {
+  const upstreams = now.upstreams || [];
+  note('waiting', upstreams.reduce((sum, u) => sum + (u.queue?.value || 0), 0));
+  note('inFlight', upstreams.reduce((sum, u) => sum + (u.queue?.inFlight || 0), 0));
+  for (const signal of ['ttft', 'itl']) {
+    note(signal, Math.max(0, ...upstreams.flatMap(u => u.latency?.parts || []).filter(p => p.name.startsWith(signal)).map(p => p.value || 0)));
+  }
+  for (const u of upstreams) note('rate ' + u.name, u.budget?.perMinute);
+  if (!before) return;
+  const up = now.uptimeSeconds - before.uptimeSeconds;
+  const seconds = up > 0 ? up : (performance.now() - known.at) / 1000;
+  const rate = (was, is) => Math.max(0, is - was) / seconds; // counts begin anew with the proxy
+  const rates = {};
+  for (const name in outcomes) note(name, rates[name] = rate(total(before.requests, outcomes[name]), total(now.requests, outcomes[name])));
+  const all = rates.passed + rates.shadow + rates.refused + rates.left;
+  note('rate', all);
+  note('share', all ? rates.refused / all : 0);
+  note('tokens', rate(before.tokens?.output || 0, now.tokens?.output || 0));
+}
+
+// change sends what changes something, and says how it went. Without a token it asks for one first.
+async function change_(path, options, done) {
+  if (!token.value) return signIn(() => change_(path, options, done));
+  let answer;
+  try { answer = await ask(path, options); } catch { say('No answer: nothing may have changed.', true); return null; }
+  if (answer.status === 401 || answer.status === 403) {
+    setToken('');
+    return signIn(() => change_(path, options, done), problem(answer));
+  }
+  const good = answer.status < 300;
+  say(good ? done : problem(answer), !good);
+  refresh();
+  return answer;
+}
+
+// say shows a line at the foot of the page, for some seconds.
+let silence;
+function say(text, bad) {
+  const said = byId('said');
+  said.textContent = text;
+  said.className = bad ? 'on bad' : 'on';
+  clearTimeout(silence);
+  silence = setTimeout(() => { said.className = ''; }, 6000);
+}
