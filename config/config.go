@@ -275,5 +275,19 @@ type PressureSource struct {
 
 // Admin is the status and dashboard surface; Path "" is off.
 type Admin struct {
-	Path, Token string
+	Path   string   // it and all paths below it are the surface's
+	Tokens []string // the SHA-256 of each token that is good, in lower-case hexadecimal digits, after TokenHash
+	Read   AdminRead
 }
+
+// TokenHash is what the hash of a token begins with.
+const TokenHash = "sha256:"
+
+// AdminRead says who may read there.
+type AdminRead string
+
+// The ways.
+const (
+	ReadOpen  AdminRead = "open"  // everybody
+	ReadToken AdminRead = "token" // who has a token
+)

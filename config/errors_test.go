@@ -93,7 +93,7 @@ func TestKeyErrors(t *testing.T) {
 		{`{"limit": []}`, []string{`limit: unknown key; did you mean "limits"?`}},
 		{`{"request_hold": "none"}`, []string{`request_hold: unknown key; did you mean "requestHold"?`}},
 		{`{"usage": {"outptuTokens": 1}}`, []string{`usage.outptuTokens: unknown key; did you mean "outputTokens"?`}},
-		{`{"admin": {"whatever": {"token": "hunter22"}}}`, []string{`admin.whatever: unknown key; want path or token`}},
+		{`{"admin": {"whatever": {"tokens": "hunter22"}}}`, []string{`admin.whatever: unknown key; want path, tokens or read`}},
 		{"{\"a\\n b\": 1}", []string{`configuration: ["a\n b"]: unknown key`[len("configuration: "):]}},
 		{`{"mode": "off", "mode": "off"}`, []string{`mode: duplicate key; want each key once`}},
 		{`{"mode": "off", "m\u006fde": "off"}`, []string{`mode: duplicate key`}},
@@ -144,7 +144,10 @@ func TestRangeErrors(t *testing.T) {
 		{upstream(`"queue": {"maxWait": {"low": "0s"}}`), []string{`upstreams[0].queue.maxWait.low: "0s": want a duration`}},
 		{upstream(`"breaker": {"slowCall": "500us"}`), []string{`upstreams[0].breaker.slowCall: "500us": want a duration such as "300ms", "2s" or "1h", "0s" or from 1ms to 1h`}},
 		{upstream(`"queue": {"fairness": "model"}`), []string{`upstreams[0].queue.fairness: "model": want user, tenant, key or none`}},
-		{`{"admin": {"path": "spillway", "token": "short"}}`, []string{`admin.path: "spillway": want "" or a path`, `admin.token: want "" or at least 8`}},
+		{`{"admin": {"path": "spillway", "tokens": ["short"]}}`, []string{`admin.path: "spillway": want "" or a path`, `admin.tokens[0]: want "sha256:" and the 64`}},
+		{`{"admin": {"path": "/spillway", "read": "token"}}`, []string{`admin.read: token: without tokens nobody could read`}},
+		{`{"admin": {"tokens": ["` + hash + `", "` + strings.ToUpper(hash[:7]) + hash[7:] + `"]}}`, []string{`admin.tokens[1]: want "sha256:" and the 64`}},
+		{`{"admin": {"tokens": ["` + hash + `", "` + hash + `"]}}`, []string{`admin.tokens[1]: `}},
 		{`{"pressureSource": {"cluster": "", "path": "/a?b"}}`, []string{`pressureSource.cluster: "": want`, `pressureSource.path: "/a?b": want`}},
 	}
 	for _, number := range []string{"0", "-1", "1.5", "1e13", "1000000000001", "1e999", "99999999999999999999"} {
@@ -214,20 +217,21 @@ func TestNoErrorShowsTheToken(t *testing.T) {
 	const token = "h\u00e9-s3cret-7"
 	quoted := strconv.Quote(token)
 	for _, text := range []string{
-		`{"admin": {"token": "` + token + `"}}`, // not ASCII
-		`{"admin": {"token": ["` + token + `"]}}`,
-		`{"admin": {"token": {"value": "` + token + `"}}}`,
+		`{"admin": {"tokens": "` + token + `"}}`, // no list
+		`{"admin": {"tokens": ["` + token + `"]}}`,
+		`{"admin": {"tokens": {"value": "` + token + `"}}}`,
 		`{"admin": {"tokn": "` + token + `"}}`,
-		`{"admin": {"token": "` + token + `", "token": "` + token + `"}}`,
+		`{"admin": {"tokens": ["` + token + `"], "tokens": ["` + token + `"]}}`,
 		`{"admin": "` + token + `"}`,
 		`{"admin": ["` + token + `"]}`,
 		`["` + token + `"]`,
 		`"` + token + `"`,
-		`{"admin": {"token": "` + token + `"}`,
-		`{"admin": {"token": "` + token,
-		`{"admin": {"token": ` + token + `}}`,
-		`{"admin": {"token": "` + token + `"}} garbage`,
-		`{"admin": {"token": 73737373}}`,
+		`{"admin": {"tokens": ["` + token + `"}`,
+		`{"admin": {"tokens": ["` + token,
+		`{"admin": {"tokens": ` + token + `}}`,
+		`{"admin": {"tokens": ["` + token + `"]}} garbage`,
+		`{"admin": {"tokens": 73737373}}`,
+		`{"admin": {"tokens": ["sha256:` + strings.Repeat("0", 63) + token + `"]}}`,
 	} {
 		_, err := Parse([]byte(text))
 		if err == nil {

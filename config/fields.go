@@ -250,8 +250,9 @@ func (p *PressureSource) fields() []field {
 
 func (a *Admin) fields() []field {
 	return []field{
-		str("path", &a.Path, "", maybePaths, "Path prefix of status and dashboard, such as /spillway; \"\" is off."),
-		secret(str("token", &a.Token, "", tokens,
-			"Bearer token that changing anything takes, at least 8 visible ASCII characters; \"\" allows no changes.")),
+		str("path", &a.Path, "", adminPaths, "Path of status and dashboard, such as /spillway; all below it is theirs. \"\" is off."),
+		secret(stringSet("tokens", &a.Tokens, tokenHashes, "Of each token with which things can be changed its SHA-256: sha256: and 64 hexadecimal "+
+			"digits. Several are good at once, so that one can take another's place. Empty: nothing can be changed.")),
+		enum("read", &a.Read, ReadOpen, []AdminRead{ReadOpen, ReadToken}, "Who may read: everybody who comes there, or who has a token."),
 	}
 }

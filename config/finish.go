@@ -126,6 +126,12 @@ func (c *ceilings) finish(r *reader, path string) {
 	}
 }
 
+func (a *Admin) finish(r *reader, path string) {
+	if a.Read == ReadToken && len(a.Tokens) == 0 {
+		r.problem(join(path, "read"), string(a.Read), "without tokens nobody could read; want tokens, too, or open")
+	}
+}
+
 func (p *PressureSource) finish(r *reader, path string) {
 	if p.Timeout > p.Interval {
 		r.problem(join(path, "timeout"), quote(brief(p.Timeout)), "want at most interval, "+quote(brief(p.Interval)))

@@ -344,7 +344,7 @@ func TestWhatIsShownIsTheConfiguration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Admin = Admin{} // which has what is masked
+		c.Admin = Admin{Read: ReadOpen} // which has what is masked
 		shown := c.JSON()
 		again, err := Parse(shown)
 		if err != nil || !reflect.DeepEqual(normal(c), normal(again)) {

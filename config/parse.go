@@ -9,7 +9,7 @@ import (
 
 // Parse reads the plugin's configuration, JSON. Nothing at all, {} and null are the default configuration. The error
 // names everything wrong at once: unknown and duplicate keys, wrong types, values out of range, and
-// fields that contradict each other. It never shows the value of admin.token.
+// fields that contradict each other. It never shows what stands in admin.tokens.
 func Parse(data []byte) (Config, error) {
 	r := reader{}
 	root, problem := parseJSON(string(data))

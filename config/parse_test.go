@@ -39,6 +39,7 @@ func defaults() Config {
 			Cluster: "gpuexporter", Authority: "gpuexporter", Path: "/v1/pressure",
 			Interval: 2 * time.Second, Timeout: time.Second, StaleAfter: 10 * time.Second,
 		},
+		Admin: Admin{Read: ReadOpen},
 	}
 }
 
@@ -187,22 +188,6 @@ func TestParsePriority(t *testing.T) {
 		"LOW NORMAL HIGH URGENT UNKNOWN" {
 		t.Errorf("got %s", got)
 	}
-}
-
-func TestNotInBuild(t *testing.T) {
-	wantEqual(t, len(mustNotInBuild(t, `{"operations": [{"path": "/c", "dialect": "openai.chat"}]}`)), 0)
-	wantEqual(t, mustNotInBuild(t, `{
-		"operations": [{"path": "/c", "dialect": "openai.chat"}, {"path": "/m", "dialect": "anthropic.messages"}],
-		"limits": [{"name": "a", "unit": "requests", "quantity": 1, "window": "1s", "match": {"operations": ["chat", "messages"]}}],
-		"upstreams": [{"name": "a", "models": ["a"], "latency": {"mode": "enforce"}, "throttle": {"mode": "enforce"}, "breaker": {"mode": "enforce"}},
-			{"name": "b", "concurrency": {"max": 1}, "pressure": {"mode": "shadow"}}],
-		"admin": {"path": "/spillway"}}`), []string{"admin.path"})
-}
-
-func mustNotInBuild(t *testing.T, text string) []string {
-	t.Helper()
-	c := mustParse(t, text)
-	return c.NotInBuild()
 }
 
 // Trust that is left out is everybody's, an empty list is nobody's.

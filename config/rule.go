@@ -31,10 +31,10 @@ var (
 		accept: func(s string) (string, bool) { return s, all(s, isHeaderValueByte) }}
 	paths = rule{want: `a path that starts with "/", such as "/v1/pressure", without spaces, "?" and "#"`, pattern: "^/[!\"$->@-~]*$",
 		accept: func(s string) (string, bool) { return s, strings.HasPrefix(s, "/") && all(s, isPathByte) }}
-	maybePaths = rule{want: `"" or ` + paths.want, pattern: "^(/[!\"$->@-~]*)?$",
-		accept: func(s string) (string, bool) { _, ok := paths.accept(s); return s, ok || s == "" }}
-	tokens = rule{want: `"" or at least 8 visible ASCII characters`, pattern: "^([!-~]{8,})?$",
-		accept: func(s string) (string, bool) { return s, s == "" || len(s) >= 8 && all(s, isVisible) }}
+	adminPaths = rule{want: `"" or a path such as "/spillway", of letters, digits, "_" and "-" between its slashes`, pattern: "^(/[A-Za-z0-9_-]+)*$",
+		accept: func(s string) (string, bool) { return s, acceptAdminPath(s) }}
+	tokenHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a token's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
+		accept: acceptTokenHash}
 	perParts = rule{want: "user, tenant, key, model, priority or header:<name>",
 		pattern: "^(user|tenant|key|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
 )
@@ -76,6 +76,26 @@ func acceptPer(s string) (string, bool) {
 	}
 }
 
+// acceptAdminPath takes what no server reads in two ways.
+func acceptAdminPath(s string) bool {
+	if s == "" {
+		return true
+	}
+	segments := strings.Split(s, "/")
+	for _, segment := range segments[1:] {
+		if segment == "" || strings.IndexByte(segment, '.') >= 0 || !all(segment, isNameByte) {
+			return false
+		}
+	}
+	return segments[0] == ""
+}
+
+func acceptTokenHash(s string) (string, bool) {
+	const digits = 64
+	hash, ok := strings.CutPrefix(s, TokenHash)
+	return strings.ToLower(s), ok && len(hash) == digits && all(hash, isHexadecimal)
+}
+
 func all(s string, is func(byte) bool) bool {
 	for i := 0; i < len(s); i++ {
 		if !is(s[i]) {
@@ -89,6 +109,9 @@ func isAlphanumeric(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9'
 }
 
+func isHexadecimal(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
+}
 func isNameByte(b byte) bool { return isAlphanumeric(b) || b == '_' || b == '.' || b == '-' }
 func isTokenByte(b byte) bool {
 	return isAlphanumeric(b) || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0

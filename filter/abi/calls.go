@@ -206,4 +206,11 @@ func Now() int64 {
 	return now
 }
 
+// WallClock is the host's clock of the time of day, in nanoseconds since 1970. It can step.
+func WallClock() int64 {
+	const realtime = 0
+	_ = clockTimeGet(realtime, 1, unsafe.Pointer(&now))
+	return now
+}
+
 var now int64

@@ -35,6 +35,9 @@ func (h *host) at(m message, from, size int) { h.message, h.from, h.size, h.piec
 // now is the time of an event.
 func now() clock.Moment { return clock.Moment(abi.Now()) }
 
+// Wall implements admit.Host.
+func (*host) Wall() int64 { return abi.WallClock() }
+
 // Get implements record.Store by the host's shared data.
 func (*host) Get(key string) ([]byte, uint32, bool, error) {
 	value, version, status := abi.SharedData(key)

@@ -19,7 +19,6 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/oneline"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -32,7 +31,7 @@ var Version string
 type vm struct {
 	metrics metrics
 	host    host
-	learned estimate.Learned
+	worker  admit.Worker
 	plugins map[uint32]*plugin // by the host's number
 	streams map[uint32]*stream // by the host's number
 	free    []*stream          // ended streams whose memory is used again: garbage costs CPU
@@ -42,7 +41,7 @@ type vm struct {
 
 func newVM() *vm {
 	v := &vm{plugins: map[uint32]*plugin{}, streams: map[uint32]*stream{}}
-	v.host.metrics = &v.metrics
+	v.host.metrics, v.worker.Version = &v.metrics, cmp.Or(Version, "dev")
 	return v
 }
 
@@ -96,19 +95,19 @@ func (p *plugin) configure(size int) (usable bool) {
 		}
 		return false
 	}
-	engine, err := admit.New(cfg, &p.vm.host, &p.vm.learned, random())
+	engine, err := admit.New(cfg, &p.vm.host, &p.vm.worker, random())
 	if err != nil {
 		abi.Log(abi.Critical, "spillway: shared data can't be used: "+err.Error())
 		return false
 	}
 	p.engine = engine
-	abi.Log(abi.Info, "spillway "+cmp.Or(Version, "dev")+": configured, namespace "+cfg.Namespace+", mode "+string(cfg.Mode))
-	for _, path := range cfg.NotInBuild() {
-		abi.Log(abi.Warn, "spillway: "+path+" is valid, but this build has no code for it: it does nothing")
-	}
+	engine.Announce(data)
+	abi.Log(abi.Info, "spillway "+p.vm.worker.Version+": configured, namespace "+cfg.Namespace+", mode "+string(cfg.Mode))
 	p.carryOut(nil)
-	p.vm.latest = p
-	p.vm.metrics.retire(p.engine.HasUpstream)
+	if p.engine.IsGateway() { // an admin listener has no gauges, and is nobody's successor
+		p.vm.latest = p
+		p.vm.metrics.retire(p.engine.HasUpstream)
+	}
 	p.setTick(p.engine.TickPeriod())
 	return true
 }

@@ -25,6 +25,9 @@ func (s *stream) reset(p *plugin, id uint32) {
 func (s *stream) contain(callback string) {
 	if s.plugin.vm.panicked(callback, recover()) {
 		s.broken, s.action = true, abi.Continue
+		if s.state.Kept() {
+			s.action = abi.Pause
+		}
 		s.plugin.engine.Fault(&s.state)
 	}
 }
@@ -68,6 +71,7 @@ func (s *stream) requestTrailers() {
 
 func (s *stream) responseHeaders(end bool) {
 	if s.broken {
+		s.action = abi.Continue // an answer of ours to what was kept, for one
 		return
 	}
 	defer s.contain("response_headers")
@@ -79,6 +83,7 @@ func (s *stream) responseHeaders(end bool) {
 // responseBody takes a piece of the response's body. Responses are never paused, so size is that of the new piece.
 func (s *stream) responseBody(size int, end bool) {
 	if s.broken {
+		s.action = abi.Continue // an answer of ours to what was kept, for one
 		return
 	}
 	defer s.contain("response_body")
@@ -89,6 +94,7 @@ func (s *stream) responseBody(size int, end bool) {
 
 func (s *stream) responseTrailers() {
 	if s.broken {
+		s.action = abi.Continue // an answer of ours to what was kept, for one
 		return
 	}
 	defer s.contain("response_trailers")

@@ -85,7 +85,7 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 	for _, text := range []string{
 		`{"limit": []}`, `{"mode": "on"}`, `{"mode": true}`, `{"namespace": 1}`, `{"limits": {}}`, `{"limits": [{"name": "a"}]}`, `null`,
 		`{"upstreams": [{"name": "u", "retreat": {"factor": 1}}]}`, `{"upstreams": [{"name": "u", "queue": {"maxwait": {}}}]}`,
-		`{"identity": {"user": {"headers": ["x y"]}}}`, `{"statusCode": {"limits": 300.5}}`, `{"admin": {"token": "short"}}`,
+		`{"identity": {"user": {"headers": ["x y"]}}}`, `{"statusCode": {"limits": 300.5}}`, `{"admin": {"tokens": ["short"]}}`,
 		`{"pressureSource": {"interval": "1d"}}`, `{"priority": {"default": "top"}}`, `{"models": {"aliases": {"": "b"}}}`,
 		`{"usage": {"cost": [{"models": []}]}}`, `{"pressureSource": {"path": "/a?b"}}`, `{"pressureSource": {"path": "/a b"}}`,
 		`{"limits": [{"name": "a", "unit": "inflight", "quantity": 4, "window": "1h"}]}`, `{"limits": [{"name": "a", "unit": "inflight"}]}`,
@@ -105,7 +105,7 @@ func TestSchemaAgreesWithParse(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		`{}`, `{"mode": false}`, `{"statusCode": {"limits": 529.0}}`, `{"priority": {"default": " MeDium "}}`, `{"admin": {"token": "", "path": "/a/b.c-d_~"}}`,
+		`{}`, `{"mode": false}`, `{"statusCode": {"limits": 529.0}}`, `{"priority": {"default": " MeDium "}}`, `{"admin": {"tokens": ["sha256:` + strings.Repeat("0123456789abcdef", 4) + `"], "path": "/a/b-c_d"}}`,
 		`{"upstreams": [{"name": "u", "breaker": {"slowCall": "0", "window": "1m0.5s"}}]}`, `{"priority": {"header": ""}}`,
 		`{"limits": [{"name": "a", "per": ["header:X-A"], "unit": "cost", "quantity": 3e2, "window": "1h"}]}`, `{"models": {"labels": ["\n"]}}`,
 		`{"limits": [{"name": "a", "unit": "inflight", "quantity": 4}]}`,

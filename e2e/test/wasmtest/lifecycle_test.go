@@ -56,12 +56,6 @@ func TestABadConfigurationIsRefusedWithEveryPathInTheLog(t *testing.T) {
 	}
 }
 
-func TestWhatThisBuildCannotDoIsSaidAtTheStart(t *testing.T) {
-	p, vm := start(t, stopIteration, `{"admin":{"path":"/spillway","token":"0123456789abcdef"}}`)
-	check(t, "warned", p.Logged(wasmhost.LevelWarn, "admin.path"), true)
-	check(t, "status", request{}.ask(vm).ClientStatus, "200")
-}
-
 func TestABadReconfigurationLeavesTheOldConfigurationAtWork(t *testing.T) {
 	p, vm := start(t, stopIteration, limitOf("requests", 2))
 	before := request{user: "ann"}.open(vm)

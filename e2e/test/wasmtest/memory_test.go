@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
 )
@@ -67,7 +68,7 @@ func TestAWorkersMemoryStaysBoundedOver20000Requests(t *testing.T) {
 	check(t, "requests counted", p.requests(), 20_000)
 	check(t, "stream contexts", vm.Contexts(), 0)
 	vm.Tick()
-	check(t, "ticks of an idle worker", vm.TickPeriod(), 0)
+	check(t, "ticks of an idle worker", vm.TickPeriod(), time.Second)
 }
 
 func TestManyStreamsAtOnceAreCheap(t *testing.T) {

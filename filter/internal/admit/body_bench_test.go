@@ -8,7 +8,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -39,7 +38,7 @@ func BenchmarkBody(b *testing.B) {
 				b.Fatal(err)
 			}
 			p := &proxy{Store: recordtest.NewMemory()}
-			e, err := New(cfg, p, new(estimate.Learned), make([]byte, 16))
+			e, err := New(cfg, p, new(Worker), make([]byte, 16))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -99,6 +99,7 @@ func (e *Engine) record(s *Stream) {
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
+		e.beat.roster.Counts[s.decision.Outcome]++
 		e.out.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model)), 1)
 	}
 }

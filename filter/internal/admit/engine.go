@@ -42,7 +42,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -62,7 +61,6 @@ type Engine struct {
 	past   []*rules // those of earlier configurations, by which some still are
 
 	host     Host
-	learned  *estimate.Learned
 	table    *table.Table
 	id       uint64            // no other worker's
 	sites    []*site           // the upstreams' gates, which stay while rules change
@@ -80,6 +78,10 @@ type Engine struct {
 	reserving        map[*Stream]struct{} // admitted with charges
 	foundImplausible bool                 // an upstream's report was found implausible
 
+	worker  *Worker
+	beat    beat
+	surface surface
+
 	out         effects
 	current     *Stream   // whose event is being handled; nil: it is nobody's
 	owed        []*Stream // their answers wait for the next tick
@@ -95,15 +97,15 @@ type slots struct {
 	method, path, length, encoding, accept, expect, status, contentType, priority, retryAfter, limitReset, shouldRetry ident.Slot
 }
 
-// New makes a configuration ready. learned is the worker's own, and outlives configurations; random is 16 random bytes.
-func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte) (*Engine, error) {
+// New makes a configuration ready. worker is that of all configurations that it lives through; random is 16 random bytes.
+func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, error) {
 	t, err := table.New(host, cfg.Namespace, leasePeriod, random)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		host:      host,
-		learned:   learned,
+		worker:    worker,
 		table:     t,
 		id:        binary.LittleEndian.Uint64(random),
 		warned:    map[usage.Unread]bool{},
@@ -114,13 +116,15 @@ func New(cfg config.Config, host Host, learned *estimate.Learned, random []byte)
 		turns:     mostAtOnce,
 	}
 	e.makeRules(cfg)
+	e.newSurface()
+	e.newBeat(worker, random)
 	e.advise()
 	return e, nil
 }
 
 // TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
 func (e *Engine) TickPeriod() uint32 {
-	period := e.gatePeriod()
+	period := shorter(e.gatePeriod(), beatPeriod)
 	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}
@@ -147,9 +151,11 @@ func (e *Engine) Tick(now clock.Moment) {
 	e.turns = mostAtOnce
 	e.refuseDropped(now) // if a fault has kept that from its own event
 	e.endDrains(now)
+	e.endUploads(now)
 	e.answerOwed()
 	e.checkHolds(now)
 	e.tickGates(now)
+	e.tickBeat(now)
 }
 
 // format is the shape of error bodies that the request's client understands.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -75,7 +74,7 @@ func newHost(t fataler, configuration string, store record.Store) *host {
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
 		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, published: map[string]bool{}}
-	if h.Engine, err = New(cfg, &h.proxy, new(estimate.Learned), random); err != nil {
+	if h.Engine, err = New(cfg, &h.proxy, new(Worker), random); err != nil {
 		t.Fatal(err)
 	}
 	h.drain(nil)
@@ -106,6 +105,9 @@ func (p *proxy) Attribute(a Attribute) (string, bool) {
 	value := [Attributes]string{CodeDetails: p.details, ResponseFlags: p.flags}[a]
 	return value, value != ""
 }
+
+// Wall is half a century and three days after 1970 when a test begins.
+func (p *proxy) Wall() int64 { return (50*365 + 15) * 24 * 3600 * second }
 
 func (p *proxy) Received(*Stream) (bytes, headers uint64, known bool) {
 	if p.holdsBack {
@@ -378,7 +380,7 @@ func (h *host) requests() (n int64) {
 // idle checks that nothing is held any more.
 func (h *host) idle() {
 	h.Helper()
-	if len(h.guard.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != 0 {
+	if len(h.guard.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != uint32(beatPeriod.Milliseconds()) {
 		h.Errorf("%d held, %d reserving, tick period %d", len(h.guard.holding), len(h.reserving), h.TickPeriod())
 	}
 }

@@ -13,6 +13,8 @@ type Host interface {
 	Piece(from, size int) []byte
 	// Attribute is what the proxy knows of the stream whose event is being handled.
 	Attribute(Attribute) (value string, known bool)
+	// Wall is the time of the wall clock, in nanoseconds since 1970. Nothing is decided by it.
+	Wall() int64
 	// Received is how many bytes of a held request the proxy has received so far, shown or not, and how many of these are its headers.
 	// known is false if it can't tell.
 	Received(*Stream) (bytes, headers uint64, known bool)

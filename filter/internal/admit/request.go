@@ -74,6 +74,8 @@ type course struct {
 	answer    dispatch.Answer // what its answer says of the upstream's limits
 	pace      pace
 	torn      bool // the upstream broke the response off
+
+	admin *adminCall // it is a request to the admin surface; nil: it is not
 }
 
 type phase uint8
@@ -106,13 +108,21 @@ func (e *Engine) RequestHeaders(s *Stream, now clock.Moment, end bool) {
 
 func (e *Engine) requestHeaders(s *Stream, now clock.Moment, end bool) {
 	headers := e.host.Headers()
+	e.picker.Pick(headers, &s.headers)
+	if path := s.headers.Get(e.slots.path); e.surface.server.Owns(path) {
+		e.adminHeaders(s, now, path, end)
+	} else {
+		e.trafficHeaders(s, now, path, headers, end)
+	}
+}
+
+// trafficHeaders takes the headers of a request that is no admin's.
+func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, headers [][2]string, end bool) {
 	if end {
 		s.uploaded(now)
 	}
-	e.picker.Pick(headers, &s.headers)
 	s.method = s.headers.Get(e.slots.method)
 	s.exchange.Length = contentLength(s.headers.Get(e.slots.length))
-	path := s.headers.Get(e.slots.path)
 	s.exchange.Dialect, s.operation = e.operations.Find(path)
 	if s.exchange.Dialect != nil && !e.governed(s, end) {
 		s.exchange.Dialect = nil
@@ -184,6 +194,9 @@ func (e *Engine) Fault(s *Stream) {
 	e.out.drop(s)
 	e.forget(s)
 	delete(e.guard.holding, s)
+	if s.admin != nil {
+		e.faultAdmin(s)
+	}
 	if s.ticket.Waiting() {
 		s.upstream.queue.Leave(&s.ticket)
 	}

@@ -177,6 +177,9 @@ func (e *Engine) Gone(s *Stream, now clock.Moment) {
 
 func (e *Engine) done(s *Stream, now clock.Moment) {
 	e.forget(s)
+	if s.admin != nil {
+		e.endAdmin(s)
+	}
 	if s.fault && s.phase == stDone { // the fault may have come before all gates were told of the end
 		e.leave(s, now)
 	}

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/origin"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -196,7 +195,7 @@ func TestALongStreamKeepsItsReservation(t *testing.T) {
 	h := newSeed(t, "stopIteration")
 	x := h.ask("alice")
 	x.status("200", "text/event-stream", false)
-	expect(t, "tick period", h.TickPeriod(), 5000)
+	expect(t, "tick period", h.TickPeriod(), 1000)
 	for range 20 {
 		h.now += 5 * second
 		h.tick()
@@ -248,7 +247,7 @@ func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	expect(t, "errors of renewal and settlement", h.counts["errors store"], 3)
 	h.idle()
 
-	if _, err := New(h.cfg, &h.proxy, new(estimate.Learned), random); !errors.Is(err, errFailure) {
+	if _, err := New(h.cfg, &h.proxy, new(Worker), random); !errors.Is(err, errFailure) {
 		t.Errorf("a new engine: %v", err)
 	}
 }

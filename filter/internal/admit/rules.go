@@ -40,6 +40,7 @@ type rules struct {
 	accountant *account.Accountant
 	slots      slots
 	methods    methodSlots
+	admins     surfaceSlots
 	aliases    map[string]string
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	asksSome   bool   // some streams are made to report their usage
@@ -107,13 +108,16 @@ func (e *Engine) makeRules(cfg config.Config) {
 	e.limits = limit.New(cfg, p, e.table)
 	hash := func(b []byte) uint64 { return uint64(e.table.Hash(b)) }
 	e.identity = ident.New(cfg, p, hash, e.limits.Needs())
-	e.accountant = account.New(e.learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
+	e.accountant = account.New(&e.worker.learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
 		retryAfter: p.Want("retry-after"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
 	}
 	e.methods = newMethodSlots(p)
+	if cfg.Admin.Path != "" {
+		e.admins = newSurfaceSlots(p)
+	}
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}

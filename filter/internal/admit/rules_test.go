@@ -8,7 +8,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
 
@@ -136,7 +135,7 @@ func TestTenThousandRequestsWhileTheRulesChange(t *testing.T) {
 	}
 	workers := []*host{newHost(t, variant(0), store), newHost(t, variant(0), store)}
 	var err error
-	if workers[1].Engine, err = New(workers[1].cfg, &workers[1].proxy, new(estimate.Learned), []byte("another worker's")); err != nil {
+	if workers[1].Engine, err = New(workers[1].cfg, &workers[1].proxy, new(Worker), []byte("another worker's")); err != nil {
 		t.Fatal(err)
 	}
 	open := [2][]*exchange{}

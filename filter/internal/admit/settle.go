@@ -75,6 +75,7 @@ func (e *Engine) implausible(s *Stream) {
 // publishUsage publishes the final counts: those of which there always are some, and others if there are any.
 func (e *Engine) publishUsage(s *Stream, end *account.Settlement) {
 	used, model, source := &end.Used, e.label(s.exchange.Model), end.Source.String()
+	e.beat.tokens(used)
 	for _, c := range [...]struct {
 		value  filterstate.Value
 		kind   string

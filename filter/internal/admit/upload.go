@@ -136,6 +136,8 @@ func (e *Engine) RequestBody(s *Stream, now clock.Moment, size int, end bool) {
 		s.action = isHeld
 	case s.drains:
 		e.drained(s, end)
+	case s.admin != nil:
+		e.adminBody(s, now, size, end)
 	default:
 		e.requestBody(s, now, size, end)
 	}
@@ -174,6 +176,8 @@ func (e *Engine) RequestTrailers(s *Stream, now clock.Moment) {
 		s.action = isHeld
 	case s.drains:
 		e.drained(s, true)
+	case s.admin != nil:
+		e.adminBody(s, now, 0, true)
 	default:
 		e.requestTrailers(s, now)
 	}

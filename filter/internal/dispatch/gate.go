@@ -76,7 +76,15 @@ type Snapshot struct {
 	Scale    int64   // millionths of the budget that the retreat leaves
 	Share    float64 // of 429 in the answers of late
 	Alarm    bool    // the share drove the retreat to its floor
+
+	Requests, Tokens Meter         // of the budgets, as the retreat leaves them
+	Slots, Room      int           // requests in flight and waiting requests at most; 0 slots: no limit
+	Lowered          clock.Moment  // when the retreat lowered the budget last
+	RecoversIn       time.Duration // until it is whole again, if nothing more is said against it; 0: it is
 }
+
+// Meter is how much of a budget is left, in whole units. Without a budget all is 0.
+type Meter struct{ Left, Burst int64 }
 
 // Snapshot gives the state that all workers share.
 func (g *Gate) Snapshot(now clock.Moment) Snapshot {
@@ -87,7 +95,18 @@ func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 	_, v.InFlight = s.inFlight()
 	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.scale(), s.retreat.Alarm()
 	v.Share, _ = s.retreat.Share(now, &g.settings.Retreat)
+	v.Requests, v.Tokens = meter(&s.requests, &g.settings.Requests, g.requests(), 0), meter(&s.tokens, &g.settings.Tokens, g.tokens(), s.reserved())
+	v.Slots, v.Room = g.settings.Slots, g.settings.Room()
+	v.Lowered, v.RecoversIn = s.retreat.Lowered(), s.retreat.RecoversIn(now, &g.settings.Retreat)
 	return v
+}
+
+// meter is how much of a budget is left beside so many reserved units; rate is what the retreat leaves of it.
+func meter(s *bucket.State, budget *bucket.Rate, rate bucket.Rate, reserved int64) Meter {
+	if budget.Quantity == 0 {
+		return Meter{}
+	}
+	return Meter{Left: s.Balance(rate)/bucket.Micro - reserved, Burst: rate.Burst / bucket.Micro}
 }
 
 // AlarmTurned says, once and in one worker only, that the retreat's alarm has begun, or that it has ended.

@@ -66,6 +66,20 @@ func (b *Monitor) Due(now clock.Moment) (bool, error) {
 	return false, u.Err()
 }
 
+// Look reads what is new, and nothing else: who asks for a status fetches nothing.
+func (b *Monitor) Look() error {
+	value, _, found, err := b.store.Get(b.notice)
+	if err != nil || !found {
+		return err
+	}
+	n := decodeNotice(value)
+	if n.sequence != b.known.sequence || b.instances == nil && n.received != 0 {
+		err = b.load(n)
+	}
+	b.known = n
+	return err
+}
+
 // Publish puts up what was fetched.
 func (b *Monitor) Publish(now clock.Moment, s Snapshot) error {
 	b.buffer = encodeInstances(b.buffer[:0], s.Instances)

@@ -146,6 +146,23 @@ func (s *State) Sole() uint64 { return s.sole }
 // Scale is what is left of the base budget, in millionths: from Settings.Floor to Whole.
 func (s *State) Scale() int64 { return Whole - int64(s.lowered) }
 
+// Lowered is when the budget was lowered last; 0: never.
+func (s *State) Lowered() clock.Moment { return s.stepped }
+
+// RecoversIn is how long it takes until the budget is whole again, if all answers are good from here on.
+func (s *State) RecoversIn(now clock.Moment, c *Settings) time.Duration {
+	if s.phase == Normal || s.lowered == 0 {
+		return 0
+	}
+	step := min(max(c.Step, 1), Whole)
+	steps := (int64(s.lowered) + step - 1) / step
+	wait := time.Duration(steps) * c.Every
+	if s.phase == Retreating {
+		wait += max(c.RecoverWindow-now.Sub(s.calm), 0)
+	}
+	return wait
+}
+
 // Share is the share of 429 among the answers of the window, and how many answers there were; without any it is 0.
 func (s *State) Share(now clock.Moment, c *Settings) (share float64, samples int64) {
 	w := s.window

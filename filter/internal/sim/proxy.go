@@ -8,7 +8,6 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
-	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -152,7 +151,7 @@ func (p *Proxy) newEngine() (*engine, error) {
 	}
 	e := &engine{host: host{Store: p.memory}, proxy: p, open: map[*exchange]bool{}, alive: true}
 	var err error
-	e.Engine, err = admit.New(p.cfg, &e.host, new(estimate.Learned), random)
+	e.Engine, err = admit.New(p.cfg, &e.host, new(admit.Worker), random)
 	return e, err
 }
 
@@ -166,6 +165,7 @@ type host struct {
 func (h *host) Headers() [][2]string                           { return h.headers }
 func (h *host) Piece(from, size int) []byte                    { return h.piece[from:min(from+size, len(h.piece))] }
 func (*host) Attribute(admit.Attribute) (string, bool)         { return "", false }
+func (*host) Wall() int64                                      { return 0 }
 func (*host) Received(*admit.Stream) (_, _ uint64, known bool) { return 0, 0, false }
 
 // after lets something happen later.

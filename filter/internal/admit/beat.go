@@ -1,0 +1,125 @@
+package admit
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+	"github.com/spillway-proxy/spillway/filter/internal/roster"
+	"github.com/spillway-proxy/spillway/filter/internal/usage"
+)
+
+// Worker is what one worker keeps for all configurations that it lives through.
+type Worker struct {
+	Version string // of the build; "": a developer's
+	learned estimate.Learned
+	id      uint64 // no other worker's; 0: not known yet
+}
+
+// beatPeriod is how often a worker looks whether anybody wants to know of it, and tells the others.
+const beatPeriod = time.Second
+
+// wanted is how long somebody's wish to know holds.
+const wanted = 10 * time.Second
+
+// beat is what a worker does once a second beside all traffic: it tells how it stands, while there is an admin surface that wants to know.
+type beat struct {
+	roster *roster.Roster
+	at     clock.Moment // the last one
+	asked  string       // the key of the wish
+}
+
+// The counts that workers tell: requests by outcome, and tokens.
+const (
+	countPrompt = len(outcomes) + iota
+	countCompletion
+	countTotal
+	counted
+)
+
+// tokens counts what a request has used.
+func (b *beat) tokens(used *usage.Tokens) {
+	counts := b.roster.Counts
+	counts[countPrompt] += used.Prompt
+	counts[countCompletion] += used.Completion
+	counts[countTotal] += used.Total
+}
+
+func (e *Engine) newBeat(w *Worker, random []byte) {
+	id := binary.LittleEndian.Uint64(random) ^ binary.LittleEndian.Uint64(random[8:]) | 1
+	if w.id == 0 {
+		w.id = id
+	}
+	e.beat = beat{roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
+}
+
+// IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
+func (e *Engine) IsGateway() bool { return e.cfg.Mode != config.Off || e.cfg.Admin.Path == "" }
+
+// tickBeat does what is done once a second. What was counted is kept while nobody wants to know.
+func (e *Engine) tickBeat(now clock.Moment) {
+	b := &e.beat
+	if age := now.Sub(b.at); b.at != 0 && age >= 0 && age < beatPeriod {
+		return
+	}
+	if b.at == 0 {
+		e.uptime(now)
+	}
+	b.at = now
+	err := e.ask(now)
+	if err == nil && e.IsGateway() && e.isAsked(now) {
+		err = b.roster.Beat(now)
+	}
+	if err != nil {
+		e.storeFailed("the record of this worker can't be used", err)
+	}
+}
+
+// ask says that there is an admin surface, so that all workers tell it how they stand.
+func (e *Engine) ask(now clock.Moment) error {
+	if e.surface.server == nil {
+		return nil
+	}
+	u := record.Open(e.host, e.beat.asked)
+	for u.Read() {
+		if len(u.Value) == 8 {
+			if age := now.Sub(clock.Moment(binary.LittleEndian.Uint64(u.Value))); age >= 0 && age < beatPeriod/2 {
+				break
+			}
+		}
+		u.Write(binary.LittleEndian.AppendUint64(nil, uint64(now)))
+	}
+	return u.Err()
+}
+
+// isAsked says that there is an admin surface.
+func (e *Engine) isAsked(now clock.Moment) bool {
+	value, _, found, err := e.host.Get(e.beat.asked)
+	if err != nil || !found || len(value) != 8 {
+		return false
+	}
+	age := now.Sub(clock.Moment(binary.LittleEndian.Uint64(value)))
+	return age <= wanted && age >= -wanted
+}
+
+// Announce puts the configuration up as it was given, for the admin surface of another listener. It is called once for each that is usable.
+func (e *Engine) Announce(text []byte) {
+	if !e.IsGateway() {
+		return
+	}
+	u := record.Open(e.host, e.configKey())
+	for u.Read() {
+		if string(u.Value) == string(text) && len(u.Value) > 0 {
+			break
+		}
+		u.Write(text)
+	}
+	if err := u.Err(); err != nil {
+		e.storeFailed("the configuration can't be put up for the admin surface", err)
+	}
+}
+
+func (e *Engine) configKey() string { return e.cfg.Namespace + "/admin/config" }

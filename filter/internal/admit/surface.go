@@ -1,0 +1,231 @@
+package admit
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/admin"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/reply"
+)
+
+// A request to the admin surface (package admin) is one from its headers on: it comes to no gate, belongs to no caller, is neither counted nor
+// published, and never reaches the upstream. Its headers and its body are kept back until it is answered, whatever requestHold says; only where
+// Envoy's buffer filter follows, that one keeps the headers. A host that never shows the body of held headers is told by the time.
+
+// uploadTime is how long an admin request's body may take.
+const uploadTime = 10 * time.Second
+
+// surface is the admin surface of an engine.
+type surface struct {
+	server    *admin.Server        // nil: it has none
+	uploading map[*Stream]struct{} // their bodies are to come
+	now       clock.Moment         // of the request that is being handled
+	status    admin.Status
+	text      []byte // of the status, as it was at the moment at
+	tag       string
+	at        clock.Moment
+	view      *Engine // of the gateway whose admin surface this is; nil: there is none yet
+	viewOf    uint32  // the version of its configuration
+}
+
+// surfaceSlots are the headers that it looks at.
+type surfaceSlots struct {
+	authority, authorization, origin, site, match ident.Slot
+}
+
+// adminCall is an admin request.
+type adminCall struct {
+	request  admin.Request
+	answer   admin.Answer
+	answered bool
+	until    clock.Moment // its body must have come
+}
+
+// newSurface makes the admin surface, if the configuration has one.
+func (e *Engine) newSurface() {
+	x := &e.surface
+	if x.server = admin.New(&e.cfg.Admin, e.endpoints()); x.server == nil {
+		return
+	}
+	x.uploading = map[*Stream]struct{}{}
+}
+
+func newSurfaceSlots(p *ident.Picker) surfaceSlots {
+	return surfaceSlots{authority: p.Want(":authority"), authorization: p.Want("authorization"), origin: p.Want("origin"), site: p.Want("sec-fetch-site"),
+		match: p.Want("if-none-match")}
+}
+
+// adminHeaders takes the headers of a request to the surface.
+func (e *Engine) adminHeaders(s *Stream, now clock.Moment, path string, end bool) {
+	h, x := &s.headers, &e.surface
+	s.phase, s.counted = stDone, true
+	s.admin = &adminCall{until: now.Add(uploadTime)}
+	s.exchange.Length = contentLength(h.Get(e.slots.length))
+	s.admin.request = admin.Request{
+		Method: strings.Clone(h.Get(e.slots.method)), Path: strings.Clone(path),
+		Authority: h.Get(e.admins.authority), Authorization: h.Get(e.admins.authorization), ContentType: h.Get(e.slots.contentType),
+		Origin: h.Get(e.admins.origin), FetchSite: h.Get(e.admins.site), Match: h.Get(e.admins.match),
+		Length: s.exchange.Length, Ended: end,
+	}
+	x.now = now
+	if !x.server.Begin(now, &s.admin.request, &s.admin.answer) {
+		e.adminAnswered(s)
+		return
+	}
+	x.uploading[s] = struct{}{}
+	if e.cfg.RequestHold != config.HoldBufferFilter {
+		s.action = isHeld
+	}
+}
+
+// adminBody takes a piece of its body, and answers it when that is complete.
+func (e *Engine) adminBody(s *Stream, now clock.Moment, size int, end bool) {
+	c := s.admin
+	if s.action = isHeld; c.answered {
+		return
+	}
+	if len(c.request.Body)+size > admin.MostBytes {
+		c.answer.TooLarge()
+		e.adminAnswered(s)
+		return
+	}
+	for from := 0; from < size; {
+		piece := e.part(from, size)
+		if len(piece) == 0 {
+			c.answer.Error(500, "", "the body can't be read from the host")
+			e.adminAnswered(s)
+			return
+		}
+		c.request.Body = append(c.request.Body, piece...)
+		from += len(piece)
+	}
+	if end {
+		e.surface.now = now
+		e.surface.server.Finish(&c.request, &c.answer)
+		e.adminAnswered(s)
+	}
+}
+
+// adminAnswered makes the answer the stream's.
+func (e *Engine) adminAnswered(s *Stream) {
+	c := s.admin
+	delete(e.surface.uploading, s)
+	if c.answer.Change != "" {
+		e.out.info("admin " + c.request.Who + ": " + c.request.Method + " " + c.request.Path + ": " + c.answer.Change)
+	}
+	c.answered, c.request.Body = true, nil
+	s.reply = reply.Reply{Status: c.answer.Status, Headers: c.answer.Headers, Body: c.answer.Body}
+	s.action = isAnswered
+}
+
+// endAdmin ends a request to the surface, whose answer may be large.
+func (e *Engine) endAdmin(s *Stream) {
+	delete(e.surface.uploading, s)
+	s.admin, s.reply = nil, reply.Reply{}
+}
+
+// endUploads owes those an answer whose bodies don't come.
+func (e *Engine) endUploads(now clock.Moment) {
+	for s := range e.surface.uploading {
+		if c := s.admin; now >= c.until {
+			c.answer.Error(408, "", "the body has not come within "+uploadTime.String()+
+				". Where none ever does, Envoy's Wasm configuration lacks allow_on_headers_stop_iteration: true")
+			e.adminAnswered(s)
+			e.owed, s.owed = append(e.owed, s), true
+		}
+	}
+}
+
+// faultAdmin owes an answer to a request to the surface whose event came to no end: it must not pass untouched, as others do.
+func (e *Engine) faultAdmin(s *Stream) {
+	s.admin.answer.Error(500, "", "a fault of the filter")
+	s.admin.answer.Change = ""
+	e.adminAnswered(s)
+	e.owed, s.owed = append(e.owed, s), true
+}
+
+// Kept says that the request must not go on, whatever has become of its event: it is the admin surface's.
+func (s *Stream) Kept() bool { return s.admin != nil }
+
+// endpoints are the surface's routes.
+func (e *Engine) endpoints() []admin.Route {
+	return []admin.Route{
+		{Method: "GET", Pattern: "/", Access: admin.Open, Handle: e.showPage},
+		{Method: "GET", Pattern: "/healthz", Access: admin.Open, Handle: e.showHealth},
+		{Method: "GET", Pattern: "/readyz", Access: admin.Open, Handle: e.showReadiness},
+		{Method: "GET", Pattern: "/status", Access: admin.Reads, Handle: e.showStatus},
+	}
+}
+
+// showPage answers with the dashboard.
+func (e *Engine) showPage(_ *admin.Request, a *admin.Answer) {
+	const page = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Spillway</title><p>How the filter stands: <a href="status">status</a>,` +
+		` <a href="healthz">healthz</a>, <a href="readyz">readyz</a>.`
+	a.Page([]byte(page), "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+}
+
+// showHealth says that the filter answers.
+func (e *Engine) showHealth(_ *admin.Request, a *admin.Answer) {
+	e.refreshStatus()
+	a.JSON(200, e.surface.status.Health(nil, nil, false))
+}
+
+// showReadiness says whether more can be sent here, and if not, why.
+func (e *Engine) showReadiness(r *admin.Request, a *admin.Answer) {
+	e.refreshStatus()
+	against := e.surface.status.Reasons()
+	code := 200
+	if len(against) > 0 {
+		code = 503
+	}
+	a.JSON(code, e.surface.status.Health(nil, against, e.surface.server.MayRead(r)))
+}
+
+// showStatus says how everything stands.
+func (e *Engine) showStatus(r *admin.Request, a *admin.Answer) {
+	e.refreshStatus()
+	a.Tagged(r, e.surface.text, e.surface.tag)
+}
+
+// statusPeriod is how long a status serves all who ask.
+const statusPeriod = time.Second
+
+// refreshStatus brings the status up to date, once in statusPeriod.
+func (e *Engine) refreshStatus() {
+	x := &e.surface
+	if age := x.now.Sub(x.at); x.text != nil && age >= 0 && age < statusPeriod {
+		return
+	}
+	x.at = x.now
+	e.look(x.now, &x.status)
+	x.text = x.status.Append(nil)
+	x.tag = tagOf(x.text)
+}
+
+// tagOf is an entity tag (FNV-1a, 64 bits).
+func tagOf(text []byte) string {
+	hash := uint64(14695981039346656037)
+	for _, c := range text {
+		hash = (hash ^ uint64(c)) * 1099511628211
+	}
+	return `"` + strconv.FormatUint(hash, 16) + `"`
+}
+
+// worstState is the first of the states that one of the views has.
+func worstState(views []admin.View, states ...string) (worst admin.View) {
+	for _, state := range states {
+		for i := range views {
+			if views[i].State == state {
+				return views[i]
+			}
+		}
+	}
+	return admin.View{Value: admin.Absent, Threshold: admin.Absent, State: states[len(states)-1]}
+}
+
+var outcomes = [...]gate.Outcome{gate.Allowed, gate.Queued, gate.Shadowed, gate.Rejected, gate.Open, gate.HalfOpen, gate.FellBack, gate.Cancelled, gate.Faulted}
