@@ -1,7 +1,8 @@
-// Package pagetest opens the dashboard in a real Chromium: on a mock of the admin surface, which stands as a test wants it.
+// Package pagetest opens the dashboard in a real Chromium: on a mock of the admin surface, which stands as a test wants it, and through Envoy.
 package pagetest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	_ "embed"
@@ -39,16 +40,7 @@ func builtPage(t *testing.T) (html string, headers map[string]string) {
 		t.Fatal(err)
 	}
 	directory := filepath.Join(root, "filter/internal/page")
-	file, err := os.Open(filepath.Join(directory, "page.html.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	unzipped, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(unzipped)
+	compressed, err := os.ReadFile(filepath.Join(directory, "page.html.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +52,20 @@ func builtPage(t *testing.T) (html string, headers map[string]string) {
 	if policy == nil {
 		t.Fatal("page.go has no policy")
 	}
-	return string(text), map[string]string{"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": string(policy[1])}
+	return unzip(t, compressed), map[string]string{"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": string(policy[1])}
+}
+
+func unzip(t *testing.T, compressed []byte) string {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // browser is a tab of Chromium, and what went wrong in it.

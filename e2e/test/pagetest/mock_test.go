@@ -107,26 +107,26 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 	answer(w, object{
 		"version": "v1.4.0", "uptimeSeconds": up, "workers": 4, "mode": "enforce",
 		"requests": object{"ALLOWED": up * 38, "QUEUED": up * 9, "REJECTED": up*2 + up*up/900, "CANCELLED": up / 4, "SHADOW": 0},
-		"tokens":   object{"input": up * 9000, "output": up * 2300, "cached": up * 1200, "reasoning": up * 300},
+		"tokens":   object{"prompt": up * 9000, "completion": up * 2300, "total": up * 11300},
 		"limits": []object{
 			{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": m.quantity, "windowSeconds": 3600, "burst": 300, "admission": "lenient", "mode": "enforce"},
 			{"name": "tenant-requests", "per": []string{"tenant", "model"}, "unit": "requests", "quantity": 600, "windowSeconds": 60, "burst": 600, "admission": "strict", "mode": "shadow"},
 		},
 		"upstreams": []object{{
 			"name":     "vllm",
-			"budget":   gate(412-wave*20, 600, "OPEN", object{"perMinute": 450 + wave}),
-			"queue":    gate(11+wave, 500, "OPEN", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38}),
-			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429_share"}, "recoversInSeconds": 106}),
-			"latency":  gate(nil, nil, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "ttft llama-3"}), gate(41, 100, "PASSING", object{"name": "itl llama-3"})}}),
+			"budget":   gate(412-wave*20, 600, "OPEN", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
+			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40}),
+			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429"}, "recoversInSeconds": 106, "effectiveRpm": 450 - wave, "budgetThousandths": 750}),
+			"latency":  gate(930+wave*6, 1000, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "llama-3 ttft"}), gate(41, 100, "PASSING", object{"name": "llama-3 itl"})}}),
 			"throttle": gate(nil, nil, "OFF", nil),
-			"breaker":  gate(0.04, 0.5, "CLOSED", object{"parts": []object{gate(0.71, 0.5, "OPEN", object{"name": "mistral-7b", "lastTrigger": object{"time": ago(31 * time.Second), "reason": "error_rate"}, "recoversInSeconds": 29})}}),
-			"pressure": gate(0.91, 0.85, "BUSY", object{"lastTrigger": object{"time": ago(2 * time.Second), "reason": "active_decode_blocks"}}),
+			"breaker":  gate(0.71, 0.5, "OPEN", object{"parts": []object{gate(0.04, 0.5, "CLOSED", object{"name": "llama-3"}), gate(0.71, 0.5, "OPEN", object{"name": "mistral-7b", "lastTrigger": object{"time": ago(31 * time.Second), "reason": "error_rate"}, "recoversInSeconds": 29})}}),
+			"pressure": gate(0.91, 0.85, "REFUSING", object{"lastTrigger": object{"time": ago(2 * time.Second), "reason": "busy"}}),
 		}},
 		"pressure": object{"ageSeconds": 0.6, "instances": []object{
 			{"name": "vllm-0", "activeDecodeBlocks": 0.42, "gpuMemory": 0.71, "activePrefillTokens": 1200, "running": 12, "waiting": 0},
 			{"name": "vllm-1", "activeDecodeBlocks": 0.91, "gpuMemory": 0.78, "activePrefillTokens": 10400, "running": 26, "waiting": 3},
 		}},
-		"overrides": m.overrides,
+		"overrides": m.told(),
 	})
 }
 
@@ -152,11 +152,21 @@ func (m *mock) decisions() object {
 	return object{"decisions": list}
 }
 
+// told is what the proxy tells of its overrides.
+func (m *mock) told() object {
+	differences := []object{}
+	if m.quantity != 300 {
+		differences = append(differences, object{"path": "/limits/0/quantity", "file": 300, "value": m.quantity},
+			object{"path": "/limits/0/burst", "file": 300, "value": m.quantity}) // which follows
+	}
+	return object{"revision": len(m.sent), "overrides": m.overrides, "differences": differences}
+}
+
 func (m *mock) config(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.URL.Query().Has("overrides") {
-		answer(w, m.overrides)
+		answer(w, m.told())
 		return
 	}
 	answer(w, object{
@@ -198,7 +208,9 @@ func (m *mock) allowed(w http.ResponseWriter, r *http.Request) bool {
 
 func (m *mock) patch(w http.ResponseWriter, r *http.Request) {
 	if m.allowed(w, r) {
-		answer(w, object{})
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		answer(w, m.told())
 	}
 }
 

@@ -12,7 +12,7 @@ func TestThePageFollowsTheProxy(t *testing.T) {
 	t.Parallel()
 	m := newMock(t)
 	b := open(t, m.URL+"/spillway/", 1280, false)
-	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "429 share", "mistral-7b", "vllm-1", "user-completion-tokens", "Off: throttle."} {
+	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "mistral-7b", "llama-3 ttft", "181 k", "vllm-1", "user-completion-tokens", "Off: throttle."} {
 		b.shows(text)
 	}
 	b.until(`document.querySelector('.tile p').textContent !== '0/s'`, "there is a rate")
@@ -58,8 +58,11 @@ func TestAThresholdIsChangedAndUndone(t *testing.T) {
 	b.shows("this token is none of those that the configuration has")
 	b.enter("dialog input", token)
 	b.press("Sign in")
-	b.shows("1 not as in the file")
-	b.shows("overridden")
+	b.shows("2 not as in the file")
+	b.shows("file: 300")
+	if n := eval[int](b, "document.querySelectorAll('.entry button').length"); n != 1 {
+		t.Errorf("%d values can be reset, and one was overridden", n)
+	}
 	want := `PATCH /spillway/overrides {"limits":{"user-completion-tokens":{"quantity":500}}}`
 	if got := m.changes(); len(got) != 1 || got[0] != want {
 		t.Fatalf("sent %q, want %s", got, want)
@@ -70,7 +73,7 @@ func TestAThresholdIsChangedAndUndone(t *testing.T) {
 	}
 	b.press("Cancel")
 	b.press("Reset limits user-completion-tokens quantity")
-	b.until("!document.body.innerText.includes('overridden')", "nothing is overridden")
+	b.until("!document.body.innerText.includes('file: 300')", "nothing differs")
 	if got := m.changes(); !strings.HasPrefix(got[len(got)-1], "DELETE /spillway/overrides?path=%2Flimits%2F0%2Fquantity ") {
 		t.Errorf("sent %q", got)
 	}

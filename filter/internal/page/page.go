@@ -15,10 +15,10 @@ import _ "embed" // of the page
 // policy:begin
 
 // Policy is the page's Content-Security-Policy: its own style and script, and nothing else.
-const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-ZFBM5RM2g2K6ZMp0v81ef56zh+YnjThl2d340TgZdf0='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-DABHgrqCSFzm7MlE0Y1aea3dzGJelNhlo4ncksgUKT8='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // ETag changes with the page.
-const ETag = `"2ebaa498b29654c7"`
+const ETag = `"123e363380f1fbda"`
 
 // policy:end
 

@@ -57,17 +57,16 @@ const act = (u, what, done) => change_('upstreams/' + encodeURIComponent(u.name)
 
 const isOff = gate => !gate || /^off$/i.test(gate.state);
 
-// budgets are a budget's parts, of requests and of tokens, or the budget itself.
+// budget shows what is left of requests and of tokens, and how the retreat has changed what is let through.
 function budget(u) {
-  const parts = isOff(u.budget) ? [] : u.budget.parts || [{ name: 'requests', ...u.budget }];
+  if (isOff(u.budget)) return null;
   const rates = history_['rate ' + u.name] || [];
-  if (!parts.length) return null;
-  return h('div', { class: 'block' }, parts.filter(p => p.threshold > 0).map(p => {
-    const share = p.value / p.threshold;
-    return h('div', { key: p.name }, h('h3', {}, 'Budget of ' + p.name),
-      h('p', { class: 'figure' }, number(p.value), h('small', {}, ' of ' + number(p.threshold) + ' left')),
-      meter(p.value, p.threshold, 'Budget of ' + p.name + ' of ' + u.name, share < 0.05 ? 'bad' : share < 0.2 ? 'warn' : 'ok'));
-  }), rates.some(Boolean) && [h('h3', {}, 'Rate allowed: ' + number(rates.at(-1)) + ' a minute'), spark(rates, 'Rate allowed to ' + u.name)]);
+  return h('div', { class: 'block' }, ['requests', 'tokens'].filter(unit => u.budget[unit + 'Burst'] > 0).map(unit => {
+    const left = u.budget[unit + 'Left'], most = u.budget[unit + 'Burst'], share = left / most;
+    return h('div', { key: unit }, h('h3', {}, 'Budget of ' + unit),
+      h('p', { class: 'figure' }, number(left), h('small', {}, ' of ' + number(most) + ' left')),
+      meter(left, most, 'Budget of ' + unit + ' of ' + u.name, share < 0.05 ? 'bad' : share < 0.2 ? 'warn' : 'ok'));
+  }), rates.some(Boolean) && [h('h3', {}, 'Rate allowed: ' + number(rates.at(-1)) + ' requests'), spark(rates, 'Rate allowed to ' + u.name)]);
 }
 
 function queue(u) {
@@ -95,7 +94,7 @@ function gateTable(u) {
   };
   return [
     on.length > 0 && table('Gates of ' + u.name, ['Gate', 'State', '!Value', '!Threshold', 'Last trigger', '!Recovers'],
-      on.flatMap(([key, name]) => [line(u[key], name, key), ...(u[key].parts || []).map(part => line(part, part.name, key, true))])),
+      on.flatMap(([key, name]) => [line(u[key], name, key), ...(u[key].parts || []).map(part => line(part, part.name.trim() || 'all models', key, true))])),
     off.length > 0 && h('p', { class: 'note' }, 'Off: ' + off.join(', ') + '.'),
   ];
 }
@@ -103,8 +102,8 @@ function gateTable(u) {
 // gateValue writes a gate's measure in its unit.
 function gateValue(value, key, gate) {
   if (value == null) return '–';
-  if (key === 'latency' || /ttft|itl|p99|latency/.test(gate.name)) return milliseconds(value);
-  return /tokens|qps/.test(gate.name) || Math.max(value, gate.threshold || 0) > 1 ? number(value) : percent(value);
+  if (key === 'latency' || /p99/.test(gate.name)) return milliseconds(value);
+  return /qps/.test(gate.name) || Math.max(value, gate.threshold || 0) > 1 ? number(value) : percent(value);
 }
 
 // unitOf is what a limit counts: completionTokens.

@@ -3,7 +3,7 @@
 
 const known = {
   status: null,       // the latest snapshot
-  subjects: null, decisions: null, config: null, overrides: {},
+  subjects: null, decisions: null, config: null, overrides: null,
   failed: {},         // by what was asked for: what went wrong
   view: 'overview', limit: '', search: '', filter: '',
   edits: {},          // by pointer: what was typed and not applied
@@ -85,10 +85,10 @@ function remember(before, now) {
   const upstreams = now.upstreams || [];
   note('waiting', upstreams.reduce((sum, u) => sum + (u.queue?.value || 0), 0));
   note('inFlight', upstreams.reduce((sum, u) => sum + (u.queue?.inFlight || 0), 0));
-  for (const signal of ['ttft', 'itl']) {
-    note(signal, Math.max(0, ...upstreams.flatMap(u => u.latency?.parts || []).filter(p => p.name.startsWith(signal)).map(p => p.value || 0)));
+  for (const signal of ['ttft', 'itl']) { // of the model that is slowest
+    note(signal, Math.max(0, ...upstreams.flatMap(u => u.latency?.parts || []).filter(p => p.name?.endsWith(signal)).map(p => p.value || 0)));
   }
-  for (const u of upstreams) note('rate ' + u.name, u.budget?.perMinute);
+  for (const u of upstreams) note('rate ' + u.name, u.retreat?.effectiveRpm);
   if (!before) return;
   const up = now.uptimeSeconds - before.uptimeSeconds;
   const seconds = up > 0 ? up : (performance.now() - known.at) / 1000;
@@ -98,7 +98,7 @@ function remember(before, now) {
   const all = rates.passed + rates.shadow + rates.refused + rates.left;
   note('rate', all);
   note('share', all ? rates.refused / all : 0);
-  note('tokens', rate(before.tokens?.output || 0, now.tokens?.output || 0));
+  note('tokens', rate(before.tokens?.completion || 0, now.tokens?.completion || 0));
 }
 
 // change sends what changes something, and says how it went. Without a token it asks for one first.

@@ -39,8 +39,11 @@ function groups(effective) {
   return list;
 }
 
-// overridden says that a value isn't the file's.
-const overridden = f => at(known.overrides, f.names) !== undefined || at(known.overrides, f.path) !== undefined;
+// difference is how a value differs from the file's: {file, value}; nothing if it doesn't.
+const difference = f => known.overrides?.differences?.find(d => d.path === pointer(f.path));
+
+// overridden says that a value is one of the overrides, and doesn't follow from others.
+const overridden = f => [f.names, f.path].some(path => at(known.overrides?.overrides, path) !== undefined);
 
 const shown = value => value === undefined || value === null ? '' : String(value);
 
@@ -90,14 +93,14 @@ function tuning() {
         text: 'What the file says is in force again, for ' + changed.length + ' settings.',
         then: () => change_('overrides', { method: 'DELETE' }, 'All is as the file says.') }) }, 'Reset all'),
       h('button', { onclick: () => copy(changed, edited) }, 'Copy as YAML'),
-      known.wrong[''] && h('p', { class: 'error wide', role: 'alert' }, known.wrong[''])),
+      (known.overrides?.problem || known.wrong['']) && h('p', { class: 'error wide', role: 'alert' }, known.wrong[''] || 'The overrides are not in force: ' + known.overrides.problem)),
     all.map(g => group(g, g.fields.filter(f => !wanted || (g.name + ' ' + f.label + ' ' + f.spec[1]).toLowerCase().includes(wanted)), wanted)),
   ];
 }
 
 function group(g, fields, searched) {
   if (!fields.length) return null;
-  const different = g.fields.filter(overridden).length;
+  const different = g.fields.filter(difference).length;
   return h('details', { class: 'card', key: g.name + (searched ? '?' : ''), opened: searched || different > 0 },
     h('summary', {}, h('h2', {}, g.name), different > 0 && h('span', { class: 'badge warn' }, different + ' not as in the file')),
     fields.map(field));
@@ -106,7 +109,7 @@ function group(g, fields, searched) {
 function field(f) {
   const [kind, doc, standard, least, most, options] = f.spec;
   const at_ = pointer(f.path), id = 'f' + at_, value = known.edits[at_] ?? shown(f.value ?? standard);
-  const differs = overridden(f);
+  const differs = difference(f);
   const set = text => {
     known.edits[at_] = text;
     if (text === shown(f.value ?? standard)) delete known.edits[at_];
@@ -117,12 +120,12 @@ function field(f) {
   const choices = kind === 'boolean' ? ['true', 'false'] : options;
   const range = least != null && most != null ? least + ' to ' + most : least != null ? 'at least ' + least : most != null ? 'at most ' + most : '';
   return h('div', { key: at_, class: 'field' + (differs ? ' differs' : '') + (known.edits[at_] !== undefined ? ' edited' : '') },
-    h('label', { for: id }, f.label, differs && h('span', { class: 'mark' }, 'overridden')),
+    h('label', { for: id }, f.label, differs && h('span', { class: 'mark' }, 'file: ' + (shown(differs.file) || 'not set'))),
     h('div', { class: 'entry' },
       choices ? h('select', { ...attributes, onchange: e => set(e.target.value) }, (choices.includes(value) ? choices : [value, ...choices]).map(c => h('option', { value: c, selected: c === value }, c || '–'))) :
         h('input', { ...attributes, inputmode: kind === 'number' || kind === 'integer' ? 'decimal' : null, autocomplete: 'off', spellcheck: 'false',
           oninput: e => set(e.target.value) }),
-      differs && h('button', { 'aria-label': 'Reset ' + f.names.join(' '), onclick: () => reset(f) }, 'Reset')),
+      overridden(f) && h('button', { 'aria-label': 'Reset ' + f.names.join(' '), onclick: () => reset(f) }, 'Reset')),
     h('p', { id: id + '-doc', class: 'note' }, known.wrong[at_] && h('strong', { class: 'error' }, known.wrong[at_] + ' '), doc,
       range && ' Range: ' + range + '.', standard != null && standard !== '' && h('span', {}, ' Default: ' + standard + '.')));
 }
@@ -138,6 +141,7 @@ async function apply(edited) {
   const answer = await change_('overrides', { method: 'PATCH', body: patch }, edited.length === 1 ? '1 setting changed.' : edited.length + ' settings changed.');
   if (!answer) return;
   if (answer.status < 300) {
+    known.overrides = answer.body;
     edited.forEach(f => delete known.edits[pointer(f.path)]);
   } else {
     blame(answer, edited);
