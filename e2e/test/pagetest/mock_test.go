@@ -47,6 +47,7 @@ func newMock(t *testing.T) *mock {
 	routes.HandleFunc("GET /spillway/config", m.config)
 	routes.HandleFunc("GET /spillway/subjects", func(w http.ResponseWriter, r *http.Request) { answer(w, m.subjects(r.FormValue("limit"))) })
 	routes.HandleFunc("GET /spillway/decisions", func(w http.ResponseWriter, _ *http.Request) { answer(w, m.decisions()) })
+	routes.HandleFunc("GET /spillway/limits/{name}", m.balance)
 	routes.HandleFunc("PATCH /spillway/overrides", m.patch)
 	routes.HandleFunc("DELETE /spillway/overrides", m.takeBack)
 	routes.HandleFunc("POST /spillway/", m.change)
@@ -131,13 +132,30 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *mock) subjects(limit string) object {
-	list := []object{
-		{"subject": "user=ann", "used": 312.0, "refused": 41, "lastReason": "exhausted", "lastTime": time.Now().Add(-3 * time.Second).UTC().Format(time.RFC3339)},
-		{"subject": "user=batch-nightly", "used": 265.0, "refused": 3, "lastReason": "exhausted", "lastTime": time.Now().Add(-4 * time.Minute).UTC().Format(time.RFC3339)},
-		{"subject": "key=h:9f2c61d0", "used": 120.0, "refused": 0},
-		{"subject": hostile, "used": 4.0, "refused": 0},
+	refusal := func(ago time.Duration) object {
+		return object{"time": time.Now().Add(-ago).UTC().Format(time.RFC3339), "reason": "exhausted"}
 	}
-	return object{"limit": limit, "subjects": list}
+	subject := func(name string, used, refused float64, last any) object {
+		return object{"subject": name, "used": used, "usedAtMost": used, "refused": refused, "refusedAtMost": refused, "lastRefusal": last}
+	}
+	ann := subject("user=ann", 5120, 41, refusal(3*time.Second))
+	return object{"limit": limit, "workers": 4, "halvedEverySeconds": 600, "subjects": []object{ann, subject("user=batch-nightly", 2650, 3, refusal(4*time.Minute)),
+		subject("key=h:9f2c61d0", 1200, 0, nil), subject(hostile, 4, 0, nil)}, "mostRefused": []object{ann, subject("user=mallory", 0, 977, refusal(time.Second))}}
+}
+
+func (m *mock) balance(w http.ResponseWriter, r *http.Request) {
+	if who := r.FormValue("subject"); who == "nonsense" {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		answer(w, object{"errors": []object{{"path": "subject", "message": "want user=…"}}})
+	} else {
+		answer(w, left(who, 300))
+	}
+}
+
+// left is the balance of a subject.
+func left(who string, remaining int) object {
+	return object{"limit": "user-completion-tokens", "subject": who, "quantity": 300, "burst": 300, "used": 300 - remaining, "reserved": 0, "remaining": remaining,
+		"resetsInSeconds": 12 * (300 - remaining), "granted": nil}
 }
 
 func (m *mock) decisions() object {
@@ -223,6 +241,6 @@ func (m *mock) takeBack(w http.ResponseWriter, r *http.Request) {
 
 func (m *mock) change(w http.ResponseWriter, r *http.Request) {
 	if m.allowed(w, r) {
-		answer(w, object{})
+		answer(w, left("user=ann", 300))
 	}
 }

@@ -108,6 +108,7 @@ func TestAUserIsUnblocked(t *testing.T) {
 	eval[any](b, "setToken('"+token+"')")
 	b.press("Unblock user=ann")
 	b.shows("user=ann may go on at once.")
+	b.until("document.querySelector('[aria-label=\"Balance of user=ann\"]')", "her balance is shown")
 	b.press("Grant more to user=ann")
 	b.enter("dialog [name=grant]", "5000")
 	b.press("Grant")
@@ -117,6 +118,18 @@ func TestAUserIsUnblocked(t *testing.T) {
 	if got := m.changes(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("sent %q, want %q", got, want)
 	}
+}
+
+func TestABalanceIsLookedUp(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/#subjects", 1280, true)
+	b.shows("user=mallory") // whom only the list of the most refused has
+	b.enter("[name=subject]", "nonsense")
+	b.press("Look up")
+	b.shows("subject: want user=…")
+	b.enter("[name=subject]", "user=zoe")
+	b.press("Look up")
+	b.until("document.querySelector('[aria-label=\"Balance of user=zoe\"]')", "the balance is shown")
 }
 
 func TestNamesThatClientsGiveAreText(t *testing.T) {

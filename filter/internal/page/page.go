@@ -15,10 +15,10 @@ import _ "embed" // of the page
 // policy:begin
 
 // Policy is the page's Content-Security-Policy: its own style and script, and nothing else.
-const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-DABHgrqCSFzm7MlE0Y1aea3dzGJelNhlo4ncksgUKT8='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-tGMlka+HfL18DyDtLMfMA4nSjr4SVGYKaUaKb56rR0s='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // ETag changes with the page.
-const ETag = `"123e363380f1fbda"`
+const ETag = `"65765d840b9be0a5"`
 
 // policy:end
 

@@ -1,30 +1,60 @@
 // Whom limits hold back, and what was refused lately.
 
 function subjects() {
-  const limits = known.status?.limits || [];
-  if (!limits.length) return h('p', { class: 'empty' }, 'No limits are configured.');
+  const limits = (known.status?.limits || []).filter(l => !isOff({ state: l.mode }));
+  if (!limits.length) return h('p', { class: 'empty' }, known.status ? 'No limit is on.' : 'Asking…');
   const chosen = limits.find(l => l.name === known.limit) || limits[0];
-  const list = known.subjects?.limit === chosen.name ? known.subjects.subjects : null;
-  return h('section', { class: 'card' },
-    h('div', { class: 'row' }, h('h2', {}, 'Heaviest subjects'),
-      h('label', { class: 'inline' }, 'of limit', h('select', { value: chosen.name, onchange: e => { known.limit = e.target.value; refresh(); } },
-        limits.map(l => h('option', { value: l.name, selected: l === chosen }, l.name))))),
-    known.failed.subjects && h('p', { class: 'error' }, known.failed.subjects),
-    !list ? h('p', { class: 'empty' }, 'Asking…') : !list.length ? h('p', { class: 'empty' }, 'Nobody has used this limit yet.') :
-      table('Heaviest subjects of ' + chosen.name, ['Subject', 'Used', '!Refused', 'Last refusal', 'Actions'], list.map(s => subject(chosen, s))));
+  const told = known.subjects?.limit === chosen.name ? known.subjects : null;
+  const list = told && [...told.subjects, ...(told.mostRefused || []).filter(s => !told.subjects.some(o => o.subject === s.subject))];
+  const most = Math.max(...(list || []).map(s => s.used), 1);
+  return [
+    h('section', { class: 'card' },
+      h('div', { class: 'row' }, h('h2', {}, 'Heaviest subjects'),
+        h('label', { class: 'inline' }, 'of limit', h('select', { value: chosen.name, onchange: e => { known.limit = e.target.value; known.found = null; refresh(); } },
+          limits.map(l => h('option', { value: l.name, selected: l === chosen }, l.name)))),
+        told?.halvedEverySeconds && h('small', {}, 'Use and refusals lately: they weigh half after ' + duration(told.halvedEverySeconds))),
+      known.failed.subjects && h('p', { class: 'error' }, known.failed.subjects),
+      !list ? h('p', { class: 'empty' }, 'Asking…') : !list.length ? h('p', { class: 'empty' }, 'Nobody has used this limit lately.') :
+        table('Heaviest subjects of ' + chosen.name, ['Subject', 'Used', '!Refused', 'Last refusal', 'Actions'], list.map(s => [h('code', {}, s.subject),
+          [meter(s.used, most, 'used by ' + s.subject), ' ', number(s.used)], number(s.refused),
+          s.lastRefusal ? [words(s.lastRefusal.reason), ' ', h('small', {}, ago(s.lastRefusal.time))] : '–', actions(chosen, s.subject)]))),
+    balance(chosen),
+  ];
 }
 
-function subject(limit, s) {
-  const quantity = s.quantity ?? limit.quantity;
-  const path = 'limits/' + encodeURIComponent(limit.name) + '/subjects/' + encodeURIComponent(s.subject);
-  return [h('code', {}, s.subject),
-    [meter(s.used, quantity, 'used by ' + s.subject, s.used >= quantity ? 'bad' : s.used > quantity * 0.8 ? 'warn' : 'ok'), ' ', number(s.used),
-      h('small', {}, ' of ' + number(quantity))],
-    number(s.refused),
-    s.lastReason ? [words(s.lastReason), ' ', s.lastTime && h('small', {}, ago(s.lastTime))] : '–',
-    h('span', { class: 'actions' },
-      h('button', { 'aria-label': 'Unblock ' + s.subject, onclick: () => change_(path, { method: 'POST', body: { reset: true } }, s.subject + ' may go on at once.') }, 'Unblock'),
-      h('button', { 'aria-label': 'Grant more to ' + s.subject, onclick: () => grant(limit, s.subject, path) }, 'Grant…'))];
+// actions are the buttons of a subject.
+function actions(limit, subject) {
+  const path = 'limits/' + encodeURIComponent(limit.name) + '/subjects/' + encodeURIComponent(subject);
+  return h('span', { class: 'actions' },
+    h('button', { 'aria-label': 'Unblock ' + subject, onclick: () => change_(path, { method: 'POST', body: { reset: true } }, subject + ' may go on at once.').then(recheck) }, 'Unblock'),
+    h('button', { 'aria-label': 'Grant more to ' + subject, onclick: () => grant(limit, subject, path) }, 'Grant…'));
+}
+
+// balance looks up how one subject stands, also one that is in no list.
+function balance(limit) {
+  const f = known.found;
+  return h('section', { class: 'card' },
+    h('form', { class: 'row', onsubmit: e => { e.preventDefault(); lookUp(limit, new FormData(e.target).get('subject').trim()); } },
+      h('h2', {}, 'Balance'), h('label', { class: 'inline grow' }, h('span', { class: 'hidden' }, 'Subject'),
+        h('input', { name: 'subject', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: [].concat(limit.per || []).map(per => per + '=…').join(' ') })),
+      h('button', {}, 'Look up')),
+    f?.error && h('p', { class: 'error' }, f.error),
+    f?.limit === limit.name && table('Balance of ' + f.subject, ['Subject', '!Left', '!Reserved', '!Used', '!Granted', '!Full in', 'Actions'], [[h('code', {}, f.subject),
+      number(f.remaining), number(f.reserved), number(f.used),
+      f.granted ? number(f.granted.grant ?? f.granted.quantity) + ' for ' + duration(f.granted.endsInSeconds) : '–', duration(f.resetsInSeconds), actions(limit, f.subject)]]));
+}
+
+async function lookUp(limit, subject) {
+  try {
+    const answer = await ask('limits/' + encodeURIComponent(limit.name) + '?subject=' + encodeURIComponent(subject));
+    known.found = answer.status === 200 ? answer.body : { error: problem(answer) };
+  } catch { known.found = { error: 'No answer.' }; }
+  draw();
+}
+
+// recheck shows the balance that an action has left.
+function recheck(answer) {
+  if (answer?.status === 200 && answer.body?.subject) { known.found = answer.body; draw(); }
 }
 
 function grant(limit, subject, path) {
@@ -32,7 +62,7 @@ function grant(limit, subject, path) {
     title: 'Grant to ' + subject, text: 'On top of what ' + limit.name + ' allows, and only for a while.', action: 'Grant',
     fields: [{ name: 'grant', label: 'How much (' + unitOf(limit) + ')', type: 'number', min: 1, step: 'any', required: true },
       { name: 'for', label: 'For how long', value: '1h', pattern: '([0-9.]+(ms|s|m|h))+', required: true }],
-    then: v => { change_(path, { method: 'POST', body: { grant: Number(v.grant), for: v.for } }, 'Granted ' + number(+v.grant) + ' to ' + subject + ' for ' + v.for + '.'); },
+    then: v => { change_(path, { method: 'POST', body: { grant: Number(v.grant), for: v.for } }, 'Granted ' + number(+v.grant) + ' to ' + subject + ' for ' + v.for + '.').then(recheck); },
   });
 }
 

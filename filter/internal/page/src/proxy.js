@@ -3,7 +3,7 @@
 
 const known = {
   status: null,       // the latest snapshot
-  subjects: null, decisions: null, config: null, overrides: null,
+  subjects: null, decisions: null, found: null, config: null, overrides: null,
   failed: {},         // by what was asked for: what went wrong
   view: 'overview', limit: '', search: '', filter: '',
   edits: {},          // by pointer: what was typed and not applied
