@@ -22,7 +22,7 @@ func ProxyOnContextCreate(id, parent uint32) {
 		return
 	}
 	if p := worker.plugins[parent]; p != nil && p.engine != nil {
-		worker.streams[id] = worker.newStream(p, id)
+		worker.streams.put(worker.newStream(p, id))
 	}
 }
 
@@ -125,8 +125,8 @@ func ProxyOnLog(id uint32) {
 //go:wasmexport proxy_on_delete
 func ProxyOnDelete(id uint32) {
 	abi.Reset()
-	if s := worker.streams[id]; s != nil {
-		if delete(worker.streams, id); !s.ended || s.broken {
+	if s := worker.streams.get(id); s != nil {
+		if worker.streams.remove(id); !s.ended || s.broken {
 			s.end()
 		}
 		worker.recycle(s)
@@ -142,7 +142,7 @@ var nobody = &stream{broken: true, action: abi.Continue}
 // beginning begins a callback of a stream's, and gives the stream.
 func beginning(id uint32) *stream {
 	abi.Reset()
-	if s := worker.streams[id]; s != nil {
+	if s := worker.streams.get(id); s != nil {
 		return s
 	}
 	return nobody

@@ -33,14 +33,14 @@ type vm struct {
 	host    host
 	worker  admit.Worker
 	plugins map[uint32]*plugin // by the host's number
-	streams map[uint32]*stream // by the host's number
-	free    []*stream          // ended streams whose memory is used again: garbage costs CPU
-	digits  []byte             // of the number being set
-	latest  *plugin            // the configuration in force
+	streams streams
+	free    []*stream // ended streams whose memory is used again: garbage costs CPU
+	digits  []byte    // of the number being set
+	latest  *plugin   // the configuration in force
 }
 
 func newVM() *vm {
-	v := &vm{plugins: map[uint32]*plugin{}, streams: map[uint32]*stream{}}
+	v := &vm{plugins: map[uint32]*plugin{}}
 	v.host.metrics, v.worker.Version = &v.metrics, cmp.Or(Version, "dev")
 	return v
 }
