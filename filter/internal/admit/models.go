@@ -67,30 +67,33 @@ const (
 	longestLabel = 64 // bytes
 )
 
-// labels are the metric labels of models. Only what models.labels matches has one of its own.
+// labels are the metric labels of models. Only what models.labels matches has one of its own. They are asked for several times a request: so
+// the last one found comes first, and the others are searched for by halves, since TinyGo's maps cost an allocation each time.
 type labels struct {
-	globs   []string
-	fixed   map[string]string   // of models that the configuration names
-	learned map[string]*learned // of others
-	given   int                 // labels to these, so far
+	globs  []string
+	byName []*modelLabel // in the order of their names
+	last   *modelLabel   // which was found last
+	free   int         // how many more of the models that the configuration doesn't name can have a label at one time
+	given  int         // labels to these, so far
 }
 
-type learned struct {
-	label string
-	used  clock.Moment // when the upstream last answered for the model
+type modelLabel struct {
+	model, label string
+	fixed        bool         // the configuration names the model
+	used         clock.Moment // when the upstream last answered for another
 }
 
 // newLabels are those of a configuration. before are those of the one before it: what was learned stays, as far as it has a label still.
 func newLabels(cfg *config.Config, before *labels) labels {
-	l := labels{globs: cfg.Models.Labels, fixed: map[string]string{}, learned: map[string]*learned{}, given: before.given}
-	for name, m := range before.learned {
-		if l.matches(name) {
-			l.learned[name] = m
+	l := labels{globs: cfg.Models.Labels, free: mostLabels, given: before.given}
+	for _, name := range namedModels(cfg) {
+		if l.matches(name) && l.find(name) == nil {
+			l.insert(&modelLabel{model: name, label: safeLabel(name), fixed: true})
 		}
 	}
-	for _, name := range namedModels(cfg) {
-		if l.matches(name) {
-			l.fixed[name] = safeLabel(name)
+	for _, m := range before.byName {
+		if !m.fixed && l.matches(m.model) && l.find(m.model) == nil {
+			l.insert(m)
 		}
 	}
 	return l
@@ -100,15 +103,34 @@ func (l *labels) matches(model string) bool {
 	return len(l.globs) > 0 && model != "" && config.MatchAny(l.globs, model)
 }
 
+func byModel(m *modelLabel, model string) int { return strings.Compare(m.model, model) }
+
+// find gives what is known of a model's label; nil: it has none.
+func (l *labels) find(model string) *modelLabel {
+	if l.last != nil && l.last.model == model {
+		return l.last
+	}
+	if i, found := slices.BinarySearchFunc(l.byName, model, byModel); found {
+		l.last = l.byName[i]
+		return l.last
+	}
+	return nil
+}
+
+func (l *labels) insert(m *modelLabel) {
+	i, _ := slices.BinarySearchFunc(l.byName, m.model, byModel)
+	l.byName = slices.Insert(l.byName, i, m)
+	if !m.fixed {
+		l.free--
+	}
+}
+
 // of gives a model's label; known is false if it might get another one, should the upstream answer for it.
 func (l *labels) of(model string) (label string, known bool) {
 	if len(l.globs) == 0 {
 		return "other", true
 	}
-	if label, fixed := l.fixed[model]; fixed {
-		return label, true
-	}
-	if m := l.learned[model]; m != nil {
+	if m := l.find(model); m != nil {
 		return m.label, true
 	}
 	return "other", l.given >= labelsEver || !l.matches(model)
@@ -120,27 +142,34 @@ func (l *labels) learn(now clock.Moment, model string) {
 	if len(l.globs) == 0 {
 		return
 	}
-	if m := l.learned[model]; m != nil {
+	if m := l.find(model); m != nil {
 		m.used = now
 		return
 	}
 	if _, known := l.of(model); known {
 		return
 	}
-	if len(l.learned) >= mostLabels {
-		least := ""
-		for name, m := range l.learned {
-			if least == "" || m.used < l.learned[least].used {
-				least = name
-			}
-		}
-		if now.Sub(l.learned[least].used) < labelIdle {
-			return
-		}
-		delete(l.learned, least)
+	if l.free <= 0 && !l.drop(now) {
+		return
 	}
 	l.given++
-	l.learned[strings.Clone(model)] = &learned{label: safeLabel(model), used: now}
+	l.insert(&modelLabel{model: strings.Clone(model), label: safeLabel(model), used: now})
+}
+
+// drop takes its label from the model that hasn't been used for longest, if that is long enough.
+func (l *labels) drop(now clock.Moment) bool {
+	least := -1
+	for i, m := range l.byName {
+		if !m.fixed && (least < 0 || m.used < l.byName[least].used) {
+			least = i
+		}
+	}
+	if least < 0 || now.Sub(l.byName[least].used) < labelIdle {
+		return false
+	}
+	l.byName, l.last = slices.Delete(l.byName, least, least+1), nil
+	l.free++
+	return true
 }
 
 // label gives the metric label of a model.
