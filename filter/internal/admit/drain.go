@@ -20,7 +20,7 @@ func (e *Engine) drain(s *Stream, now clock.Moment) {
 	announced := s.exchange.Length > 0 && s.exchange.Length <= mostDrained && s.headers.Get(e.slots.expect) == ""
 	if announced && e.holds(now) {
 		s.action, s.drains, s.upload.look = isHeld, true, now.Add(drainTime)
-		e.draining[s] = struct{}{}
+		e.draining.add(s)
 	}
 }
 
@@ -34,7 +34,8 @@ func (e *Engine) drained(s *Stream, end bool) {
 
 // endDrains owes those an answer who take their time.
 func (e *Engine) endDrains(now clock.Moment) {
-	for s := range e.draining {
+	for s, next := e.draining.first, (*Stream)(nil); s != nil; s = next {
+		next = e.draining.after(s)
 		if now >= s.upload.look {
 			e.forget(s)
 			e.owed, s.owed = append(e.owed, s), true

@@ -87,7 +87,7 @@ func TestAnAnswerThatWaitsIsNotGivenToWhoHasLeftOrHasAnother(t *testing.T) {
 		h.now += clock.Moment(drainTime)
 		expect(t, name, len(h.tick()), 0)
 		x.done()
-		expect(t, name+", draining", len(h.draining), 0)
+		expect(t, name+", draining", h.draining.count, 0)
 		h.idle()
 	}
 }

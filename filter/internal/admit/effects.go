@@ -209,7 +209,7 @@ func (e *Engine) answerOwed() {
 func (e *Engine) forget(s *Stream) {
 	if s.drains {
 		s.drains = false
-		delete(e.draining, s)
+		e.draining.remove(s)
 	}
 	if !s.owed {
 		return

@@ -73,10 +73,10 @@ type Engine struct {
 	labels   labels
 	refusals refusals
 
-	draining         map[*Stream]struct{} // refused, and their answers wait for their bodies
+	draining         streamSet // refused, and their answers wait for their bodies
 	guard            guard
-	reserving        map[*Stream]struct{} // admitted with charges
-	foundImplausible bool                 // an upstream's report was found implausible
+	reserving        streamSet // admitted with charges
+	foundImplausible bool      // an upstream's report was found implausible
 
 	worker  *Worker
 	beat    beat
@@ -110,9 +110,9 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		id:        binary.LittleEndian.Uint64(random),
 		warned:    map[usage.Unread]bool{},
 		refusals:  refusals{},
-		draining:  map[*Stream]struct{}{},
-		guard:     guard{holding: map[*Stream]struct{}{}},
-		reserving: map[*Stream]struct{}{},
+		draining:  streamSet{in: inDraining},
+		guard:     guard{holding: streamSet{in: inHolding}},
+		reserving: streamSet{in: inReserving},
 		turns:     mostAtOnce,
 	}
 	e.makeRules(cfg)
@@ -128,10 +128,10 @@ func (e *Engine) TickPeriod() uint32 {
 	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}
-	if len(e.draining) > 0 {
+	if e.draining.count > 0 {
 		period = shorter(period, drainTime/4)
 	}
-	if len(e.guard.holding) > 0 {
+	if e.guard.holding.count > 0 {
 		period = shorter(period, guardTime/8)
 	}
 	return uint32(period.Milliseconds())

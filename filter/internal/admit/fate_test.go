@@ -231,7 +231,7 @@ func TestFate(t *testing.T) {
 							t.Fatalf("%s: %d for ever", name, n)
 						}
 					}
-					if len(f.h.guard.holding)+len(f.h.reserving)+len(f.h.owed) > 0 {
+					if f.h.guard.holding.count+f.h.reserving.count+len(f.h.owed) > 0 {
 						t.Fatal("something is held")
 					}
 				})

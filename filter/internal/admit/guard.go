@@ -24,10 +24,10 @@ const (
 
 // guard is what is known of the host.
 type guard struct {
-	holding map[*Stream]struct{} // held at the headers, no body yet
-	shown   clock.Moment         // when the headers came of the latest request whose body was shown while it was held
-	kept    int                  // bodies in a row that were kept back
-	tried   clock.Moment         // when a request was held last
+	holding streamSet    // held at the headers, no body yet
+	shown   clock.Moment //  when the headers came of the latest request whose body was shown while it was held
+	kept    int          // bodies in a row that were kept back
+	tried   clock.Moment // when a request was held last
 }
 
 // holds says whether a request can be held at its headers.
@@ -38,14 +38,14 @@ func (e *Engine) holds(now clock.Moment) bool {
 
 // hold keeps the headers of a request back.
 func (g *guard) hold(s *Stream, now clock.Moment) {
-	g.holding[s] = struct{}{}
+	g.holding.add(s)
 	g.tried, s.upload.look = now, now.Add(guardTime)
 }
 
 // delivered takes note of a body that is shown.
 func (g *guard) delivered(s *Stream) {
-	if _, held := g.holding[s]; held {
-		delete(g.holding, s)
+	if g.holding.has(s) {
+		g.holding.remove(s)
 		g.shown, g.kept = max(g.shown, s.exchange.Since), 0
 	}
 }
@@ -54,7 +54,8 @@ func (g *guard) delivered(s *Stream) {
 // lets go is worse than one that is not held. A body that was received a moment ago may still be on its way through other
 // filters; but if that of a later request has come through, the host is not suspected.
 func (e *Engine) checkHolds(now clock.Moment) {
-	for s := range e.guard.holding {
+	for s, next := e.guard.holding.first, (*Stream)(nil); s != nil; s = next {
+		next = e.guard.holding.after(s)
 		if now < s.upload.look || s.exchange.Since < e.guard.shown || e.turns <= 0 {
 			continue
 		}
@@ -73,7 +74,7 @@ func (e *Engine) checkHolds(now clock.Moment) {
 // endHold ends a hold whose body has not come: the request goes on as where nothing can be held.
 func (e *Engine) endHold(s *Stream, now clock.Moment) {
 	defer e.use(e.use(s.rules))
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	s.action = goesOn
 	s.upload.holdable, s.question.wanted, s.upload.passes = false, false, true
 	if s.phase == stHolding && !s.modelMatters && !e.needsWhole {

@@ -380,8 +380,8 @@ func (h *host) requests() (n int64) {
 // idle checks that nothing is held any more.
 func (h *host) idle() {
 	h.Helper()
-	if len(h.guard.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != uint32(beatPeriod.Milliseconds()) {
-		h.Errorf("%d held, %d reserving, tick period %d", len(h.guard.holding), len(h.reserving), h.TickPeriod())
+	if h.guard.holding.count > 0 || h.reserving.count > 0 || h.TickPeriod() != uint32(beatPeriod.Milliseconds()) {
+		h.Errorf("%d held, %d reserving, tick period %d", h.guard.holding.count, h.reserving.count, h.TickPeriod())
 	}
 }
 

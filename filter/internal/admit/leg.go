@@ -28,7 +28,7 @@ func (s *Stream) endedUnanswered() bool {
 
 // endLeg takes the end of a leg, in place of Gone: the request begins anew.
 func (e *Engine) endLeg(s *Stream, now clock.Moment) {
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	c := s.caller // the stream's memory is used again, maybe by the next leg
 	c.User, c.Tenant, c.Key = strings.Clone(c.User), strings.Clone(c.Tenant), strings.Clone(c.Key)
 	e.endedLeg = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}

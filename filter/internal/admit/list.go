@@ -206,7 +206,7 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	s.charges, s.requests, s.tokens = made.Charges, made.Requests, made.Tokens
 	s.exchange.Decided()
 	if len(s.charges) > 0 {
-		e.reserving[s] = struct{}{}
+		e.reserving.add(s)
 	}
 	e.report(limit.Outcome{Evicted: made.Evicted, Err: made.Err})
 	if made.Err != nil {
@@ -219,7 +219,8 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 
 // renew renews the reservations of requests that run for long.
 func (e *Engine) renew(now clock.Moment) {
-	for s := range e.reserving {
+	for s, next := e.reserving.first, (*Stream)(nil); s != nil; s = next {
+		next = e.reserving.after(s)
 		if e.limits.Stale(now, s.charges) {
 			e.report(e.limits.Renew(now, s.charges))
 		}
@@ -227,7 +228,7 @@ func (e *Engine) renew(now clock.Moment) {
 }
 
 func (e *Engine) renewPeriod() time.Duration {
-	if len(e.reserving) == 0 {
+	if e.reserving.count == 0 {
 		return 0
 	}
 	return leasePeriod / 2

@@ -73,8 +73,8 @@ type labels struct {
 	globs  []string
 	byName []*modelLabel // in the order of their names
 	last   *modelLabel   // which was found last
-	free   int         // how many more of the models that the configuration doesn't name can have a label at one time
-	given  int         // labels to these, so far
+	free   int           // how many more of the models that the configuration doesn't name can have a label at one time
+	given  int           // labels to these, so far
 }
 
 type modelLabel struct {

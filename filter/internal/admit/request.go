@@ -36,6 +36,7 @@ type Stream struct {
 	edit         usage.Edit
 	body         []byte
 	limitRequest limit.Request
+	sets         [streamSets]membership
 
 	course
 }
@@ -193,7 +194,7 @@ func (e *Engine) Fault(s *Stream) {
 	e.use(e.latest)
 	e.out.drop(s)
 	e.forget(s)
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	if s.admin != nil {
 		e.faultAdmin(s)
 	}
@@ -250,7 +251,7 @@ func (e *Engine) resolveModel(s *Stream) {
 
 // decide admits or refuses with what is known.
 func (e *Engine) decide(s *Stream, now clock.Moment) {
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	e.setModel(s)
 	e.out.set(s, filterstate.Operation, s.operation)
 	e.out.set(s, filterstate.Priority, s.caller.Priority.String())

@@ -186,7 +186,7 @@ func (e *Engine) done(s *Stream, now clock.Moment) {
 	if !s.begun() || s.ended() {
 		return
 	}
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	if s.phase == stNew || s.phase == stHolding {
 		s.phase, s.decision = stDone, gate.Verdict{Outcome: gate.Cancelled}
 		if s.fault {

@@ -92,7 +92,8 @@ func (e *Engine) Crowded() bool {
 func (e *Engine) Change(cfg config.Config) {
 	e.past = append(e.past, e.latest)
 	e.makeRules(cfg)
-	for s := range e.reserving {
+	for s, next := e.reserving.first, (*Stream)(nil); s != nil; s = next {
+		next = e.reserving.after(s)
 		e.limits.Adopt(s.charges)
 	}
 }

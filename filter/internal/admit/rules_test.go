@@ -209,7 +209,7 @@ func TestTenThousandRequestsWhileTheRulesChange(t *testing.T) {
 // idleBut checks that nothing is held; ticks may come as seldom as period.
 func (h *host) idleBut(period uint32) {
 	h.Helper()
-	if len(h.guard.holding) > 0 || len(h.reserving) > 0 || h.TickPeriod() != 0 && h.TickPeriod() < period/millisecond {
-		h.Errorf("%d held, %d reserving, tick period %d", len(h.guard.holding), len(h.reserving), h.TickPeriod())
+	if h.guard.holding.count > 0 || h.reserving.count > 0 || h.TickPeriod() != 0 && h.TickPeriod() < period/millisecond {
+		h.Errorf("%d held, %d reserving, tick period %d", h.guard.holding.count, h.reserving.count, h.TickPeriod())
 	}
 }

@@ -67,7 +67,7 @@ func (h *host) get(t *testing.T, path string) (status int, body map[string]any) 
 // quiet checks that nothing is held of any request.
 func (h *host) quiet() {
 	h.Helper()
-	if n := len(h.guard.holding) + len(h.reserving) + len(h.surface.uploading) + len(h.owed) + len(h.draining); n > 0 {
+	if n := h.guard.holding.count + h.reserving.count + len(h.surface.uploading) + len(h.owed) + h.draining.count; n > 0 {
 		h.Errorf("%d requests are held", n)
 	}
 }
@@ -183,7 +183,7 @@ func TestAdminTouchesNoGate(t *testing.T) {
 			}
 			x.done()
 		}
-		if len(h.published) > 0 || h.requests() > 0 || len(h.reserving) > 0 {
+		if len(h.published) > 0 || h.requests() > 0 || h.reserving.count > 0 {
 			r.Fatalf("published %v, counted %v", h.published, h.counts)
 		}
 		for name := range h.counts {

@@ -223,7 +223,7 @@ func (e *Engine) bodyEnded(s *Stream, now clock.Moment) {
 // answeredEarly takes note of a response to a request that is not complete, or was not let go: the proxy's own, or that of an
 // upstream which didn't wait for the end. The latter works: it needs a place like any other, or is stopped.
 func (e *Engine) answeredEarly(s *Stream, now clock.Moment) {
-	delete(e.guard.holding, s)
+	e.guard.holding.remove(s)
 	refused := s.exchange.Status >= 400
 	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
 		e.out.count(metric.Uncharged("answered_early"), 1)

@@ -190,7 +190,7 @@ func (e *Engine) giveBack(s *Stream, now clock.Moment) {
 // handOver gives what a request is charged to who settles it, once: should there be a fault, nothing is given back a second time, and what
 // is still reserved is forgotten as a dead worker's is.
 func (e *Engine) handOver(s *Stream) []limit.Charge {
-	delete(e.reserving, s)
+	e.reserving.remove(s)
 	charges := s.charges
 	s.charges = s.charges[:0]
 	return charges

@@ -182,13 +182,14 @@ func (s *Set) commitPage(page *table.Page, now clock.Moment, r *Request, v *Admi
 			err = s.table.Reload(page, now)
 		}
 		switch {
+		case err == nil && written:
+			return
+		case err == nil: // and the page was read anew
 		case err == record.ErrContended:
 			s.contended(page, v)
 			return
-		case err != nil:
+		default:
 			v.Err = err
-			return
-		case written:
 			return
 		}
 		for i := range s.candidates {

@@ -176,9 +176,11 @@ func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome 
 			err = s.table.Reload(page, now)
 		}
 	}
-	if err == record.ErrContended {
+	switch { // the usual first: TinyGo compares interfaces by reflection
+	case err == nil:
+	case err == record.ErrContended:
 		outcome.Contended = true
-	} else if err != nil {
+	default:
 		outcome.Err = err
 	}
 	for i := range charges {
