@@ -161,7 +161,7 @@ gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexpor
 
 .PHONY: run
 run: $(WASM_BUILD) gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
-##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000
+##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000 ADMIN_PORT=10001
 ##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9401. CONCURRENCY= is
 ##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates
 ##  where there are none; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000' measures

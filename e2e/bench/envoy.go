@@ -65,6 +65,7 @@ func (b *bench) bootstrap(v *variant) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.RemoveListener(envoyproc.Surface)
 	config.SetPort(envoyproc.Gateway, 0)
 	config.SetAdminPort(0)
 	config.SetUpstream(b.upstream.address)

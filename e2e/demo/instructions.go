@@ -32,7 +32,7 @@ func (s *settings) instructions() string {
 		pressure = "this machine's GPUs"
 	}
 	replace := []string{
-		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort),
+		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort), "{surface}", local(s.surfacePort), "{token}", s.token,
 		"{exporter}", local(s.exporterPort), "{pressure}", pressure,
 		"{kind}", server, "{server}", s.server(), "{note}", note, "{outcome}", outcome,
 		"{body}", `"model":"` + name + `","messages":[{"role":"user","content":"Hello"}]`,
@@ -47,6 +47,7 @@ const instructionsText = `
   gateway      http://{gateway}   an OpenAI-compatible API, governed by Spillway
   {kind}    http://{server}
   exporter     http://{exporter}    how full GPUs and inference servers are
+  dashboard    http://{surface}/spillway/    token, to change things: {token}
   Envoy admin  http://{admin}    metrics: /stats/prometheus
 
 Each x-user-id has 300 completion tokens an hour (envoy/standalone.yaml); {note}. In another terminal, try
@@ -64,6 +65,9 @@ Each x-user-id has 300 completion tokens an hour (envoy/standalone.yaml); {note}
 
   # what the filter makes of it. Its mode is shadow: nothing is refused for it, the access log tells what would be
   curl -s 'http://{admin}/stats?filter=spillway_pressure'
+
+  # how all stands: docs/admin.md
+  curl -s http://{surface}/spillway/status
 
   # the limit: {outcome}
   for i in 1 2 3 4 5; do

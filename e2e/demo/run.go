@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -46,6 +48,7 @@ func run(ctx context.Context, s settings) error {
 	if err := s.checkPorts(); err != nil {
 		return err
 	}
+	s.token = rand.Text()
 	if s.upstream == "" {
 		simulator, err := startSimulator(s.simPort)
 		if err != nil {
@@ -188,6 +191,9 @@ func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 	}
 	if s.fleet {
 		b.SetRatelimit(local(s.ratelimit))
+	} else {
+		b.SetPort(envoyproc.Surface, s.surfacePort)
+		b.SetSurfaceConfig(fmt.Sprintf(`{"mode": "off", "admin": {"path": "/spillway", "tokens": ["sha256:%x"]}}`, sha256.Sum256([]byte(s.token))))
 	}
 	b.SetPort(envoyproc.Gateway, i.gateway)
 	b.SetAdminPort(i.adminPort)

@@ -114,17 +114,18 @@ func listening(port int) bool {
 // What it prints works, the fifth answer is a 429, and Ctrl-C leaves nothing behind.
 func TestRunServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
-	ports, temporary := freePorts(t, 4), t.TempDir()
+	ports, temporary := freePorts(t, 5), t.TempDir()
 	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="+simulated, fmt.Sprint("GATEWAY_PORT=", ports[0]),
-		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]))
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]), fmt.Sprint("ADMIN_PORT=", ports[4]))
 	output := s.await(t, "Ctrl-C stops everything")
 
 	if !regexp.MustCompile(`(?m)^ready in \d+\.\d s$`).MatchString(output) {
 		t.Errorf("it does not say how long Envoy took:\n%s", output)
 	}
-	if got := strings.Count(output, "curl "); got != 5 {
-		t.Errorf("it prints %d curls, want 5", got)
+	if got := strings.Count(output, "curl "); got != 6 {
+		t.Errorf("it prints %d curls, want 6", got)
 	}
+	checkSurface(t, output)
 	awaitPressure(t, output)
 	if got := try(t, output); got != "200 200 200 200 429" {
 		t.Errorf("five requests got %s, want 200 200 200 200 429", got)
@@ -146,6 +147,22 @@ func TestRunServesUntilInterrupted(t *testing.T) {
 	if left, _ := os.ReadDir(temporary); len(left) > 0 {
 		t.Errorf("it left %v behind", left)
 	}
+}
+
+// checkSurface follows the instructions for the admin surface.
+func checkSurface(t *testing.T, instructions string) {
+	t.Helper()
+	page := regexp.MustCompile(`dashboard +(http://\S+/spillway/) +token, to change things: (\S{26})\n`).FindStringSubmatch(instructions)
+	if page == nil {
+		t.Fatalf("no dashboard in the instructions:\n%s", instructions)
+	}
+	if text := look(t, page[1]); !strings.Contains(text, "<title>") {
+		t.Errorf("the dashboard is %q", text)
+	}
+	url := regexp.MustCompile(`http://\S+/spillway/status`).FindString(instructions)
+	harness.Await(t, harness.Patience, "all workers have reported", func() bool {
+		return strings.Contains(look(t, url), `"name":"user-completion-tokens"`) && !strings.Contains(look(t, url), `"workers":0`)
+	})
 }
 
 // awaitPressure follows the instructions for the pressure until it moves, at the exporter and in the filter. Where Envoy's
@@ -215,9 +232,9 @@ func try(t *testing.T, instructions string) string {
 // Killed, it takes Envoy and the exporter with it.
 func TestRunKilledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 3)
+	ports := freePorts(t, 4)
 	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--nvml off --engine http://127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", ports[0]),
-		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]))
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]), fmt.Sprint("ADMIN_PORT=", ports[3]))
 	s.await(t, "Ctrl-C stops everything")
 	if err := s.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -230,9 +247,9 @@ func TestRunKilledLeavesNothingRunning(t *testing.T) {
 // An exporter that can't run ends it before Envoy is started, with the exporter's own words.
 func TestRunEndsWhenTheExporterDoes(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 3)
+	ports := freePorts(t, 4)
 	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--simulate nonsense", fmt.Sprint("GATEWAY_PORT=", ports[0]),
-		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]))
+		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]), fmt.Sprint("ADMIN_PORT=", ports[3]))
 	for line := range s.lines {
 		t.Errorf("it said %q", line)
 	}
@@ -254,9 +271,9 @@ func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	port := listener.Addr().(*net.TCPAddr).Port
-	free := freePorts(t, 2)
+	free := freePorts(t, 3)
 	s := start(t, "UPSTREAM=127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", port), fmt.Sprint("ENVOY_ADMIN_PORT=", free[0]),
-		fmt.Sprint("GPUEXPORTER_PORT=", free[1]))
+		fmt.Sprint("GPUEXPORTER_PORT=", free[1]), fmt.Sprint("ADMIN_PORT=", free[2]))
 	for line := range s.lines {
 		t.Errorf("it said %q before it looked at the ports", line)
 	}
@@ -302,21 +319,21 @@ func TestSettings(t *testing.T) {
 		want settings
 		err  string // a part of the error
 	}{
-		{name: "defaults", want: settings{gatewayPort: 10000, adminPort: 9901, simPort: 8000, exporterPort: 9401}},
+		{name: "defaults", want: settings{gatewayPort: 10000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401}},
 		{
 			name: "environment",
 			env: map[string]string{
 				"GATEWAY_PORT": "1", "ENVOY_ADMIN_PORT": "2", "SIM_PORT": "3", "CONCURRENCY": "4", "GPUEXPORTER_PORT": "5", "GPUEXPORTER_ARGS": "--nvml on",
 			},
-			want: settings{gatewayPort: 1, adminPort: 2, simPort: 3, concurrency: 4, exporterPort: 5, exporterArgs: "--nvml on"},
+			want: settings{gatewayPort: 1, surfacePort: 10001, adminPort: 2, simPort: 3, concurrency: 4, exporterPort: 5, exporterArgs: "--nvml on"},
 		},
 		{
 			name: "a flag wins", args: []string{"-gateway-port", "5"}, env: map[string]string{"GATEWAY_PORT": "1"},
-			want: settings{gatewayPort: 5, adminPort: 9901, simPort: 8000, exporterPort: 9401},
+			want: settings{gatewayPort: 5, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401},
 		},
 		{
 			name: "a server on the simulator's port", env: map[string]string{"UPSTREAM": "http://localhost:8000/", "GATEWAY_PORT": "8000"},
-			want: settings{gatewayPort: 8000, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: "localhost:8000"},
+			want: settings{gatewayPort: 8000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: "localhost:8000"},
 		},
 		{
 			name: "a fleet", args: []string{"-fleet"}, env: map[string]string{"REDIS_PORT": "6380"},

@@ -17,6 +17,8 @@ import (
 // settings are what a user can choose.
 type settings struct {
 	gatewayPort, adminPort, simPort, exporterPort int
+	surfacePort                                   int    // of Spillway's admin surface; 0 with a fleet, which has none
+	token                                         string // with which things can be changed there, made at the start
 	upstream                                      string // host:port of a real server; "" is the simulator
 	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds
 	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
@@ -42,11 +44,13 @@ type choice struct {
 	usage        string
 	onlyForSim   bool
 	onlyForFleet bool
+	notForFleet  bool
 }
 
 func (s *settings) choices() []choice {
 	return []choice{
 		{value: &s.gatewayPort, flag: "gateway-port", env: "GATEWAY_PORT", initial: 10000, isPort: true, usage: "`port` that clients use"},
+		{value: &s.surfacePort, flag: "admin-port", env: "ADMIN_PORT", initial: 10001, isPort: true, usage: "`port` of Spillway's admin surface", notForFleet: true},
 		{value: &s.adminPort, flag: "envoy-admin-port", env: "ENVOY_ADMIN_PORT", initial: 9901, isPort: true, usage: "`port` of Envoy's admin interface"},
 		{value: &s.simPort, flag: "sim-port", env: "SIM_PORT", initial: 8000, isPort: true, usage: "`port` of the LLM simulator", onlyForSim: true},
 		{value: &s.exporterPort, flag: "gpuexporter-port", env: "GPUEXPORTER_PORT", initial: 9401, isPort: true, usage: "`port` of gpuexporter"},
@@ -90,7 +94,9 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	if flags.NArg() > 0 {
 		return s, fmt.Errorf("%q is not a flag; see --help", flags.Arg(0))
 	}
-	if !s.fleet {
+	if s.fleet {
+		s.surfacePort = 0
+	} else {
 		s.fleetPorts = fleetPorts{}
 	}
 	return s, s.validate()
@@ -141,7 +147,7 @@ func (s *settings) chooseSource(device string) {
 func (s *settings) ports() []choice {
 	var ports []choice
 	for _, c := range s.choices() {
-		if c.isPort && (!c.onlyForSim || s.upstream == "") && (!c.onlyForFleet || s.fleet) {
+		if c.isPort && (!c.onlyForSim || s.upstream == "") && (!c.onlyForFleet || s.fleet) && !(c.notForFleet && s.fleet) {
 			ports = append(ports, c)
 		}
 	}

@@ -131,6 +131,7 @@ func (o *options) bootstrap(mode, wasm, exporter string, port, admin int) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	b.RemoveListener(envoyproc.Surface)
 	b.SetPort(envoyproc.Gateway, port)
 	b.SetAdminPort(admin)
 	b.SetUpstream(o.server[len("http://"):])

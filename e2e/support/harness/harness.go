@@ -44,6 +44,7 @@ const (
 type Options struct {
 	Bootstrap         string        // the file that is run, relative to the repository's root; "" is envoy/standalone.yaml
 	Config            string        // the filter's configuration, JSON; "" is {}
+	Surface           string        // that of the filter on the admin surface's listener; "": there is no such listener
 	Hold              Hold          // "" is HoldStopIteration
 	Upstream          string        // host:port, or the URL of an httptest.Server; "" is an address where nothing listens
 	Exporter          string        // the same, of what is asked for pressure
@@ -66,7 +67,8 @@ const logLines = 10
 // Envoy is a running Envoy.
 type Envoy struct {
 	URL      string // of the gateway listener, without a slash at the end
-	AdminURL string // of the admin interface
+	AdminURL string // of Envoy's admin interface
+	Surface  string // of the listener of Spillway's admin surface, without a slash at the end; "": there is none
 	Client   *http.Client
 
 	t         testing.TB
@@ -121,6 +123,12 @@ func (e *Envoy) writeBootstrap(o Options) {
 	b, err := envoyproc.Load(InRepository(e.t, cmp.Or(o.Bootstrap, envoyproc.StandaloneYAML)))
 	if err != nil {
 		e.t.Fatal(err)
+	}
+	if o.Surface == "" {
+		b.RemoveListener(envoyproc.Surface)
+	} else {
+		b.SetSurfaceConfig(o.Surface)
+		b.SetPort(envoyproc.Surface, 0)
 	}
 	adapt(b, o)
 	b.SetPort(envoyproc.Gateway, 0)
@@ -266,6 +274,9 @@ func (e *Envoy) awaitServing() {
 		}
 		if address := e.Address(envoyproc.Gateway); address != "" {
 			e.URL = "http://" + address
+			if address = e.Address(envoyproc.Surface); address != "" {
+				e.Surface = "http://" + address
+			}
 			break
 		}
 		e.mustRun("opened its listener", deadline)

@@ -52,6 +52,7 @@ type View struct {
 
 // Upstream is one of the configuration, with its gates. Those that are off are nil.
 type Upstream struct {
+	Drained                                                      bool
 	Name                                                         string
 	Budget, Queue, Retreat, Latency, Throttle, Breaker, Pressure *View
 }
@@ -130,6 +131,7 @@ func (l *Limit) write(j *JSON) {
 func (u *Upstream) write(j *JSON) {
 	j.Object()
 	j.Member("name", u.Name)
+	j.MemberBool("drained", u.Drained)
 	for _, gate := range [...]struct {
 		name string
 		view *View

@@ -69,6 +69,7 @@ func (e *Engine) tickBeat(now clock.Moment) {
 		e.uptime(now)
 	}
 	b.at = now
+	e.readShut()
 	err := e.ask(now)
 	if err == nil && e.IsGateway() && e.isAsked(now) {
 		err = b.roster.Beat(now)

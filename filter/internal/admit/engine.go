@@ -80,6 +80,7 @@ type Engine struct {
 
 	worker  *Worker
 	beat    beat
+	shut    shutUpstreams
 	surface surface
 
 	out         effects
@@ -118,6 +119,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 	e.makeRules(cfg)
 	e.newSurface()
 	e.newBeat(worker, random)
+	e.readShut()
 	e.advise()
 	return e, nil
 }

@@ -65,6 +65,7 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 	}
 	v := viewer{Engine: g, now: now, wall: e.host.Wall()}
 	s.Mode = string(g.cfg.Mode)
+	g.readShut()
 	v.limits(s)
 	v.pressure(s)
 	for _, u := range g.upstreams {
@@ -124,7 +125,7 @@ func (v *viewer) pressure(s *admin.Status) {
 }
 
 func (v *viewer) upstream(u *upstream) admin.Upstream {
-	view := admin.Upstream{Name: u.name}
+	view := admin.Upstream{Name: u.name, Drained: u.site.shut}
 	if u.queue != nil {
 		v.queue(u, &view)
 	}

@@ -263,7 +263,9 @@ func (e *Engine) decide(s *Stream, now clock.Moment) {
 		return
 	}
 	e.assign(s, now)
-	e.passes(s, now, false)
+	if !e.refuseShut(s, now) {
+		e.passes(s, now, false)
+	}
 }
 
 // refuseIdentity answers a request whose caller can't be told; in shadow mode that is only recorded.

@@ -52,6 +52,7 @@ type site struct {
 	queue     *dispatch.Gate // nil: no rules have wanted one yet
 	health    *health.Gates  // the same
 	base      int64          // requests of its budget in a minute; 0: none
+	shut      bool           // an operator drains it: nothing new is let through to it
 	slotFreed bool           // a slot has become free: somebody may wait for it
 }
 

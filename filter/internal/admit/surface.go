@@ -154,12 +154,12 @@ func (s *Stream) Kept() bool { return s.admin != nil }
 
 // endpoints are the surface's routes.
 func (e *Engine) endpoints() []admin.Route {
-	return []admin.Route{
+	return append([]admin.Route{
 		{Method: "GET", Pattern: "/", Access: admin.Open, Handle: e.showPage},
 		{Method: "GET", Pattern: "/healthz", Access: admin.Open, Handle: e.showHealth},
 		{Method: "GET", Pattern: "/readyz", Access: admin.Open, Handle: e.showReadiness},
 		{Method: "GET", Pattern: "/status", Access: admin.Reads, Handle: e.showStatus},
-	}
+	}, e.upstreamEndpoints()...)
 }
 
 // showPage answers with the dashboard.

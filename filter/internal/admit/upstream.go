@@ -69,7 +69,7 @@ func (e *Engine) HasUpstream(name string) bool {
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return e.anyGate && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
+	return (e.anyGate || e.shut.any) && len(e.upstreams) > 0 && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
 }
 
 // everything says that the globs match whatever there is.
@@ -78,7 +78,7 @@ func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1
 // find gives the upstream of a request; nil if there is none, or none that does anything. One whose model can't be told for sure
 // may be for any of them: for that of the model that it seems to name, else for the first.
 func (e *Engine) find(s *Stream) *upstream {
-	if !e.anyGate || s.exchange.Dialect == nil {
+	if !e.anyGate && !e.shut.any || s.exchange.Dialect == nil {
 		return nil
 	}
 	model := s.exchange.Model
@@ -90,7 +90,7 @@ func (e *Engine) find(s *Stream) *upstream {
 			return u
 		}
 	}
-	if s.anyModel {
+	if s.anyModel && len(e.upstreams) > 0 {
 		return e.upstreams[0]
 	}
 	return nil

@@ -318,6 +318,15 @@ func (s *State) open(now clock.Moment, t Trigger) {
 	s.enter(Open, now)
 }
 
+// Reset closes the breaker, whatever it knows, and says whether there was anything to forget.
+func (s *State) Reset(now clock.Moment) (changed bool) {
+	if *s == (State{}) {
+		return false
+	}
+	s.enter(Closed, now)
+	return true
+}
+
 // enter makes a transition. Whatever was counted or held belongs to the period that ends.
 func (s *State) enter(p Phase, now clock.Moment) {
 	*s = State{phase: p, period: s.period + 1, since: now, last: s.last, window: window{sliding.Window[counts]{Opened: now}}}

@@ -101,6 +101,19 @@ func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 	return v
 }
 
+// ResetRetreat forgets what the retreat has learned, so that the budget is whole again, and says what it had left of it, in millionths.
+func (g *Gate) ResetRetreat(now clock.Moment) (before int64, err error) {
+	u := record.Open(g.store, g.key)
+	for u.Read() {
+		g.take(now, u.Value)
+		before = g.known.retreat.Scale()
+		g.known.retreat = retreat.State{}
+		g.buffer = g.known.encode(g.buffer[:0])
+		u.Write(g.buffer)
+	}
+	return before, u.Err()
+}
+
 // meter is how much of a budget is left beside so many reserved units; rate is what the retreat leaves of it.
 func meter(s *bucket.State, budget *bucket.Rate, rate bucket.Rate, reserved int64) Meter {
 	if budget.Quantity == 0 {

@@ -36,4 +36,5 @@ const (
 	PassedFull = "queue_full" // queue: it waits, or has waited, past the full queue
 	Bypassed   = "bypassed"   // queue: it started in spite of all, because the queue is full
 	WouldWait  = "would_wait" // queue, shadow mode
+	Drained    = "drained"    // queue: an operator lets nothing new through to the upstream
 )

@@ -114,6 +114,33 @@ func (g *Gates) save(o *opened) bool {
 	return o.update.Write(g.buffer)
 }
 
+// ResetBreaker closes the breaker of a model, or, for "", those of all models, and says of how many.
+func (g *Gates) ResetBreaker(now clock.Moment, model string) (models int, err error) {
+	if g == nil || g.settings.Breaker == nil {
+		return 0, nil
+	}
+	if err = g.readNames(now); err != nil {
+		return 0, err
+	}
+	for at := range place(places) {
+		if g.names[at].hash == 0 || model != "" && g.names[at].hash != hashOf(model) {
+			continue
+		}
+		o := g.open(now, at, nil, unasked)
+		for g.load(o) && o.hash == g.names[at].hash && (model == "" || o.belongs(o.hash, model)) {
+			models++
+			if !o.breaker.Reset(now) || g.save(o) {
+				break
+			}
+			models--
+		}
+		if o.err = o.update.Err(); o.err != nil {
+			return models, o.err
+		}
+	}
+	return models, nil
+}
+
 // due says that it is time to merge what was counted for the throttle.
 func (g *Gates) due(now clock.Moment) bool {
 	age := now.Sub(g.merged)

@@ -57,7 +57,7 @@ func answer(v *gate.Verdict, c *config.StatusCode) (status int, code string) {
 	case gate.Limits:
 		return c.Limits, ""
 	case gate.Queue:
-		if v.Reason == gate.Full || v.Reason == gate.Dropped {
+		if v.Reason == gate.Full || v.Reason == gate.Dropped || v.Reason == gate.Drained {
 			return c.QueueFull, ""
 		}
 		return c.QueueTimeout, ""

@@ -80,6 +80,8 @@ func queued(b []byte, v *gate.Verdict, a *About) []byte {
 	case gate.Dropped:
 		b = appendDuration(put(b, "Made room for a request that goes before it, after waiting "), v.Waited)
 		return put(b, " for upstream ", a.Upstream, ".")
+	case gate.Drained:
+		return put(b, "Upstream ", a.Upstream, " is being drained.")
 	case gate.Shed:
 		return put(b, "There is no room at upstream ", a.Upstream, " for a request of priority ", a.Priority, ".")
 	default:

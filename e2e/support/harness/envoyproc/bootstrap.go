@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,10 +13,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Gateway is the name of the listener that carries the traffic in this repository's bootstraps, and WasmFilter that of
-// the HTTP filter that is Spillway.
+// Gateway is the name of the listener that carries the traffic in this repository's bootstraps, Surface that of Spillway's admin surface, and
+// WasmFilter that of the HTTP filter that is Spillway.
 const (
 	Gateway    = "gateway"
+	Surface    = "admin"
 	WasmFilter = "spillway"
 )
 
@@ -111,13 +113,44 @@ func SplitAddress(address string) (host string, port int, err error) {
 }
 
 // SetWasm makes Envoy load the filter from path.
-func (b *Bootstrap) SetWasm(path string) {
-	b.Set(path, b.plugin("vm_config", "code", "local", "filename")...)
-}
+func (b *Bootstrap) SetWasm(path string) { b.setVM(path, "code", "local", "filename") }
 
 // SetVMID sets the VM's id, which is the scope of the state that filters share.
-func (b *Bootstrap) SetVMID(id string) {
-	b.Set(id, b.plugin("vm_config", "vm_id")...)
+func (b *Bootstrap) SetVMID(id string) { b.setVM(id, "vm_id") }
+
+// setVM sets something of the VM, which is the same for the gateway and for the admin surface, where there is one.
+func (b *Bootstrap) setVM(value any, path ...any) {
+	path = append([]any{"vm_config"}, path...)
+	b.Set(value, b.plugin(path...)...)
+	if b.HasListener(Surface) {
+		b.Set(value, pluginOf(Surface, path...)...)
+	}
+}
+
+// HasListener says that there is a listener of that name.
+func (b *Bootstrap) HasListener(name string) bool {
+	resources, _ := child(b.root, "static_resources")
+	listeners, _ := child(resources, "listeners")
+	_, has := child(listeners, Named(name))
+	return has
+}
+
+// RemoveListener takes a listener out, if there is one of that name.
+func (b *Bootstrap) RemoveListener(name string) {
+	resources := b.object("static_resources")
+	if b.err != nil {
+		return
+	}
+	list, _ := resources["listeners"].([]any)
+	resources["listeners"] = slices.DeleteFunc(list, func(listener any) bool {
+		object, _ := listener.(map[string]any)
+		return object["name"] == name
+	})
+}
+
+// SetSurfaceConfig sets the configuration of the admin surface's filter, JSON.
+func (b *Bootstrap) SetSurfaceConfig(config string) {
+	b.Set(config, pluginOf(Surface, "configuration", "value")...)
 }
 
 // SetPluginConfig sets the filter's own configuration, JSON.
@@ -216,13 +249,17 @@ func (b *Bootstrap) replaceWasm(filters ...any) {
 }
 
 // connectionManager is the path to the HTTP connection manager of the gateway listener.
-func connectionManager() []any {
-	return []any{"static_resources", "listeners", Named(Gateway), "filter_chains", 0, "filters", 0, "typed_config"}
+func connectionManager() []any { return connectionManagerOf(Gateway) }
+
+func connectionManagerOf(listener string) []any {
+	return []any{"static_resources", "listeners", Named(listener), "filter_chains", 0, "filters", 0, "typed_config"}
 }
 
 // plugin is a path below Envoy's configuration of the Wasm plugin.
-func (b *Bootstrap) plugin(path ...any) []any {
-	return append(append(connectionManager(), "http_filters", Named(WasmFilter), "typed_config", "config"), path...)
+func (b *Bootstrap) plugin(path ...any) []any { return pluginOf(Gateway, path...) }
+
+func pluginOf(listener string, path ...any) []any {
+	return append(append(connectionManagerOf(listener), "http_filters", Named(WasmFilter), "typed_config", "config"), path...)
 }
 
 func socketAddress(host string, port int) map[string]any {
