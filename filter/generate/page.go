@@ -63,9 +63,7 @@ func buildPage(sources fs.FS) (page, error) {
 
 // header declares what goes with the page, in Go.
 func (p page) header() string {
-	sum := sha256.Sum256([]byte(p.html))
-	return fmt.Sprintf("\n// Policy is the page's Content-Security-Policy: its own style and script, and nothing else.\nconst Policy = %q\n"+
-		"\n// ETag changes with the page.\nconst ETag = `\"%x\"`\n\n", p.policy, sum[:8])
+	return fmt.Sprintf("\n// Policy is the page's Content-Security-Policy: its own style and script, and nothing else.\nconst Policy = %q\n\n", p.policy)
 }
 
 // shorten takes indentation, empty lines, and comments that have a line of their own. More would save little of what is compressed.

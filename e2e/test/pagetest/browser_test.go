@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,14 +201,22 @@ func (b *browser) prefers(scheme string) {
 	b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}))
 }
 
-// picture writes what the page looks like, whole, if pictures are wanted.
+// pictures are those that the documentation has.
+var pictures = []string{"overview-light", "overview-dark", "subjects-light", "tuning-light", "phone-overview-dark"}
+
+// picture writes what the page looks like, if that picture is wanted.
 func (b *browser) picture(name string, width int64) {
 	b.t.Helper()
-	if *screenshots == "" {
+	if *screenshots == "" || !slices.Contains(pictures, name) {
 		return
 	}
 	var png []byte
-	b.do(chromedp.EmulateViewport(width, 800), chromedp.FullScreenshot(&png, 100))
+	b.do(chromedp.EmulateViewport(width, 900))
+	if strings.Contains(name, "overview") {
+		b.do(chromedp.FullScreenshot(&png, 100))
+	} else {
+		b.do(chromedp.CaptureScreenshot(&png))
+	}
 	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o644); err != nil {
 		b.t.Fatal(err)
 	}

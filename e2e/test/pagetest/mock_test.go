@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -105,10 +106,14 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 	}
 	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
 	wave := (up/7)%5 + up%3
+	// grown is what a rate that comes and goes has grown to.
+	grown := func(mean, swing, period float64) int {
+		return int(mean*float64(up) - swing*period*math.Cos(float64(up)/period))
+	}
 	answer(w, object{
 		"version": "v1.4.0", "uptimeSeconds": up, "workers": 4, "mode": "enforce",
-		"requests": object{"ALLOWED": up * 38, "QUEUED": up * 9, "REJECTED": up*2 + up*up/900, "CANCELLED": up / 4, "SHADOW": 0},
-		"tokens":   object{"prompt": up * 9000, "completion": up * 2300, "total": up * 11300},
+		"requests": object{"ALLOWED": grown(38, 14, 17), "QUEUED": grown(9, 5, 11), "REJECTED": grown(4, 4, 8), "CANCELLED": grown(0.6, 0.5, 5), "SHADOW": 0},
+		"tokens":   object{"prompt": grown(9000, 3000, 17), "completion": grown(2300, 800, 17), "total": grown(11300, 3800, 17)},
 		"limits": []object{
 			{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": m.quantity, "windowSeconds": 3600, "burst": 300, "admission": "lenient", "mode": "enforce"},
 			{"name": "tenant-requests", "per": []string{"tenant", "model"}, "unit": "requests", "quantity": 600, "windowSeconds": 60, "burst": 600, "admission": "strict", "mode": "shadow"},

@@ -166,6 +166,9 @@ func TestEverybodyCanUseThePage(t *testing.T) {
 	m := newMock(t)
 	for _, width := range []int64{1280, 360} {
 		b := open(t, m.URL+"/spillway/", width, false)
+		if *screenshots != "" {
+			b.until("history_.rate.length > 25", "there is something to show")
+		}
 		for view, text := range views {
 			for _, scheme := range []string{"light", "dark"} {
 				b.prefers(scheme)
@@ -177,8 +180,7 @@ func TestEverybodyCanUseThePage(t *testing.T) {
 				if wide := eval[int64](b, "document.documentElement.scrollWidth"); wide > width {
 					t.Errorf("%s: %d px wide on a screen of %d", when, wide, width)
 				}
-				name := map[int64]string{1280: "", 360: "phone-"}[width]
-				b.picture(name+view+"-"+scheme, width)
+				b.picture(map[int64]string{1280: "", 360: "phone-"}[width]+view+"-"+scheme, width)
 			}
 		}
 	}

@@ -30,6 +30,7 @@ type Request struct {
 	Authority, Authorization       string
 	ContentType, Origin, FetchSite string   // content-type, origin, sec-fetch-site
 	Match                          string   // if-none-match
+	Encoding                       string   // accept-encoding
 	Length                         int64    // of the body, as it is announced; -1: it isn't
 	Ended                          bool     // no body follows
 	Names                          []string // what stands in the path where the pattern has "*", in their order, without escapes

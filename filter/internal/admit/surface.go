@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/page"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
@@ -35,7 +36,7 @@ type surface struct {
 
 // surfaceSlots are the headers that it looks at.
 type surfaceSlots struct {
-	authority, authorization, origin, site, match ident.Slot
+	authority, authorization, origin, site, match, encoding ident.Slot
 }
 
 // adminCall is an admin request.
@@ -57,7 +58,7 @@ func (e *Engine) newSurface() {
 
 func newSurfaceSlots(p *ident.Picker) surfaceSlots {
 	return surfaceSlots{authority: p.Want(":authority"), authorization: p.Want("authorization"), origin: p.Want("origin"), site: p.Want("sec-fetch-site"),
-		match: p.Want("if-none-match")}
+		match: p.Want("if-none-match"), encoding: p.Want("accept-encoding")}
 }
 
 // adminHeaders takes the headers of a request to the surface.
@@ -69,7 +70,7 @@ func (e *Engine) adminHeaders(s *Stream, now clock.Moment, path string, end bool
 	s.admin.request = admin.Request{
 		Method: strings.Clone(h.Get(e.slots.method)), Path: strings.Clone(path),
 		Authority: h.Get(e.admins.authority), Authorization: h.Get(e.admins.authorization), ContentType: h.Get(e.slots.contentType),
-		Origin: h.Get(e.admins.origin), FetchSite: h.Get(e.admins.site), Match: h.Get(e.admins.match),
+		Origin: h.Get(e.admins.origin), FetchSite: h.Get(e.admins.site), Match: h.Get(e.admins.match), Encoding: h.Get(e.admins.encoding),
 		Length: s.exchange.Length, Ended: end,
 	}
 	x.now = now
@@ -163,10 +164,14 @@ func (e *Engine) endpoints() []admin.Route {
 }
 
 // showPage answers with the dashboard.
-func (e *Engine) showPage(_ *admin.Request, a *admin.Answer) {
-	const page = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Spillway</title><p>How the filter stands: <a href="status">status</a>,` +
-		` <a href="healthz">healthz</a>, <a href="readyz">readyz</a>.`
-	a.Page([]byte(page), "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+func (e *Engine) showPage(r *admin.Request, a *admin.Answer) {
+	if page.TakesGzip(r.Encoding) {
+		a.Page(page.Gzip, page.Policy)
+		a.Header("content-encoding", "gzip")
+	} else {
+		a.Page(page.HTML(), page.Policy)
+	}
+	a.Header("vary", "accept-encoding")
 }
 
 // showHealth says that the filter answers.

@@ -10,19 +10,46 @@
 // its policy lets a browser run no script but the page's own, whatever stands in it.
 package page
 
-import _ "embed" // of the page
+import (
+	_ "embed" // of the page
+	"strings"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inflate"
+)
 
 // policy:begin
 
 // Policy is the page's Content-Security-Policy: its own style and script, and nothing else.
-const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-tGMlka+HfL18DyDtLMfMA4nSjr4SVGYKaUaKb56rR0s='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-// ETag changes with the page.
-const ETag = `"65765d840b9be0a5"`
+const Policy = "default-src 'none'; style-src 'sha256-TNpMzQbMb2DeBTYyPbeTkCJVIHxtvCFG2vqcA9Ws74o='; script-src 'sha256-VWT6N+5C380biykIdWHeMfru7dYkdOYQhP+ICnuuEOg='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // policy:end
 
-// Gzip is the page, compressed.
+// Gzip is the page, compressed. It isn't to be changed.
 //
 //go:embed page.html.gz
-var Gzip string
+var Gzip []byte
+
+// HTML is the page, for who doesn't take gzip.
+func HTML() []byte {
+	var text []byte
+	unpacker := inflate.Reader{Accept: func(p []byte) bool {
+		text = append(text, p...)
+		return true
+	}}
+	if unpacker.Write(Gzip) != nil {
+		return nil // it can't be: a test unpacks it
+	}
+	return text
+}
+
+// TakesGzip says that a client takes what is compressed by gzip, as its accept-encoding says (RFC 9110, section 12.5.3).
+func TakesGzip(accepted string) bool {
+	for part := range strings.SplitSeq(accepted, ",") {
+		coding, weight, _ := strings.Cut(part, ";")
+		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			_, q, _ := strings.Cut(weight, "=")
+			return strings.Trim(q, " 0.") != "" || strings.TrimSpace(q) == ""
+		}
+	}
+	return false
+}

@@ -69,7 +69,7 @@ async function fetchStatus() {
   if (answer.status !== 200) { known.failed.status = problem(answer); return; }
   delete known.failed.status;
   etag = answer.etag || '';
-  remember(known.status, answer.body);
+  remember(answer.body);
   known.status = answer.body;
   known.at = performance.now();
 }
@@ -80,8 +80,13 @@ const outcomes = {
 };
 const total = (counts, names) => names.reduce((sum, name) => sum + (counts?.[name] ?? counts?.[name.toLowerCase()] ?? 0), 0);
 
+// recent are the last snapshots, with the times at which they came: {at, status}. A rate is that between the first and the last of them, since each
+// is made by the worker that was asked, of what the others told it within the last second.
+const recent = [];
+const rated = 5;
+
 // remember adds what a snapshot tells to the charts: rates from the second one on.
-function remember(before, now) {
+function remember(now) {
   const upstreams = now.upstreams || [];
   note('waiting', upstreams.reduce((sum, u) => sum + (u.queue?.value || 0), 0));
   note('inFlight', upstreams.reduce((sum, u) => sum + (u.queue?.inFlight || 0), 0));
@@ -89,9 +94,11 @@ function remember(before, now) {
     note(signal, Math.max(0, ...upstreams.flatMap(u => u.latency?.parts || []).filter(p => p.name?.endsWith(signal)).map(p => p.value || 0)));
   }
   for (const u of upstreams) note('rate ' + u.name, u.retreat?.effectiveRpm);
-  if (!before) return;
-  const up = now.uptimeSeconds - before.uptimeSeconds;
-  const seconds = up > 0 ? up : (performance.now() - known.at) / 1000;
+  recent.push({ at: performance.now(), status: now });
+  if (recent.length > rated) recent.shift();
+  if (recent.length < 2) return;
+  const before = recent[0].status;
+  const seconds = Math.max(recent.at(-1).at - recent[0].at, 900) / 1000;
   const rate = (was, is) => Math.max(0, is - was) / seconds; // counts begin anew with the proxy
   const rates = {};
   for (const name in outcomes) note(name, rates[name] = rate(total(before.requests, outcomes[name]), total(now.requests, outcomes[name])));

@@ -1,0 +1,126 @@
+package pagetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
+	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
+)
+
+// ofEnvoy is a gateway with its admin surface on the same listener: a limit that one user soon meets, and a queue.
+func ofEnvoy() string {
+	sum := sha256.Sum256([]byte(token))
+	return `{"admin": {"path": "/spillway", "tokens": ["sha256:` + hex.EncodeToString(sum[:]) + `"]},
+		"limits": [{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "1h"}],
+		"upstreams": [{"name": "vllm", "budget": {"requests": 6000}, "concurrency": {"max": 2}, "queue": {"max": 50},
+			"latency": {"mode": "enforce", "ttft": "5s", "itl": "1s"}, "breaker": {"mode": "enforce"}}]}`
+}
+
+// load has some users ask until the test ends: ann more than she may.
+func load(t *testing.T, e *harness.Envoy) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	const users = 6
+	for i := range users {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for n := 0; ctx.Err() == nil; n++ {
+				ask(ctx, e, []string{"ann", fmt.Sprintf("user-%d-%d", i, n/3)}[min(i, 1)], []string{"high", "normal", "low"}[i%3])
+				select { // that's load enough: the machine has more to do
+				case <-ctx.Done():
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		}()
+	}
+	t.Cleanup(func() {
+		stop()
+		for range users {
+			<-done
+		}
+	})
+}
+
+// ask sends one request, and returns its status; 0 if there was no answer.
+func ask(ctx context.Context, e *harness.Envoy, user, priority string) int {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/v1/chat/completions",
+		strings.NewReader(`{"model": "llama-3", "stream": true, "messages": [{"role": "user", "content": "hello"}]}`))
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-User-Id", user)
+	r.Header.Set("X-Priority", priority)
+	response, err := e.Client.Do(r)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode
+}
+
+func TestThePageThroughEnvoy(t *testing.T) {
+	t.Parallel()
+	sim := llmsim.New(llmsim.Options{Tokens: 76, TTFT: 20 * time.Millisecond, ITL: time.Millisecond})
+	t.Cleanup(func() { _ = sim.Close() })
+	e := harness.Start(t, harness.Options{Config: ofEnvoy(), Concurrency: 4, Upstream: harness.Serve(t, sim)})
+	load(t, e)
+	b := open(t, e.URL+"/spillway/", 1280, true)
+	b.shows(" workers")
+	b.until("history_.rate.at(-1) > 0", "requests are counted")
+	b.until("history_.ttft.at(-1) > 0", "the time to the first token is known")
+	b.until("history_.refused.some(Boolean)", "ann is refused")
+	b.shows("llama-3 ttft")
+
+	b.accessible("through Envoy")
+}
+
+// What doesn't take gzip has the page, too.
+func TestThePageIsServedToWhoTakesNoGzip(t *testing.T) {
+	t.Parallel()
+	e := harness.Start(t, harness.Options{Config: ofEnvoy()})
+	want, headers := builtPage(t)
+	for _, encoding := range []string{"", "gzip", "br, gzip;q=0.5", "gzip;q=0", "br"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.URL+"/spillway/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		response, err := (&http.Transport{DisableCompression: true}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.Header.Get("Content-Encoding") == "gzip" {
+			if !strings.Contains(encoding, "gzip") || strings.Contains(encoding, "q=0") && !strings.Contains(encoding, "q=0.") {
+				t.Errorf("gzip for %q", encoding)
+			}
+			body = []byte(unzip(t, body))
+		}
+		if string(body) != want {
+			t.Errorf("%q: %d bytes, want the page's %d", encoding, len(body), len(want))
+		}
+		for name, value := range headers {
+			if got := response.Header.Get(name); got != value {
+				t.Errorf("%s: %q, want %q", name, got, value)
+			}
+		}
+		if response.Header.Get("Vary") != "accept-encoding" {
+			t.Errorf("vary: %q", response.Header.Get("Vary"))
+		}
+	}
+}
