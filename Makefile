@@ -55,6 +55,12 @@ endif
 AXE_VERSION := $(shell sed -n 's/^axe-playwright-python==//p' e2e/test/pagetest/requirements.txt)
 AXE_DIR := $(CACHE)/axe-$(AXE_VERSION)
 
+# What Spillway is compared with: LiteLLM's proxy, and Envoy AI Gateway's external processor, which no registry of packages has:
+# AI_GATEWAY_EXTPROC= is one of yours.
+LITELLM_VERSION := $(shell sed -n 's/^litellm==//p' e2e/tools/litellm/requirements.txt)
+LITELLM_DIR := $(CACHE)/litellm-$(LITELLM_VERSION)
+AI_GATEWAY_EXTPROC ?=
+
 # A Kubernetes API and Istio, for the tests of e2e/test/mesh. A change of what they are built from makes others.
 MESH_VERSION = $(shell sed -n 's|^\(require \)*[[:space:]]*$(1) ||p' e2e/tools/mesh/$(2)/go.mod)-$(firstword $(shell cat e2e/tools/mesh/$(2)/* | cksum))
 KUBE_DIR := $(CACHE)/kube-$(call MESH_VERSION,k8s.io/kubernetes,kube)
@@ -69,7 +75,7 @@ VLLM_ARGS ?=
 
 # Which build of the filter is run, tested and measured: dev is stock Go's, release TinyGo's, which is deployed. The names lead
 # through e2e, for go test to notice when the files change: see e2e/support/harness/envoyproc.
-WASM ?= $(if $(filter bench test-mesh vllm-run,$(MAKECMDGOALS)),release,dev)
+WASM ?= $(if $(filter bench bench-peers test-mesh vllm-run,$(MAKECMDGOALS)),release,dev)
 RELEASE_ENV := SPILLWAY_WASM=$(CURDIR)/e2e/testdata/repository/build/spillway-release.wasm \
 	SPILLWAY_TRAP_WASM=$(CURDIR)/e2e/testdata/repository/build/spillway-release-trap.wasm
 ifeq ($(WASM),release)
@@ -119,6 +125,8 @@ GO_EXPORTER = go build -trimpath -buildvcs=false -ldflags="-s -w -X main.Version
 export ENVOY
 export RATELIMIT
 export REDIS_SERVER
+export AI_GATEWAY_EXTPROC
+export SPILLWAY_LITELLM := $(LITELLM_DIR)
 export SPILLWAY_KUBE := $(KUBE_DIR)
 export SPILLWAY_ISTIO := $(ISTIO_DIR)
 export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
@@ -238,6 +246,15 @@ bench: $(WASM_BUILD) envoy ## Compare the release with what else could be used; 
 	@go -C e2e build -o ../build/bench ./bench
 	exec build/bench
 
+.PHONY: bench-peers
+bench-peers: $(WASM_BUILD) envoy litellm ## Compare the release with Envoy AI Gateway and LiteLLM, side by side
+##  By hand: a quarter of an hour, and 750 MB of LiteLLM's, once. Writes its section of
+##  docs/benchmarks.md. AI_GATEWAY_EXTPROC= is the external processor, a program which
+##  make can't fetch; AI_GATEWAY_EXTPROC=none leaves it out
+	@[ "$(AI_GATEWAY_EXTPROC)" ] || { echo "bench-peers: set AI_GATEWAY_EXTPROC to Envoy AI Gateway's external processor, or to none" >&2; exit 1; }
+	go -C e2e build -o ../build/bench ./bench
+	exec build/bench -peers
+
 .PHONY: vllm-run
 vllm-run: $(WASM_BUILD) gpuexporter envoy ## Measure a real vLLM in overload, with the filter off and on
 ##  By hand only: fetches 12 GB, once, and takes a quarter of an hour. Writes the
@@ -352,6 +369,14 @@ $(STARLETTE_DIR)/starlette/__init__.py:
 	@echo "fetching Starlette $(STARLETTE_VERSION), once: 1 MB, into $(STARLETTE_DIR)"
 	$(call install,$(STARLETTE_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" --requirement e2e/test/securitytest/requirements.txt)
+
+.PHONY: litellm
+litellm: $(LITELLM_DIR)/litellm/__init__.py ## Fetch LiteLLM's proxy, for bench-peers
+
+$(LITELLM_DIR)/litellm/__init__.py:
+	@echo "fetching LiteLLM $(LITELLM_VERSION), once: 200 MB and some minutes, into $(LITELLM_DIR)"
+	$(call install,$(LITELLM_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" --requirement e2e/tools/litellm/requirements.txt)
 
 .PHONY: ratelimit
 ratelimit: $(if $(filter $(RATELIMIT_DIR)/%,$(RATELIMIT)),$(RATELIMIT)) ## Build Envoy's rate limit service, unless RATELIMIT= names one

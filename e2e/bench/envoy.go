@@ -242,14 +242,17 @@ func (e *envoy) checkWorkers(ctx context.Context, workers int) error {
 }
 
 // rss is the memory that Envoy has resident, in bytes.
-func (e *envoy) rss() (uint64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", e.process.PID()))
+func (e *envoy) rss() (uint64, error) { return residentMemory(e.process.PID()) }
+
+// residentMemory is what a process has resident, in bytes.
+func residentMemory(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
-		return 0, fmt.Errorf("read Envoy's memory: %w", err)
+		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
 	}
 	fields := strings.Fields(string(text))
 	if len(fields) < 2 {
-		return 0, fmt.Errorf("read Envoy's memory: statm is %q", text)
+		return 0, fmt.Errorf("read the memory of process %d: statm is %q", pid, text)
 	}
 	pages, err := strconv.ParseUint(fields[1], 10, 64)
 	return pages * uint64(os.Getpagesize()), err

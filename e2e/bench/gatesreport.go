@@ -53,8 +53,9 @@ func (b *bench) gatesSection(ctx context.Context) (string, error) {
 	return gatesBegin + "\n" + string(text) + gatesEnd + "\n", err
 }
 
-// replaceGates puts the section in the place of the one that a report has; where there is no report it is all.
-func replaceGates(file, section string) ([]byte, error) {
+// replaceSection puts a section, with the marks that it stands between, in the place of the one that a report has; where there is
+// no report it is all.
+func replaceSection(file, begin, end, section string) ([]byte, error) {
 	known, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []byte(section), nil
@@ -62,10 +63,10 @@ func replaceGates(file, section string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the report whose section is to be replaced: %w", err)
 	}
-	before, rest, found := strings.Cut(string(known), gatesBegin)
-	_, after, ended := strings.Cut(rest, gatesEnd+"\n")
+	before, rest, found := strings.Cut(string(known), begin)
+	_, after, ended := strings.Cut(rest, end+"\n")
 	if !found || !ended {
-		return nil, errors.New("find the section about the gates in " + file + ": it has no lines " + gatesBegin + " and " + gatesEnd)
+		return nil, errors.New("find the section to be replaced in " + file + ": it has no lines " + begin + " and " + end)
 	}
 	return []byte(before + section + after), nil
 }

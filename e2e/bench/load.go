@@ -111,6 +111,9 @@ func (c *client) do(ctx context.Context, w workload, connection int) error {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 		return fmt.Errorf("%s request %d was answered with status %d, not %d: %s", w.name, number, response.StatusCode, w.status, text)
 	}
+	if w.read != nil {
+		return w.read(response.Body)
+	}
 	if w.stream {
 		return c.readStream(response.Body, connection, w)
 	}

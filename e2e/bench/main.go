@@ -43,6 +43,7 @@ type options struct {
 	onlyTurns bool
 	gates     []*variant // what is measured for the cost of gates
 	onlyGates bool
+	onlyPeers bool
 	out       string
 	command   string // for the report
 }
@@ -50,8 +51,8 @@ type options struct {
 const help = `bench measures what Spillway costs beside bare Envoy and beside what else could be put there.
 
 It needs the filter, build/spillway.wasm or what $SPILLWAY_WASM names, and Envoy: "make bench" provides both. With -quick, -variants,
--against or -workloads the report goes to ` + partialFile + `, unless -out says otherwise. With -gates it replaces its section
-of a report that is there. The CPU of a request alone, as the release has it, within a minute or two:
+-against or -workloads the report goes to ` + partialFile + `, unless -out says otherwise. With -gates or -peers it replaces its
+section of a report that is there. The CPU of a request alone, as the release has it, within a minute or two:
 
   SPILLWAY_WASM=$PWD/build/spillway-release.wasm build/bench -workloads JSON,SSE -rounds 20 -variants lua,spillway-1
 
@@ -74,6 +75,7 @@ func parse(args []string) (options, error) {
 	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
 	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge")
+	flags.BoolVar(&o.onlyPeers, "peers", false, "only what others use instead, side by side: `make bench-peers`")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -87,6 +89,9 @@ func parse(args []string) (options, error) {
 		o.command = "build/bench"
 	})
 	flags.Visit(func(f *flag.Flag) { o.command += " -" + strings.TrimSuffix(f.Name+"="+f.Value.String(), "=true") })
+	if o.onlyPeers {
+		o.fewer(set)
+	}
 	if *quick {
 		o.hurry(set)
 	}
@@ -109,6 +114,19 @@ func parse(args []string) (options, error) {
 	}
 	o.turns, err = o.chooseTurns(*workloads)
 	return o, err
+}
+
+// fewer are what the slowest of the peers can do in a quarter of an hour, where nothing else was asked for.
+func (o *options) fewer(set map[string]bool) {
+	if !set["rounds"] {
+		o.rounds = 12
+	}
+	if !set["requests"] {
+		o.requests = 200
+	}
+	if len(set) == 1 {
+		o.command = "make bench-peers"
+	}
 }
 
 // hurry makes a run short, where nothing else was asked for.
@@ -171,6 +189,8 @@ func (b *bench) phases() []func(context.Context) error {
 	switch {
 	case b.onlyGates:
 		return gates
+	case b.onlyPeers:
+		return []func(context.Context) error{b.findPeers, b.measurePeers}
 	case b.onlyTurns:
 		return rounds
 	}
@@ -195,12 +215,12 @@ func (b *bench) write(ctx context.Context, took time.Duration) error {
 	if err := os.WriteFile(out, text, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if !b.onlyTurns {
+	if !b.onlyTurns && !b.onlyPeers {
 		if err := errors.Join(b.drawRetreat(out), b.drawSurge(out)); err != nil {
 			return fmt.Errorf("draw the plots: %w", err)
 		}
 	}
-	if !b.onlyGates {
+	if !b.onlyGates && !b.onlyPeers {
 		fmt.Print(b.targetTable())
 	}
 	b.say("wrote %s", b.out)

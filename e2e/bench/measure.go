@@ -44,6 +44,11 @@ type bench struct {
 	overloads      []*overloaded // without the filter, and with it
 	yields         []*yielding   // without retreat, and with it
 	surges         [][]*surged   // by arm, and round
+
+	peers                 []*peer
+	peerUnary, peerStream workload
+	peerResults           map[*peer]*peerResult
+	gateways              []*gateway
 }
 
 // result is what was measured of one variant.
@@ -61,7 +66,9 @@ type result struct {
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
-	b := &bench{options: o, running: map[*variant]*envoy{}, results: map[*variant]*result{}, began: time.Now()}
+	b := &bench{
+		options: o, running: map[*variant]*envoy{}, results: map[*variant]*result{}, peerResults: map[*peer]*peerResult{}, began: time.Now(),
+	}
 	for _, v := range slices.Concat(o.variants, o.refusers, o.gates) {
 		b.results[v] = &result{cpu: map[string][]float64{}, rate: map[string][]float64{}}
 	}
@@ -82,7 +89,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.spillway, err = openModule(wasm); err != nil {
 		return nil, err
 	}
-	if !o.onlyGates {
+	if !o.onlyGates && !o.onlyPeers {
 		b.say("building the no-op filter")
 		if b.noop, err = buildNoop(ctx, b.root); err != nil {
 			return nil, err
@@ -90,7 +97,8 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	}
 	b.unary, b.stream = mainWorkloads()
 	b.volumes = volumes()
-	served := []workload{b.unary, b.stream, named(refusal, b.unary), named(flood, b.unary)}
+	b.peerUnary, b.peerStream = peerWorkloads()
+	served := []workload{b.unary, b.stream, b.peerUnary, b.peerStream, named(refusal, b.unary), named(flood, b.unary)}
 	for _, v := range b.volumes {
 		served = append(served, v.workload)
 	}

@@ -46,7 +46,7 @@ type page struct {
 	Slots, Overloaded      int // of the server, and by how much
 	Service, Load, Minute  time.Duration
 	Base, Allowed, Minutes int
-	Gates                  string
+	Gates, Peers           string
 }
 
 // section is one workload.
@@ -57,17 +57,28 @@ func (b *bench) report(ctx context.Context, took time.Duration, file string) ([]
 	if b.onlyTurns {
 		return b.turnsReport(ctx, took)
 	}
+	if b.onlyPeers {
+		section, err := b.peersSection(ctx, took)
+		if err != nil {
+			return nil, err
+		}
+		return replaceSection(file, peersBegin, peersEnd, section)
+	}
 	gates, err := b.gatesSection(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if b.onlyGates {
-		return replaceGates(file, gates)
+		return replaceSection(file, gatesBegin, gatesEnd, gates)
 	}
-	return b.wholeReport(ctx, took, gates)
+	peers, err := keptSection(file, peersBegin, peersEnd)
+	if err != nil {
+		return nil, err
+	}
+	return b.wholeReport(ctx, took, gates, peers)
 }
 
-func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates string) ([]byte, error) {
+func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates, peers string) ([]byte, error) {
 	p := page{
 		Command: b.command, Took: took.Round(time.Second).String(), Host: describeHost(ctx, b.root, b.envoyVersion),
 		Short: b.rounds < enoughRounds, Variants: b.variantTable(), Users: users,
@@ -76,7 +87,7 @@ func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates strin
 		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
 		Targets: b.targetTable(), JSON: b.jsonSection(), SSE: b.streamSection(), Refusals: b.refusalTable(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
-		Gates: gates, Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
+		Gates: gates, Peers: peers, Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
 		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
 		Slots: serverSlots, Overloaded: overloadBy, Service: serverTime, Load: b.overloadTime, Minute: minute,
 		Base: baseRate, Allowed: allowedRate, Minutes: b.retreatMinutes,

@@ -102,7 +102,7 @@ func TestTheGatesSectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "report.md")
 	const section = gatesBegin + "\nnew\n" + gatesEnd + "\n"
-	if got, err := replaceGates(file, section); err != nil || string(got) != section {
+	if got, err := replaceSection(file, gatesBegin, gatesEnd, section); err != nil || string(got) != section {
 		t.Errorf("without a report: %q, %v", got, err)
 	}
 	for text, want := range map[string]string{
@@ -112,7 +112,7 @@ func TestTheGatesSectionIsReplaced(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := replaceGates(file, section); (err != nil) != (want == "") || string(got) != want {
+		if got, err := replaceSection(file, gatesBegin, gatesEnd, section); (err != nil) != (want == "") || string(got) != want {
 			t.Errorf("%q became %q, %v", text, got, err)
 		}
 	}

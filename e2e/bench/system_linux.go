@@ -2,6 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -18,6 +22,28 @@ func cpuTime(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, failure)
 	}
 	return time.Duration(now.Nano()), nil
+}
+
+// groupMembers are the ids of the processes that are in a process group: the one that it is called by, and what that has started.
+func groupMembers(group int) (ids []int, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		text, failure := os.ReadFile(file)
+		if failure != nil {
+			continue // it has ended
+		}
+		// The name, in parentheses, may have anything in it; then come state, parent and group: see proc_pid_stat(5).
+		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
+		if fields := strings.Fields(rest); len(fields) < 3 || fields[2] != strconv.Itoa(group) {
+			continue
+		}
+		id, failure := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if failure != nil {
+			return nil, failure
+		}
+		ids = append(ids, id)
+	}
+	return ids, err
 }
 
 // pause sleeps for d. Unlike time.Sleep, which an idle program's timer rounds up to a millisecond, it is good for the

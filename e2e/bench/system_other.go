@@ -11,4 +11,8 @@ func cpuTime(int) (time.Duration, error) {
 	return 0, errors.New("the CPU time of another process can only be measured on Linux")
 }
 
+func groupMembers(int) ([]int, error) {
+	return nil, errors.New("the processes of a group can only be found on Linux")
+}
+
 func pause(d time.Duration) { time.Sleep(d) }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // What a request tells the upstream: the client's connection, and which workload it is of.
@@ -56,7 +57,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, workloadHeader+" is missing or unknown", http.StatusBadRequest)
 	case load.stream:
-		u.stream(w, r, load.answer)
+		u.stream(w, r, load)
 	default:
 		w.Header()["Content-Type"] = []string{"application/json"}
 		w.Header()["Content-Length"] = []string{strconv.Itoa(len(load.answer[0]))}
@@ -64,7 +65,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (u *upstream) stream(w http.ResponseWriter, r *http.Request, events [][]byte) {
+func (u *upstream) stream(w http.ResponseWriter, r *http.Request, load workload) {
 	connection, err := strconv.Atoi(r.Header.Get(connectionHeader))
 	if err != nil || connection < 0 || connection >= len(u.received) {
 		http.Error(w, connectionHeader+" is missing or unknown", http.StatusBadRequest)
@@ -72,15 +73,19 @@ func (u *upstream) stream(w http.ResponseWriter, r *http.Request, events [][]byt
 	}
 	w.Header()["Content-Type"] = []string{"text/event-stream; charset=utf-8"}
 	control := http.NewResponseController(w)
-	for i, event := range events {
+	for i, event := range load.answer {
 		if _, err := w.Write(event); err != nil {
 			return
 		}
-		if i == len(events)-1 {
+		if i == len(load.answer)-1 {
 			return // the last event leaves with the end of the body
 		}
 		if control.Flush() != nil {
 			return
+		}
+		if load.pace > 0 {
+			time.Sleep(load.pace) // a client that has left is noticed by the next write
+			continue
 		}
 		select {
 		case <-u.received[connection]:

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // workload is a kind of request, and its answer.
@@ -17,6 +19,9 @@ type workload struct {
 	stream bool
 	tokens int // completion tokens of the answer
 	status int // that the client is to get
+
+	read func(io.Reader) error // reads the answer of a gateway that writes its own; nil where it is to be the upstream's
+	pace time.Duration         // between two events; 0: each is sent when the client has the one before
 }
 
 func (w workload) answerBytes() int { return len(bytes.Join(w.answer, nil)) }
