@@ -68,6 +68,12 @@ var short = map[string]string{
 
 func newHost(t fataler, configuration string, store record.Store) *host {
 	t.Helper()
+	return newWorker(t, configuration, store, random)
+}
+
+// newWorker is one of several, whose random bytes are its own.
+func newWorker(t fataler, configuration string, store record.Store, random []byte) *host {
+	t.Helper()
 	cfg, err := config.Parse([]byte(configuration))
 	if err != nil {
 		t.Fatal(err)

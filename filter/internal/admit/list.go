@@ -148,7 +148,8 @@ func (e *Engine) tickGates(now clock.Moment) {
 			tick(e, now)
 		}
 	}
-	if len(e.sites) > 0 && (e.gatePeriod() == 0 || now.Sub(e.described) >= describePeriod) {
+	since := now.Sub(e.described) // below 0: the clock was set back
+	if len(e.sites) > 0 && (e.gatePeriod() == 0 || since >= describePeriod || since < 0) {
 		e.described = now
 		for i := range e.gates {
 			if describe := e.gates[i].describe; describe != nil {
