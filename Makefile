@@ -226,15 +226,13 @@ gpu-test: ## Test the exporter on this machine's NVIDIA GPUs, where there are an
 	@command -v "$$(go env CC)" > /dev/null || { echo "gpu-test: not run: the exporter reaches GPUs through cgo, which needs a C compiler" >&2; exit 0; }
 	CGO_ENABLED=1 go test -count=1 -v -run '^TestHardware$$' ./gpuexporter/internal/nvidia
 
+FUZZTIME ?= 10s
+FUZZ_PARALLEL ?= 1
 .PHONY: fuzz
-fuzz: ## Fuzz every parser, one after the other, FUZZTIME=10m each
-##  What is found worth keeping lies in Go's build cache; copy it to the package's testdata/fuzz.
-	@grep -rlE --include=*_test.go '^func Fuzz' config filter gpuexporter e2e | sort | while read -r file; do
-		sed -nE 's/^func (Fuzz[A-Za-z]*)\(.*/\1/p' "$$file" | while read -r target; do
-			echo "$$(dirname "$$file") $$target"
-			go -C "$$(dirname "$$file")" test -run '^$$' -fuzz "^$$target\$$" -fuzztime "$(or $(FUZZTIME),10m)" -fuzzminimizetime 100x < /dev/null
-		done
-	done
+fuzz: wasm wasm-release ## Fuzz every parser, the engine and both builds, FUZZTIME=10s each; stops at the first failure
+##  FUZZ_PARALLEL=1 run at once. FUZZ_ONLY='admit Fuzz' chooses by folder and name.
+##  What is found worth keeping lies in Go's build cache
+	@go run ./tools/fuzz -time $(FUZZTIME) -parallel $(FUZZ_PARALLEL) -only '$(FUZZ_ONLY)' config filter gpuexporter e2e
 
 .PHONY: check
 check: check-format check-vet check-rules check-generated check-lint check-promtool check-wasm ## Check format, vet, lint, rules, generated files, alerts, size

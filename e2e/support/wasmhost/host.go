@@ -40,7 +40,7 @@ type Options struct {
 	PluginName, RootID, VMID string
 	// Start is the wall clock's first reading; the default is the start of 2026.
 	Start time.Time
-	// Seed, if not 0, makes what VMs get as random bytes: the same for all VMs of a seed.
+	// Seed, if not 0, makes what VMs get as random bytes: the same for the first VM of each host with that seed, for the second, ...
 	Seed byte
 	// Logf, if set, gets each captured log line as well.
 	Logf func(format string, args ...any)

@@ -11,6 +11,9 @@ type sharedData struct {
 	// nextCas numbers the writes of all keys, so that a value is never seen twice
 	// with the same number.
 	nextCas uint32
+	// fails and loses say how many of the guest's next calls fail, and how many of
+	// its next writes come too late.
+	fails, loses int
 }
 
 type sharedEntry struct {
@@ -51,6 +54,29 @@ func (h *Host) SetSharedData(key string, value []byte) {
 	h.shared.set(key, value, 0)
 }
 
+// DisturbSharedData has so many of the guests' next calls fail, and so many of
+// their next writes meet a value that another VM has just written.
+func (h *Host) DisturbSharedData(fails, loses int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.shared.fails, h.shared.loses = fails, loses
+}
+
+// disturbed says what becomes of a call, if not what should.
+func (h *Host) disturbed(write bool) status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch d := &h.shared; {
+	case d.fails > 0:
+		d.fails--
+		return statusInternalFailure
+	case write && d.loses > 0:
+		d.loses--
+		return statusCasMismatch
+	}
+	return statusOK
+}
+
 // SharedDataKeys returns all keys in order.
 func (h *Host) SharedDataKeys() []string {
 	h.mu.Lock()
@@ -62,6 +88,9 @@ func proxyGetSharedData(v *VM, a []uint64) uint64 {
 	key, ok := v.readString(a[0], a[1])
 	if !ok {
 		return uint64(statusInvalidMemoryAccess)
+	}
+	if s := v.host.disturbed(false); s != statusOK {
+		return uint64(s)
 	}
 	value, cas, found := v.host.SharedData(key)
 	if !found {
@@ -78,6 +107,9 @@ func proxySetSharedData(v *VM, a []uint64) uint64 {
 	value, ok2 := v.read(a[2], a[3])
 	if !ok1 || !ok2 {
 		return uint64(statusInvalidMemoryAccess)
+	}
+	if s := v.host.disturbed(true); s != statusOK {
+		return uint64(s)
 	}
 	v.host.mu.Lock()
 	defer v.host.mu.Unlock()

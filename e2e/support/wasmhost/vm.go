@@ -129,13 +129,13 @@ func (h *Host) instantiate(vmConfig []byte) (*VM, error) {
 		metricIDs:   [3]uint32{uint32(metricCounter), uint32(metricGauge), uint32(metricHistogram)},
 		metricNames: map[uint32]string{}, random: rand.Reader,
 	}
-	if h.opts.Seed != 0 {
-		v.random = mathrand.NewChaCha8([32]byte{h.opts.Seed})
-	}
 	h.mu.Lock()
 	h.nextVM++
 	v.id = h.nextVM
 	h.mu.Unlock()
+	if h.opts.Seed != 0 {
+		v.random = mathrand.NewChaCha8([32]byte{h.opts.Seed, byte(v.id), byte(v.id >> 8)})
+	}
 	v.vmContext = &wasmContext{vm: v}
 	v.vmContext.root = v.vmContext
 	v.contexts[0] = v.vmContext

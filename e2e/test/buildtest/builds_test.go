@@ -34,7 +34,7 @@ const (
 )
 
 // builds are the compiled filters.
-func builds(t *testing.T) (modules []*wasmhost.Module) {
+func builds(t testing.TB) (modules []*wasmhost.Module) {
 	t.Helper()
 	for _, name := range []string{"spillway.wasm", "spillway-release.wasm"} {
 		m, err := wasmhost.Compile(context.Background(), harness.InRepository(t, "build/"+name))
