@@ -401,3 +401,17 @@ func TestTheThrottleKnowsTheGPUMemory(t *testing.T) {
 	}
 	expect(t, "passes once the memory is not known any more", passed, true)
 }
+
+// The gauges are told also after the clock was set back, and not when it is where it was.
+func TestGaugesAreToldAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	h := gatedHost(t, `"concurrency":{"max":2},"pressure":{"mode":"enforce"}`)
+	x := h.try("m")
+	h.now += second
+	h.tick()
+	expect(t, "in flight", h.gauges["inflight up"], 1)
+	h.now -= 60 * second
+	x.answer(used(1, 1))
+	h.tick()
+	expect(t, "in flight when it has ended", h.gauges["inflight up"], 0)
+}

@@ -70,3 +70,26 @@ func TestHintsAreTheUpstreamsOwn(t *testing.T) {
 		}
 	}
 }
+
+// Whatever an upstream says of its limits, it is a number of requests or tokens, or nothing, and a time that is not below 0.
+func FuzzHints(f *testing.F) {
+	f.Add("30", "1500", "0", "6m0s", "0", "1s", 429)
+	f.Add("Fri, 31 Dec 1999 23:59:59 GMT", "-1", "9223372036854775808", "2562047h47m16.854775807s", "1e9", "1000000000", 200)
+	f.Fuzz(func(t *testing.T, after, afterMs, requests, resetRequests, tokens, resetTokens string, status int) {
+		var p ident.Picker
+		x := newHints(&p)
+		var h ident.Headers
+		p.Pick([][2]string{{"retry-after", after}, {"retry-after-ms", afterMs}, {"x-ratelimit-remaining-requests", requests},
+			{"x-ratelimit-reset-requests", resetRequests}, {"x-ratelimit-remaining-tokens", tokens}, {"x-ratelimit-reset-tokens", resetTokens}}, &h)
+		a := x.read(&h, status)
+		if a.Closed < 0 || a.Requests < -1 || a.Tokens < -1 || a.Requests > 1e9 || a.Tokens > 1e9 {
+			t.Fatalf("%+v", a)
+		}
+		if a.Closed > 0 && status != 429 && a.Requests != 0 && a.Tokens != 0 {
+			t.Fatalf("it is closed, and nothing says so: %+v", a)
+		}
+		if d := bound(after); d < 0 || d > time.Hour {
+			t.Fatalf("%q is a bound of %v", after, d)
+		}
+	})
+}

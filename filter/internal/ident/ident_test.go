@@ -399,3 +399,43 @@ func TestReadingACallerAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Who sends a request doesn't depend on the order of its headers, whatever these say, and a key that limits are kept by is never blank.
+func FuzzIdentity(f *testing.F) {
+	names := []string{"x-user-id", "x-tenant-id", "authorization", "x-api-key", "api-key", "x-goog-api-key", "x-priority", ":path", "x-team"}
+	f.Add(uint8(0), "ann", uint8(2), "Bearer k", "/v1/x?key=k&key=k")
+	f.Add(uint8(3), "k, l", uint8(4), "Basic azo=", "/v1/x?key=%6b")
+	f.Add(uint8(8), "\xff", uint8(7), "/?a", "")
+	configuration := func(f *testing.F, part string) (*Picker, *Identity) {
+		cfg, err := config.Parse([]byte(`{"identity":{"key":{"headers":["authorization","x-api-key","api-key","x-goog-api-key"],"query":["key"]}},"limits":[
+			{"name":"a","per":["` + part + `"],"unit":"requests","quantity":9,"window":"1m"},
+			{"name":"b","per":["header:x-team"],"unit":"requests","quantity":9,"window":"1m"}]}`))
+		if err != nil {
+			f.Fatal(err)
+		}
+		p := new(Picker)
+		return p, New(cfg, p, sum, []string{part})
+	}
+	keys, byKey := configuration(f, "key")
+	users, byUser := configuration(f, "user")
+	f.Fuzz(func(t *testing.T, one uint8, first string, other uint8, second, path string) {
+		headers := [][2]string{{names[int(one)%len(names)], first}, {names[int(other)%len(names)], second}, {":path", path}}
+		turned := [][2]string{headers[2], headers[1], headers[0]}
+		ordered := headers[0][0] != headers[1][0] && headers[0][0] != ":path" && headers[1][0] != ":path"
+		for _, x := range []struct {
+			picker   *Picker
+			identity *Identity
+		}{{keys, byKey}, {users, byUser}} {
+			var picked, again Headers
+			x.picker.Pick(headers, &picked)
+			caller, refusal := x.identity.Read(&picked)
+			if refusal == nil && (caller.User == "" || caller.Tenant == "" || caller.Key == "") {
+				t.Fatalf("%q: %+v", headers, caller)
+			}
+			x.picker.Pick(turned, &again)
+			if got, other := x.identity.Read(&again); ordered && (got != caller || (other == nil) != (refusal == nil)) {
+				t.Fatalf("%q: %+v, %v; in another order %+v, %v", headers, caller, refusal, got, other)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package pressure
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -122,9 +123,17 @@ func (b *Monitor) load(n notice) error {
 		return err
 	}
 	if len(value)%entrySize == 0 && uint32(len(value)/entrySize) == min(n.instances, MostInstances) {
-		b.instances = decodeInstances(b.instances[:0], value)
+		if b.instances = decodeInstances(b.instances[:0], value); slices.ContainsFunc(b.instances, unsound) {
+			b.instances = b.instances[:0] // garbage: nothing is known until the next fetch
+		}
 	}
 	return nil
+}
+
+// unsound says that an instance isn't one that Parse gives.
+func unsound(x Instance) bool {
+	share := func(n float64) bool { return n == Absent || n >= 0 && n <= 1 }
+	return !share(x.Decode) || !share(x.Memory) || x.Prefill < Absent || x.Prefill > mostTokens || x.Age < 0 || x.Age > oldest
 }
 
 var order = binary.LittleEndian

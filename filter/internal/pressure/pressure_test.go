@@ -1,10 +1,12 @@
 package pressure
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -442,4 +444,42 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(300, judge); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// Whatever the workers' records hold: what is made of them is a measurement or none.
+func FuzzDamagedRecord(f *testing.F) {
+	f.Add(notice{1, start, start, 1}.encode(nil), encodeInstances(nil, []Instance{{0.5, 3, 0.25, time.Second}}), int64(second))
+	f.Add(notice{2, 1, -1, MostInstances}.encode(nil), bytes.Repeat([]byte{0xff}, entrySize), int64(1))
+	f.Add([]byte{1}, []byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, noticed, content []byte, ahead int64) {
+		store := recordtest.NewMemory()
+		for key, value := range map[string][]byte{"test/p1/notice": noticed, "test/p1/content": content} {
+			if _, err := store.Put(key, value, record.Create); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := NewMonitor(store, "test", time.Second)
+		now := clock.Moment(start)
+		for range 3 {
+			if _, err := b.Due(now); err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range b.instances {
+				if !ranged(x) {
+					t.Fatalf("%+v", x)
+				}
+			}
+			g := b.Gauge(now)
+			if share := func(n float64) bool { return n == Absent || n >= 0 && n <= 1 }; !share(g.Decode) || !share(g.Memory) || g.Prefill < Absent || g.Age < Absent {
+				t.Fatalf("%+v", g)
+			}
+			for _, onStale := range []string{"ignore", "hold", "full"} {
+				r := rule(t, onStale)
+				for p := config.Low; p <= config.Urgent; p++ {
+					b.Judge(now, &r, p)
+				}
+			}
+			now = now.Add(time.Duration(ahead))
+		}
+	})
 }

@@ -39,6 +39,9 @@ const MostBytes = 2 << 20
 // mostTokens is more than any engine prefills: what is above it is no measurement.
 const mostTokens = 1 << 53
 
+// oldest is the age of a measurement of long ago, however long.
+const oldest = 1_000_000_000 * time.Second
+
 // Absent stands for what was not measured.
 const Absent = -1
 
@@ -149,7 +152,7 @@ func (p *parser) Value(id int, kind jsonscan.Kind, text []byte, _ int) {
 		}
 		p.instance.Prefill = int64(n)
 	case idAge:
-		p.instance.Age = time.Duration(min(n, 1e9) * float64(time.Second))
+		p.instance.Age = min(time.Duration(min(n, 1e9)*float64(time.Second)), oldest)
 	case idUsed:
 		p.used = n
 	case idTotal:

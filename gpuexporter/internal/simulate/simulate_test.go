@@ -159,3 +159,40 @@ func TestTheREADMEsProfile(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// What is taken for a profile is one at any time: numbers that can be measured.
+func FuzzProfile(f *testing.F) {
+	for _, name := range Names() {
+		text, err := builtin.ReadFile("profiles/" + name + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text, int64(90*time.Second))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, elapsed int64) {
+		p, err := Parse(text)
+		if err != nil {
+			return
+		}
+		began := time.Unix(1000, 0)
+		now := began
+		s := New(p, "node", func() time.Time { return now })
+		for range 3 {
+			sample, err := s.Sample(t.Context())
+			if err != nil && !errors.Is(err, errSilent) {
+				t.Fatal(err)
+			}
+			for _, x := range sample.Instances {
+				if share := x.ActiveDecodeBlocks; share != nil && !(float64(*share) >= 0 && float64(*share) <= 1) {
+					t.Fatalf("a share is %v", *share)
+				}
+				for _, n := range []*int64{x.ActivePrefillTokens, x.Running, x.Waiting} {
+					if n != nil && *n < 0 {
+						t.Fatalf("a count is %d", *n)
+					}
+				}
+			}
+			now = now.Add(time.Duration(max(elapsed, 0)))
+		}
+	})
+}
