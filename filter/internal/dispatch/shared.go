@@ -89,13 +89,14 @@ func (s *shared) self(id uint64) *worker {
 	return &s.workers[len(s.workers)-1]
 }
 
-// prune drops the entries of workers that are dead or have nothing to say.
+// prune drops the entries of workers that are dead or have nothing to say. What was heard long after now is garbage, or of a clock that was
+// set back since: else its slots would never come back.
 func (s *shared) prune(now clock.Moment, self uint64) {
 	kept := s.workers[:0]
 	for i := range s.workers {
 		w := &s.workers[i]
 		idle := w.inFlight == [Priorities]uint32{} && w.waiting == [Priorities]uint32{} && !w.waits
-		if w.id == self || !idle && now.Sub(w.heard) <= alive {
+		if quiet := now.Sub(w.heard); w.id == self || !idle && quiet <= alive && quiet >= -alive {
 			kept = append(kept, *w)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,20 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	})
 }
 
+// recent says that a worker has been heard of about now.
+func recent(s *shared, now clock.Moment) bool {
+	return slices.ContainsFunc(s.workers, func(w worker) bool { return w.id == 1 || now.Sub(w.heard).Abs() <= alive })
+}
+
+// The slots of what was heard in a time to come aren't taken for ever: it is garbage, or the clock was set back.
+func TestSlotsHeardOfInTheFutureComeBack(t *testing.T) {
+	a, b, _ := pair(Settings{Slots: 1, QueueMax: 5})
+	a.Arrive(noon+60*minute, request(config.Normal, 1, 1))
+	if v := b.Arrive(noon, request(config.Normal, 2, 1)); v.Outcome != gate.Allowed {
+		t.Errorf("got %+v", v.Verdict)
+	}
+}
+
 // Whatever lies in the store: it is refused, or works.
 func FuzzDecode(f *testing.F) {
 	whole := shared{turns: make([]turn, 2), workers: make([]worker, 2), pace: 1}
@@ -106,6 +121,9 @@ func FuzzDecode(f *testing.F) {
 		store := recordtest.NewMemory()
 		if _, err := store.Put("x", b, record.Create); err != nil {
 			t.Fatal(err)
+		}
+		if n := New(Settings{Slots: 2}, store, "x", 1).Snapshot(noon + minute).InFlight; n > 0 && !recent(&s, noon+minute) {
+			t.Fatalf("%d are in flight of which nobody has said so lately", n)
 		}
 		g := New(Settings{Slots: 2, Requests: perMinute(5), Tokens: perMinute(100), QueueMax: 3, MaxWait: longWaits}, store, "x", 1)
 		x := request(config.Normal, 1, 10)
