@@ -307,8 +307,8 @@ func (p *program) run() {
 		p.now += 30 * second
 	}
 	for _, h := range p.all {
-		if n := [...]int{len(h.guard.holding), len(h.reserving), len(h.draining), len(h.owed)}; n != [len(n)]int{} {
-			p.Errorf("held, reserving, draining and owed an answer are %v when all have ended", n)
+		if n := [...]int{h.guard.holding.count, h.reserving.count, h.draining.count, len(h.owed), len(h.surface.uploading)}; n != [len(n)]int{} {
+			p.Errorf("held, reserving, draining, owed an answer and uploading to the surface are %v when all have ended", n)
 		}
 	}
 	p.judge()
