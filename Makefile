@@ -20,6 +20,10 @@ endif
 OPENAI_PYTHON_VERSION := $(shell sed -n 's/^openai==//p' e2e/test/clienttest/requirements.txt)
 OPENAI_PYTHON_DIR := $(CACHE)/openai-python-$(OPENAI_PYTHON_VERSION)
 
+# Anthropic's, which uses what that one brings.
+ANTHROPIC_PYTHON_VERSION := $(shell sed -n 's/^anthropic==//p' e2e/test/clienttest/anthropic-requirements.txt)
+ANTHROPIC_PYTHON_DIR := $(CACHE)/anthropic-python-$(ANTHROPIC_PYTHON_VERSION)
+
 # Starlette, whose routing the filter's is compared with.
 STARLETTE_VERSION := $(shell sed -n 's/^starlette==//p' e2e/test/securitytest/requirements.txt)
 STARLETTE_DIR := $(CACHE)/starlette-$(STARLETTE_VERSION)
@@ -132,6 +136,7 @@ export SPILLWAY_ISTIO := $(ISTIO_DIR)
 export SPILLWAY_ENVOY_GATEWAY := $(GATEWAY_DIR)
 export SPILLWAY_PROMETHEUS_CRD := $(PROMETHEUS_CRD_DIR)
 export SPILLWAY_OPENAI_PYTHON := $(OPENAI_PYTHON_DIR)
+export SPILLWAY_ANTHROPIC_PYTHON := $(ANTHROPIC_PYTHON_DIR)
 export SPILLWAY_STARLETTE := $(STARLETTE_DIR)
 export CHROMIUM
 export SPILLWAY_AXE := $(AXE_DIR)/axe_playwright_python/axe.min.js
@@ -188,7 +193,7 @@ run-fleet: $(WASM_BUILD) gpuexporter envoy ratelimit redis ## Run two Envoys tha
 
 TEST_BOTH := $(filter dev-./...,$(WASM)-$(PACKAGES))
 .PHONY: test
-test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) $(if $(findstring buildtest,$(PACKAGES)),wasm wasm-release) gpuexporter envoy openai-python starlette ratelimit redis chromium axe ## Run all tests: unit tests, and end to end in a real Envoy
+test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-release-trap) $(if $(findstring buildtest,$(PACKAGES)),wasm wasm-release) gpuexporter envoy openai-python anthropic-python starlette ratelimit redis chromium axe ## Run all tests: unit tests, and end to end in a real Envoy
 ##  PACKAGES=./config/... chooses, GO_TEST_ARGS='-run Name -v' adds arguments.
 ##  All tests run on make wasm's filter, and many then on the release's as well;
 ##  WASM=release runs those that are chosen on the release's alone
@@ -359,6 +364,14 @@ $(OPENAI_PYTHON_DIR)/openai/__init__.py:
 	@echo "fetching OpenAI's Python client $(OPENAI_PYTHON_VERSION), once: 6 MB, into $(OPENAI_PYTHON_DIR)"
 	$(call install,$(OPENAI_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" --requirement e2e/test/clienttest/requirements.txt)
+
+.PHONY: anthropic-python
+anthropic-python: $(ANTHROPIC_PYTHON_DIR)/anthropic/__init__.py ## Fetch Anthropic's Python client, for the tests
+
+$(ANTHROPIC_PYTHON_DIR)/anthropic/__init__.py:
+	@echo "fetching Anthropic's Python client $(ANTHROPIC_PYTHON_VERSION), once: 2 MB, into $(ANTHROPIC_PYTHON_DIR)"
+	$(call install,$(ANTHROPIC_PYTHON_DIR),python3 -m pip install --no-deps --only-binary=:all: --disable-pip-version-check \
+		--root-user-action=ignore --target "$$new" --requirement e2e/test/clienttest/anthropic-requirements.txt)
 
 .PHONY: starlette
 starlette: $(STARLETTE_DIR)/starlette/__init__.py ## Fetch Starlette, for the tests

@@ -14,6 +14,7 @@ const (
 	Gate
 	Reason
 	Limit
+	Subject
 	Measured
 	Threshold
 	Retryable
@@ -59,6 +60,8 @@ var table = [Count]Row{
 	Gate:        {"spillway.gate", "the gate that decided; with `SHADOW` the first that would have refused; absent where none had anything to say", minimal},
 	Reason:      {"spillway.reason", "why it did, with numbers if they are more than the two below", minimal},
 	Limit:       {"spillway.limit", "its limit, if it has several", 0},
+	Subject: {"spillway.subject", "whom that limit charges: `user=ann tenant=acme`, or `everybody`; 64 bytes at most. Of keys, and whatever else may be a" +
+		" secret, a hash: `key=h:9f2c61d0`, the same for the same key until the proxy is restarted", 0},
 	Measured:    {"spillway.measured", "what the gate found, in its own unit: shares, milliseconds, requests a second, units of a limit", 0},
 	Threshold:   {"spillway.threshold", "what it held that against", 0},
 	Retryable:   {"spillway.retryable", "`true` or `false`: whether a refused request is worth trying again", 0},

@@ -34,10 +34,10 @@ func Simulate(t testing.TB, ip string, options llmsim.Options) (sim *llmsim.Serv
 }
 
 // PythonPackages is the folder of Python packages that `make NAME` fetches, and their version, which the working directory's
-// requirements.txt pins: SPILLWAY_NAME, or else the one in the cache. module is a package in it.
-func PythonPackages(t testing.TB, name, module string) (dir, version string) {
+// file requirements pins: SPILLWAY_NAME, or else the one in the cache. module is a package in it.
+func PythonPackages(t testing.TB, name, module, requirements string) (dir, version string) {
 	t.Helper()
-	version = pinned(t, module)
+	version = pinned(t, module, requirements)
 	dir = os.Getenv("SPILLWAY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 	if dir == "" {
 		dir = envoyproc.Cached(name + "-" + version)
@@ -48,9 +48,9 @@ func PythonPackages(t testing.TB, name, module string) (dir, version string) {
 	return dir, version
 }
 
-func pinned(t testing.TB, module string) string {
+func pinned(t testing.TB, module, requirements string) string {
 	t.Helper()
-	text, err := os.ReadFile("requirements.txt")
+	text, err := os.ReadFile(requirements)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,6 @@ func pinned(t testing.TB, module string) string {
 			return version
 		}
 	}
-	t.Fatalf("requirements.txt does not pin %s", module)
+	t.Fatalf("%s does not pin %s", requirements, module)
 	return ""
 }

@@ -15,7 +15,7 @@ import (
 // askOpenAIPython runs all jobs in one Python program.
 func askOpenAIPython(t *testing.T, url string, jobs []job) []outcome {
 	t.Helper()
-	packages, version := harness.PythonPackages(t, "openai-python", "openai")
+	packages, version := harness.PythonPackages(t, "openai-python", "openai", "requirements.txt")
 	input, err := json.Marshal(map[string]any{"url": url + "/v1", "model": model, "tools": tools, "jobs": jobs})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func publish(t *testing.T, g *gateway) {
 		counts = "cached_tokens completion_tokens prompt_tokens reasoning_tokens "
 		many   = "cached_tokens completion_tokens decision itl_ms operation priority prompt_tokens provider reasoning_tokens request_model response_model" +
 			" total_tokens ttft_ms usage_source"
-		why = "decision gate limit measured operation priority reason request_model retry_ms retryable threshold"
+		why = "decision gate limit measured operation priority reason request_model retry_ms retryable subject threshold"
 	)
 	for _, c := range []struct {
 		name, publish, headers string

@@ -122,7 +122,7 @@ func TestTheFilterKnowsEveryPathThatStarletteServes(t *testing.T) {
 // askStarlette gives for each request the path of the handler that gets it, and the model that the path names.
 func askStarlette(t *testing.T, requests [][2]string) [][2]string {
 	t.Helper()
-	dir, version := harness.PythonPackages(t, "starlette", "starlette")
+	dir, version := harness.PythonPackages(t, "starlette", "starlette", "requirements.txt")
 	routes := map[string]string{}
 	for path := range handlers {
 		routes[path] = path

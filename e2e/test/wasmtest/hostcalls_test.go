@@ -33,10 +33,10 @@ var hostCalls = []struct {
 	{"one limit of requests under way, JSON", underWay(1000), askJSON, [...]int{26, 21, 16}},
 	{"one upstream, JSON", slotsOf(1000, ""), askJSON, [...]int{26, 21, 16}},
 	// Headers, the subject's page, the answer, a metric; the rest is what is published of it.
-	{"a refusal", limitOf("requests", 1), askJSON, [...]int{14, 4, 7}},
-	{"a refusal of one too many at once", underWay(1), askBesideAnother, [...]int{14, 4, 7}},
+	{"a refusal", limitOf("requests", 1), askJSON, [...]int{15, 4, 7}},
+	{"a refusal of one too many at once", underWay(1), askBesideAnother, [...]int{15, 4, 7}},
 	// One of these reads the body: how much it asks for is known by that.
-	{"a refusal by tokens", limitOf("completionTokens", 1), askJSON, [...]int{16, 6, 8}},
+	{"a refusal by tokens", limitOf("completionTokens", 1), askJSON, [...]int{17, 6, 8}},
 	{"a breaker, JSON", gatesOf("breaker"), askJSON, [...]int{25, 20, 15}},
 	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, [...]int{49, 42, 39}},
 	// The throttle writes what it has counted four times a second, not for each request.

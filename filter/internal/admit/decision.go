@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
@@ -80,6 +81,7 @@ func (e *Engine) record(s *Stream) {
 		e.out.set(s, filterstate.Reason, cmp.Or(d.Text.String(), d.Reason))
 		if d.Limit != nil {
 			e.out.set(s, filterstate.Limit, d.Limit.Name)
+			e.recordSubject(s)
 		}
 		e.out.setDecimal(s, filterstate.Measured, d.Measured)
 		e.out.setDecimal(s, filterstate.Threshold, d.Threshold)
@@ -95,12 +97,26 @@ func (e *Engine) record(s *Stream) {
 	}
 }
 
+// recordSubject publishes whom the limit charges that has decided.
+func (e *Engine) recordSubject(s *Stream) {
+	if !e.out.published.Has(filterstate.Subject) {
+		return
+	}
+	from := len(e.out.text)
+	e.out.text = s.rules.limits.AppendSubject(e.out.text, s.decision.Limit, s.facts(true))
+	e.out.set(s, filterstate.Subject, inplace.String(e.out.text[from:]))
+}
+
 // count counts the request, once: when it is decided and complete, or when the upstream has told that there is such a model.
 func (e *Engine) count(s *Stream) {
 	if !s.counted {
 		s.counted = true
 		e.beat.roster.Counts[s.decision.Outcome]++
-		e.out.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model)), 1)
+		limit := ""
+		if s.decision.Limit != nil {
+			limit = s.decision.Limit.Name
+		}
+		e.out.count(metric.Requests(s.decision.Outcome, cmp.Or(s.decision.Gate, "none"), s.caller.Priority, e.label(s.exchange.Model), limit), 1)
 	}
 }
 

@@ -37,21 +37,21 @@ func TestTheRecordOfADecision(t *testing.T) {
 		{
 			"a limit", `{"requestHold":"stopIteration",` + seedLimits + `}`, 4,
 			map[string]string{
-				"decision": "REJECTED", "gate": "limits", "reason": "tokens_exceeded", "limit": "u",
+				"decision": "REJECTED", "gate": "limits", "reason": "tokens_exceeded", "limit": "u", "subject": "user=ada",
 				"measured": "304", "threshold": "300", "retryable": "true", "retry.ms": "48001",
 			},
 		},
 		{
 			"a limit in shadow", `{"requestHold":"stopIteration","mode":"shadow",` + seedLimits + `}`, 4,
 			map[string]string{
-				"decision": "SHADOW", "gate": "limits", "reason": "tokens_exceeded", "limit": "u",
+				"decision": "SHADOW", "gate": "limits", "reason": "tokens_exceeded", "limit": "u", "subject": "user=ada",
 				"measured": "304", "threshold": "300", "retryable": "true", "retry.ms": "48001",
 			},
 		},
 		{
 			"more than there ever is", `{"requestHold":"stopIteration",` + strings.Replace(seedLimits, `}]`, `,"admission":"strict"}]`, 1) + `}`, 0,
 			map[string]string{
-				"decision": "REJECTED", "gate": "limits", "reason": "request_too_large", "limit": "u",
+				"decision": "REJECTED", "gate": "limits", "reason": "request_too_large", "limit": "u", "subject": "user=ada",
 				"measured": "0", "threshold": "300", "retryable": "false",
 			},
 		},

@@ -247,7 +247,7 @@ func TestShadowModeLetsAllPass(t *testing.T) {
 		x.answer(used(26, 76))
 	}
 	expect(t, "allowed", h.counts["requests ALLOWED none NORMAL other"], 4)
-	expect(t, "shadowed", h.counts["requests SHADOW limits NORMAL other"], 2)
+	expect(t, "shadowed", h.counts["requests SHADOW limits NORMAL other u"], 2)
 	expect(t, "output tokens", h.counts["tokens output reported other"], 6*76)
 	h.idle()
 }

@@ -46,7 +46,7 @@ func TestTheSeed(t *testing.T) {
 			x.done()
 			expect(t, "the other user", h.ask("bob").last.Action, Continue)
 			expect(t, "allowed", h.counts["requests ALLOWED none NORMAL other"], 5)
-			expect(t, "rejected", h.counts["requests REJECTED limits NORMAL other"], 1)
+			expect(t, "rejected", h.counts["requests REJECTED limits NORMAL other u"], 1)
 			expect(t, "counted", h.requests(), 6)
 			expect(t, "output tokens", h.counts["tokens output reported other"], 304)
 			expect(t, "input tokens", h.counts["tokens input reported other"], 4*26)

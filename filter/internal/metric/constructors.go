@@ -9,9 +9,9 @@ import (
 
 // The constructors take the labels in the table's order.
 
-// Requests counts requests. The gate is "none" where none decided.
-func Requests(decision gate.Outcome, gate string, priority config.Priority, model string) Counter {
-	return Counter{Series{requests, [mostLabels]string{decision.String(), gate, priority.String(), model}}}
+// Requests counts requests. The gate is "none" where none decided, the limit "" where no limit did.
+func Requests(decision gate.Outcome, gate string, priority config.Priority, model, limit string) Counter {
+	return Counter{Series{requests, [mostLabels]string{decision.String(), gate, priority.String(), model, limit}}}
 }
 
 // Tokens counts what was used.

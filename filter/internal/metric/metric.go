@@ -25,7 +25,7 @@ const (
 func (k Kind) String() string { return [...]string{"counter", "gauge", "histogram"}[k] }
 
 // mostLabels is how many labels a metric has at most.
-const mostLabels = 4
+const mostLabels = 5
 
 // Series is one metric with a value for each of its labels. It can be compared.
 type Series struct {

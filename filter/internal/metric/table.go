@@ -45,8 +45,8 @@ const (
 
 // The host takes whole numbers only, hence the thousandths. Prometheus adds _bucket, _sum and _count to a histogram's name.
 var table = [Count]Row{
-	requests: {"spillway_requests_total", KindCounter, "requests", []string{"decision", "gate", "priority", "model"},
-		"Every request, once, by what became of it and the gate that decided; `none`: no gate did."},
+	requests: {"spillway_requests_total", KindCounter, "requests", []string{"decision", "gate", "priority", "model", "limit"},
+		"Every request, once, by what became of it and the gate that decided; `none`: no gate did. `limit` is the limit's name, where one decided."},
 	tokens: {"spillway_tokens_total", KindCounter, "tokens", []string{"type", "source", "model"},
 		"What was used. `type` is `input`, `output`, `cached` (a part of input) or `reasoning` (of output); `source` is how it is known:" +
 			" `reported`, `counted` or `estimated`."},
