@@ -96,7 +96,7 @@ func TestTheFilterStateHoldsTheRecordOfARequest(t *testing.T) {
 			return request{user: "ann", headers: [][2]string{{"x-priority", "high"}}}.ask(vm)
 		}, state(llama, map[string]string{
 			"gen_ai.request.model": "", "gen_ai.provider.name": "", "spillway.decision": "REJECTED", "spillway.gate": "limits",
-			"spillway.reason": "requests_exceeded", "spillway.limit": "quota", "spillway.priority": "HIGH",
+			"spillway.reason": "requests_exceeded", "spillway.limit": "quota", "spillway.subject": "user=ann", "spillway.priority": "HIGH",
 			"spillway.measured": "100", "spillway.threshold": "100", "spillway.retryable": "true", "spillway.retry.ms": "36000",
 		})},
 
@@ -105,6 +105,7 @@ func TestTheFilterStateHoldsTheRecordOfARequest(t *testing.T) {
 		}, state(llama, map[string]string{
 			"gen_ai.provider.name": "", "spillway.decision": "REJECTED", "spillway.gate": "limits", "spillway.reason": "request_too_large",
 			"spillway.limit":    "quota",
+			"spillway.subject":  "user=ann",
 			"spillway.measured": "0", "spillway.threshold": "100", "spillway.retryable": "false",
 		})},
 

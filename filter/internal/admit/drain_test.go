@@ -32,7 +32,7 @@ func TestARefusalAtTheHeadersWaitsForAShortBodyAndDoesNotReadIt(t *testing.T) {
 	expect(t, "at the end", x.body("", true).Action, Answer)
 	expect(t, "read", h.read, 0)
 	x.done()
-	expect(t, "counted", h.counts["requests REJECTED limits NORMAL other a"], 1)
+	expect(t, "counted", h.counts["requests REJECTED limits NORMAL other r"], 1)
 	h.idle()
 
 	_, x = refusedAtHeaders(t, "stopIteration", announced(len(chatBody)))

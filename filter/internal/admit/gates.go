@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
+	"github.com/spillway-proxy/spillway/filter/internal/breaker"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
@@ -196,6 +197,9 @@ func (e *Engine) tickTracked(now clock.Moment) {
 		}
 		err := u.health.Tick(now)
 		e.out.count(metric.Errors("record_damaged"), int64(u.health.Damaged()))
+		u.health.Transitions(func(from, to breaker.Phase, n int) {
+			e.out.count(metric.BreakerTransitions(u.name, from.String(), to.String()), int64(n))
+		})
 		if err != nil {
 			e.storeFailed("a record of upstream "+u.name+"'s gates can't be used", err)
 		}

@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"cmp"
+
 	"github.com/spillway-proxy/spillway/config/filterstate"
 	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -29,7 +31,43 @@ func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {
 	e.count(s)
 	s.settlement = e.accountant.Settle(&s.exchange, now, complete)
 	e.publish(s, &s.settlement)
+	e.countError(s, &s.settlement)
 	e.finishAll(s, now)
+}
+
+// countError counts an answer that is an error, also inside of a stream. Another filter's is none of the upstream's.
+func (e *Engine) countError(s *Stream, end *account.Settlement) {
+	status := cmp.Or(end.Failure, end.Status)
+	if status < 400 || s.foreign() {
+		return
+	}
+	upstream := "none"
+	if s.upstream != nil {
+		upstream = s.upstream.name
+	}
+	e.out.count(metric.UpstreamErrors(upstream, statusLabel(status)), 1)
+}
+
+// statusLabel is what a metric calls a status of an error: no upstream can make up labels.
+func statusLabel(status int) string {
+	for i := range knownStatuses {
+		if knownStatuses[i].status == status {
+			return knownStatuses[i].label
+		}
+	}
+	if status < 500 {
+		return "4xx"
+	}
+	return "5xx"
+}
+
+// knownStatuses are those that clients, or operators, know how to take.
+var knownStatuses = [...]struct {
+	status int
+	label  string
+}{
+	{400, "400"}, {401, "401"}, {403, "403"}, {404, "404"}, {408, "408"}, {413, "413"}, {422, "422"}, {429, "429"},
+	{500, "500"}, {502, "502"}, {503, "503"}, {504, "504"}, {529, "529"},
 }
 
 // progress takes note of what a piece of the response's body has brought, and keeps the filter state up to date while a stream runs, so that

@@ -296,6 +296,12 @@ func (e *Engine) describeQueue(now clock.Moment) {
 		e.out.gauge(metric.RetreatState(u.name), int64(v.Phase))
 		e.out.gauge(metric.RetreatAlarm(u.name), alarm)
 		e.out.gauge(metric.EffectiveRPM(u.name), u.base*v.Scale/dispatch.Whole)
+		if v.Requests.Burst > 0 {
+			e.out.gauge(metric.BudgetAvailable(u.name, "requests"), v.Requests.Left)
+		}
+		if v.Tokens.Burst > 0 {
+			e.out.gauge(metric.BudgetAvailable(u.name, "tokens"), v.Tokens.Left)
+		}
 		e.out.gauge(metric.Upstream429Ratio(u.name), int64(v.Share*1000+0.5))
 	}
 }

@@ -52,7 +52,8 @@ type Gates struct {
 	merges   bool // it was merged at least once
 
 	damaged int
-	spread  sliding.Spread // of the latency gate's advice: else all that it refused would come back at once
+	turned  [phases * phases]int // transitions of breakers that this worker has brought about, by from and to
+	spread  sliding.Spread       // of the latency gate's advice: else all that it refused would come back at once
 	buffer  []byte
 	text    []byte
 }
@@ -119,6 +120,22 @@ func (g *Gates) Damaged() (n int) {
 		n, g.damaged = g.damaged, 0
 	}
 	return n
+}
+
+// phases is how many phases a breaker has.
+const phases = 3
+
+// Transitions calls f for the transitions of breakers that this worker has brought about since it was last asked, by from and to.
+func (g *Gates) Transitions(f func(from, to breaker.Phase, n int)) {
+	if g == nil {
+		return
+	}
+	for i, n := range g.turned {
+		if n > 0 {
+			f(breaker.Phase(i/phases), breaker.Phase(i%phases), n)
+			g.turned[i] = 0
+		}
+	}
 }
 
 // Breaker asks the breaker of the request's model. A request that passes has to end with Finish or Cancel: it may be a probe. One

@@ -18,8 +18,9 @@ import (
 //	return o.err
 type opened struct {
 	modelRecord
-	at  place // nowhere: the model has none
-	err error // why it could not be read or saved
+	at  place         // nowhere: the model has none
+	was breaker.Phase // as it was read
+	err error         // why it could not be read or saved
 
 	update record.Update
 	now    clock.Moment
@@ -79,6 +80,7 @@ func (g *Gates) move(o *opened) (owns bool) {
 	}
 	if g.names.find(r.hash) == o.at {
 		o.own(r.hash, r.Model)
+		o.was = breaker.Closed
 		return true
 	}
 	if o.at, o.err = g.locate(o.now, r.hash, o.rank); o.err == nil && o.at != nowhere {
@@ -103,6 +105,7 @@ func (g *Gates) load(o *opened) bool {
 	if !o.decode(o.update.Value) && len(o.update.Value) > 0 {
 		g.damaged++
 	}
+	o.was = o.breaker.Phase()
 	return true
 }
 
@@ -111,7 +114,11 @@ func (g *Gates) load(o *opened) bool {
 func (g *Gates) save(o *opened) bool {
 	o.valid = false
 	g.buffer = o.append(g.buffer[:0])
-	return o.update.Write(g.buffer)
+	written := o.update.Write(g.buffer)
+	if to := o.breaker.Phase(); written && to != o.was {
+		g.turned[int(o.was)*phases+int(to)]++
+	}
+	return written
 }
 
 // ResetBreaker closes the breaker of a model, or, for "", those of all models, and says of how many.

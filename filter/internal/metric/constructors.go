@@ -43,6 +43,16 @@ func Passthrough(upstream, reason string) Counter {
 	return Counter{Series{passthrough, [mostLabels]string{upstream, reason}}}
 }
 
+// UpstreamErrors counts requests that were answered with an error. The upstream is "none" where none is configured.
+func UpstreamErrors(upstream, status string) Counter {
+	return Counter{Series{upstreamErrors, [mostLabels]string{upstream, status}}}
+}
+
+// BreakerTransitions counts the transitions of breakers.
+func BreakerTransitions(upstream, from, to string) Counter {
+	return Counter{Series{breakerTransitions, [mostLabels]string{upstream, from, to}}}
+}
+
 // QueueDepth is how many requests wait.
 func QueueDepth(upstream string, priority config.Priority) Gauge {
 	return Gauge{Series{queueDepth, [mostLabels]string{upstream, priority.String()}}}
@@ -64,6 +74,11 @@ func RetreatAlarm(upstream string) Gauge {
 // EffectiveRPM is the upstream's budget, in requests a minute.
 func EffectiveRPM(upstream string) Gauge {
 	return Gauge{Series{effectiveRPM, [mostLabels]string{upstream}}}
+}
+
+// BudgetAvailable is what an upstream's budget has left; kind is "requests" or "tokens".
+func BudgetAvailable(upstream, kind string) Gauge {
+	return Gauge{Series{budgetAvailable, [mostLabels]string{upstream, kind}}}
 }
 
 // Upstream429Ratio is the share of 429 in the upstream's answers, in thousandths.

@@ -39,12 +39,14 @@ func (s *Series) ID() ID { return s.id }
 // Kind is the metric's.
 func (s *Series) Kind() Kind { return table[s.id].Kind }
 
-// Name is what the host calls the series.
+// Name is what the host calls the series. A label without a value is left out, which is the same to Prometheus.
 func (s *Series) Name() string {
 	row := &table[s.id]
 	name := row.Name
 	for i, label := range row.Labels {
-		name += ";" + label + "=" + s.values[i]
+		if s.values[i] != "" {
+			name += ";" + label + "=" + s.values[i]
+		}
 	}
 	return name
 }

@@ -15,14 +15,17 @@ import (
 
 // pinned has a series of each metric, under the name that operators' dashboards know.
 var pinned = map[string]Update{
-	"spillway_requests_total;decision=QUEUED;gate=g;priority=HIGH;model=m": Requests(gate.Queued, "g", config.High, "m").Add(1),
-	"spillway_tokens_total;type=t;source=s;model=m":                        Tokens("t", "s", "m").Add(1),
-	"spillway_uncharged_total;reason=r":                                    Uncharged("r").Add(1),
-	"spillway_evictions_total;reason=r":                                    Evictions("r").Add(1),
-	"spillway_errors_total;reason=r":                                       Errors("r").Add(1),
-	"spillway_config_errors_total;reason=r":                                ConfigErrors("r").Add(1),
-	"spillway_warnings_total;gate=g;upstream=u":                            Warnings("g", "u").Add(1),
-	"spillway_passthrough_total;upstream=u;reason=r":                       Passthrough("u", "r").Add(1),
+	"spillway_requests_total;decision=QUEUED;gate=g;priority=HIGH;model=m;limit=l": Requests(gate.Queued, "g", config.High, "m", "l").Add(1),
+	"spillway_tokens_total;type=t;source=s;model=m":                                Tokens("t", "s", "m").Add(1),
+	"spillway_uncharged_total;reason=r":                                            Uncharged("r").Add(1),
+	"spillway_evictions_total;reason=r":                                            Evictions("r").Add(1),
+	"spillway_errors_total;reason=r":                                               Errors("r").Add(1),
+	"spillway_config_errors_total;reason=r":                                        ConfigErrors("r").Add(1),
+	"spillway_warnings_total;gate=g;upstream=u":                                    Warnings("g", "u").Add(1),
+	"spillway_upstream_errors_total;upstream=u;status=503":                         UpstreamErrors("u", "503").Add(1),
+	"spillway_breaker_transitions_total;upstream=u;from=OPEN;to=HALF_OPEN":         BreakerTransitions("u", "OPEN", "HALF_OPEN").Add(1),
+	"spillway_budget_available;upstream=u;kind=tokens":                             BudgetAvailable("u", "tokens").Set(1),
+	"spillway_passthrough_total;upstream=u;reason=r":                               Passthrough("u", "r").Add(1),
 
 	"spillway_queue_depth;upstream=u;priority=LOW":                    QueueDepth("u", config.Low).Set(1),
 	"spillway_inflight;upstream=u":                                    InFlight("u").Set(1),
@@ -78,7 +81,7 @@ func TestTheTableIsSound(t *testing.T) {
 }
 
 func TestTheLabelsOfAll(t *testing.T) {
-	const want = "decision gate priority model type source reason upstream kind streaming"
+	const want = "decision gate priority model limit type source reason upstream status from to kind streaming"
 	if got := strings.Join(Labels(), " "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -96,6 +99,13 @@ func TestValues(t *testing.T) {
 	}
 }
 
+func TestALabelWithoutAValueIsLeftOut(t *testing.T) {
+	series := Requests(gate.Allowed, "none", config.Low, "m", "").series
+	if got, want := series.Name(), "spillway_requests_total;decision=ALLOWED;gate=none;priority=LOW;model=m"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestNothingIsNegative(t *testing.T) {
 	if g, h := InFlight("u").Set(-1), QueueWait(config.Low).Record(-1); g.N != 0 || h.N != 0 {
 		t.Errorf("a gauge of %d, a sample of %d", g.N, h.N)
@@ -106,7 +116,7 @@ func TestAnUpdateAllocatesNothing(t *testing.T) {
 	updates := make([]Update, 0, 3)
 	upstream := strings.Repeat("u", 3)
 	allocated := testing.AllocsPerRun(100, func() {
-		updates = append(updates[:0], Requests(gate.Allowed, "none", config.Normal, upstream).Add(1), QueueDepth(upstream, config.Low).Set(2),
+		updates = append(updates[:0], Requests(gate.Allowed, "none", config.Normal, upstream, "").Add(1), QueueDepth(upstream, config.Low).Set(2),
 			TTFT(true, config.High).Record(3))
 	})
 	if allocated != 0 {

@@ -21,12 +21,15 @@ const (
 	configErrors
 	warnings
 	passthrough
+	upstreamErrors
+	breakerTransitions
 
 	queueDepth
 	inFlight
 	retreatState
 	retreatAlarm
 	effectiveRPM
+	budgetAvailable
 	upstream429Ratio
 	pressure
 	pressureInstances
@@ -67,6 +70,11 @@ var table = [Count]Row{
 		"Requests that passed near a gate's threshold."},
 	passthrough: {"spillway_passthrough_total", KindCounter, "requests", []string{"upstream", "reason"},
 		"Requests that passed though the queue was full: they waited beyond it (`queue_full`), or did not wait (`bypassed`)."},
+	upstreamErrors: {"spillway_upstream_errors_total", KindCounter, "requests", []string{"upstream", "status"},
+		"Requests that were answered with an error, by the upstream or by Envoy for want of one, also inside of a stream that began well. `status` is" +
+			" one of those that clients know how to take, or `4xx` or `5xx`; `upstream` is `none` where none is configured."},
+	breakerTransitions: {"spillway_breaker_transitions_total", KindCounter, "transitions", []string{"upstream", "from", "to"},
+		"Transitions of breakers, of all models; `from` and `to` are `CLOSED`, `OPEN` or `HALF_OPEN`."},
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},
@@ -78,6 +86,8 @@ var table = [Count]Row{
 		"1 while the upstream's budget is at its floor because it answers so many requests with 429, else 0."},
 	effectiveRPM: {"spillway_effective_rpm", KindGauge, "requests/minute", []string{"upstream"},
 		"The upstream's budget, as the retreat leaves it."},
+	budgetAvailable: {"spillway_budget_available", KindGauge, "by kind", []string{"upstream", "kind"},
+		"What the upstream's budget has left now: `requests`, or `tokens`."},
 	upstream429Ratio: {"spillway_upstream_429_ratio", KindGauge, "thousandths", []string{"upstream"},
 		"The share of 429 in the upstream's answers."},
 	pressure: {"spillway_pressure", KindGauge, "by kind", []string{"kind"},
