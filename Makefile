@@ -498,11 +498,15 @@ $(PROMTOOL_DIR)/promtool:
 		github.com/prometheus/prometheus/cmd/promtool)
 
 .PHONY: check-promtool
-check-promtool: $(if $(filter $(PROMTOOL_DIR)/%,$(PROMTOOL)),$(PROMTOOL)) ## Prometheus's own unit tests of the alerts in istio/monitoring, and its check of the exporter's metrics
+check-promtool: $(if $(filter $(PROMTOOL_DIR)/%,$(PROMTOOL)),$(PROMTOOL)) ## Prometheus's own unit tests of the alerts in istio/monitoring, its parser on the dashboard, and its check of the exporter's metrics
 	@mkdir -p build
 	sed '1,/^spec:/d; s/^  //' istio/monitoring/prometheusrule.yaml > build/alerts.yaml
 	"$(PROMTOOL)" check rules --lint=all --lint-fatal build/alerts.yaml
 	"$(PROMTOOL)" test rules istio/monitoring/alerts_test.yaml
+	{ echo 'groups: [{name: dashboard, rules: ['
+		sed -n '/^ *"expr": /{s/\$$__rate_interval/5m/g; s/^ *"expr": \(".*"\),$$/{record: panel, expr: \1},/p}' istio/monitoring/grafana-dashboard.json
+		echo ']}]'; } > build/dashboard.yaml
+	"$(PROMTOOL)" check rules --lint=none build/dashboard.yaml
 	"$(PROMTOOL)" check metrics < gpuexporter/testdata/metrics.txt
 
 .PHONY: check-wasm

@@ -57,9 +57,9 @@ const (
 var table = [Count]Row{
 	Decision: {"spillway.decision", "`ALLOWED`; `QUEUED`: waited, and passed; `SHADOW`: passed, and would not have; `REJECTED`; `OPEN`, `HALF_OPEN`: refused" +
 		" by a breaker in that state; `FALLBACK`: sent to the fallback route; `CANCELLED`: the client left before; `FAULT`: passed undecided, for a fault of ours", minimal},
-	Gate:        {"spillway.gate", "the gate that decided; with `SHADOW` the first that would have refused; absent where none had anything to say", minimal},
-	Reason:      {"spillway.reason", "why it did, with numbers if they are more than the two below", minimal},
-	Limit:       {"spillway.limit", "its limit, if it has several", 0},
+	Gate:   {"spillway.gate", "the gate that decided; with `SHADOW` the first that would have refused; absent where none had anything to say", minimal},
+	Reason: {"spillway.reason", "why it did, with numbers if they are more than the two below", minimal},
+	Limit:  {"spillway.limit", "its limit, if it has several", 0},
 	Subject: {"spillway.subject", "whom that limit charges: `user=ann tenant=acme`, or `everybody`; 64 bytes at most. Of keys, and whatever else may be a" +
 		" secret, a hash: `key=h:9f2c61d0`, the same for the same key until the proxy is restarted", 0},
 	Measured:    {"spillway.measured", "what the gate found, in its own unit: shares, milliseconds, requests a second, units of a limit", 0},

@@ -70,7 +70,7 @@ func TestPagesAndAlertsNameMetricsThatThereAre(t *testing.T) {
 	target := []string{"instance", "job", "namespace", "pod"} // Prometheus's own labels
 	mention := regexp.MustCompile(`\b(spillway_[a-z0-9_]+)(?:\{([^{}]*)\})?`)
 	label := regexp.MustCompile(`(?:^|,)\s*([a-z_]+)`)
-	for _, pattern := range []string{"*.md", "docs/*.md", "envoy/*", "istio/*.md", "istio/*/*.yaml"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "envoy/*", "istio/*.md", "istio/*/*.yaml", "istio/*/*.json"} {
 		files, err := filepath.Glob(filepath.Join("../..", pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v", pattern, err)
