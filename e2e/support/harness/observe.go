@@ -144,6 +144,9 @@ func (e *Envoy) AccessLog(n int) []Record {
 	return records
 }
 
+// AccessLogFile is the path of the access log.
+func (e *Envoy) AccessLogFile() string { return e.path("access.log") }
+
 func (e *Envoy) records() []Record {
 	e.t.Helper()
 	var records []Record
