@@ -90,7 +90,7 @@ func open(t *testing.T, address string, width int64, outages bool) *browser {
 		chromedp.Flag("force-color-profile", "srgb"))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
-	ctx, leave := chromedp.NewContext(allocator)
+	ctx, leave := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {})) // it tells of events that it doesn't know
 	t.Cleanup(leave)
 	b := &browser{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, func(event any) { b.listen(event, outages) })

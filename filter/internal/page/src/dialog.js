@@ -1,7 +1,6 @@
 // The one dialog, which asks for what an action needs.
 
-// inquire shows a title, a text and fields [{name, label, ...attributes}], and calls then with what was entered. If that returns a text, it is
-// what is wrong, and the dialog stays.
+// inquire shows a title, a text and fields [{name, label, ...attributes}], and calls then with what was entered.
 function inquire({ title, text, fields = [], action = 'OK', then, danger }) {
   const dialog = byId('dialog');
   render(dialog, []);
@@ -20,12 +19,14 @@ function inquire({ title, text, fields = [], action = 'OK', then, danger }) {
   dialog.showModal();
 }
 
-function signIn(then, wrong) {
+// signIn asks for a token, and returns whether there is one then; wrong is what was wrong with the last.
+function signIn(wrong) {
   inquire({
     title: 'Admin token', text: wrong || 'Changes need a token of those whose hashes stand in the configuration. It is kept until this tab is closed.',
     fields: [{ name: 'token', label: 'Token', type: 'password', required: true }],
-    action: 'Sign in', then: values => { setToken(values.token.trim()); draw(); then?.(); },
+    action: 'Sign in', then: values => { setToken(values.token.trim()); draw(); },
   });
+  return new Promise(done => { byId('dialog').onclose = () => done(!!token.value); });
 }
 
 const signOut = () => { setToken(''); say('Signed out.'); draw(); };

@@ -108,19 +108,22 @@ function remember(now) {
   note('tokens', rate(before.tokens?.completion || 0, now.tokens?.completion || 0));
 }
 
-// change sends what changes something, and says how it went. Without a token it asks for one first.
+// change_ sends what changes something, says how it went, and returns the answer; null if there is none. Where a token is missing or wrong it asks for
+// one, as often as it takes.
 async function change_(path, options, done) {
-  if (!token.value) return signIn(() => change_(path, options, done));
-  let answer;
-  try { answer = await ask(path, options); } catch { say('No answer: nothing may have changed.', true); return null; }
-  if (answer.status === 401 || answer.status === 403) {
-    setToken('');
-    return signIn(() => change_(path, options, done), problem(answer));
+  for (let wrong; ;) {
+    if (!token.value && !await signIn(wrong)) return null;
+    let answer;
+    try { answer = await ask(path, { ...options }); } catch { say('No answer: nothing may have changed.', true); return null; }
+    if (answer.status === 401 || answer.status === 403) {
+      setToken('');
+      wrong = problem(answer);
+      continue;
+    }
+    say(answer.status < 300 ? done : problem(answer), answer.status >= 300);
+    refresh();
+    return answer;
   }
-  const good = answer.status < 300;
-  say(good ? done : problem(answer), !good);
-  refresh();
-  return answer;
 }
 
 // say shows a line at the foot of the page, for some seconds.
