@@ -128,9 +128,9 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 			"breaker":  gate(0.71, 0.5, "OPEN", object{"parts": []object{gate(0.04, 0.5, "CLOSED", object{"name": "llama-3"}), gate(0.71, 0.5, "OPEN", object{"name": "mistral-7b", "lastTrigger": object{"time": ago(31 * time.Second), "reason": "error_rate"}, "recoversInSeconds": 29})}}),
 			"pressure": gate(0.91, 0.85, "REFUSING", object{"lastTrigger": object{"time": ago(2 * time.Second), "reason": "busy"}}),
 		}},
-		"pressure": object{"ageSeconds": 0.6, "instances": []object{
-			{"name": "vllm-0", "activeDecodeBlocks": 0.42, "gpuMemory": 0.71, "activePrefillTokens": 1200, "running": 12, "waiting": 0},
-			{"name": "vllm-1", "activeDecodeBlocks": 0.91, "gpuMemory": 0.78, "activePrefillTokens": 10400, "running": 26, "waiting": 3},
+		"pressure": object{"ageSeconds": 0.6, "instances": 2, "servers": []object{
+			{"activeDecodeBlocks": 0.42, "gpuMemory": 0.71, "activePrefillTokens": 1200, "ageSeconds": 0.3},
+			{"activeDecodeBlocks": 0.91, "gpuMemory": nil, "activePrefillTokens": 10400, "ageSeconds": 0.4},
 		}},
 		"overrides": m.told(),
 	})

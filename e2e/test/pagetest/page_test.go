@@ -12,7 +12,7 @@ func TestThePageFollowsTheProxy(t *testing.T) {
 	t.Parallel()
 	m := newMock(t)
 	b := open(t, m.URL+"/spillway/", 1280, false)
-	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "mistral-7b", "llama-3 ttft", "181 k", "vllm-1", "user-completion-tokens", "Off: throttle."} {
+	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "mistral-7b", "llama-3 ttft", "181 k", "Instance 2", "user-completion-tokens", "Off: throttle."} {
 		b.shows(text)
 	}
 	b.until(`document.querySelector('.tile p').textContent !== '0/s'`, "there is a rate")
@@ -162,7 +162,7 @@ func TestRefusalsAreSearched(t *testing.T) {
 }
 
 // views are the page's, with a text that each shows when it is complete.
-var views = map[string]string{"overview": "vllm-1", "subjects": "user=ann", "refusals": "user=bob", "tuning": "Limit user-completion-tokens"}
+var views = map[string]string{"overview": "Instance 2", "subjects": "user=ann", "refusals": "user=bob", "tuning": "Limit user-completion-tokens"}
 
 func TestEverybodyCanUseThePage(t *testing.T) {
 	t.Parallel()

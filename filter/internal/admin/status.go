@@ -18,7 +18,17 @@ type Status struct {
 	Upstreams   []Upstream
 	PressureAge time.Duration // since the last fetch; below 0: there was none
 	Instances   int           // that told of pressure then
+	Servers     []Instance    // the first of them
 	Overrides   []byte        // JSON; nil: none
+}
+
+// MostServers is how many servers a status has at most: more than that nobody reads once a second.
+const MostServers = 64
+
+// Instance is one server that tells of its pressure. What it doesn't tell is Absent.
+type Instance struct {
+	Decode, Prefill, Memory float64       // share of the KV cache in use by decoding; tokens being prefilled; share of its fullest GPU's memory
+	Age                     time.Duration // when it was fetched
 }
 
 // Count is a number with its name.
@@ -89,6 +99,18 @@ func (s *Status) Append(b []byte) []byte {
 		j.Float(s.PressureAge.Seconds())
 	}
 	j.MemberInt("instances", int64(s.Instances))
+	j.Key("servers")
+	j.Array()
+	for i := range s.Servers {
+		x := &s.Servers[i]
+		j.Object()
+		j.MemberFloat("activeDecodeBlocks", x.Decode)
+		j.MemberFloat("activePrefillTokens", x.Prefill)
+		j.MemberFloat("gpuMemory", x.Memory)
+		j.MemberFloat("ageSeconds", x.Age.Seconds())
+		j.EndObject()
+	}
+	j.EndArray()
 	j.EndObject()
 	j.Key("overrides")
 	if s.Overrides == nil {

@@ -122,6 +122,16 @@ func (v *viewer) pressure(s *admin.Status) {
 	if g.Age != pressure.Absent {
 		s.PressureAge, s.Instances = g.Age, g.Instances
 	}
+	known := func(n float64) float64 {
+		if n == pressure.Absent {
+			return admin.Absent
+		}
+		return n
+	}
+	all := v.monitor.Instances()
+	for _, x := range all[:min(len(all), admin.MostServers)] {
+		s.Servers = append(s.Servers, admin.Instance{Decode: known(x.Decode), Prefill: known(float64(x.Prefill)), Memory: known(x.Memory), Age: x.Age})
+	}
 }
 
 func (v *viewer) upstream(u *upstream) admin.Upstream {

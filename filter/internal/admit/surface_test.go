@@ -264,3 +264,19 @@ func TestStatusIsCached(t *testing.T) {
 	later := h.admin("GET", "/spillway/status", true, [2]string{"if-none-match", tag})
 	expect(t, "later", later.last.Reply.Status, 200)
 }
+
+// The status tells the pressure of each server, as far as that is known.
+func TestTheStatusHasThePressureOfEachServer(t *testing.T) {
+	h := newHost(t, `{`+adminConfig("open")+`,"upstreams":[{"name":"up","pressure":{"mode":"enforce"}}]}`, recordtest.NewMemory())
+	h.tick()
+	h.Fetched(h.now, 200, []byte(`{"version":1,"instances":[{"activeDecodeBlocks":0.5,"activePrefillTokens":7,"ageSeconds":2},{"gpus":[{"memoryUsedBytes":3,"memoryTotalBytes":4}]}]}`))
+	h.now += second
+	h.tick()
+	_, body := h.get(t, "/spillway/status")
+	got, err := json.Marshal(body["pressure"].(map[string]any)["servers"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"activeDecodeBlocks":0.5,"activePrefillTokens":7,"ageSeconds":2,"gpuMemory":null},{"activeDecodeBlocks":null,"activePrefillTokens":null,"ageSeconds":0,"gpuMemory":0.75}]`
+	expect(t, "the servers", string(got), want)
+}

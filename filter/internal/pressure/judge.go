@@ -138,6 +138,9 @@ func (b *Monitor) Gauge(now clock.Moment) Gauge {
 	return g
 }
 
+// Instances are those that this worker last read of, in the exporter's order. They are not to be changed.
+func (b *Monitor) Instances() []Instance { return b.instances }
+
 func least[T int64 | float64](to *T, of *int, n T) {
 	if n == Absent {
 		return

@@ -118,13 +118,13 @@ function limits(s) {
 }
 
 function instances(p) {
-  if (!p?.instances?.length) return null;
+  if (!p?.servers?.length) return null;
   const share = value => value == null ? '–' : [meter(value, 1, 'used', value > 0.9 ? 'bad' : value > 0.75 ? 'warn' : 'ok'), ' ', percent(value)];
-  return h('section', { class: 'card' }, h('div', { class: 'row' }, h('h2', {}, 'Pressure by instance'), h('small', {}, duration(p.ageSeconds) + ' old')),
-    table('Pressure by instance', ['Instance', 'KV cache', 'GPU memory', '!Prefill tokens', '!Running', '!Waiting'], p.instances.map(i => {
-      const used = i.gpus?.reduce((sum, g) => sum + (g.memoryUsedBytes || 0), 0), all = i.gpus?.reduce((sum, g) => sum + (g.memoryTotalBytes || 0), 0);
-      return [i.name, share(i.activeDecodeBlocks), share(i.gpuMemory ?? (all ? used / all : null)), number(i.activePrefillTokens), number(i.running), number(i.waiting)];
-    })));
+  const more = p.instances - p.servers.length;
+  return h('section', { class: 'card' }, h('div', { class: 'row' }, h('h2', {}, 'Pressure by instance'), h('small', {}, 'fetched ' + duration(p.ageSeconds) + ' ago')),
+    table('Pressure by instance', ['Instance', 'KV cache', 'GPU memory', '!Prefill tokens', '!Measured'], p.servers.map((i, n) =>
+      ['Instance ' + (n + 1), share(i.activeDecodeBlocks), share(i.gpuMemory), number(i.activePrefillTokens), duration(i.ageSeconds + p.ageSeconds) + ' ago'])),
+    more > 0 && h('p', { class: 'note' }, 'And ' + more + ' more.'));
 }
 
 // table makes one whose cells carry their heads' names, for narrow screens, where each row is a card. "!" before a head: numbers.
