@@ -75,6 +75,14 @@ func TestThePageThroughEnvoy(t *testing.T) {
 	t.Cleanup(func() { _ = sim.Close() })
 	e := harness.Start(t, harness.Options{Config: ofEnvoy(), Concurrency: 4, Upstream: harness.Serve(t, sim)})
 	load(t, e)
+	answers := func(user string, status int, otherwise string) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ask(t.Context(), e, user, "urgent") != status; {
+			if time.Now().After(deadline) {
+				t.Fatal(otherwise)
+			}
+		}
+	}
 	b := open(t, e.URL+"/spillway/", 1280, true)
 	b.shows(" workers")
 	b.until("history_.rate.at(-1) > 0", "requests are counted")
@@ -82,6 +90,15 @@ func TestThePageThroughEnvoy(t *testing.T) {
 	b.until("history_.refused.some(Boolean)", "ann is refused")
 	b.shows("llama-3 ttft")
 
+	b.press("Drain")
+	b.shows("Drain vllm?")
+	b.press("Drain")
+	b.enter("dialog input", token)
+	b.press("Sign in")
+	b.shows("drained")
+	answers("bert", http.StatusServiceUnavailable, "bert is served though the upstream is drained")
+	b.press("Resume")
+	answers("bert", http.StatusOK, "bert isn't served though the upstream takes requests again")
 	b.accessible("through Envoy")
 }
 

@@ -26,6 +26,7 @@ type mock struct {
 	token     string
 	refuse    int // the status of the next change, with one error; 0: it is taken
 	quantity  float64
+	drained   bool
 	overrides map[string]any
 	sent      []string // changes, as "METHOD path body"
 	asked     map[string]int
@@ -119,7 +120,7 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 			{"name": "tenant-requests", "per": []string{"tenant", "model"}, "unit": "requests", "quantity": 600, "windowSeconds": 60, "burst": 600, "admission": "strict", "mode": "shadow"},
 		},
 		"upstreams": []object{{
-			"name":     "vllm",
+			"name": "vllm", "drained": m.drained,
 			"budget":   gate(412-wave*20, 600, "OPEN", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
 			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40}),
 			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429"}, "recoversInSeconds": 106, "effectiveRpm": 450 - wave, "budgetThousandths": 750}),
@@ -246,6 +247,7 @@ func (m *mock) takeBack(w http.ResponseWriter, r *http.Request) {
 
 func (m *mock) change(w http.ResponseWriter, r *http.Request) {
 	if m.allowed(w, r) {
+		m.set(func() { m.drained = strings.HasSuffix(r.URL.Path, "/drain") })
 		answer(w, left("user=ann", 300))
 	}
 }

@@ -41,19 +41,18 @@ function traffic() {
 }
 
 function upstream(u) {
-  const draining = /drain/.test(words(u.state));
   return h('section', { class: 'card', key: u.name, 'aria-label': 'Upstream ' + u.name },
-    h('div', { class: 'row' }, h('h2', {}, u.name, h('small', {}, (u.models || []).join(', '))), draining && badge('draining'),
+    h('div', { class: 'row' }, h('h2', {}, u.name), u.drained && badge('drained'),
       h('div', { class: 'row end' },
         !isOff(u.retreat) && h('button', { onclick: () => act(u, 'retreat/reset', 'Retreat of ' + u.name + ' begins anew.') }, 'Reset retreat'),
         !isOff(u.breaker) && h('button', { onclick: () => act(u, 'breaker/reset', 'Breaker of ' + u.name + ' is closed.') }, 'Reset breaker'),
-        draining ? h('button', { onclick: () => act(u, 'resume', u.name + ' takes requests again.') }, 'Resume') :
+        u.drained ? h('button', { onclick: () => act(u, 'resume', u.name + ' takes requests again.') }, 'Resume') :
           h('button', { onclick: () => inquire({ title: 'Drain ' + u.name + '?', danger: true, action: 'Drain',
-            text: 'Nothing new is let through, and is answered 503; what runs goes on.', then: () => act(u, 'drain', u.name + ' is draining.') }) }, 'Drain'))),
+            text: 'Nothing new is let through, and is answered 503; what runs goes on.', then: () => act(u, 'drain', u.name + ' takes nothing new.') }) }, 'Drain'))),
     h('div', { class: 'columns' }, budget(u), queue(u)), gateTable(u));
 }
 
-const act = (u, what, done) => change_('upstreams/' + encodeURIComponent(u.name) + '/' + what, { method: 'POST', body: {} }, done);
+const act = (u, what, done) => change_('upstreams/' + encodeURIComponent(u.name) + '/' + what, { method: 'POST' }, done);
 
 const isOff = gate => !gate || /^off$/i.test(gate.state);
 
