@@ -247,7 +247,9 @@ func (m *mock) takeBack(w http.ResponseWriter, r *http.Request) {
 
 func (m *mock) change(w http.ResponseWriter, r *http.Request) {
 	if m.allowed(w, r) {
-		m.set(func() { m.drained = strings.HasSuffix(r.URL.Path, "/drain") })
+		m.set(func() {
+			m.drained = strings.HasSuffix(r.URL.Path, "/drain") || m.drained && !strings.HasSuffix(r.URL.Path, "/resume")
+		})
 		answer(w, left("user=ann", 300))
 	}
 }

@@ -128,20 +128,25 @@ func TestAnUpstreamIsDrainedAndTakesRequestsAgain(t *testing.T) {
 	m := newMock(t)
 	b := open(t, m.URL+"/spillway/", 1280, true)
 	b.shows("vllm")
-	eval[any](b, "setToken('"+token+"')")
-	for _, step := range [][2]string{{"Reset retreat", "begins anew"}, {"Reset breaker", "is closed"}} {
-		b.press(step[0])
-		b.shows(step[1])
-	}
 	b.press("Drain")
 	b.press("Cancel")
 	b.press("Drain")
 	b.shows("Drain vllm?")
-	b.press("Drain") // now the dialog's
+	b.press("Drain")  // now the dialog's
+	b.press("Cancel") // there is no token: nothing becomes of it
+	b.press("Drain")
+	b.shows("Drain vllm?")
+	b.press("Drain")
+	b.enter("dialog input", token)
+	b.press("Sign in")
 	b.shows("drained")
+	for _, step := range [][2]string{{"Reset retreat", "begins anew"}, {"Reset breaker", "is closed"}} {
+		b.press(step[0])
+		b.shows(step[1])
+	}
 	b.press("Resume")
 	b.shows("takes requests again")
-	want := "POST /spillway/upstreams/vllm/retreat/reset |POST /spillway/upstreams/vllm/breaker/reset |POST /spillway/upstreams/vllm/drain |POST /spillway/upstreams/vllm/resume "
+	want := "POST /spillway/upstreams/vllm/drain |POST /spillway/upstreams/vllm/retreat/reset |POST /spillway/upstreams/vllm/breaker/reset |POST /spillway/upstreams/vllm/resume "
 	if got := strings.Join(m.changes(), "|"); got != want {
 		t.Errorf("sent %q, want %q", got, want)
 	}

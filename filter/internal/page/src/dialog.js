@@ -26,7 +26,8 @@ function signIn(wrong) {
     fields: [{ name: 'token', label: 'Token', type: 'password', required: true }],
     action: 'Sign in', then: values => { setToken(values.token.trim()); draw(); },
   });
-  return new Promise(done => { byId('dialog').onclose = () => done(!!token.value); });
+  // That the dialog before this one was closed is told only now, when this one is open.
+  return new Promise(done => { byId('dialog').onclose = () => { if (!byId('dialog').open) done(!!token.value); }; });
 }
 
 const signOut = () => { setToken(''); say('Signed out.'); draw(); };
