@@ -196,6 +196,9 @@ var views = map[string]string{"overview": "Instance 2", "subjects": "user=ann", 
 func TestEverybodyCanUseThePage(t *testing.T) {
 	t.Parallel()
 	m := newMock(t)
+	m.set(func() {
+		m.quantity, m.overrides = 500, object{"limits": object{"user-completion-tokens": object{"quantity": 500}}}
+	})
 	for _, width := range []int64{1280, 360} {
 		b := open(t, m.URL+"/spillway/", width, false)
 		if *screenshots != "" {

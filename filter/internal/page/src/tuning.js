@@ -15,7 +15,8 @@ function at(value, path) {
 
 // groups lists all fields, by the things that they belong to: {name, fields: [{path, names, label, spec, value}]}.
 function groups(effective) {
-  const list = [{ name: 'General', fields: [] }];
+  const general = { name: 'General', fields: [] };
+  const list = [];
   const walk = (spec, path, names, label, into) => {
     for (const key in spec) {
       const to = [...path, key], called = [...names, key];
@@ -35,8 +36,8 @@ function groups(effective) {
       }
     }
   };
-  walk(schema, [], [], [], list[0]);
-  return list;
+  walk(schema, [], [], [], general);
+  return [...list, general];
 }
 
 // difference is how a value differs from the file's: {file, value}; nothing if it doesn't.
