@@ -17,6 +17,7 @@ type Worker struct {
 	Version string // of the build; "": a developer's
 	learned estimate.Learned
 	id      uint64 // no other worker's; 0: not known yet
+	served  bool   // it has had a request
 }
 
 // beatPeriod is how often a worker looks whether anybody wants to know of it, and tells the others.
@@ -72,6 +73,7 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	e.readShut()
 	err := e.ask(now)
 	if err == nil && e.IsGateway() && e.isAsked(now) {
+		b.roster.Served = e.worker.served
 		err = b.roster.Beat(now)
 	}
 	if err != nil {

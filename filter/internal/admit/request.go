@@ -99,6 +99,7 @@ func (s *Stream) Reset(id uint32) {
 // RequestHeaders takes a request's headers; end says that no body follows.
 func (e *Engine) RequestHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Since = now // first: whatever the headers bring about, the request has come
+	e.worker.served = true
 	e.begin(s)
 	e.requestHeaders(s, now, end)
 	if s.action == isAnswered && !end {

@@ -61,7 +61,9 @@ func newSurfaceSlots(p *ident.Picker) surfaceSlots {
 		match: p.Want("if-none-match"), encoding: p.Want("accept-encoding")}
 }
 
-// adminHeaders takes the headers of a request to the surface.
+// adminHeaders takes the headers of a request to the surface. It is kept out of the way of all other requests.
+//
+//go:noinline
 func (e *Engine) adminHeaders(s *Stream, now clock.Moment, path string, end bool) {
 	h, x := &s.headers, &e.surface
 	s.phase, s.counted = stDone, true

@@ -7,9 +7,14 @@
 // what it has counted since it last did, so the sums are those of all workers there have ever been, and a worker that dies takes no more with it than
 // one beat's worth. Nobody but its owner writes a record while its owner lives.
 //
+// # Who is a worker
+//
+// A proxy may run the filter in more threads than those that serve: Envoy does in its main thread, which tells of itself as the others do, and never has a
+// request. So of those that have had none, one isn't counted (Sum).
+//
 // # Bounds
 //
-// MostPlaces records of 80 bytes and 8 for each count; a worker for which there is no place isn't seen, and keeps what it has counted.
+// MostPlaces records of 29 bytes and 8 for each count; a worker for which there is no place isn't seen, and keeps what it has counted.
 // A beat costs a read and a write; a sum reads the records that there are.
 //
 // # The worst moments
@@ -34,12 +39,13 @@ const (
 	Silent = 5 * time.Second
 
 	layout = 1
-	head   = 4 + 8 + 8 + 8
+	head   = 4 + 8 + 8 + 8 + 1
 )
 
 // Roster is one worker's view of the others. Its counts are the worker's since the last beat.
 type Roster struct {
 	Counts []int64
+	Served bool // the worker has had a request
 
 	store  record.Store
 	prefix string
@@ -59,6 +65,7 @@ func New(store record.Store, namespace string, id, worker uint64, counts int) *R
 type entry struct {
 	id, worker uint64
 	heard      clock.Moment
+	served     bool
 	counts     []byte // of 8 bytes each
 }
 
@@ -66,7 +73,7 @@ func (r *Roster) decode(b []byte) (e entry, sound bool) {
 	if len(b) != head+8*len(r.Counts) || order.Uint32(b) != layout {
 		return e, false
 	}
-	return entry{order.Uint64(b[4:]), order.Uint64(b[12:]), clock.Moment(order.Uint64(b[20:])), b[head:]}, true
+	return entry{order.Uint64(b[4:]), order.Uint64(b[12:]), clock.Moment(order.Uint64(b[20:])), b[head-1] != 0, b[head:]}, true
 }
 
 // alive says that the worker has been heard of lately. A clock that was set back kills nobody for long.
@@ -113,6 +120,11 @@ func (r *Roster) write(now clock.Moment, place int) (done bool, err error) {
 		b = order.AppendUint64(b, r.id)
 		b = order.AppendUint64(b, r.worker)
 		b = order.AppendUint64(b, uint64(now))
+		served := byte(0)
+		if r.Served {
+			served = 1
+		}
+		b = append(b, served)
 		for i, n := range r.Counts {
 			if sound {
 				n += int64(order.Uint64(known.counts[8*i:]))
@@ -131,11 +143,11 @@ func (r *Roster) write(now clock.Moment, place int) (done bool, err error) {
 // Sum adds up what all workers have counted, as far as they have told, into counts, and says how many of them live.
 func (r *Roster) Sum(now clock.Moment, counts []int64) (workers int, err error) {
 	clear(counts)
-	var living [MostPlaces]uint64
+	var living living
 	for place := range MostPlaces {
 		value, _, found, err := r.store.Get(r.key(place))
 		if err != nil || !found {
-			return workers, err
+			return living.workers(), err
 		}
 		e, sound := r.decode(value)
 		if !sound {
@@ -144,19 +156,31 @@ func (r *Roster) Sum(now clock.Moment, counts []int64) (workers int, err error) 
 		for i := range counts {
 			counts[i] += int64(order.Uint64(e.counts[8*i:]))
 		}
-		if e.alive(now) && !has(living[:workers], e.worker) {
-			living[workers] = e.worker
-			workers++
+		if e.alive(now) {
+			living.add(&e)
 		}
 	}
-	return workers, nil
+	return living.workers(), nil
 }
 
-func has(list []uint64, worker uint64) bool {
-	for _, known := range list {
-		if known == worker {
-			return true
+// living are the workers that have been heard of lately.
+type living struct {
+	ids    [MostPlaces]uint64
+	n      int
+	unused int // of them that have had no request
+}
+
+func (l *living) add(e *entry) {
+	for _, known := range l.ids[:l.n] {
+		if known == e.worker {
+			return
 		}
 	}
-	return false
+	l.ids[l.n] = e.worker
+	if l.n++; !e.served {
+		l.unused++
+	}
 }
+
+// workers is how many of them serve.
+func (l *living) workers() int { return l.n - min(l.unused, 1) }

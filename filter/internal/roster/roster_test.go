@@ -14,6 +14,7 @@ const start = clock.Moment(1000 * time.Second)
 func beat(t *testing.T, r *Roster, now clock.Moment, n int64) {
 	t.Helper()
 	r.Counts[0] += n
+	r.Served = true
 	if err := r.Beat(now); err != nil {
 		t.Fatal(err)
 	}
@@ -94,4 +95,21 @@ func TestClockLeaps(t *testing.T) {
 	sum(t, a, back, 0, 1)
 	beat(t, a, back, 1)
 	sum(t, a, back, 1, 2)
+}
+
+// Of those that have had no request, one is the proxy's main thread.
+func TestTheMainThreadIsNoWorker(t *testing.T) {
+	store := recordtest.NewMemory()
+	var all []*Roster
+	for i := range 4 {
+		all = append(all, New(store, "n", uint64(i+1), uint64(i+1), 2))
+	}
+	for used := range 4 {
+		for i, r := range all {
+			if r.Served = i < used; r.Beat(start) != nil {
+				t.Fatal("the store fails")
+			}
+		}
+		sum(t, all[0], start, 3, 0)
+	}
 }
