@@ -53,7 +53,7 @@ func Describe() Schema {
 func describeSection(s *Schema, of section) {
 	s.Type = "object"
 	for _, f := range of.fields() {
-		p := Schema{Description: strings.TrimSpace(f.doc)}
+		p := Schema{Description: strings.TrimSpace(f.doc.text())}
 		f.value.describe(&p)
 		switch {
 		case f.unless != nil:

@@ -9,12 +9,13 @@ import (
 
 // field describes one key of the configuration and is bound to the variable that takes its value.
 type field struct {
-	name, doc string
-	value     value
-	required  bool // the key must be given
-	derived   bool // left out, the value follows from others; the doc says how
-	unless    *exclusion
-	fixed     string // why no override changes it; "": one may
+	name     string
+	doc      doc
+	value    value
+	required bool // the key must be given
+	derived  bool // left out, the value follows from others; the doc says how
+	unless   *exclusion
+	fixed    string // why no override changes it; "": one may
 }
 
 // exclusion says beside which words of another key a key makes no sense, and why, and what would be right. Beside those it isn't missed,
@@ -81,7 +82,7 @@ func fixed(f field, why string) field { f.fixed = why; return f }
 func kept(f field) field { f.value = keptList{f.value.(namedList)}; return f }
 
 func single[T any](name string, to *T, standard T, k kind[T], doc string) field {
-	return field{name: name, doc: doc, value: scalar[T]{to, standard, k}}
+	return field{name: name, doc: docOf(doc), value: scalar[T]{to, standard, k}}
 }
 
 func boolean(name string, to *bool, standard bool, doc string) field {
@@ -99,7 +100,7 @@ func enum[T ~string](name string, to *T, standard T, values []T, doc string) fie
 		words[i] = string(value)
 	}
 	read := scalar[string]{new(string), string(standard), enumKind{words}}
-	return field{name: name, doc: doc, value: assigned{read, func(word string) { *to = T(word) }, func() string { return string(*to) }}}
+	return field{name: name, doc: docOf(doc), value: assigned{read, func(word string) { *to = T(word) }, func() string { return string(*to) }}}
 }
 
 func integer[T ~int | ~int64](name string, to *T, standard, lowest, highest T, doc string) field {
@@ -120,38 +121,38 @@ func priority(name string, to *Priority, standard Priority, doc string) field {
 
 // maybe is true, false, or nil where it is left out.
 func maybe(name string, to **bool, doc string) field {
-	return field{name: name, doc: doc, value: pointer[bool]{to, boolKind{}}}
+	return field{name: name, doc: docOf(doc), value: pointer[bool]{to, boolKind{}}}
 }
 
 // maybePriority is a priority that stays nil where it is left out.
 func maybePriority(name string, to **Priority, doc string) field {
-	return field{name: name, doc: doc, value: pointer[Priority]{to, priorityKind{}}}
+	return field{name: name, doc: docOf(doc), value: pointer[Priority]{to, priorityKind{}}}
 }
 
 func strs(name string, to *[]string, standard []string, r rule, doc string) field {
-	return field{name: name, doc: doc, value: list[string]{to: to, standard: standard, kind: textKind{r}}}
+	return field{name: name, doc: docOf(doc), value: list[string]{to: to, standard: standard, kind: textKind{r}}}
 }
 
 // someStrs is a list of at least one string.
 func someStrs(name string, to *[]string, standard []string, r rule, doc string) field {
-	return field{name: name, doc: doc, value: list[string]{to: to, standard: standard, kind: textKind{r}, least: 1}}
+	return field{name: name, doc: docOf(doc), value: list[string]{to: to, standard: standard, kind: textKind{r}, least: 1}}
 }
 
 // stringSet is a list of strings without repetitions.
 func stringSet(name string, to *[]string, r rule, doc string) field {
-	return field{name: name, doc: doc, value: list[string]{to: to, kind: textKind{r}, unique: true}}
+	return field{name: name, doc: docOf(doc), value: list[string]{to: to, kind: textKind{r}, unique: true}}
 }
 
 func prioritySet(name string, to *[]Priority, doc string) field {
-	return field{name: name, doc: doc, value: list[Priority]{to: to, kind: priorityKind{}, unique: true}}
+	return field{name: name, doc: docOf(doc), value: list[Priority]{to: to, kind: priorityKind{}, unique: true}}
 }
 
 func strMap(name string, to *map[string]string, key, value rule, doc string) field {
-	return field{name: name, doc: doc, value: dictionary{to, key, textKind{value}}}
+	return field{name: name, doc: docOf(doc), value: dictionary{to, key, textKind{value}}}
 }
 
 func object(name string, s section, doc string) field {
-	return field{name: name, doc: doc, value: nested{s}}
+	return field{name: name, doc: docOf(doc), value: nested{s}}
 }
 
 // objects is a list of sections, empty by default. No two of them share the value of the field called unique, which
@@ -160,7 +161,7 @@ func objects[T any, P interface {
 	*T
 	section
 }](name string, to *[]T, unique string, identity func(T) string, doc string) field {
-	return field{name: name, doc: doc, value: sections[T, P]{to: to, unique: unique, identity: identity}}
+	return field{name: name, doc: docOf(doc), value: sections[T, P]{to: to, unique: unique, identity: identity}}
 }
 
 // maybeObjects is a list of sections that stays nil where it is left out; an empty list is one.
@@ -168,5 +169,5 @@ func maybeObjects[T any, P interface {
 	*T
 	section
 }](name string, to *[]T, doc string) field {
-	return derived(field{name: name, doc: doc, value: sections[T, P]{to: to, empty: true}})
+	return derived(field{name: name, doc: docOf(doc), value: sections[T, P]{to: to, empty: true}})
 }

@@ -47,8 +47,8 @@ func (c *Config) fields() []field {
 		object("retry", &c.Retry, "What refusals say about trying again."),
 		enum("errorFormat", &c.ErrorFormat, ErrorsOfDialect, []ErrorFormat{ErrorsOfDialect, ErrorsOfDynamo},
 			"Format of error bodies: that of the request's dialect, or Dynamo's {message, type, code}."),
-		{name: "publish", value: published{&c.Publish}, doc: "Which values of the filter state are set, for the access log and other filters: all; tokens, the counts " +
-			"of tokens and the models; minimal, the count of completion tokens and what was decided; or a list of values. Each that is set costs a call to Envoy."},
+		{name: "publish", value: published{&c.Publish}, doc: docOf("Which values of the filter state are set, for the access log and other filters: all; tokens, the counts " +
+			"of tokens and the models; minimal, the count of completion tokens and what was decided; or a list of values. Each that is set costs a call to Envoy.")},
 		enum("rateLimitHeaders", &c.RateLimitHeaders, RateLimitsAll, []RateLimitHeaders{RateLimitsAll, RateLimitsRefusals, RateLimitsOff},
 			"Which answers carry x-ratelimit-* headers: all, refusals (retry-after is on every refusal in any case), or none (off)."),
 		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },

@@ -57,5 +57,5 @@ func (statusesKind) describe(s *Schema) {
 
 // statuses is a list of statuses without repetitions.
 func statuses(name string, to *[]Statuses, doc string) field {
-	return field{name: name, doc: doc, value: list[Statuses]{to: to, kind: statusesKind{}, unique: true}}
+	return field{name: name, doc: docOf(doc), value: list[Statuses]{to: to, kind: statusesKind{}, unique: true}}
 }

@@ -81,7 +81,7 @@ func unit(name string, to **Unit) field {
 		}
 	}
 	read := scalar[string]{new(string), "", enumKind{words}}
-	return field{name: name, doc: doc + ".", value: assigned{read, func(word string) { *to = unitNamed(word) }, func() string { return (*to).Name }}}
+	return field{name: name, doc: docOf(doc + "."), value: assigned{read, func(word string) { *to = unitNamed(word) }, func() string { return (*to).Name }}}
 }
 
 // withoutWindow are the names of the units of limits that have no window.
