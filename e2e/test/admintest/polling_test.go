@@ -1,0 +1,54 @@
+package admintest
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
+)
+
+// Who polls the status costs no more than a part of what a request costs that is governed: it is answered from what was made once for all. So what
+// 200 of them cost once a second is less than what 200 requests do.
+func TestPollingCost(t *testing.T) {
+	t.Parallel()
+	p := start(t, 1, `"limits": [{"name": "r", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}],
+		"upstreams": [{"name": "llm", "concurrency": {"max": 1000}, "breaker": {"mode": "enforce"}, "latency": {"mode": "enforce"}}]`)
+	p.chat(t, "ann")
+	const clients, each = 50, 60
+	cost := func(what func()) time.Duration {
+		before := p.CPU()
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				for range each {
+					what()
+				}
+			})
+		}
+		all.Wait()
+		return (p.CPU() - before) / (clients * each)
+	}
+	polls := func(headers ...string) func() {
+		return func() {
+			if a := ask(t, p.Client, http.MethodGet, p.Surface+"/spillway/status", "", append(headers, bearer)...); a.status != http.StatusOK && a.status != http.StatusNotModified {
+				t.Errorf("status %d", a.status)
+			}
+		}
+	}
+	chats := func() { p.chat(t, "ann") }
+	cost(chats) // what a first time costs
+	cost(polls())
+	var asked, polled, unchanged time.Duration
+	for range 3 { // in turn: the machine has other work, too
+		asked += cost(chats)
+		polled += cost(polls())
+		unchanged += cost(polls("if-none-match: *"))
+	}
+	t.Logf("CPU of a request %v, of a status %v, of one that has not changed %v", asked/3, polled/3, unchanged/3)
+	if polled > asked {
+		t.Errorf("a status costs %v, a governed request %v", polled/3, asked/3)
+	}
+	harness.Await(t, harness.Patience, "the load is told", func() bool { n, _ := at(p.status(t), "requests", "ALLOWED").(float64); return n >= clients*each })
+}
