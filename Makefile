@@ -99,6 +99,7 @@ WASM_RELEASE_MAX_BYTES := 900000
 # What `make test` runs, and more arguments for it, such as GO_TEST_ARGS='-run TestLimit -v'.
 PACKAGES ?= ./...
 GO_TEST_ARGS ?=
+BENCH_ARGS ?=
 
 # Tests of e2e wait for Envoy most of the time: three to a CPU, where Go would run one.
 PARALLEL_e2e = -parallel $$((3 * $$(getconf _NPROCESSORS_ONLN)))
@@ -244,10 +245,12 @@ check: check-format check-vet check-rules check-generated check-lint check-promt
 	@echo "check: all is well"
 
 .PHONY: bench
-bench: $(WASM_BUILD) envoy ## Compare the release with what else could be used; writes docs/benchmarks.md
-##  WASM=dev measures make wasm's filter instead
+bench: wasm wasm-release bench-noop envoy ## Compare the release with what else could be used; writes docs/benchmarks.md
+##  BENCH_ARGS='-workloads JSON -rounds 20' measures the CPU of some requests alone, in
+##  a minute: see BENCH_ARGS=-help. WASM=dev measures make wasm's filter instead.
+##  With Node, what the filter takes without Envoy is measured, too
 	@go -C e2e build -o ../build/bench ./bench
-	exec build/bench
+	exec build/bench $(BENCH_ARGS)
 
 .PHONY: bench-peers
 bench-peers: $(WASM_BUILD) envoy litellm ## Compare the release with Envoy AI Gateway and LiteLLM, side by side
@@ -324,6 +327,12 @@ spillway-image: ## Build what packs, pushes and serves the image: build/spillway
 wasm-trap: ## Build the filter with a deliberate trap, for tests: build/spillway-trap.wasm
 	@$(GO_WASM) -tags spillway_trap -o build/new/spillway-trap.wasm ./filter
 	$(call renew,spillway-trap.wasm,644)
+
+# The filter that does nothing, for bench. It is the only one built from e2e.
+.PHONY: bench-noop
+bench-noop: $(TINYGO)
+	@mkdir -p build
+	cd e2e && "$(TINYGO)" build -target=../tools/tinygo/target.json -buildmode=c-shared -opt=s -no-debug -o ../build/bench-noop.wasm ./bench/noop
 
 # The same, built by TinyGo: build/spillway-release-trap.wasm.
 .PHONY: wasm-release-trap

@@ -242,10 +242,10 @@ func (e *envoy) checkWorkers(ctx context.Context, workers int) error {
 }
 
 // rss is the memory that Envoy has resident, in bytes.
-func (e *envoy) rss() (uint64, error) { return residentMemory(e.process.PID()) }
+func (e *envoy) rss() (float64, error) { return residentMemory(e.process.PID()) }
 
 // residentMemory is what a process has resident, in bytes.
-func residentMemory(pid int) (uint64, error) {
+func residentMemory(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
@@ -255,7 +255,7 @@ func residentMemory(pid int) (uint64, error) {
 		return 0, fmt.Errorf("read the memory of process %d: statm is %q", pid, text)
 	}
 	pages, err := strconv.ParseUint(fields[1], 10, 64)
-	return pages * uint64(os.Getpagesize()), err
+	return float64(pages) * float64(os.Getpagesize()), err
 }
 
 // explain adds the variant's name and the end of Envoy's log to an error.

@@ -61,34 +61,43 @@ func (c *client) closedLoop(ctx context.Context, w workload, n, connections int)
 	return time.Since(begin), context.Cause(ctx)
 }
 
-// openLoop sends n requests, rate a second, however slowly they are answered, and returns the latency of each.
-func (c *client) openLoop(ctx context.Context, w workload, rate float64, n, connections int) ([]time.Duration, error) {
+// timings are those of the requests of an open loop, each from when it was due.
+type timings struct {
+	late []time.Duration // until the load generator came to it
+	sent []time.Duration // and a connection was free for it
+	done []time.Duration // and it was answered
+}
+
+// openLoop sends n requests, rate a second, however slowly they are answered.
+func (c *client) openLoop(ctx context.Context, w workload, rate float64, n, connections int) (timings, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	latencies := make([]time.Duration, n)
+	t := timings{make([]time.Duration, n), make([]time.Duration, n), make([]time.Duration, n)}
 	due := make(chan int, n) // so that the clock never waits for a connection
 	times := make([]time.Time, n)
 	var running sync.WaitGroup
 	for connection := range connections {
 		running.Go(func() {
 			for i := range due {
+				t.sent[i] = time.Since(times[i])
 				if err := c.do(ctx, w, connection); err != nil {
 					cancel(err)
 					return
 				}
-				latencies[i] = time.Since(times[i]) // the wait for a connection counts
+				t.done[i] = time.Since(times[i])
 			}
 		})
 	}
 	begin := time.Now()
 	for i := 0; i < n && ctx.Err() == nil; i++ {
-		pause(time.Until(begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
-		times[i] = time.Now()
+		times[i] = begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		pause(time.Until(times[i]))
+		t.late[i] = time.Since(times[i])
 		due <- i
 	}
 	close(due)
 	running.Wait()
-	return latencies, context.Cause(ctx)
+	return t, context.Cause(ctx)
 }
 
 // do sends one request and reads its answer; anything but the whole answer is an error.

@@ -28,6 +28,7 @@ type options struct {
 	requests int // JSON requests of one variant in one round
 	streams  int // SSE requests
 	starts   int
+	slices   int           // of the measurement in Node
 	passes   int           // of the latency measurement
 	pass     time.Duration // length of one
 	coreTime time.Duration // of one benchmark of the core, each time
@@ -41,6 +42,7 @@ type options struct {
 	refusers  []*variant
 	turns     []turn
 	onlyTurns bool
+	extra     []string   // what is measured besides, where only some workloads are
 	gates     []*variant // what is measured for the cost of gates
 	onlyGates bool
 	onlyPeers bool
@@ -60,7 +62,7 @@ section of a report that is there. The CPU of a request alone, as the release ha
 
 func parse(args []string) (options, error) {
 	o := options{
-		starts: 3, passes: 3, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench",
+		starts: 5, slices: 40, passes: 5, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench",
 		overloadTime: 20 * time.Second, retreatMinutes: 50, surgeTime: 100 * time.Second, surgeRounds: 3, gates: gateVariants(),
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -70,7 +72,7 @@ func parse(args []string) (options, error) {
 	}
 	flags.IntVar(&o.rounds, "rounds", 60, "rounds, in each of which every variant is measured")
 	flags.IntVar(&o.requests, "requests", 500, "JSON requests of a variant in a round; streams are an eighth of it")
-	workloads := flags.String("workloads", "", "comma-separated `names` of workloads: only the CPU that these take is measured, and nothing else")
+	workloads := flags.String("workloads", "", "comma-separated `names` of workloads: only the CPU that these take is measured, and with "+latencies+" and "+guest+" that, too")
 	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
 	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
@@ -109,10 +111,11 @@ func parse(args []string) (options, error) {
 	if o.variants, o.refusers, err = choose(*list, *against); err != nil {
 		return o, err
 	}
-	if o.onlyTurns = *workloads != ""; o.onlyTurns {
-		o.starts = 1
+	o.onlyTurns = *workloads != ""
+	if !o.onlyTurns && !o.onlyGates && !o.onlyPeers && !slices.ContainsFunc(o.variants, func(v *variant) bool { return v.name == limitedOnce }) {
+		return o, errors.New("-variants: without -workloads, " + limitedOnce + " has to be there, with which stock Go's start is compared")
 	}
-	o.turns, err = o.chooseTurns(*workloads)
+	err = o.chooseTurns(*workloads)
 	return o, err
 }
 
@@ -131,7 +134,7 @@ func (o *options) fewer(set map[string]bool) {
 
 // hurry makes a run short, where nothing else was asked for.
 func (o *options) hurry(set map[string]bool) {
-	o.starts, o.passes, o.pass, o.coreTime = 1, 1, time.Second, 50*time.Millisecond
+	o.starts, o.slices, o.passes, o.pass, o.coreTime = 1, 5, 1, time.Second, 50*time.Millisecond
 	o.overloadTime, o.retreatMinutes = 4*time.Second, 15
 	o.surgeTime, o.surgeRounds = 20*time.Second, 1
 	if !set["rounds"] {
@@ -185,16 +188,22 @@ func run(ctx context.Context, o options) error {
 // phases are what is measured, in its order.
 func (b *bench) phases() []func(context.Context) error {
 	gates := []func(context.Context) error{b.measureCore, b.measureGates, b.measureSurge}
-	rounds := []func(context.Context) error{b.measureStarts, b.warmUp, b.measureRounds}
+	rounds := []func(context.Context) error{b.startAll, b.warmUp, b.measureRounds}
 	switch {
 	case b.onlyGates:
 		return gates
 	case b.onlyPeers:
 		return []func(context.Context) error{b.findPeers, b.measurePeers}
 	case b.onlyTurns:
+		if slices.Contains(b.extra, latencies) {
+			rounds = append(rounds, b.measureLatency)
+		}
+		if slices.Contains(b.extra, guest) {
+			rounds = append(rounds, b.measureGuest)
+		}
 		return rounds
 	}
-	return slices.Concat(rounds, []func(context.Context) error{
+	return slices.Concat([]func(context.Context) error{b.measureStarts, b.measureGuest}, rounds, []func(context.Context) error{
 		b.measureLatency, b.measureEnd, b.measureWorkers, b.measureOverload, b.measureRetreat,
 	}, gates)
 }

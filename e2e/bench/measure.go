@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -32,10 +33,13 @@ type bench struct {
 	envoyPath      string
 	envoyVersion   string
 	spillway, noop module
+	stock          module // stock Go's build
 	upstream       *upstream
 	unary, stream  workload
 	volumes        []volume
 	core           []benchmark
+	stockOnce      *variant  // one limit, with stock Go's build
+	guest          guestTime // of this build, and of stock Go's
 	running        map[*variant]*envoy
 	results        map[*variant]*result
 	rate           float64 // requests a second, of the latency measurement
@@ -57,12 +61,20 @@ type result struct {
 	memory     []float64            // bytes after a start
 	loaded     float64              // bytes after the warm-up
 	end        float64              // bytes after everything
-	manyStart  float64              // bytes of an Envoy with manyWorkers, after its start
+	manyStart  []float64            // bytes of an Envoy with manyWorkers, after a start
 	manyLoaded float64              // and after a warm-up for each worker
 	requests   int                  // that the variant served
 	cpu        map[string][]float64 // microseconds a request, by workload and round
 	rate       map[string][]float64 // requests a second in the closed loop, by workload and round
-	p50, p99   []float64            // milliseconds, by pass
+	passes     []pass
+}
+
+// pass is one of the latency measurement. Times are in milliseconds.
+type pass struct {
+	p50, p99 float64 // from when a request was due to its answer
+	late     float64 // p99 of what the load generator itself was late
+	answer   float64 // p99 from when a request was sent to its answer
+	starved  float64 // the share of the time that Envoy's threads waited for a core
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -90,9 +102,11 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		return nil, err
 	}
 	if !o.onlyGates && !o.onlyPeers {
-		b.say("building the no-op filter")
-		if b.noop, err = buildNoop(ctx, b.root); err != nil {
-			return nil, err
+		if b.noop, err = openModule(filepath.Join(b.root, "build/bench-noop.wasm")); err != nil {
+			return nil, fmt.Errorf("find the no-op filter, which make bench-noop builds: %w", err)
+		}
+		if b.stock, err = openModule(filepath.Join(b.root, "build/spillway.wasm")); err != nil {
+			return nil, fmt.Errorf("find stock Go's build, which make wasm makes: %w", err)
 		}
 	}
 	b.unary, b.stream = mainWorkloads()
@@ -147,28 +161,51 @@ func shuffled(variants []*variant) []*variant {
 	return order
 }
 
-// measureStarts starts every variant a few times, one at a time. The last ones stay, idle until they are measured.
+// measureStarts starts every variant a few times, one at a time, and stock Go's build beside them.
 func (b *bench) measureStarts(ctx context.Context) error {
+	b.stockOnce = b.find(limitedOnce).with(b.stock.path, byStock, ", stock Go's build")
+	b.results[b.stockOnce] = &result{}
 	for i := range b.starts {
-		for _, v := range shuffled(b.measured()) {
-			e, err := b.startEnvoy(ctx, v, 1, manyClients)
-			if err != nil {
-				return err
-			}
-			b.running[v] = e
-			memory, err := e.rss()
-			if err != nil {
-				return err
-			}
+		for _, v := range shuffled(append(slices.Clone(b.variants), b.stockOnce)) {
 			r := b.results[v]
-			r.ready, r.memory = append(r.ready, e.ready.Seconds()), append(r.memory, float64(memory))
-			b.say("start %d of %d: %-15s ready in %.2f s, %.0f MB", i+1, b.starts, v.name, e.ready.Seconds(), float64(memory)/1e6)
-			if i < b.starts-1 {
-				e.stop()
-				delete(b.running, v)
+			ready, memory, err := b.start(ctx, v, 1)
+			if err != nil {
+				return err
 			}
+			r.ready, r.memory = append(r.ready, ready.Seconds()), append(r.memory, memory)
+			if _, memory, err = b.start(ctx, v, manyWorkers); err != nil {
+				return err
+			}
+			r.manyStart = append(r.manyStart, memory)
+			b.say("start %d of %d: %-16s ready in %.2f s, %.0f MB, with %d workers %.0f MB",
+				i+1, b.starts, v.name, ready.Seconds(), last(r.memory)/1e6, manyWorkers, memory/1e6)
 		}
 	}
+	return nil
+}
+
+// start starts a variant, and ends it: how long it took, and how much memory it had.
+func (b *bench) start(ctx context.Context, v *variant, workers int) (ready time.Duration, memory float64, err error) {
+	e, err := b.startEnvoy(ctx, v, workers, 1)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer e.stop()
+	memory, err = e.rss()
+	return e.ready, memory, err
+}
+
+func last(values []float64) float64 { return values[len(values)-1] }
+
+// startAll starts what the rounds measure. Each is idle until it is measured.
+func (b *bench) startAll(ctx context.Context) (err error) {
+	for _, v := range b.measured() {
+		if b.running[v], err = b.startEnvoy(ctx, v, 1, manyClients); err != nil {
+			delete(b.running, v)
+			return err
+		}
+	}
+	b.say("started %d Envoys", len(b.running))
 	return nil
 }
 
@@ -185,17 +222,15 @@ func (b *bench) measured() (all []*variant) {
 }
 
 // warmUp gives each variant work that isn't measured: V8 compiles a function anew once it was called often.
-func (b *bench) warmUp(ctx context.Context) error {
+func (b *bench) warmUp(ctx context.Context) (err error) {
 	for _, v := range b.measured() {
 		e, r := b.running[v], b.results[v]
-		if err := b.exercise(ctx, e, 1, connections); err != nil {
+		if err = b.exercise(ctx, e, 1, connections); err != nil {
 			return err
 		}
-		memory, err := e.rss()
-		if err != nil {
+		if r.loaded, err = e.rss(); err != nil {
 			return err
 		}
-		r.loaded = float64(memory)
 	}
 	// The volumes come when the memory after load was looked at: it is that of the main workloads.
 	for _, p := range b.turns {
@@ -291,11 +326,11 @@ func (b *bench) measureTurn(ctx context.Context, p turn) error {
 
 // lastOf says what the round has found: the CPU of the first variant, and the others' in its units.
 func (b *bench) lastOf(p turn) string {
-	last := func(v *variant) float64 { return b.results[v].cpu[p.name][len(b.results[v].cpu[p.name])-1] }
-	base := last(p.variants[0])
+	cpu := func(v *variant) float64 { return last(b.results[v].cpu[p.name]) }
+	base := cpu(p.variants[0])
 	line := fmt.Sprintf("%s: %s %.0f µs", p.name, p.variants[0].name, base)
 	for _, v := range p.variants[1:] {
-		line += fmt.Sprintf(" %s %.2f", v.name, last(v)/base)
+		line += fmt.Sprintf(" %s %.2f", v.name, cpu(v)/base)
 	}
 	return line
 }
@@ -308,8 +343,8 @@ func (b *bench) bare() *variant {
 // can do, because then the figures would be those of a queue.
 func (b *bench) measureLatency(ctx context.Context) error {
 	b.rate = math.Inf(1)
-	for _, r := range b.results {
-		b.rate = min(b.rate, latencyLoad*median(r.rate[b.unary.name]))
+	for _, v := range b.variants {
+		b.rate = min(b.rate, latencyLoad*median(b.results[v].rate[b.unary.name]))
 	}
 	for i := range b.passes {
 		for _, v := range shuffled(b.variants) {
@@ -326,25 +361,41 @@ func (b *bench) measurePass(ctx context.Context, v *variant) error {
 	e, r := b.running[v], b.results[v]
 	n := int(b.rate * b.pass.Seconds())
 	return e.watch(ctx, b.unary.times(n), func() error {
-		latencies, err := e.client.openLoop(ctx, b.unary, b.rate, n, manyClients)
+		before, err := waitedForCore(e.process.PID())
 		if err != nil {
 			return err
 		}
-		r.p50 = append(r.p50, quantile(latencies, 0.5).Seconds()*1e3)
-		r.p99 = append(r.p99, quantile(latencies, 0.99).Seconds()*1e3)
+		t, err := e.client.openLoop(ctx, b.unary, b.rate, n, manyClients)
+		if err != nil {
+			return err
+		}
+		after, err := waitedForCore(e.process.PID())
+		r.passes = append(r.passes, pass{
+			p50: millis(quantile(t.done, 0.5)), p99: millis(quantile(t.done, 0.99)), late: millis(quantile(t.late, 0.99)),
+			answer: millis(quantile(since(t.done, t.sent), 0.99)), starved: (after - before).Seconds() / b.pass.Seconds(),
+		})
 		r.requests += n
-		return nil
+		return err
 	})
 }
 
+// since is what later times have more than earlier ones.
+func since(later, earlier []time.Duration) []time.Duration {
+	all := make([]time.Duration, len(later))
+	for i := range all {
+		all[i] = later[i] - earlier[i]
+	}
+	return all
+}
+
+func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
 // measureEnd looks at the memory once more, and ends the measured processes.
-func (b *bench) measureEnd(context.Context) error {
+func (b *bench) measureEnd(context.Context) (err error) {
 	for v, e := range b.running {
-		memory, err := e.rss()
-		if err != nil {
+		if b.results[v].end, err = e.rss(); err != nil {
 			return err
 		}
-		b.results[v].end = float64(memory)
 	}
 	b.total = b.results[b.bare()].requests
 	b.stopAll()
@@ -359,7 +410,7 @@ func (b *bench) measureWorkers(ctx context.Context) error {
 			return err
 		}
 		r := b.results[v]
-		b.say("%d workers: %-15s %.0f MB, after load %.0f MB", manyWorkers, v.name, r.manyStart/1e6, r.manyLoaded/1e6)
+		b.say("%d workers: %-15s %.0f MB, after load %.0f MB", manyWorkers, v.name, median(r.manyStart)/1e6, r.manyLoaded/1e6)
 	}
 	return nil
 }
@@ -371,18 +422,12 @@ func (b *bench) measureManyWorkers(ctx context.Context, v *variant) error {
 	}
 	b.running[v] = e
 	defer b.stopAll()
-	start, err := e.rss()
-	if err != nil {
-		return err
-	}
 	if err := b.exercise(ctx, e, manyWorkers, manyClients); err != nil {
 		return err
 	}
 	if err := e.checkWorkers(ctx, manyWorkers); err != nil {
 		return err
 	}
-	loaded, err := e.rss()
-	r := b.results[v]
-	r.manyStart, r.manyLoaded = float64(start), float64(loaded)
+	b.results[v].manyLoaded, err = e.rss()
 	return err
 }

@@ -233,7 +233,7 @@ func (g *gateway) memory() (total float64, err error) {
 	ids, err := g.all()
 	for _, id := range ids {
 		resident, failure := residentMemory(id)
-		total, err = total+float64(resident), errors.Join(err, failure)
+		total, err = total+resident, errors.Join(err, failure)
 	}
 	return total, err
 }
@@ -349,8 +349,8 @@ func (b *bench) peerLatency(ctx context.Context) error {
 func (b *bench) peerPass(ctx context.Context, g *gateway, rate float64, into *[]time.Duration) error {
 	n := max(1, int(rate*peerPass.Seconds()))
 	return g.burden(ctx, b.peerUnary, n, func() error {
-		latencies, err := g.client.openLoop(ctx, b.peerUnary, rate, n, manyClients)
-		*into = append(*into, latencies...)
+		t, err := g.client.openLoop(ctx, b.peerUnary, rate, n, manyClients)
+		*into = append(*into, t.done...)
 		return err
 	})
 }

@@ -39,7 +39,8 @@ type page struct {
 	Refusals               string
 	PerMB, PerEvent, Core  string
 	CoreCount              int
-	Memory, Modules        string
+	Memory, Modules, Guest string
+	YardsBefore            float64
 	Latency                string
 	Overload               section
 	Retreat                string
@@ -87,7 +88,8 @@ func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates, peer
 		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
 		Targets: b.targetTable(), JSON: b.jsonSection(), SSE: b.streamSection(), Refusals: b.refusalTable(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
-		Gates: gates, Peers: peers, Memory: b.memoryTable(), Modules: b.moduleTable(), Latency: b.latencyTable(),
+		Gates: gates, Peers: peers, Memory: b.memoryTable(), Modules: b.moduleTable(), Guest: b.guestTable(), YardsBefore: yardsBefore,
+		Latency:  b.latencyTable(),
 		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
 		Slots: serverSlots, Overloaded: overloadBy, Service: serverTime, Load: b.overloadTime, Minute: minute,
 		Base: baseRate, Allowed: allowedRate, Minutes: b.retreatMinutes,
@@ -220,6 +222,12 @@ func (b *bench) turnsReport(ctx context.Context, took time.Duration) ([]byte, er
 	for _, p := range b.turns {
 		text += "\n" + p.name + "\n\n" + b.cpuTable(p.variants, p.workload)
 	}
+	if b.rate > 0 {
+		text += fmt.Sprintf("\nlatency at %.0f a second\n\n", b.rate) + b.latencyTable()
+	}
+	if len(b.guest.own) > 0 {
+		text += "\nwithout Envoy\n\n" + b.guestTable()
+	}
 	return []byte(text), nil
 }
 
@@ -227,11 +235,15 @@ func (b *bench) memoryTable() string {
 	t := newTable("", "ready, s", "RSS at start, MB", "after load", "at the end", "each further worker, at start", "after load")
 	// The sum with 0 makes a 0 of the -0 that a small negative difference is rounded to.
 	mega := func(bytes float64) string { return fmt.Sprintf("%.1f", math.Round(bytes/1e5)/10+0) }
-	for _, v := range b.variants {
+	for _, v := range append(slices.Clone(b.variants), b.stockOnce) {
 		r := b.results[v]
 		start := median(r.memory)
+		if v == b.stockOnce {
+			t.row(v.label, fmt.Sprintf("%.2f", median(r.ready)), mega(start), "", "", mega((median(r.manyStart)-start)/(manyWorkers-1)), "")
+			continue
+		}
 		t.row(v.label, fmt.Sprintf("%.2f", median(r.ready)), mega(start), mega(r.loaded), mega(r.end),
-			mega((r.manyStart-start)/(manyWorkers-1)), mega((r.manyLoaded-r.loaded)/(manyWorkers-1)))
+			mega((median(r.manyStart)-start)/(manyWorkers-1)), mega((r.manyLoaded-r.loaded)/(manyWorkers-1)))
 	}
 	return t.String()
 }
@@ -241,17 +253,28 @@ func (b *bench) moduleTable() string {
 	for _, m := range []struct {
 		name string
 		module
-	}{{"Spillway", b.spillway}, {"no-op Wasm", b.noop}} {
+	}{{"Spillway", b.spillway}, {"the same, stock Go's build", b.stock}, {"no-op Wasm", b.noop}} {
 		t.row(m.name, fmt.Sprint(m.size), fmt.Sprint(m.gzip))
 	}
 	return t.String()
 }
 
 func (b *bench) latencyTable() string {
-	t := newTable("", "p50, ms", "p99, ms")
+	t := newTable("", "p50, ms", "least to most", "p99, ms", "least to most", "p99, once sent", "generator late, p99", "Envoy waited for a core")
 	for _, v := range b.variants {
-		r := b.results[v]
-		t.row(v.label, fmt.Sprintf("%.2f", median(r.p50)), fmt.Sprintf("%.2f", median(r.p99)))
+		of := func(figure func(pass) float64) (middle, span string) {
+			var values []float64
+			for _, p := range b.results[v].passes {
+				values = append(values, figure(p))
+			}
+			return hundredths(median(values)), hundredths(slices.Min(values)) + " to " + hundredths(slices.Max(values))
+		}
+		p50, p50s := of(func(p pass) float64 { return p.p50 })
+		p99, p99s := of(func(p pass) float64 { return p.p99 })
+		answer, _ := of(func(p pass) float64 { return p.answer })
+		late, _ := of(func(p pass) float64 { return p.late })
+		starved, _ := of(func(p pass) float64 { return 100 * p.starved })
+		t.row(v.label, p50, p50s, p99, p99s, answer, late, starved+" %")
 	}
 	return t.String()
 }

@@ -46,6 +46,27 @@ func groupMembers(group int) (ids []int, err error) {
 	return ids, err
 }
 
+// waitedForCore is how long all threads of a process together were ready to run, and weren't let.
+func waitedForCore(pid int) (total time.Duration, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		fields := strings.Fields(string(text))
+		if err != nil || len(fields) < 2 {
+			continue // the thread has ended, or the kernel doesn't say
+		}
+		waited, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", file, err)
+		}
+		total += time.Duration(waited)
+	}
+	return total, nil
+}
+
 // pause sleeps for d. Unlike time.Sleep, which an idle program's timer rounds up to a millisecond, it is good for the
 // intervals between requests.
 func pause(d time.Duration) {

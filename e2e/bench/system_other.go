@@ -16,3 +16,5 @@ func groupMembers(int) ([]int, error) {
 }
 
 func pause(d time.Duration) { time.Sleep(d) }
+
+func waitedForCore(int) (time.Duration, error) { return 0, nil }

@@ -11,7 +11,6 @@ import (
 type target struct {
 	what    string
 	atLeast float64 // the highest median that will do
-	form    string
 	values  []float64
 }
 
@@ -19,7 +18,7 @@ type target struct {
 func (b *bench) targets(build string) (list []target) {
 	add := func(what string, atLeast float64, values []float64) {
 		if len(values) > 0 {
-			list = append(list, target{what, atLeast, "%.2f", values})
+			list = append(list, target{what, atLeast, values})
 		}
 	}
 	once, times, lua := b.find(limitedOnce+build), b.find(limitedTimes+build), b.find(luaParse)
@@ -28,7 +27,29 @@ func (b *bench) targets(build string) (list []target) {
 	add("a refusal by a limit of requests ÷ a request that passes bare Envoy", 0.9, b.ratio(b.find(refuseEarly+build), refusal))
 	add("a refusal by a limit of tokens ÷ the same", 0.9, b.ratio(b.find(refuseLate+build), refusal))
 	add("three limits of one subject ÷ one limit, CPU added", 1.05, b.addedRatio(times, once, b.unary.name))
+	if build != "" {
+		return list
+	}
+	add("the filter's own time of a JSON request in another V8, stock Go before the work = 1", 0.2, b.guest.beside(b.guest.before()))
+	if b.onlyTurns {
+		return list
+	}
+	add("ready, stock Go's build = 1", 0.25, ratios(b.results[once].ready, b.results[b.stockOnce].ready))
+	first, further := b.addedMemory(once)
+	add("memory added at start by one worker, MB", 50, first)
+	add("and by each further worker, MB", 1, further)
+	add("module, MB", 0.9, []float64{float64(b.spillway.size) / 1e6})
 	return list
+}
+
+// addedMemory is what a variant adds to bare Envoy at each start: with one worker, and for each further one.
+func (b *bench) addedMemory(v *variant) (first, further []float64) {
+	with, without := b.results[v], b.results[b.bare()]
+	for i := range with.memory {
+		one, many := with.memory[i]-without.memory[i], with.manyStart[i]-without.manyStart[i]
+		first, further = append(first, one/1e6), append(further, (many-one)/(manyWorkers-1)/1e6)
+	}
+	return first, further
 }
 
 // find is a variant by its name, nil where it isn't measured.
@@ -74,7 +95,7 @@ func (b *bench) targetTable() string {
 	for _, build := range []string{"", against} {
 		for _, g := range b.targets(build) {
 			low, high := interval(g.values)
-			number := func(x float64) string { return fmt.Sprintf(g.form, x) }
+			number := func(x float64) string { return fmt.Sprintf("%.2f", x) }
 			t.row(g.what+strings.Replace(build, against, ", the other build", 1), "**"+number(median(g.values))+"**",
 				number(low)+" to "+number(high), number(g.atLeast), verdict(median(g.values), low, high, g.atLeast))
 		}

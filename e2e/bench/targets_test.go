@@ -57,3 +57,27 @@ func TestOnlyWhatIsAskedForIsMeasured(t *testing.T) {
 		}
 	}
 }
+
+func TestTheReportsTextsNameWhatThereIs(t *testing.T) {
+	t.Parallel()
+	if _, err := fill(reportText, page{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := fill(gatesText, gatesPage{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMemoryIsWhatIsAddedToBareEnvoy(t *testing.T) {
+	t.Parallel()
+	o, err := parse(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{options: o, results: map[*variant]*result{}}
+	b.results[b.bare()] = &result{memory: []float64{60e6}, manyStart: []float64{61e6}}
+	b.results[b.find(limitedOnce)] = &result{memory: []float64{100e6}, manyStart: []float64{104e6}}
+	if first, further := b.addedMemory(b.find(limitedOnce)); first[0] != 40 || further[0] != 1 {
+		t.Errorf("%v and %v MB, want 40 and 1", first, further)
+	}
+}

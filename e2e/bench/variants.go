@@ -26,8 +26,9 @@ type variant struct {
 	name  string
 	label string // in the tables
 	note  string // what exactly it is
-	ours  bool   // it is the filter of this repository
-	adapt func(config *envoyproc.Bootstrap, b *bench)
+	// config is the filter's own; only variants that are the filter of this repository have one.
+	config string
+	adapt  func(config *envoyproc.Bootstrap, b *bench)
 	// refuses says that it refuses all, once its buckets are empty: after the first request of each user.
 	refuses bool
 	// check finds in what Envoy has counted during the load that the filter did its work; all has the totals.
@@ -55,7 +56,7 @@ func variants() []*variant {
 			adapt: instead(localRateLimit), check: checkLocalRateLimit,
 		},
 		{
-			name: "noop", label: "no-op Wasm", note: "a filter built with the Go SDK and stock Go, which does nothing",
+			name: "noop", label: "no-op Wasm", note: "a filter that does nothing, without an SDK, built by TinyGo as the release is",
 			adapt: func(config *envoyproc.Bootstrap, b *bench) { config.SetWasm(b.noop.path); config.SetPluginConfig("") },
 			check: checkWasm,
 		},
@@ -107,8 +108,11 @@ func chosen(list string) ([]*variant, error) {
 	return slices.DeleteFunc(all, func(v *variant) bool { return !slices.Contains(wanted, v.name) }), nil
 }
 
-// against ends the names of variants that are measured with another build of the filter.
-const against = "-against"
+// What ends the names of variants that are measured with another build of the filter.
+const (
+	against = "-against"
+	byStock = "-stock" // only the start: stock Go's build of the same commit
+)
 
 // beside adds, to each variant that is the filter, the same with another build of it.
 func beside(list []*variant, wasm string) ([]*variant, error) {
@@ -121,17 +125,22 @@ func beside(list []*variant, wasm string) ([]*variant, error) {
 	}
 	var all []*variant
 	for _, v := range list {
-		if all = append(all, v); v.ours {
-			other := *v
-			other.name, other.label = v.name+against, v.label+", the other build"
-			other.adapt = func(config *envoyproc.Bootstrap, b *bench) {
-				v.adapt(config, b)
-				config.SetWasm(path)
-			}
-			all = append(all, &other)
+		if all = append(all, v); v.config != "" {
+			all = append(all, v.with(path, against, ", the other build"))
 		}
 	}
 	return all, nil
+}
+
+// with is the same variant with another build of the filter.
+func (v *variant) with(wasm, name, label string) *variant {
+	other := *v
+	other.name, other.label = v.name+name, v.label+label
+	other.adapt = func(config *envoyproc.Bootstrap, b *bench) {
+		v.adapt(config, b)
+		config.SetWasm(wasm)
+	}
+	return &other
 }
 
 // verify finds out whether the variant did what it was measured for.
@@ -181,7 +190,7 @@ func instead(filter func() map[string]any) func(*envoyproc.Bootstrap, *bench) {
 // spillway is the filter of this repository with a configuration.
 func spillway(name, label, note, config string) *variant {
 	return &variant{
-		name: name, label: label, note: note, ours: true,
+		name: name, label: label, note: note, config: config,
 		adapt: func(b *envoyproc.Bootstrap, bench *bench) {
 			b.SetWasm(bench.spillway.path)
 			b.SetPluginConfig(config)

@@ -162,11 +162,17 @@ const (
 	flood   = "flood" // the same, from as many connections as there are
 )
 
+// What -workloads can name besides.
+const (
+	latencies = "latency"
+	guest     = "guest" // the filter without Envoy
+)
+
 // volumeRounds is how often the volumes are measured: in one round of so many, since they take long.
 const volumeRounds = 5
 
-// chooseTurns gives what a round measures: of a comma-separated list of workloads, or all.
-func (o options) chooseTurns(list string) ([]turn, error) {
+// chooseTurns finds what a round measures: the workloads of a comma-separated list, or all.
+func (o *options) chooseTurns(list string) error {
 	unary, stream := mainWorkloads()
 	refused := append(o.variants[:1:1], o.refusers...)
 	all := []turn{
@@ -179,24 +185,31 @@ func (o options) chooseTurns(list string) ([]turn, error) {
 		all = append(all, turn{v.workload, volumed(o.variants), max(1, o.requests*v.share/100), connections, volumeRounds})
 	}
 	if list == "" {
-		return all, nil
+		o.turns = all
+		return nil
 	}
-	var wanted []turn
 	for name := range strings.SplitSeq(list, ",") {
 		at := slices.IndexFunc(all, func(p turn) bool { return strings.EqualFold(p.name, name) })
+		if name == latencies || name == guest {
+			o.extra = append(o.extra, name)
+			continue
+		}
 		if at < 0 {
-			var names []string
+			names := []string{latencies, guest}
 			for _, p := range all {
 				names = append(names, p.name)
 			}
-			return nil, fmt.Errorf("%q is not a workload; there are %s", name, strings.Join(names, ", "))
+			return fmt.Errorf("%q is not a workload; there are %s", name, strings.Join(names, ", "))
 		}
-		wanted = append(wanted, all[at])
+		o.turns = append(o.turns, all[at])
 	}
-	if !slices.ContainsFunc(wanted, func(p turn) bool { return len(p.variants) > 1 }) {
-		return nil, errors.New("-workloads: no variant that is measured has these workloads")
+	if !slices.ContainsFunc(o.turns, func(p turn) bool { return len(p.variants) > 1 }) {
+		return errors.New("-workloads: no variant that is measured has these workloads")
 	}
-	return wanted, nil
+	if slices.Contains(o.extra, latencies) && !slices.ContainsFunc(o.turns, func(p turn) bool { return p.name == unary.name }) {
+		return errors.New("-workloads: " + latencies + " needs " + unary.name + ", which tells the rate")
+	}
+	return nil
 }
 
 func named(name string, w workload) workload {
