@@ -95,6 +95,7 @@ func TestTheProcessorIsCalledForRequestAndBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.RemoveListener(envoyproc.Surface)
 	callProcessor(config, "/a.sock")
 	text, err := config.JSON()
 	if err != nil {
