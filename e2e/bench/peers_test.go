@@ -72,6 +72,15 @@ gen_ai_client_token_usage_token_sum{gen_ai_request_model="a",gen_ai_token_type="
 	}
 }
 
+func TestLoadAverageIsOfAQuarterOfAnHour(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"0.50 1.25 2.75 3/345 6789": "2.75", unknown: unknown} {
+		if got := loadAverage(text); got != want {
+			t.Errorf("of %q: %s", text, got)
+		}
+	}
+}
+
 func TestAPeerThatCountsTooFewTokensIsNoticed(t *testing.T) {
 	t.Parallel()
 	unary, _ := peerWorkloads()

@@ -29,7 +29,7 @@ type peersPage struct {
 	Connections, StreamConnections int
 	Events, Passes, Starts         int
 	Pace, Pass                     time.Duration
-	Rate                           string
+	Rate, Load                     string
 	What, CPU, Latency, Memory     string
 }
 
@@ -50,9 +50,18 @@ func (b *bench) peersSection(ctx context.Context, took time.Duration) (string, e
 		Command: b.command, Took: took.Round(time.Second).String(), Host: h, Short: b.rounds < enoughRounds,
 		Rounds: b.rounds, Requests: b.requests, Streams: peerStreams, Connections: connections, StreamConnections: peerConnections,
 		Events: streamEvents, Passes: b.passes, Starts: b.starts, Pace: peerPace, Pass: peerPass, Rate: fmt.Sprintf("%.0f", b.rate),
+		Load: loadAverage(firstLine("/proc/loadavg")),
 		What: what.String(), CPU: b.peerCPUTable(), Latency: b.peerLatencyTable(), Memory: b.peerMemoryTable(),
 	})
 	return peersBegin + "\n" + string(text) + peersEnd + "\n", err
+}
+
+// loadAverage is that of the last 15 minutes, of what /proc/loadavg says.
+func loadAverage(text string) string {
+	if fields := strings.Fields(text); len(fields) > 2 {
+		return fields[2]
+	}
+	return unknown
 }
 
 // peerCPUTable compares each peer with the first, which is bare Envoy.
