@@ -37,8 +37,9 @@ func parts() []part {
 		{"README.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
 		{"docs/filter-state.md", "<!-- filterstate:begin -->\n", "<!-- filterstate:end -->\n", stateTable(filterstate.Table())},
 		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
-		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},
-		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML(labels)},
+		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},
+		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},
+		{"envoygateway/gateway.yaml", "        # stats_tags:begin\n", "        # stats_tags:end\n", tagsInYAML("        ", labels)},
 		{"istio/base/bootstrap.yaml", "        \"stats_tags\": [\n", "        ]\n", tagsInJSON(labels)}, // JSON has no comments
 	}
 }

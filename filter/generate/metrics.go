@@ -21,11 +21,11 @@ func metricTable(rows []metric.Row) string {
 // tagRegex finds a label in the name of a host's metric. Group 1 is cut out of the name, group 2 is the label's value.
 func tagRegex(label string) string { return `^wasmcustom\..*?(;` + label + `=([^;]*))` }
 
-// tagsInYAML are the stats_tags of a bootstrap.
-func tagsInYAML(labels []string) string {
+// tagsInYAML are the stats_tags of a bootstrap, each on an indented line.
+func tagsInYAML(indent string, labels []string) string {
 	var b strings.Builder
 	for _, label := range labels {
-		fmt.Fprintf(&b, "    - {tag_name: %s, regex: '%s'}\n", label, tagRegex(label))
+		fmt.Fprintf(&b, "%s- {tag_name: %s, regex: '%s'}\n", indent, label, tagRegex(label))
 	}
 	return b.String()
 }

@@ -44,7 +44,7 @@ func TestTagsTakeTheLabelsOutOfTheNames(t *testing.T) {
 
 func TestTheSameRulesInYAMLAndJSON(t *testing.T) {
 	labels := []string{"a", "b"}
-	if got, want := tagsInYAML(labels), "    - {tag_name: a, regex: '^wasmcustom\\..*?(;a=([^;]*))'}\n    - {tag_name: b, regex: '^wasmcustom\\..*?(;b=([^;]*))'}\n"; got != want {
+	if got, want := tagsInYAML("    ", labels), "    - {tag_name: a, regex: '^wasmcustom\\..*?(;a=([^;]*))'}\n    - {tag_name: b, regex: '^wasmcustom\\..*?(;b=([^;]*))'}\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	var rules []map[string]string

@@ -77,6 +77,11 @@ func patched(t *testing.T, b *bed) {
 	if n := b.received(user); n != 4 {
 		t.Errorf("the server has seen %d requests, want the 4 that passed", n)
 	}
+	r, err := b.send(0, user, false)
+	if err != nil || r.status != http.StatusTooManyRequests || r.header.Get("retry-after") == "" || r.header.Get("retry-after") != r.header.Get("x-ratelimit-reset") {
+		t.Errorf("got %d, %v with retry-after %q, x-ratelimit-reset %q: the fleet's refusal has to say when to come back", r.status, err,
+			r.header.Get("retry-after"), r.header.Get("x-ratelimit-reset"))
+	}
 	// What Spillway refuses is invisible, too. One proxy alone gives all that it may.
 	for range 4 {
 		if r, err := b.send(0, "one-proxy", false); err != nil || r.status != http.StatusOK {
@@ -84,7 +89,7 @@ func patched(t *testing.T, b *bed) {
 		}
 	}
 	before := b.received("one-proxy")
-	r, err := b.send(0, "one-proxy", false)
+	r, err = b.send(0, "one-proxy", false)
 	if err != nil || r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
 		t.Errorf("got %d with the reason %q, %v, want Spillway's 429", r.status, r.header.Get("x-spillway-reason"), err)
 	}
@@ -103,6 +108,9 @@ func patched(t *testing.T, b *bed) {
 		t.Errorf("a request of %d bytes got %d, %v, want 200", len(long), r.status, err)
 	}
 	for i, admin := range b.admins {
+		if labelled := `spillway_requests_total{decision="ALLOWED"`; !strings.Contains(get(admin+"/stats/prometheus"), labelled) {
+			t.Errorf("proxy %d has no metric %s", i, labelled)
+		}
 		dump := get(admin + "/config_dump?resource=dynamic_listeners")
 		for _, want := range []string{`"allow_on_headers_stop_iteration": true`, `"failure_policy": "FAIL_RELOAD"`} {
 			if !strings.Contains(dump, want) {
