@@ -17,7 +17,7 @@ const (
 	// A model of its own, so that nothing was learned of it: the estimate is a quarter of these 64 bytes, and 256.
 	unlearnedBody = `{"model":"mystery","messages":[{"role":"user","content":"hi!"}]}`
 
-	requestsTotal = "spillway_requests_total decision gate priority model"
+	requestsTotal = "spillway_requests_total decision gate priority model limit"
 	tokensTotal   = "spillway_tokens_total type source model"
 )
 
@@ -65,10 +65,10 @@ func record(t *testing.T, g *gateway) {
 	})
 	t.Run("in the metric of requests", func(t *testing.T) {
 		wantTotals(t, before[0], g.totals(requestsTotal), map[string]float64{
-			"ALLOWED none HIGH llama-3":      1,
-			"ALLOWED none NORMAL other":      2,
-			"REJECTED limits LOW llama-3":    1,
-			"REJECTED identity NORMAL other": 1,
+			"ALLOWED none HIGH llama-3":           1,
+			"ALLOWED none NORMAL other":           2,
+			"REJECTED limits LOW llama-3 watched": 1,
+			"REJECTED identity NORMAL other":      1,
 		})
 	})
 	t.Run("in the metric of tokens", func(t *testing.T) {
@@ -88,13 +88,15 @@ func record(t *testing.T, g *gateway) {
 	})
 }
 
-// totals are a metric's values by its labels' values. metric is its name and the labels that it is to have, and no others.
+// totals are a metric's values by its labels' values. metric is its name and the labels that it may have, and no others.
 func (g *gateway) totals(metric string) map[string]float64 {
 	fields, totals := strings.Fields(metric), map[string]float64{}
 	for _, sample := range g.Samples(fields[0]) {
 		var values []string
 		for _, label := range fields[1:] {
-			values = append(values, sample.Labels[label])
+			if value, has := sample.Labels[label]; has {
+				values = append(values, value)
+			}
 		}
 		if len(sample.Labels) != len(values) {
 			values = append(values, fmt.Sprint("and other labels: ", sample.Labels))

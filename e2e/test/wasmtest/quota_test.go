@@ -117,7 +117,7 @@ func TestAShadowLimitLetsPassAndSaysSo(t *testing.T) {
 	check(t, "decision", s.FilterState["wasm.spillway.decision"], "SHADOW")
 	check(t, "limit", s.FilterState["wasm.spillway.limit"], "quota")
 	check(t, "headers", header(s.ClientHeaders, "x-ratelimit-limit-requests"), "")
-	check(t, "counted", p.Counter("spillway_requests_total;decision=SHADOW;gate=limits;priority=NORMAL;model=llama-3-8b"), 1)
+	check(t, "counted", p.Counter("spillway_requests_total;decision=SHADOW;gate=limits;priority=NORMAL;model=llama-3-8b;limit=quota"), 1)
 }
 
 func TestTheUpstreamsOwnLimitHeadersGiveWay(t *testing.T) {
