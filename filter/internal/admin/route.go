@@ -114,6 +114,17 @@ func (r *Request) Query(name string) string {
 	return ""
 }
 
+// Asks says that the query has a parameter, with a value or without.
+func (r *Request) Asks(name string) bool {
+	for part := range strings.SplitSeq(r.query, "&") {
+		key, _, _ := strings.Cut(part, "=")
+		if text, sound := unescape(key, true); sound && text == name {
+			return true
+		}
+	}
+	return false
+}
+
 // matches says that a path has the pattern, and gives what stands for its "*".
 func (route *Route) matches(path []string, names []string) ([]string, bool) {
 	rest := route.Pattern[1:]

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -58,7 +57,7 @@ func (e *Engine) newBeat(w *Worker, random []byte) {
 }
 
 // IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
-func (e *Engine) IsGateway() bool { return e.cfg.Mode != config.Off || e.cfg.Admin.Path == "" }
+func (e *Engine) IsGateway() bool { return e.gateways }
 
 // tickBeat does what is done once a second. What was counted is kept while nobody wants to know.
 func (e *Engine) tickBeat(now clock.Moment) {
@@ -71,6 +70,7 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	}
 	b.at = now
 	e.readShut()
+	e.follow()
 	err := e.ask(now)
 	if err == nil && e.IsGateway() && e.isAsked(now) {
 		b.roster.Served = e.worker.served
@@ -108,11 +108,13 @@ func (e *Engine) isAsked(now clock.Moment) bool {
 	return age <= wanted && age >= -wanted
 }
 
-// Announce puts the configuration up as it was given, for the admin surface of another listener. It is called once for each that is usable.
+// Announce puts the configuration up as it was given, for the admin surface of another listener, and lays over it what is overridden. It is called
+// once for each that is usable.
 func (e *Engine) Announce(text []byte) {
 	if !e.IsGateway() {
 		return
 	}
+	e.overrideBy(text)
 	u := record.Open(e.host, e.configKey())
 	for u.Read() {
 		if string(u.Value) == string(text) && len(u.Value) > 0 {

@@ -78,10 +78,12 @@ type Engine struct {
 	reserving        streamSet // admitted with charges
 	foundImplausible bool      // an upstream's report was found implausible
 
-	worker  *Worker
-	beat    beat
-	shut    shutUpstreams
-	surface surface
+	worker    *Worker
+	gateways  bool // it governs a gateway: IsGateway
+	beat      beat
+	shut      shutUpstreams
+	surface   surface
+	overrides overrides
 
 	out         effects
 	current     *Stream   // whose event is being handled; nil: it is nobody's
@@ -117,6 +119,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		turns:     mostAtOnce,
 	}
 	e.makeRules(cfg)
+	e.gateways = cfg.Mode != config.Off || cfg.Admin.Path == ""
 	e.newSurface()
 	e.newBeat(worker, random)
 	e.readShut()

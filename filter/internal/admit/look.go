@@ -30,8 +30,11 @@ func (e *Engine) gateway() *Engine {
 		return x.view
 	}
 	if x.view != nil && x.viewOf == version {
+		x.view.follow()
+		x.view.mute()
 		return x.view
 	}
+	text = append([]byte(nil), text...)
 	cfg, err := config.Parse(text)
 	if err != nil {
 		return x.view
@@ -42,8 +45,17 @@ func (e *Engine) gateway() *Engine {
 	if err != nil {
 		return x.view
 	}
+	view.overrideBy(text)
+	view.mute()
 	x.view, x.viewOf = view, version
 	return view
+}
+
+// mute drops what an engine has to tell that nobody asks: those of the gateway tell it themselves.
+func (e *Engine) mute() {
+	for e.Next() != nil {
+		continue
+	}
 }
 
 // look finds out how everything stands.
@@ -59,6 +71,9 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 	}
 	s.Tokens = []admin.Count{{Name: "prompt", N: counts[countPrompt]}, {Name: "completion", N: counts[countCompletion]}, {Name: "total", N: counts[countTotal]}}
 	g := e.gateway()
+	if g != nil {
+		s.Overrides = g.overrides.shown
+	}
 	if g == nil {
 		s.Mode = string(e.cfg.Mode)
 		return
@@ -72,9 +87,7 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 		s.Upstreams = append(s.Upstreams, v.upstream(u))
 	}
 	if g != e {
-		for g.Next() != nil { // nobody else takes what it has to tell
-			continue
-		}
+		g.mute()
 	}
 }
 

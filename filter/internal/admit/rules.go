@@ -93,9 +93,12 @@ func (e *Engine) Crowded() bool {
 func (e *Engine) Change(cfg config.Config) {
 	e.past = append(e.past, e.latest)
 	e.makeRules(cfg)
+	if s := e.current; s != nil { // its event goes on as it began
+		e.use(s.rules)
+	}
 	for s, next := e.reserving.first, (*Stream)(nil); s != nil; s = next {
 		next = e.reserving.after(s)
-		e.limits.Adopt(s.charges)
+		e.latest.limits.Adopt(s.charges)
 	}
 }
 

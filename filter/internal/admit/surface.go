@@ -162,6 +162,9 @@ func (e *Engine) endpoints() []admin.Route {
 		{Method: "GET", Pattern: "/healthz", Access: admin.Open, Handle: e.showHealth},
 		{Method: "GET", Pattern: "/readyz", Access: admin.Open, Handle: e.showReadiness},
 		{Method: "GET", Pattern: "/status", Access: admin.Reads, Handle: e.showStatus},
+		{Method: "GET", Pattern: "/config", Access: admin.Reads, Handle: e.showConfig},
+		{Method: "PATCH", Pattern: "/overrides", Access: admin.Changes, Body: true, Handle: e.patchOverrides},
+		{Method: "DELETE", Pattern: "/overrides", Access: admin.Changes, Handle: e.deleteOverrides},
 	}, e.upstreamEndpoints()...)
 }
 

@@ -65,7 +65,7 @@ var table = [Count]Row{
 			" `stream_options_refused`: an upstream won't report the usage of streams. `pressure_fetch`, `pressure_value`, `pressure_instances`:" +
 			" a fetch of pressure failed, had values that can't be, had more servers than are read."},
 	configErrors: {"spillway_config_errors_total", KindCounter, "configurations", []string{"reason"},
-		"Configurations that were refused (`invalid`), once for each worker; the log has every error."},
+		"Configurations that were refused (`invalid`), and overrides that don't fit the configuration (`overrides`), once for each worker; the log has every error."},
 	warnings: {"spillway_warnings_total", KindCounter, "requests", []string{"gate", "upstream"},
 		"Requests that passed near a gate's threshold."},
 	passthrough: {"spillway_passthrough_total", KindCounter, "requests", []string{"upstream", "reason"},

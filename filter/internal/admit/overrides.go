@@ -1,0 +1,212 @@
+package admit
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/admin"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/metric"
+	"github.com/spillway-proxy/spillway/filter/internal/override"
+)
+
+// What is overridden of the configuration while it runs is one record that all workers share (package override). Each looks at it once a second, and
+// has other rules when it is another one (rules.go); so does a new configuration of the file's, which it is laid over. Overrides that don't fit
+// leave what was in force: the file, or those before them. That is logged, counted, and told by the admin surface.
+
+// overrides is what an engine knows of them.
+type overrides struct {
+	shared  override.Shared
+	file    []byte          // the configuration as it was given; nil: it isn't known, and nothing can be overridden
+	plain   config.Config   // the same, as it is without overrides
+	inForce override.Record // what the engine goes by
+	problem string          // why it isn't the latest; "": it is
+	shown   []byte          // in JSON
+}
+
+// overrideBy begins to follow the overrides of the configuration, which is the engine's and was given as text.
+func (e *Engine) overrideBy(text []byte) {
+	x := &e.overrides
+	x.shared, x.file, x.plain = override.New(e.host, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
+	x.show(&e.cfg)
+	e.follow()
+}
+
+// follow brings the latest overrides into force, if they are others.
+func (e *Engine) follow() {
+	x := &e.overrides
+	if x.file == nil || e.Crowded() {
+		return
+	}
+	r, news, err := x.shared.Look()
+	switch {
+	case err != nil:
+		e.storeFailed("the record of overrides can't be read", err)
+		return
+	case !news:
+		return
+	}
+	cfg, err := config.ParseWith(x.file, r.Text)
+	if err != nil {
+		x.problem = err.Error()
+		x.show(&e.latest.cfg)
+		e.out.count(metric.ConfigErrors("overrides"), 1)
+		e.out.warn("overrides don't fit the configuration, so what was in force stays (revision " + revision(&x.inForce) + ", not " + revision(&r) + "): " + x.problem)
+		return
+	}
+	x.inForce, x.problem = r, ""
+	e.Change(cfg)
+	x.show(&e.latest.cfg)
+	e.out.info("overrides of revision " + revision(&r) + " are in force")
+}
+
+func revision(r *override.Record) string { return strconv.FormatUint(r.Revision, 10) }
+
+// show writes down how things stand.
+func (x *overrides) show(now *config.Config) {
+	var j admin.JSON
+	j.Object()
+	j.MemberInt("revision", int64(x.inForce.Revision))
+	if x.inForce.Revision > 0 {
+		j.Key("changed")
+		j.Time(x.inForce.Wall)
+		j.Member("by", x.inForce.Who)
+	}
+	j.Key("overrides")
+	j.Raw(orNothing(x.inForce.Text))
+	j.Key("differences")
+	j.Raw(config.Differences(&x.plain, now))
+	if x.problem != "" {
+		j.Member("problem", x.problem)
+	}
+	j.EndObject()
+	x.shown = j.Bytes()
+}
+
+// orNothing is a text of overrides, which may be none.
+func orNothing(text []byte) []byte {
+	if len(text) == 0 {
+		return []byte("{}")
+	}
+	return text
+}
+
+// showConfig answers with the configuration in force, or with what of it is overridden.
+func (e *Engine) showConfig(r *admin.Request, a *admin.Answer) {
+	g := e.gateway()
+	switch {
+	case g == nil:
+		a.Error(404, "", "no gateway of this namespace has been configured yet")
+	case r.Asks("overrides"):
+		a.Tagged(r, g.overrides.shown, tagOf(g.overrides.shown))
+	default:
+		text := g.latest.cfg.JSON()
+		a.Tagged(r, text, tagOf(text))
+	}
+}
+
+// patchOverrides lays a merge patch over what is overridden.
+func (e *Engine) patchOverrides(r *admin.Request, a *admin.Answer) {
+	if len(r.Body) > config.MostOverrides {
+		a.Error(413, "", "want at most "+strconv.Itoa(config.MostOverrides)+" bytes")
+		return
+	}
+	e.override(r, a, func(file, laid []byte) (config.Config, []byte, error) { return config.Patch(file, laid, r.Body) })
+}
+
+// deleteOverrides takes all back, or what a JSON Pointer leads to.
+func (e *Engine) deleteOverrides(r *admin.Request, a *admin.Answer) {
+	e.override(r, a, func(file, laid []byte) (config.Config, []byte, error) {
+		var left []byte
+		if r.Asks("path") {
+			var err error
+			if left, err = config.TakeBack(file, laid, r.Query("path")); err != nil {
+				return config.Config{}, nil, err
+			}
+		}
+		cfg, err := config.ParseWith(file, left)
+		return cfg, left, err
+	})
+}
+
+var (
+	errConflict  = errors.New("conflicts with what is running")
+	errUnchanged = errors.New("nothing changes")
+)
+
+// override changes what is overridden, and answers with what is in force then. The other workers follow within a second.
+func (e *Engine) override(r *admin.Request, a *admin.Answer, change func(file, laid []byte) (config.Config, []byte, error)) {
+	g := e.gateway()
+	if g == nil || g.overrides.file == nil {
+		a.Error(409, "", "no gateway of this namespace has been configured yet")
+		return
+	}
+	var wrong error
+	var conflicts []admin.Fault
+	before, after, err := g.overrides.shared.Change(e.host.Wall(), r.Who, func(known *override.Record) ([]byte, error) {
+		cfg, text, err := change(g.overrides.file, known.Text)
+		if wrong = err; err != nil {
+			return nil, err
+		}
+		if conflicts = g.conflicts(e.surface.now, &cfg); conflicts != nil {
+			return nil, errConflict
+		}
+		if string(text) == string(known.Text) {
+			return nil, errUnchanged
+		}
+		return text, nil
+	})
+	switch {
+	case err == errUnchanged:
+	case err == errConflict:
+		a.Errors(409, conflicts...)
+		return
+	case wrong == config.ErrNotOverridden:
+		a.Error(404, r.Query("path"), wrong.Error())
+		return
+	case wrong != nil:
+		a.Errors(422, faults(wrong)...)
+		return
+	case err != nil:
+		a.Error(503, "", "the overrides can't be written: "+err.Error())
+		return
+	default:
+		a.Change = string(orNothing(before.Text)) + " is now " + string(orNothing(after.Text))
+	}
+	g.follow()
+	a.JSON(200, g.overrides.shown)
+}
+
+// faults are the problems of a configuration, as the surface tells them.
+func faults(err error) (all []admin.Fault) {
+	for _, p := range config.Problems(err) {
+		all = append(all, admin.Fault(p))
+	}
+	return all
+}
+
+// conflicts is what a configuration can't be for what is running: the room of a queue can't be less than what waits in it.
+func (e *Engine) conflicts(now clock.Moment, cfg *config.Config) (found []admin.Fault) {
+	if cfg.Mode == config.Off || e.latest.cfg.Mode == config.Off {
+		return nil
+	}
+	for i := range cfg.Upstreams {
+		u, was := &cfg.Upstreams[i], &e.latest.cfg.Upstreams[i]
+		queue := e.site(u.Name).queue
+		settings := dispatch.NewSettings(u, cfg.Mode)
+		if queue == nil || !settings.Governs() || u.Queue.Max >= was.Queue.Max {
+			continue
+		}
+		waiting := 0
+		for _, n := range queue.Snapshot(now).Waiting {
+			waiting += n
+		}
+		if waiting > settings.QueueMax {
+			found = append(found, admin.Fault{Path: "upstreams[" + strconv.Itoa(i) + "].queue.max",
+				Message: strconv.Itoa(waiting) + " requests wait there; want at least as many, or try again when there are fewer"})
+		}
+	}
+	return found
+}
