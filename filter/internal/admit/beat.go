@@ -71,6 +71,9 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	b.at = now
 	e.readShut()
 	e.follow()
+	if e.overrides.file != nil { // it is a gateway's
+		e.followGrants(now, true)
+	}
 	err := e.ask(now)
 	if err == nil && e.IsGateway() && e.isAsked(now) {
 		b.roster.Served = e.worker.served

@@ -42,6 +42,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/grant"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -84,6 +85,7 @@ type Engine struct {
 	shut      shutUpstreams
 	surface   surface
 	overrides overrides
+	grants    grants
 
 	out         effects
 	current     *Stream   // whose event is being handled; nil: it is nobody's
@@ -118,6 +120,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		reserving: streamSet{in: inReserving},
 		turns:     mostAtOnce,
 	}
+	e.grants.shared = grant.New(host, cfg.Namespace)
 	e.makeRules(cfg)
 	e.gateways = cfg.Mode != config.Off || cfg.Admin.Path == ""
 	e.newSurface()

@@ -85,6 +85,15 @@ func (x *overrides) show(now *config.Config) {
 	x.shown = j.Bytes()
 }
 
+// logged is a text of overrides as the log has it.
+func logged(text []byte) string {
+	const most = 2000
+	if len(text) > most {
+		return string(text[:most]) + "... (" + strconv.Itoa(len(text)) + " bytes)"
+	}
+	return string(orNothing(text))
+}
+
 // orNothing is a text of overrides, which may be none.
 func orNothing(text []byte) []byte {
 	if len(text) == 0 {
@@ -98,7 +107,7 @@ func (e *Engine) showConfig(r *admin.Request, a *admin.Answer) {
 	g := e.gateway()
 	switch {
 	case g == nil:
-		a.Error(404, "", "no gateway of this namespace has been configured yet")
+		a.Error(404, "", notConfigured)
 	case r.Asks("overrides"):
 		a.Tagged(r, g.overrides.shown, tagOf(g.overrides.shown))
 	default:
@@ -131,16 +140,19 @@ func (e *Engine) deleteOverrides(r *admin.Request, a *admin.Answer) {
 	})
 }
 
+const notConfigured = "no gateway of this namespace has been configured yet"
+
 var (
 	errConflict  = errors.New("conflicts with what is running")
 	errUnchanged = errors.New("nothing changes")
+	errPast      = errors.New("that is over; want a time to come")
 )
 
 // override changes what is overridden, and answers with what is in force then. The other workers follow within a second.
 func (e *Engine) override(r *admin.Request, a *admin.Answer, change func(file, laid []byte) (config.Config, []byte, error)) {
 	g := e.gateway()
 	if g == nil || g.overrides.file == nil {
-		a.Error(409, "", "no gateway of this namespace has been configured yet")
+		a.Error(409, "", notConfigured)
 		return
 	}
 	var wrong error
@@ -173,7 +185,7 @@ func (e *Engine) override(r *admin.Request, a *admin.Answer, change func(file, l
 		a.Error(503, "", "the overrides can't be written: "+err.Error())
 		return
 	default:
-		a.Change = string(orNothing(before.Text)) + " is now " + string(orNothing(after.Text))
+		a.Change = logged(before.Text) + " is now " + logged(after.Text)
 	}
 	g.follow()
 	a.JSON(200, g.overrides.shown)

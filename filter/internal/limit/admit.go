@@ -70,7 +70,7 @@ func (s *Set) load(now clock.Moment, r *Request) error {
 		if err != nil {
 			return err
 		}
-		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: l, subject: subject}, page: page})
+		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: s.grantedTo(now, l, subject), subject: subject}, page: page})
 	}
 	return nil
 }

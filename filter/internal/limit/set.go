@@ -76,6 +76,8 @@ type Set struct {
 	table  *table.Table
 	nobody string // what a part of a caller is that the request lacks
 
+	granted map[uint64]*granted // subjects' own limits, by their buckets' ids; nil: there are none
+
 	// Memory of the call under way, which the next one uses again.
 	candidates []candidate
 	pages      []*table.Page
@@ -102,6 +104,7 @@ type part struct {
 	name   string // as the configuration has it
 	slot   ident.Slot
 	secret bool // its values are never shown
+	hashed bool // they are hashes (ident)
 }
 
 type headerMatch struct {
@@ -128,7 +131,7 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
 		}
 		for _, per := range configured.Per {
-			p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per)}
+			p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per), hashed: hashes(&c.Identity, per)}
 			if name, isHeader := strings.CutPrefix(per, config.PerHeader); isHeader {
 				p.kind, p.slot = config.PerHeader, picker.Want(name)
 			}
@@ -141,6 +144,19 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 	}
 	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
 	return s
+}
+
+// hashes says that a part of an identity is stored as a hash.
+func hashes(c *config.Identity, per string) bool {
+	switch per {
+	case config.PerUser:
+		return c.User.Hash
+	case config.PerTenant:
+		return c.Tenant.Hash
+	case config.PerKey:
+		return c.Key.Hash
+	}
+	return false
 }
 
 // group finds or adds a combination of "per": its limits share their subjects' hashes, and so their pages.

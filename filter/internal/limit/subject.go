@@ -22,8 +22,11 @@ const MostSubject = 64
 // It is one line, white space in a value is a "_", and so are other characters that can't be shown (package oneline). What a page or a format gives a
 // meaning to is whose to escape who writes that. nil is no limit, and nobody.
 func (s *Set) AppendSubject(b []byte, configured *config.Limit, r *Request) []byte {
-	for i := range s.limits {
-		if l := &s.limits[i]; &l.Limit == configured {
+	if configured == nil {
+		return b
+	}
+	for i := range s.limits { // it may be one of a subject's own (granted)
+		if l := &s.limits[i]; l.Name == configured.Name {
 			return s.appendSubject(b, l, r)
 		}
 	}
