@@ -3,8 +3,6 @@ package config
 import (
 	"strconv"
 	"strings"
-
-	"github.com/valyala/fastjson"
 )
 
 // Differences is what one configuration has otherwise than the file's, as a JSON list of {"path", "file", "value"}: a JSON Pointer, and
@@ -19,22 +17,22 @@ func Differences(file, now *Config) []byte {
 
 type differences struct{ list []byte }
 
-func (d *differences) compare(path string, before, after *fastjson.Value) {
+func (d *differences) compare(path string, before, after *jsonValue) {
 	switch {
-	case before == nil || after == nil || before.Type() != after.Type():
+	case before == nil || after == nil || before.kind != after.kind:
 		d.add(path, before, after)
-	case after.Type() == fastjson.TypeObject:
-		after.GetObject().Visit(func(key []byte, value *fastjson.Value) {
-			d.compare(below(path, string(key)), before.Get(string(key)), value)
-		})
-		before.GetObject().Visit(func(key []byte, value *fastjson.Value) {
-			if after.Get(string(key)) == nil {
-				d.add(below(path, string(key)), value, nil)
+	case after.kind == isObject:
+		for _, m := range after.members {
+			d.compare(below(path, m.key), before.get(m.key), m.value)
+		}
+		for _, m := range before.members {
+			if after.get(m.key) == nil {
+				d.add(below(path, m.key), m.value, nil)
 			}
-		})
-	case after.Type() == fastjson.TypeArray && len(after.GetArray()) == len(before.GetArray()) && isSections(after):
-		for i, entry := range after.GetArray() {
-			d.compare(below(path, strconv.Itoa(i)), before.GetArray()[i], entry)
+		}
+	case after.kind == isArray && len(after.list) == len(before.list) && isSections(after):
+		for i, entry := range after.list {
+			d.compare(below(path, strconv.Itoa(i)), before.list[i], entry)
 		}
 	case string(appendValue(nil, before)) != string(appendValue(nil, after)):
 		d.add(path, before, after)
@@ -42,19 +40,19 @@ func (d *differences) compare(path string, before, after *fastjson.Value) {
 }
 
 // isSections says that a list is one of objects.
-func isSections(list *fastjson.Value) bool {
-	entries := list.GetArray()
-	return len(entries) > 0 && entries[0].Type() == fastjson.TypeObject
+func isSections(list *jsonValue) bool {
+	entries := list.list
+	return len(entries) > 0 && entries[0].kind == isObject
 }
 
-func (d *differences) add(path string, before, after *fastjson.Value) {
+func (d *differences) add(path string, before, after *jsonValue) {
 	if len(d.list) > 1 {
 		d.list = append(d.list, ',')
 	}
 	d.list = appendString(append(d.list, `{"path":`...), path)
 	for _, side := range [...]struct {
 		key   string
-		value *fastjson.Value
+		value *jsonValue
 	}{{`,"file":`, before}, {`,"value":`, after}} {
 		if d.list = append(d.list, side.key...); side.value == nil {
 			d.list = append(d.list, "null"...)

@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/valyala/fastjson"
 )
 
 // fieldError is one thing wrong with a configuration.
@@ -65,33 +63,33 @@ const (
 )
 
 // show renders a found value. Objects and lists are never spelled out: what is in them may be a secret.
-func show(v *fastjson.Value) string {
-	switch v.Type() {
-	case fastjson.TypeObject:
+func show(v *jsonValue) string {
+	switch v.kind {
+	case isObject:
 		return "an object"
-	case fastjson.TypeArray:
+	case isArray:
 		return "a list"
-	case fastjson.TypeString:
-		return quote(text(v))
-	case fastjson.TypeNumber:
-		return shorten(raw(v))
+	case isString:
+		return quote(v.text)
+	case isNumber:
+		return shorten(v.text)
 	default:
-		return raw(v)
+		return v.text
 	}
 }
 
 // showType names the type of a found value where a value makes no sense, such as a string in an object's place.
-func showType(v *fastjson.Value) string {
-	switch v.Type() {
-	case fastjson.TypeObject:
+func showType(v *jsonValue) string {
+	switch v.kind {
+	case isObject:
 		return "an object"
-	case fastjson.TypeArray:
+	case isArray:
 		return "a list"
-	case fastjson.TypeString:
+	case isString:
 		return "a string"
-	case fastjson.TypeNumber:
+	case isNumber:
 		return "a number"
-	case fastjson.TypeNull:
+	case isNull:
 		return "null"
 	default:
 		return "a boolean"
@@ -129,9 +127,3 @@ func join(path, key string) string {
 }
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
-
-// text is the value of a JSON string; the caller has checked its type.
-func text(v *fastjson.Value) string { return string(v.GetStringBytes()) }
-
-// raw is v as it was written; it suits numbers, booleans and null.
-func raw(v *fastjson.Value) string { return string(v.MarshalTo(nil)) }

@@ -3,9 +3,12 @@ package config
 import (
 	"testing"
 	"time"
-
-	"github.com/valyala/fastjson"
 )
+
+func parsed(text string) *jsonValue {
+	v, _ := parseJSON(text)
+	return v
+}
 
 // trip has keys that only some ways of travelling have.
 type trip struct {
@@ -34,7 +37,7 @@ func TestKeysThatDoNotGoTogether(t *testing.T) {
 	} {
 		var r reader
 		var to trip
-		r.section("trip", &to, fastjson.MustParse(text))
+		r.section("trip", &to, parsed(text))
 		if got := r.all().Error(); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", text, got, want)
 		}

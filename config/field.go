@@ -3,8 +3,6 @@ package config
 import (
 	"slices"
 	"time"
-
-	"github.com/valyala/fastjson"
 )
 
 // field describes one key of the configuration and is bound to the variable that takes its value.
@@ -16,6 +14,7 @@ type field struct {
 	derived  bool // left out, the value follows from others; the doc says how
 	unless   *exclusion
 	fixed    string // why no override changes it; "": one may
+	kept     bool   // no override adds entries to the list, takes some out or renames them
 }
 
 // exclusion says beside which words of another key a key makes no sense, and why, and what would be right. Beside those it isn't missed,
@@ -27,17 +26,17 @@ type exclusion struct {
 }
 
 // applies says that the other key has one of the words.
-func (x *exclusion) applies(given map[string]*fastjson.Value) bool {
-	if x == nil || given[x.key] == nil || given[x.key].Type() != fastjson.TypeString {
+func (x *exclusion) applies(given map[string]*jsonValue) bool {
+	if x == nil || given[x.key] == nil || given[x.key].kind != isString {
 		return false
 	}
-	return slices.Contains(x.words, text(given[x.key]))
+	return slices.Contains(x.words, given[x.key].text)
 }
 
 // value is a place for a value: a single one, a list, a map, or a section.
 type value interface {
 	// read stores v, or the default if v is nil. Whatever is wrong goes to r, at path.
-	read(r *reader, path string, v *fastjson.Value)
+	read(r *reader, path string, v *jsonValue)
 	want() string
 	describe(s *Schema)
 	// show appends what is stored, as JSON: nothing, if the key is to be left out.
@@ -79,7 +78,7 @@ func secret(f field) field {
 func fixed(f field, why string) field { f.fixed = why; return f }
 
 // kept bars overrides that add entries to the list f, take some out, or rename them.
-func kept(f field) field { f.value = keptList{f.value.(namedList)}; return f }
+func kept(f field) field { f.kept = true; return f }
 
 func single[T any](name string, to *T, standard T, k kind[T], doc string) field {
 	return field{name: name, doc: docOf(doc), value: scalar[T]{to, standard, k}}

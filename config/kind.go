@@ -5,14 +5,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/valyala/fastjson"
 )
 
 // kind is a type of single value: how it is read and what would be right.
 type kind[T any] interface {
 	// parse reads v. The problem is "" or a remark on what is wrong; want says what would be right.
-	parse(v *fastjson.Value) (value T, problem string)
+	parse(v *jsonValue) (value T, problem string)
 	want() string
 	// describe states the same for the JSON Schema; plain is a value in its JSON form.
 	describe(s *Schema)
@@ -26,11 +24,11 @@ type boolKind struct{}
 
 func (boolKind) want() string     { return "true or false" }
 func (boolKind) plain(b bool) any { return b }
-func (boolKind) parse(v *fastjson.Value) (bool, string) {
-	if t := v.Type(); t != fastjson.TypeTrue && t != fastjson.TypeFalse {
+func (boolKind) parse(v *jsonValue) (bool, string) {
+	if t := v.kind; t != isTrue && t != isFalse {
 		return false, wrong
 	}
-	return v.Type() == fastjson.TypeTrue, ""
+	return v.kind == isTrue, ""
 }
 
 // textKind is a string that follows a rule.
@@ -38,15 +36,15 @@ type textKind struct{ rule rule }
 
 func (k textKind) want() string       { return k.rule.want }
 func (k textKind) plain(s string) any { return s }
-func (k textKind) parse(v *fastjson.Value) (string, string) {
-	switch v.Type() {
-	case fastjson.TypeString:
-	case fastjson.TypeNumber, fastjson.TypeTrue, fastjson.TypeFalse:
+func (k textKind) parse(v *jsonValue) (string, string) {
+	switch v.kind {
+	case isString:
+	case isNumber, isTrue, isFalse:
 		return "", "not a string (put it in quotes)" // YAML takes an unquoted 1, on or no for something else
 	default:
 		return "", wrong
 	}
-	s, ok := k.rule.accept(text(v))
+	s, ok := k.rule.accept(v.text)
 	if !ok {
 		return "", wrong
 	}
@@ -60,14 +58,14 @@ func (k enumKind) plain(word string) any { return word }
 func (k enumKind) want() string          { return oneOf(k.words) }
 
 // parse takes false for "off": that is what YAML 1.1, Envoy's and Kubernetes' included, makes of an unquoted off.
-func (k enumKind) parse(v *fastjson.Value) (string, string) {
+func (k enumKind) parse(v *jsonValue) (string, string) {
 	for _, word := range k.words {
-		switch v.Type() {
-		case fastjson.TypeString:
-			if text(v) == word {
+		switch v.kind {
+		case isString:
+			if v.text == word {
 				return word, ""
 			}
-		case fastjson.TypeFalse:
+		case isFalse:
 			if word == "off" {
 				return word, ""
 			}
@@ -85,13 +83,13 @@ func (k integerKind[T]) want() string {
 }
 
 // parse takes 300.0 and 3e2 for 300: a control plane that carries the configuration as a protobuf Struct knows doubles only.
-func (k integerKind[T]) parse(v *fastjson.Value) (T, string) {
-	if v.Type() != fastjson.TypeNumber {
+func (k integerKind[T]) parse(v *jsonValue) (T, string) {
+	if v.kind != isNumber {
 		return 0, wrong
 	}
-	n, err := strconv.ParseInt(raw(v), 10, 64)
+	n, err := strconv.ParseInt(v.text, 10, 64)
 	if err != nil {
-		f, err := strconv.ParseFloat(raw(v), 64)
+		f, err := strconv.ParseFloat(v.text, 64)
 		if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
 			return 0, wrong
 		}
@@ -108,11 +106,11 @@ type numberKind struct{ in interval }
 
 func (k numberKind) plain(f float64) any { return f }
 func (k numberKind) want() string        { return "a number " + k.in.String() }
-func (k numberKind) parse(v *fastjson.Value) (float64, string) {
-	if v.Type() != fastjson.TypeNumber {
+func (k numberKind) parse(v *jsonValue) (float64, string) {
+	if v.kind != isNumber {
 		return 0, wrong
 	}
-	f, err := strconv.ParseFloat(raw(v), 64)
+	f, err := strconv.ParseFloat(v.text, 64)
 	if err != nil || !k.in.contains(f) {
 		return 0, wrong
 	}
@@ -159,11 +157,11 @@ func (k durationKind) want() string {
 	return `a duration such as "300ms", "2s" or "1h", ` + bounds
 }
 
-func (k durationKind) parse(v *fastjson.Value) (time.Duration, string) {
-	if v.Type() != fastjson.TypeString {
+func (k durationKind) parse(v *jsonValue) (time.Duration, string) {
+	if v.kind != isString {
 		return 0, wrong
 	}
-	s := text(v)
+	s := v.text
 	d, err := time.ParseDuration(s)
 	if err != nil || strings.ContainsAny(s, "+-") {
 		return 0, wrong
@@ -191,11 +189,11 @@ type priorityKind struct{}
 
 func (priorityKind) want() string         { return "urgent, high, normal (or medium) or low" }
 func (priorityKind) plain(p Priority) any { return p.key() }
-func (priorityKind) parse(v *fastjson.Value) (Priority, string) {
-	if v.Type() != fastjson.TypeString {
+func (priorityKind) parse(v *jsonValue) (Priority, string) {
+	if v.kind != isString {
 		return Normal, wrong
 	}
-	p, ok := ParsePriority(text(v))
+	p, ok := ParsePriority(v.text)
 	if !ok {
 		return Normal, wrong
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-
-	"github.com/valyala/fastjson"
 )
 
 // Overrides change a configuration while it runs: a JSON object that is laid over the file's, as a JSON Merge Patch (RFC 7396) is. What is in
@@ -35,7 +33,7 @@ func Patch(file, overrides, patch []byte) (Config, []byte, error) {
 	if len(o.r.errs) > 0 {
 		return Config{}, nil, o.r.all()
 	}
-	if change != nil && change.Type() != fastjson.TypeObject {
+	if change != nil && change.kind != isObject {
 		return Config{}, nil, fieldErrors{{value: showType(change), problem: "want an object, of what is to change"}}
 	}
 	whole := nested{&Config{}}
@@ -59,18 +57,17 @@ func Patch(file, overrides, patch []byte) (Config, []byte, error) {
 
 // overlay lays one document over another. What it is given is changed by it.
 type overlay struct {
-	r     reader
-	arena fastjson.Arena
+	r reader
 }
 
 // parse reads a document; nil is nothing at all, and null.
-func (o *overlay) parse(text []byte) *fastjson.Value {
+func (o *overlay) parse(text []byte) *jsonValue {
 	v, problem := parseJSON(string(text))
 	if problem != "" {
 		o.r.problem("", "", problem)
 		return nil
 	}
-	if v != nil && v.Type() == fastjson.TypeNull {
+	if v != nil && v.kind == isNull {
 		return nil
 	}
 	return v
@@ -86,31 +83,28 @@ type namedList interface {
 func (s sections[T, P]) key() string    { return s.unique }
 func (s sections[T, P]) entry() section { return P(new(T)) }
 
-// keptList is one whose entries no override adds, takes out or renames.
-type keptList struct{ namedList }
-
 // merge changes a target by a patch, as RFC 7396 has it, but that null stays, for lay to see what it stands for, and that what is by name goes
 // into a list that is not. of is what it is the value of; nil: of a key that there isn't.
-func (o *overlay) merge(path string, of value, target, patch *fastjson.Value) *fastjson.Value {
-	if patch.Type() != fastjson.TypeObject {
+func (o *overlay) merge(path string, of value, target, patch *jsonValue) *jsonValue {
+	if patch.kind != isObject {
 		return patch
 	}
 	named, isNamed := of.(namedList)
-	if isNamed && target != nil && target.Type() == fastjson.TypeArray {
+	if isNamed && target != nil && target.kind == isArray {
 		for _, m := range o.r.members(path, patch, named.want()) {
-			if i := indexOf(named, target, m.key); i >= 0 && m.value.Type() == fastjson.TypeObject {
-				target.SetArrayItem(i, o.merge(join(path, m.key), nested{named.entry()}, target.GetArray()[i], m.value))
+			if i := indexOf(named, target, m.key); i >= 0 && m.value.kind == isObject {
+				target.list[i] = o.merge(join(path, m.key), nested{named.entry()}, target.list[i], m.value)
 			} else {
 				o.r.problem(join(path, m.key), "", "the list is overridden as a whole; take that back first")
 			}
 		}
 		return target
 	}
-	if target == nil || target.Type() != fastjson.TypeObject {
-		target = o.arena.NewObject()
+	if target == nil || target.kind != isObject {
+		target = &jsonValue{kind: isObject}
 	}
 	for _, m := range o.r.members(path, patch, "an object") {
-		target.Set(m.key, o.merge(join(path, m.key), valueOf(of, m.key), target.Get(m.key), m.value))
+		target.set(m.key, o.merge(join(path, m.key), valueOf(of, m.key), target.get(m.key), m.value))
 	}
 	return target
 }
@@ -141,9 +135,9 @@ func fieldOf(s section, name string) *field {
 }
 
 // indexOf is the index of the entry of a list that has a name; -1: there is none.
-func indexOf(list namedList, entries *fastjson.Value, name string) int {
-	for i, entry := range entries.GetArray() {
-		if list.key() != "" && string(entry.GetStringBytes(list.key())) == name {
+func indexOf(list namedList, entries *jsonValue, name string) int {
+	for i, entry := range entries.list {
+		if list.key() != "" && entry.called(list.key()) == name {
 			return i
 		}
 	}
@@ -151,20 +145,16 @@ func indexOf(list namedList, entries *fastjson.Value, name string) int {
 }
 
 // lay lays a value over another one, which may be nil.
-func (o *overlay) lay(path string, of value, base, over *fastjson.Value) *fastjson.Value {
+func (o *overlay) lay(path string, of value, base, over *jsonValue) *jsonValue {
 	list, isList := of.(namedList)
-	_, isKept := of.(keptList)
 	switch {
-	case over.Type() != fastjson.TypeObject:
-		if isKept {
-			o.keeps(path, list, base, over)
-		}
+	case over.kind != isObject:
 		return over
 	case isList && list.key() != "":
 		return o.layByName(path, list, base, over)
 	}
-	if base == nil || base.Type() != fastjson.TypeObject {
-		base = o.arena.NewObject()
+	if base == nil || base.kind != isObject {
+		base = &jsonValue{kind: isObject}
 	}
 	for _, m := range o.r.members(path, over, "an object") {
 		o.layMember(join(path, m.key), of, base, m)
@@ -173,7 +163,7 @@ func (o *overlay) lay(path string, of value, base, over *fastjson.Value) *fastjs
 }
 
 // layMember lays a key's value over that of a value. What is wrong with a key that there isn't the parser says, but of one that was taken back.
-func (o *overlay) layMember(path string, of value, base *fastjson.Value, m member) {
+func (o *overlay) layMember(path string, of value, base *jsonValue, m member) {
 	var f *field
 	at, isSection := of.(nested)
 	if isSection {
@@ -182,19 +172,23 @@ func (o *overlay) layMember(path string, of value, base *fastjson.Value, m membe
 	switch {
 	case f != nil && f.fixed != "":
 		o.r.problem(path, "", "can't be changed while it runs: it "+f.fixed)
-	case m.value.Type() == fastjson.TypeNull:
+	case m.value.kind == isNull:
 		if isSection && f == nil {
 			o.r.problem(path, "", unknown(m.key, at.section.fields()))
 		}
 	default:
-		base.Set(m.key, o.lay(path, valueOf(of, m.key), base.Get(m.key), m.value))
+		was := base.get(m.key)
+		if f != nil && f.kept && m.value.kind != isObject {
+			o.keeps(path, f.value.(namedList), was, m.value)
+		}
+		base.set(m.key, o.lay(path, valueOf(of, m.key), was, m.value))
 	}
 }
 
 // layByName lays entries over those of a list that have their names.
-func (o *overlay) layByName(path string, list namedList, base, over *fastjson.Value) *fastjson.Value {
-	if base == nil || base.Type() != fastjson.TypeArray {
-		base = o.arena.NewArray()
+func (o *overlay) layByName(path string, list namedList, base, over *jsonValue) *jsonValue {
+	if base == nil || base.kind != isArray {
+		base = &jsonValue{kind: isArray}
 	}
 	for _, m := range o.r.members(path, over, list.want()) {
 		here := join(path, m.key)
@@ -202,23 +196,23 @@ func (o *overlay) layByName(path string, list namedList, base, over *fastjson.Va
 		switch {
 		case i < 0:
 			o.r.problem(here, "", "no such "+list.key()+"; "+there(list, base))
-		case m.value.Type() == fastjson.TypeNull:
-		case m.value.Type() != fastjson.TypeObject:
+		case m.value.kind == isNull:
+		case m.value.kind != isObject:
 			o.r.problem(here, showType(m.value), "want an object, of what is to change of it, or null to take back what was changed")
-		case m.value.Get(list.key()) != nil:
+		case m.value.get(list.key()) != nil:
 			o.r.problem(join(here, list.key()), "", "can't be changed while it runs: it "+known)
 		default:
-			base.SetArrayItem(i, o.lay(here, nested{list.entry()}, base.GetArray()[i], m.value))
+			base.list[i] = o.lay(here, nested{list.entry()}, base.list[i], m.value)
 		}
 	}
 	return base
 }
 
 // there says which names a list has.
-func there(list namedList, entries *fastjson.Value) string {
+func there(list namedList, entries *jsonValue) string {
 	var names []string
-	for _, entry := range entries.GetArray() {
-		names = append(names, string(entry.GetStringBytes(list.key())))
+	for _, entry := range entries.list {
+		names = append(names, entry.called(list.key()))
 	}
 	if len(names) == 0 {
 		return "there is none"
@@ -227,9 +221,9 @@ func there(list namedList, entries *fastjson.Value) string {
 }
 
 // keeps checks that a list which is laid over another one has the same names in the same order.
-func (o *overlay) keeps(path string, list namedList, base, over *fastjson.Value) {
-	if over.Type() != fastjson.TypeArray || base == nil {
-		base = o.arena.NewArray()
+func (o *overlay) keeps(path string, list namedList, base, over *jsonValue) {
+	if over.kind != isArray || base == nil {
+		base = &jsonValue{kind: isArray}
 	}
 	if there(list, over) != there(list, base) {
 		o.r.problem(path, "", "its entries can't be added, taken out or renamed while it runs; "+there(list, base)+", in this order, or only those that change, by name")
@@ -237,7 +231,7 @@ func (o *overlay) keeps(path string, list namedList, base, over *fastjson.Value)
 }
 
 // stored is the text of overrides: without what was taken back, and without what is empty for that. nil: nothing is left.
-func stored(v *fastjson.Value) []byte {
+func stored(v *jsonValue) []byte {
 	if v == nil || !strip(v) {
 		return nil
 	}
@@ -245,20 +239,9 @@ func stored(v *fastjson.Value) []byte {
 }
 
 // strip takes out of an object what was taken back, and says whether anything is left.
-func strip(v *fastjson.Value) bool {
-	var gone []string
-	left := false
-	v.GetObject().Visit(func(key []byte, value *fastjson.Value) {
-		if value.Type() == fastjson.TypeNull || value.Type() == fastjson.TypeObject && !strip(value) {
-			gone = append(gone, string(key))
-		} else {
-			left = true
-		}
-	})
-	for _, key := range gone {
-		v.Del(key)
-	}
-	return left
+func strip(v *jsonValue) bool {
+	v.remove(func(m *member) bool { return m.value.kind == isNull || m.value.kind == isObject && !strip(m.value) })
+	return len(v.members) > 0
 }
 
 // ErrNotOverridden says that there is nothing to take back.
@@ -283,12 +266,12 @@ func TakeBack(file, overrides []byte, pointer string) ([]byte, error) {
 		if list, isList := of.(namedList); isList && list.key() != "" {
 			token = nameOf(list, base, token)
 		}
-		next := at.Get(token)
-		if at.Type() != fastjson.TypeObject || next == nil {
+		next := at.get(token)
+		if at.kind != isObject || next == nil {
 			return nil, ErrNotOverridden
 		}
 		if i == len(tokens)-1 {
-			at.Del(token)
+			at.remove(func(m *member) bool { return m.key == token })
 			return stored(laid), nil
 		}
 		if of != nil {
@@ -301,23 +284,23 @@ func TakeBack(file, overrides []byte, pointer string) ([]byte, error) {
 }
 
 // nameOf is the name of the entry that a pointer's token leads to, by its index or its name.
-func nameOf(list namedList, entries *fastjson.Value, token string) string {
-	if i, err := strconv.Atoi(token); err == nil && entries != nil && i >= 0 && i < len(entries.GetArray()) {
-		return string(entries.GetArray()[i].GetStringBytes(list.key()))
+func nameOf(list namedList, entries *jsonValue, token string) string {
+	if i, err := strconv.Atoi(token); err == nil && entries != nil && i >= 0 && i < len(entries.list) {
+		return entries.list[i].called(list.key())
 	}
 	return token
 }
 
 // step goes from a value of the file to that of one of its keys; nil: it has none.
-func step(of value, base *fastjson.Value, key string) *fastjson.Value {
+func step(of value, base *jsonValue, key string) *jsonValue {
 	if base == nil {
 		return nil
 	}
 	if list, isList := of.(namedList); isList {
 		if i := indexOf(list, base, key); i >= 0 {
-			return base.GetArray()[i]
+			return base.list[i]
 		}
 		return nil
 	}
-	return base.Get(key)
+	return base.get(key)
 }

@@ -3,8 +3,6 @@ package config
 import (
 	"strconv"
 	"strings"
-
-	"github.com/valyala/fastjson"
 )
 
 // Parse reads the plugin's configuration, JSON. Nothing at all, {} and null are the default configuration. The error
@@ -16,7 +14,7 @@ func Parse(data []byte) (Config, error) {
 	if problem != "" {
 		return Config{}, fieldErrors{{problem: problem}}
 	}
-	if root != nil && root.Type() == fastjson.TypeNull {
+	if root != nil && root.kind == isNull {
 		root = nil
 	}
 	var c Config
@@ -28,19 +26,11 @@ func Parse(data []byte) (Config, error) {
 }
 
 // parseJSON returns nil for white space. The problem doesn't repeat any of the text.
-func parseJSON(s string) (*fastjson.Value, string) {
+func parseJSON(s string) (*jsonValue, string) {
 	if strings.Trim(s, " \t\r\n") == "" {
 		return nil, ""
 	}
-	if problem := checkSyntax(s); problem != "" {
-		return nil, problem
-	}
-	var p fastjson.Parser
-	v, err := p.Parse(s)
-	if err != nil {
-		return nil, "invalid JSON"
-	}
-	return v, ""
+	return parseSyntax(s)
 }
 
 // reader collects what is wrong while values are read.
@@ -69,50 +59,43 @@ func (r *reader) problem(path, found, problem string) {
 }
 
 // fail records that v is wrong.
-func (r *reader) fail(path string, v *fastjson.Value, problem string) {
+func (r *reader) fail(path string, v *jsonValue, problem string) {
 	r.problem(path, show(v), problem)
 }
 
 // list is v's entries.
-func (r *reader) list(path string, v *fastjson.Value, want string) ([]*fastjson.Value, bool) {
-	if v.Type() != fastjson.TypeArray {
+func (r *reader) list(path string, v *jsonValue, want string) ([]*jsonValue, bool) {
+	if v.kind != isArray {
 		r.problem(path, showType(v), "want "+want)
 		return nil, false
 	}
-	return v.GetArray(), true
-}
-
-// member is one key of an object with its value.
-type member struct {
-	key   string
-	value *fastjson.Value
+	return v.list, true
 }
 
 // members is v's keys, each once, in their order.
-func (r *reader) members(path string, v *fastjson.Value, want string) []member {
-	if v.Type() != fastjson.TypeObject {
+func (r *reader) members(path string, v *jsonValue, want string) []member {
+	if v.kind != isObject {
 		r.problem(path, showType(v), "want "+want)
 		return nil
 	}
 	var members []member
 	seen := map[string]bool{}
-	v.GetObject().Visit(func(key []byte, value *fastjson.Value) {
-		k := string(key)
-		if seen[k] {
-			r.problem(join(path, k), "", "duplicate key; want each key once")
-			return
+	for _, m := range v.members {
+		if seen[m.key] {
+			r.problem(join(path, m.key), "", "duplicate key; want each key once")
+			continue
 		}
-		seen[k] = true
-		members = append(members, member{k, value})
-	})
+		seen[m.key] = true
+		members = append(members, m)
+	}
 	return members
 }
 
 // section reads v into s, the whole of s: what v lacks gets its default. A nil v lacks everything.
-func (r *reader) section(path string, s section, v *fastjson.Value) {
+func (r *reader) section(path string, s section, v *jsonValue) {
 	before := r.count
 	fields := s.fields()
-	given := map[string]*fastjson.Value{}
+	given := map[string]*jsonValue{}
 	if v != nil {
 		for _, m := range r.members(path, v, "an object") {
 			given[m.key] = m.value
@@ -121,7 +104,7 @@ func (r *reader) section(path string, s section, v *fastjson.Value) {
 			}
 		}
 	}
-	isObject := v != nil && v.Type() == fastjson.TypeObject
+	isObject := v != nil && v.kind == isObject
 	for _, f := range fields {
 		value := given[f.name]
 		switch barred := f.unless.applies(given); {

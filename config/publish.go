@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/spillway-proxy/spillway/config/filterstate"
 )
 
@@ -29,21 +27,21 @@ func (p published) want() string {
 	return strings.Join(p.words(), ", ") + " or a list of values, such as [" + filterstate.CompletionTokens.Name() + "]"
 }
 
-func (p published) read(r *reader, path string, v *fastjson.Value) {
+func (p published) read(r *reader, path string, v *jsonValue) {
 	*p.to = presets[0].set
 	if v == nil {
 		return
 	}
-	switch v.Type() {
-	case fastjson.TypeString:
+	switch v.kind {
+	case isString:
 		for _, preset := range presets {
-			if text(v) == preset.word {
+			if v.text == preset.word {
 				*p.to = preset.set
 				return
 			}
 		}
 		r.fail(path, v, "want "+p.want())
-	case fastjson.TypeArray:
+	case isArray:
 		var names []string
 		list[string]{to: &names, kind: stateKind{}, unique: true}.read(r, path, v)
 		*p.to = 0
@@ -72,11 +70,11 @@ func (stateKind) plain(name string) any { return name }
 func (stateKind) want() string          { return oneOf(filterstate.Names()) }
 
 // parse looks for what was meant without the prefix that names have in Envoy's access log, too.
-func (stateKind) parse(v *fastjson.Value) (string, string) {
-	if v.Type() != fastjson.TypeString {
+func (stateKind) parse(v *jsonValue) (string, string) {
+	if v.kind != isString {
 		return "", wrong
 	}
-	name := text(v)
+	name := v.text
 	if _, known := filterstate.Named(name); known {
 		return name, ""
 	}

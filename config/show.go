@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/spillway-proxy/spillway/config/filterstate"
 )
 
@@ -72,8 +70,8 @@ func (h hidden) show(b []byte) []byte {
 	switch {
 	case problem != "" || v == nil:
 		return b
-	case v.Type() == fastjson.TypeArray:
-		return appendList(b, v.GetArray(), func(b []byte, _ *fastjson.Value) []byte { return append(b, masked...) })
+	case v.kind == isArray:
+		return appendList(b, v.list, func(b []byte, _ *jsonValue) []byte { return append(b, masked...) })
 	case shown == `""`:
 		return append(b, shown...)
 	default:
@@ -102,12 +100,17 @@ func (s sections[T, P]) show(b []byte) []byte {
 	if s.empty && *s.to == nil {
 		return b
 	}
+	return showSections(b, len(*s.to), func(i int) section { return P(&(*s.to)[i]) })
+}
+
+// showSections appends a list of so many sections.
+func showSections(b []byte, n int, at func(i int) section) []byte {
 	b = append(b, '[')
-	for i := range *s.to {
+	for i := range n {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = showSection(b, P(&(*s.to)[i]))
+		b = showSection(b, at(i))
 	}
 	return append(b, ']')
 }
@@ -155,26 +158,24 @@ func appendPlain(b []byte, value any) []byte {
 	}
 }
 
-// appendValue appends a value that was parsed. fastjson's own way writes strings in Go's notation where they need escapes.
-func appendValue(b []byte, v *fastjson.Value) []byte {
-	switch v.Type() {
-	case fastjson.TypeString:
-		return appendString(b, text(v))
-	case fastjson.TypeArray:
-		return appendList(b, v.GetArray(), appendValue)
-	case fastjson.TypeObject:
+// appendValue appends a value that was parsed.
+func appendValue(b []byte, v *jsonValue) []byte {
+	switch v.kind {
+	case isString:
+		return appendString(b, v.text)
+	case isArray:
+		return appendList(b, v.list, appendValue)
+	case isObject:
 		b = append(b, '{')
-		first := true
-		v.GetObject().Visit(func(key []byte, value *fastjson.Value) {
-			if !first {
+		for i, m := range v.members {
+			if i > 0 {
 				b = append(b, ',')
 			}
-			first = false
-			b = appendValue(append(appendString(b, string(key)), ':'), value)
-		})
+			b = appendValue(append(appendString(b, m.key), ':'), m.value)
+		}
 		return append(b, '}')
 	default:
-		return v.MarshalTo(b)
+		return append(b, v.text...)
 	}
 }
 

@@ -3,8 +3,6 @@ package config
 import (
 	"strconv"
 	"strings"
-
-	"github.com/valyala/fastjson"
 )
 
 // Statuses is a range of HTTP statuses of errors, both ends included.
@@ -25,9 +23,9 @@ func (statusesKind) plain(s Statuses) any {
 	return strconv.Itoa(s.from/100) + "xx"
 }
 
-func (statusesKind) parse(v *fastjson.Value) (Statuses, string) {
-	if v.Type() == fastjson.TypeString {
-		switch s := text(v); {
+func (statusesKind) parse(v *jsonValue) (Statuses, string) {
+	if v.kind == isString {
+		switch s := v.text; {
 		case s == "4xx" || s == "5xx":
 			first := int(s[0]-'0') * 100
 			return Statuses{first, first + 99}, ""

@@ -3,38 +3,107 @@ package config
 import (
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
+
+// jsonValue is a value of a JSON document.
+type jsonValue struct {
+	kind    jsonKind
+	text    string // of a string, without escapes; of a number and a word, as it stands there
+	list    []*jsonValue
+	members []member // in their order; a key may be there twice
+}
+
+// member is one key of an object with its value.
+type member struct {
+	key   string
+	value *jsonValue
+}
+
+type jsonKind uint8
+
+const (
+	isNull jsonKind = iota
+	isFalse
+	isTrue
+	isNumber
+	isString
+	isArray
+	isObject
+)
+
+// words are what the first kinds are written as.
+var words = [...]string{isNull: "null", isFalse: "false", isTrue: "true"}
+
+// get is the value of an object's key; nil: it has none.
+func (v *jsonValue) get(key string) *jsonValue {
+	for i := range v.members {
+		if v.members[i].key == key {
+			return v.members[i].value
+		}
+	}
+	return nil
+}
+
+// called is the text of an object's key, by which it is known; "": it has none.
+func (v *jsonValue) called(key string) string {
+	if name := v.get(key); name != nil && name.kind == isString {
+		return name.text
+	}
+	return ""
+}
+
+// set gives a key of an object a value.
+func (v *jsonValue) set(key string, value *jsonValue) {
+	for i := range v.members {
+		if v.members[i].key == key {
+			v.members[i].value = value
+			return
+		}
+	}
+	v.members = append(v.members, member{key, value})
+}
+
+// remove takes keys out of an object.
+func (v *jsonValue) remove(gone func(*member) bool) {
+	kept := v.members[:0]
+	for i := range v.members {
+		if !gone(&v.members[i]) {
+			kept = append(kept, v.members[i])
+		}
+	}
+	v.members = kept
+}
 
 // maxDepth bounds the nesting of a configuration, well below what any parser or the Wasm stack takes; the deepest
 // valid one has five levels.
 const maxDepth = 64
 
-// checkSyntax reports the first departure from JSON (RFC 8259), by line and column; "" is valid JSON. It stands in front
-// of the parser, which is more lenient and whose errors quote the text around them, secrets included.
-func checkSyntax(s string) string {
+// parseSyntax reads JSON (RFC 8259), or reports the first departure from it, by line and column. It doesn't repeat any of the text, which may have
+// secrets. A library would be less code, and make the module larger by a twentieth: fastjson brings fmt along.
+func parseSyntax(s string) (v *jsonValue, problem string) {
 	c := syntax{s: s}
-	problem := ""
 	if !utf8.ValidString(s) {
 		for r, size := utf8.DecodeRuneInString(s); r != utf8.RuneError || size > 1; r, size = utf8.DecodeRuneInString(s[c.at:]) {
 			c.at += size
 		}
 		problem = "want UTF-8"
-	} else if problem = c.value(0); problem == "" {
+	} else if v, problem = c.value(0); problem == "" {
 		if c.space(); c.at < len(s) {
 			problem = "want nothing after the end of the configuration"
 		}
 	}
 	if problem == "" {
-		return ""
+		return v, ""
 	}
 	before := s[:c.at]
 	line := strings.Count(before, "\n") + 1
 	column := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
-	return "invalid JSON at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column) + ": " + problem
+	return nil, "invalid JSON at line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column) + ": " + problem
 }
 
-// syntax walks over JSON text. Its methods return what is wrong at position at, or "".
+// syntax reads JSON text. Its methods return what is wrong at position at, or "".
 type syntax struct {
 	s  string
 	at int
@@ -63,31 +132,41 @@ func (c *syntax) space() {
 	}
 }
 
-func (c *syntax) value(depth int) string {
+func (c *syntax) value(depth int) (*jsonValue, string) {
 	if depth > maxDepth {
-		return "nested deeper than " + strconv.Itoa(maxDepth) + " levels"
+		return nil, "nested deeper than " + strconv.Itoa(maxDepth) + " levels"
 	}
 	c.space()
+	v := &jsonValue{}
+	start := c.at
 	switch b := c.peek(); {
 	case b == '{':
-		return c.object(depth)
+		v.kind = isObject
+		return v, c.object(v, depth)
 	case b == '[':
-		return c.array(depth)
+		v.kind = isArray
+		return v, c.array(v, depth)
 	case b == '"':
-		return c.text()
+		v.kind = isString
+		var problem string
+		v.text, problem = c.text()
+		return v, problem
 	case b == '-' || '0' <= b && b <= '9':
-		return c.number()
+		problem := c.number()
+		v.kind, v.text = isNumber, c.s[start:c.at]
+		return v, problem
 	}
-	for _, word := range []string{"true", "false", "null"} {
+	for kind, word := range words {
 		if strings.HasPrefix(c.s[c.at:], word) {
 			c.at += len(word)
-			return ""
+			v.kind, v.text = jsonKind(kind), word
+			return v, ""
 		}
 	}
-	return "want a value (strings and keys are in double quotes)"
+	return nil, "want a value (strings and keys are in double quotes)"
 }
 
-func (c *syntax) object(depth int) string {
+func (c *syntax) object(v *jsonValue, depth int) string {
 	c.at++
 	if c.space(); c.take('}') {
 		return ""
@@ -96,15 +175,18 @@ func (c *syntax) object(depth int) string {
 		if c.space(); c.peek() != '"' {
 			return "want a key in double quotes"
 		}
-		if problem := c.text(); problem != "" {
+		key, problem := c.text()
+		if problem != "" {
 			return problem
 		}
 		if c.space(); !c.take(':') {
 			return `want ":" after the key`
 		}
-		if problem := c.value(depth + 1); problem != "" {
+		value, problem := c.value(depth + 1)
+		if problem != "" {
 			return problem
 		}
+		v.members = append(v.members, member{key, value})
 		if c.space(); c.take('}') {
 			return ""
 		}
@@ -114,15 +196,17 @@ func (c *syntax) object(depth int) string {
 	}
 }
 
-func (c *syntax) array(depth int) string {
+func (c *syntax) array(v *jsonValue, depth int) string {
 	c.at++
 	if c.space(); c.take(']') {
 		return ""
 	}
 	for {
-		if problem := c.value(depth + 1); problem != "" {
+		value, problem := c.value(depth + 1)
+		if problem != "" {
 			return problem
 		}
+		v.list = append(v.list, value)
 		if c.space(); c.take(']') {
 			return ""
 		}
@@ -132,38 +216,71 @@ func (c *syntax) array(depth int) string {
 	}
 }
 
-func (c *syntax) text() string {
+// text reads a string.
+func (c *syntax) text() (text, problem string) {
+	start := c.at + 1
+	var b []byte
 	for c.at++; c.at < len(c.s); c.at++ {
-		switch b := c.s[c.at]; {
-		case b == '"':
+		switch next := c.s[c.at]; {
+		case next == '"':
 			c.at++
-			return ""
-		case b < 0x20:
-			return "want control characters in strings escaped"
-		case b == '\\':
-			if problem := c.escape(); problem != "" {
-				return problem
+			return string(append(b, c.s[start:c.at-1]...)), ""
+		case next < 0x20:
+			return "", "want control characters in strings escaped"
+		case next == '\\':
+			b = append(b, c.s[start:c.at]...)
+			if b, problem = c.escape(b); problem != "" {
+				return "", problem
 			}
+			start = c.at + 1
 		}
 	}
-	return `want a closing double quote`
+	return "", `want a closing double quote`
 }
 
-// escape checks a backslash sequence and stops on its last byte.
-func (c *syntax) escape() string {
-	const want = `want one of the escapes \" \\ \/ \b \f \n \r \t \uXXXX`
+// escape reads a backslash sequence and stops on its last byte.
+func (c *syntax) escape(b []byte) ([]byte, string) {
+	const from, to = `"\/bfnrt`, "\"\\/\b\f\n\r\t"
 	if c.at++; c.peek() != 'u' {
-		if b := c.peek(); b == 0 || strings.IndexByte(`"\/bfnrt`, b) < 0 {
-			return want
+		i := strings.IndexByte(from, c.peek())
+		if i < 0 || c.at >= len(c.s) {
+			return b, wantEscape
 		}
-		return ""
+		return append(b, to[i]), ""
 	}
+	r, sound := c.hexadecimal()
+	if !sound {
+		return b, wantEscape
+	}
+	if utf16.IsSurrogate(r) { // half a character, whose other half must follow
+		other := syntax{s: c.s, at: c.at + 2}
+		low := rune(utf8.RuneError)
+		if strings.HasPrefix(c.s[c.at+1:], `\u`) {
+			low, _ = other.hexadecimal()
+		}
+		if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+			c.at = other.at
+		}
+	}
+	return utf8.AppendRune(b, r), ""
+}
+
+const wantEscape = `want one of the escapes \" \\ \/ \b \f \n \r \t \uXXXX`
+
+// hexadecimal reads four digits behind the u of an escape.
+func (c *syntax) hexadecimal() (r rune, sound bool) {
 	for range 4 {
-		if c.at++; !isHex(c.peek()) {
-			return want
+		c.at++
+		digit := c.peek()
+		if !isHex(digit) {
+			return utf8.RuneError, false
+		}
+		r = r<<4 | rune(digit&0xf)
+		if digit > '9' {
+			r += 9
 		}
 	}
-	return ""
+	return r, true
 }
 
 func isHex(b byte) bool {

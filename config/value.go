@@ -3,8 +3,6 @@ package config
 import (
 	"slices"
 	"strconv"
-
-	"github.com/valyala/fastjson"
 )
 
 // scalar is a single value.
@@ -15,7 +13,7 @@ type scalar[T any] struct {
 }
 
 func (s scalar[T]) want() string { return s.kind.want() }
-func (s scalar[T]) read(r *reader, path string, v *fastjson.Value) {
+func (s scalar[T]) read(r *reader, path string, v *jsonValue) {
 	*s.to = s.standard
 	if v == nil {
 		return
@@ -32,13 +30,13 @@ type assigned struct {
 	word   func() string // that is assigned
 }
 
-func (a assigned) read(r *reader, path string, v *fastjson.Value) {
+func (a assigned) read(r *reader, path string, v *jsonValue) {
 	a.scalar.read(r, path, v)
 	a.assign(*a.to)
 }
 
 // one reads a single value.
-func one[T any](r *reader, path string, v *fastjson.Value, k kind[T]) (T, bool) {
+func one[T any](r *reader, path string, v *jsonValue, k kind[T]) (T, bool) {
 	value, problem := k.parse(v)
 	if problem == "" {
 		return value, true
@@ -58,7 +56,7 @@ type pointer[T any] struct {
 }
 
 func (p pointer[T]) want() string { return p.kind.want() }
-func (p pointer[T]) read(r *reader, path string, v *fastjson.Value) {
+func (p pointer[T]) read(r *reader, path string, v *jsonValue) {
 	*p.to = nil
 	if v == nil {
 		return
@@ -71,7 +69,7 @@ func (p pointer[T]) read(r *reader, path string, v *fastjson.Value) {
 // hidden is a value that no error shows.
 type hidden struct{ value }
 
-func (h hidden) read(r *reader, path string, v *fastjson.Value) {
+func (h hidden) read(r *reader, path string, v *jsonValue) {
 	before := r.hide
 	r.hide = true
 	h.value.read(r, path, v)
@@ -94,7 +92,7 @@ func (l list[T]) want() string {
 	return "a list, each entry " + l.kind.want()
 }
 
-func (l list[T]) read(r *reader, path string, v *fastjson.Value) {
+func (l list[T]) read(r *reader, path string, v *jsonValue) {
 	*l.to = slices.Clone(l.standard)
 	if v == nil {
 		return
@@ -130,7 +128,7 @@ func (d dictionary) want() string {
 	return "an object, each key " + d.key.want + ", each value " + d.value.want()
 }
 
-func (d dictionary) read(r *reader, path string, v *fastjson.Value) {
+func (d dictionary) read(r *reader, path string, v *jsonValue) {
 	*d.to = nil
 	if v == nil {
 		return
@@ -159,8 +157,8 @@ func (d dictionary) read(r *reader, path string, v *fastjson.Value) {
 // nested is a section within a section.
 type nested struct{ section section }
 
-func (n nested) want() string                                   { return "an object" }
-func (n nested) read(r *reader, path string, v *fastjson.Value) { r.section(path, n.section, v) }
+func (n nested) want() string                              { return "an object" }
+func (n nested) read(r *reader, path string, v *jsonValue) { r.section(path, n.section, v) }
 
 // sections is a list of sections.
 type sections[T any, P interface {
@@ -174,7 +172,7 @@ type sections[T any, P interface {
 }
 
 func (s sections[T, P]) want() string { return "a list of objects" }
-func (s sections[T, P]) read(r *reader, path string, v *fastjson.Value) {
+func (s sections[T, P]) read(r *reader, path string, v *jsonValue) {
 	*s.to = nil
 	if v == nil {
 		return
@@ -184,18 +182,26 @@ func (s sections[T, P]) read(r *reader, path string, v *fastjson.Value) {
 		return
 	}
 	*s.to = make([]T, len(entries))
+	r.sections(path, entries, s.unique, func(i int) (section, func() string) {
+		item := &(*s.to)[i]
+		return P(item), func() string { return s.identity(*item) }
+	})
+}
+
+// sections reads the entries of a list; at gives what takes one, and what tells it from others then.
+func (r *reader) sections(path string, entries []*jsonValue, unique string, at func(i int) (section, func() string)) {
 	seen := map[string]int{}
 	for i, entry := range entries {
-		item := &(*s.to)[i]
-		r.section(index(path, i), P(item), entry)
-		if s.unique == "" || s.identity(*item) == "" {
+		item, identify := at(i)
+		r.section(index(path, i), item, entry)
+		if unique == "" {
 			continue
 		}
-		identity := s.identity(*item)
+		identity := identify()
 		if first, twice := seen[identity]; twice {
-			r.problem(join(index(path, i), s.unique), quote(identity), "already used by "+index(path, first)+"; want another")
-			continue
+			r.problem(join(index(path, i), unique), quote(identity), "already used by "+index(path, first)+"; want another")
+		} else if identity != "" {
+			seen[identity] = i
 		}
-		seen[identity] = i
 	}
 }

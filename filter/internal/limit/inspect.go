@@ -55,11 +55,12 @@ func (s *Set) identify(l *limit, text string) (b []byte, wrong string) {
 			return nil, "want " + form(l)
 		}
 		if i+1 < len(l.per) {
-			at := strings.Index(value, " "+l.per[i+1].name+"=")
-			if at < 0 {
+			next := l.per[i+1].name + "="
+			before, after, found := strings.Cut(value, " "+next)
+			if !found {
 				return nil, "want " + form(l)
 			}
-			value, rest = value[:at], value[at+1:]
+			value, rest = before, next+after
 		}
 		b = s.appendNamed(append(b, 0), p, value)
 	}
