@@ -6,6 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 )
 
@@ -110,12 +111,17 @@ func (p *plugin) editRequest(s *admit.Stream) abi.Status {
 	if status != abi.OK {
 		return status
 	}
+	const mostKept = 64 << 10 // what is larger comes seldom, and would be kept for ever
 	edit, sized := s.Edit()
-	body = edit.Apply(body)
+	body = edit.Apply(p.vm.edited[:0], body)
+	if cap(body) <= mostKept {
+		p.vm.edited = body
+	}
 	if status = abi.ReplaceBody(abi.RequestBody, body); status != abi.OK || !sized {
 		return status
 	}
-	return abi.ReplaceHeader(abi.RequestHeaders, "content-length", strconv.Itoa(len(body)))
+	p.vm.digits = strconv.AppendInt(p.vm.digits[:0], int64(len(body)), 10)
+	return abi.ReplaceHeader(abi.RequestHeaders, "content-length", inplace.String(p.vm.digits))
 }
 
 // bytesOf gives a string's bytes without copying them: the host reads them during the call.

@@ -36,6 +36,7 @@ type vm struct {
 	streams streams
 	free    []*stream // ended streams whose memory is used again: garbage costs CPU
 	digits  []byte    // of the number being set
+	edited  []byte    // the request's body that is being changed
 	latest  *plugin   // the configuration in force
 }
 

@@ -2,7 +2,10 @@
 
 package plugin
 
-import "runtime/debug"
+import (
+	"runtime"
+	"runtime/debug"
+)
 
 // trap kills the VM, or panics, when a request says so: the build tag spillway_trap makes a module to test what
 // happens then.
@@ -34,3 +37,13 @@ func recurse(n int) int {
 }
 
 var depth int
+
+// Mallocs is how many pieces of memory the VM has allocated so far. What is garbage by now counts, too.
+//
+//go:wasmexport spillway_mallocs
+func Mallocs() uint64 {
+	runtime.ReadMemStats(&memory)
+	return memory.Mallocs
+}
+
+var memory runtime.MemStats

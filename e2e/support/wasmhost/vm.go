@@ -262,6 +262,23 @@ func (v *VM) Contexts() int {
 	return n
 }
 
+// Mallocs is how many pieces of memory the guest has allocated so far. Only the
+// build for tests says it; of another, and of a dead VM, it is an error.
+func (v *VM) Mallocs() (uint64, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	count := v.mod.ExportedFunction("spillway_mallocs")
+	if count == nil {
+		return 0, errors.New("wasmhost: the module doesn't tell what it allocates")
+	}
+	got, err := count.Call(v.ctx)
+	if err != nil {
+		return 0, err
+	}
+	return got[0], nil
+}
+
 // MemoryBytes is the size of the linear memory, and 0 for a dead VM.
 func (v *VM) MemoryBytes() uint64 {
 	if v.err != nil {

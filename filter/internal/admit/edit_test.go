@@ -24,7 +24,7 @@ func edited(step *Step, body string) string {
 	if step.Edit.None() {
 		return body
 	}
-	return string(step.Edit.Apply([]byte(body)))
+	return string(step.Edit.Apply(nil, []byte(body)))
 }
 
 func TestAStreamIsMadeToReportItsUsage(t *testing.T) {

@@ -49,7 +49,7 @@ func TestALegKnowsWhatTheFirstHasChanged(t *testing.T) {
 	h := newHostOf(t, "stopIteration", `"upstreams":[{"name":"llm","breaker":{"mode":"enforce","minRequests":1,"fallback":{"routeHeader":{"x-fallback":"1"}}}}]`)
 	x := h.start("alice", false, priority("urgent"))
 	x.body(streamBody, true)
-	edited := x.last.Edit.Apply([]byte(streamBody))
+	edited := x.last.Edit.Apply(nil, []byte(streamBody))
 	x = x.redirected()
 	expect(t, "priority", x.caller.Priority.String(), "URGENT")
 	expect(t, "is not counted again", h.requests(), 1)

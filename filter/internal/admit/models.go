@@ -34,13 +34,27 @@ func namedModels(cfg *config.Config) (names []string) {
 	return slices.Compact(names)
 }
 
-// aliases are those of the configuration, in lower case.
-func aliases(cfg *config.Config) map[string]string {
-	folded := map[string]string{}
-	for _, alias := range slices.Sorted(maps.Keys(cfg.Models.Aliases)) {
-		folded[strings.ToLower(alias)] = cfg.Models.Aliases[alias]
+// alias is another name for a model, in lower case.
+type alias struct{ name, model string }
+
+// aliases are those of the configuration.
+func aliases(cfg *config.Config) (list []alias) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Models.Aliases)) {
+		list = append(list, alias{strings.ToLower(name), cfg.Models.Aliases[name]})
 	}
-	return folded
+	slices.Reverse(list) // of two that differ by case, the later one counts
+	return list
+}
+
+// alias gives what a name stands for. A look at a map of TinyGo's that is keyed by text would allocate.
+func (e *Engine) alias(name string) (model string, found bool) {
+	name = strings.ToLower(name)
+	for i := range e.aliases {
+		if e.aliases[i].name == name {
+			return e.aliases[i].model, true
+		}
+	}
+	return "", false
 }
 
 // canonical gives a model's name with its alias resolved: the whole name, or what stands before the first "/". White space around
@@ -50,11 +64,11 @@ func (e *Engine) canonical(model string) string {
 	if len(e.aliases) == 0 {
 		return model
 	}
-	if to, found := e.aliases[strings.ToLower(model)]; found {
+	if to, found := e.alias(model); found {
 		return to
 	}
 	prefix, rest, cut := strings.Cut(model, "/")
-	if to, found := e.aliases[strings.ToLower(prefix)]; found && cut {
+	if to, found := e.alias(prefix); found && cut {
 		return to + "/" + rest
 	}
 	return model

@@ -41,7 +41,7 @@ type rules struct {
 	slots      slots
 	methods    methodSlots
 	admins     surfaceSlots
-	aliases    map[string]string
+	aliases    []alias
 	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
 	asksSome   bool   // some streams are made to report their usage
 }

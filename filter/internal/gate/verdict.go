@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // The gates, as answers, metrics and decisions name them. First those that ask whether a request can be taken at all.
@@ -90,7 +91,8 @@ type Text struct {
 // Set takes a text over.
 func (t *Text) Set(text []byte) { t.length = uint8(copy(t.bytes[:], text)) }
 
-func (t *Text) String() string { return string(t.bytes[:t.length]) }
+// String is the text in place: good for as long as the value stays as it is.
+func (t *Text) String() string { return inplace.String(t.bytes[:t.length]) }
 
 // Because makes a verdict that has no numbers.
 func Because(outcome Outcome, gate, reason string) Verdict {

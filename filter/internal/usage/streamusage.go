@@ -2,6 +2,7 @@ package usage
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 )
@@ -21,16 +22,16 @@ type Edit struct {
 // None says that there is nothing to change.
 func (e Edit) None() bool { return e.Text == "" }
 
-// Apply gives the changed body, as a new slice. The body must be the whole one that the Edit was found in.
-func (e Edit) Apply(body []byte) []byte {
+// Apply adds the changed body to what is there. The body must be the whole one that the Edit was found in.
+func (e Edit) Apply(changed, body []byte) []byte {
 	at := e.At
 	if at == 0 { // blanks or a byte order mark may precede it
 		at = int64(bytes.IndexByte(body, '{')) + 1
 	}
 	if at <= 0 || at+e.Drop > int64(len(body)) {
-		return bytes.Clone(body)
+		return append(changed, body...)
 	}
-	changed := make([]byte, 0, len(body)+len(e.Text)+1)
+	changed = slices.Grow(changed, len(body)+len(e.Text)+1)
 	changed = append(append(changed, body[:at]...), e.Text...)
 	rest := body[at+e.Drop:]
 	if next := bytes.TrimLeft(rest, " \t\r\n"); e.Member && len(next) > 0 && next[0] != '}' {

@@ -68,14 +68,14 @@ func askedFor(dialect *Dialect, body []byte, lengths []int) []byte {
 	pieces(body, lengths, r.Write)
 	r.Close()
 	if edit := r.Ask(); !edit.None() {
-		return edit.Apply(body)
+		return edit.Apply(nil, body)
 	}
 	return body
 }
 
 func TestAnEditOfAnotherBodyChangesNothing(t *testing.T) {
 	for _, edit := range []Edit{{Text: "x"}, {At: 9, Text: "x"}, {At: 1, Drop: 9, Text: "x"}} {
-		if got := string(edit.Apply([]byte("abc"))); got != "abc" {
+		if got := string(edit.Apply(nil, []byte("abc"))); got != "abc" {
 			t.Errorf("%+v: %s", edit, got)
 		}
 	}
