@@ -59,6 +59,18 @@ func (c counters) has(prefix string) bool {
 // measureGates finds what each gate costs, as the rounds do it, with Envoys of its own.
 func (b *bench) measureGates(ctx context.Context) error {
 	defer b.stopAll()
+	if err := b.startGates(ctx); err != nil {
+		return err
+	}
+	return b.measureTurns(ctx, []turn{
+		{b.unary, b.gates, b.requests, connections, 1}, {b.stream, b.gates, b.streams, connections, 1},
+	}, func() error {
+		b.stopAll()
+		return b.startGates(ctx)
+	})
+}
+
+func (b *bench) startGates(ctx context.Context) error {
 	for _, v := range b.gates {
 		e, err := b.startEnvoy(ctx, v, 1, connections)
 		if err != nil {
@@ -69,9 +81,7 @@ func (b *bench) measureGates(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.measureTurns(ctx, []turn{
-		{b.unary, b.gates, b.requests, connections, 1}, {b.stream, b.gates, b.streams, connections, 1},
-	})
+	return nil
 }
 
 // gatesTable has what each gate adds to a request, and to a stream.

@@ -18,8 +18,10 @@ const (
 	connections = 8  // of the closed loop
 	manyClients = 64 // so that four workers have connections each, and an open loop rarely waits for one
 	manyWorkers = 4
-	settle      = 10 * time.Millisecond // in which Envoy ends requests that are over for the client
-	latencyLoad = 0.5                   // of what the slowest variant served in the closed loop
+	// So many rounds are measured with one process of each variant.
+	processRounds = 10
+	settle        = 10 * time.Millisecond // in which Envoy ends requests that are over for the client
+	latencyLoad   = 0.5                   // of what the slowest variant served in the closed loop
 
 	// The work of a warm-up, whatever a round has.
 	warmRequests = 2000
@@ -63,7 +65,7 @@ type result struct {
 	end        float64              // bytes after everything
 	manyStart  []float64            // bytes of an Envoy with manyWorkers, after a start
 	manyLoaded float64              // and after a warm-up for each worker
-	requests   int                  // that the variant served
+	requests   int                  // that the variant's process served
 	cpu        map[string][]float64 // microseconds a request, by workload and round
 	rate       map[string][]float64 // requests a second in the closed loop, by workload and round
 	passes     []pass
@@ -204,6 +206,7 @@ func (b *bench) startAll(ctx context.Context) (err error) {
 			delete(b.running, v)
 			return err
 		}
+		b.results[v].requests = 0
 	}
 	b.say("started %d Envoys", len(b.running))
 	return nil
@@ -291,11 +294,24 @@ func (b *bench) load(ctx context.Context, e *envoy, w workload, n, connections i
 
 // measureRounds is the main measurement. A variant is compared with the bare one of the same round and workload only.
 func (b *bench) measureRounds(ctx context.Context) error {
-	return b.measureTurns(ctx, b.turns)
+	return b.measureTurns(ctx, b.turns, func() error {
+		b.stopAll()
+		if err := b.startAll(ctx); err != nil {
+			return err
+		}
+		return b.warmUp(ctx)
+	})
 }
 
-func (b *bench) measureTurns(ctx context.Context, turns []turn) error {
+// measureTurns measures round by round. Of all processes there are new ones now and then, by renew: some run faster than others of the
+// same variant for as long as they live (Lua's most of all), and one of each would make that look like a difference of variants.
+func (b *bench) measureTurns(ctx context.Context, turns []turn, renew func() error) error {
 	for i := range b.rounds {
+		if i > 0 && i%processRounds == 0 {
+			if err := renew(); err != nil {
+				return err
+			}
+		}
 		line := ""
 		for _, p := range turns {
 			if i%p.every > 0 {

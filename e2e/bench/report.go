@@ -32,6 +32,7 @@ type page struct {
 	Total                  int // requests of one process
 	Connections            int
 	ManyWorkers            int
+	ProcessRounds          int
 	Rate                   string
 	Pass                   time.Duration
 	Targets                string
@@ -85,7 +86,7 @@ func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates, peer
 		Short: b.rounds < enoughRounds, Variants: b.variantTable(), Users: users,
 		Rounds: b.rounds, Starts: b.starts, Passes: b.passes, Requests: b.requests, Streams: b.streams,
 		WarmRequests: warmRequests, WarmStreams: warmStreams, Total: b.total,
-		Connections: connections, ManyWorkers: manyWorkers, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
+		Connections: connections, ManyWorkers: manyWorkers, ProcessRounds: processRounds, Rate: fmt.Sprintf("%.0f", b.rate), Pass: b.pass,
 		Targets: b.targetTable(), JSON: b.jsonSection(), SSE: b.streamSection(), Refusals: b.refusalTable(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
 		Gates: gates, Peers: peers, Memory: b.memoryTable(), Modules: b.moduleTable(), Guest: b.guestTable(), YardsBefore: yardsBefore,
