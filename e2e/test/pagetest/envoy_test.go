@@ -69,13 +69,13 @@ func ask(ctx context.Context, e *harness.Envoy, user, priority string) int {
 	return response.StatusCode
 }
 
-func TestThePageThroughEnvoy(t *testing.T) {
-	t.Parallel()
+// gateway is an Envoy with four workers and a server behind it, and waits for a user to be answered with a status.
+func gateway(t *testing.T) (e *harness.Envoy, answers func(user string, status int, otherwise string)) {
+	t.Helper()
 	sim := llmsim.New(llmsim.Options{Tokens: 76, TTFT: 20 * time.Millisecond, ITL: time.Millisecond})
 	t.Cleanup(func() { _ = sim.Close() })
-	e := harness.Start(t, harness.Options{Config: ofEnvoy(), Concurrency: 4, Upstream: harness.Serve(t, sim)})
-	load(t, e)
-	answers := func(user string, status int, otherwise string) {
+	e = harness.Start(t, harness.Options{Config: ofEnvoy(), Concurrency: 4, Upstream: harness.Serve(t, sim)})
+	return e, func(user string, status int, otherwise string) {
 		t.Helper()
 		for deadline := time.Now().Add(patience); ask(t.Context(), e, user, "urgent") != status; {
 			if time.Now().After(deadline) {
@@ -83,6 +83,12 @@ func TestThePageThroughEnvoy(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestThePageThroughEnvoy(t *testing.T) {
+	t.Parallel()
+	e, answers := gateway(t)
+	load(t, e)
 	b := open(t, e.URL+"/spillway/", 1280, true)
 	b.shows(" workers")
 	b.until("history_.rate.at(-1) > 0", "requests are counted")
@@ -99,6 +105,43 @@ func TestThePageThroughEnvoy(t *testing.T) {
 	answers("bert", http.StatusServiceUnavailable, "bert is served though the upstream is drained")
 	b.press("Resume")
 	answers("bert", http.StatusOK, "bert isn't served though the upstream takes requests again")
+	b.accessible("through Envoy")
+}
+
+func TestAThresholdAndABalanceAreChangedThroughEnvoy(t *testing.T) {
+	t.Parallel()
+	e, answers := gateway(t)
+	answers("ann", http.StatusTooManyRequests, "ann is never refused")
+	b := open(t, e.URL+"/spillway/#tuning", 1280, true)
+	b.shows("Limit user-completion-tokens")
+	eval[any](b, "document.querySelectorAll('details').forEach(d => { d.open = true; })")
+	const quantity = `[id="f/limits/0/quantity"]`
+	b.enter(quantity, "0")
+	b.press("Apply 1")
+	b.enter("dialog input", token)
+	b.press("Sign in")
+	b.until(`document.querySelector('[id="f/limits/0/quantity-doc"] .error')`, "the proxy's error stands at the field")
+	b.enter(quantity, "1000000")
+	b.press("Apply 1")
+	b.shows("file: 300")
+	answers("ann", http.StatusOK, "ann is refused though she may use a million")
+	b.press("Reset limits user-completion-tokens quantity")
+	b.until("!document.body.innerText.includes('file: 300')", "the file's value is in force")
+	answers("ann", http.StatusTooManyRequests, "ann isn't refused any more")
+
+	b.press("Subjects")
+	b.enter("[name=subject]", "user=ann")
+	b.press("Look up")
+	b.until("document.querySelector('[aria-label=\"Balance of user=ann\"]')", "her balance is shown")
+	b.press("Unblock user=ann")
+	b.shows("user=ann may go on at once.")
+	answers("ann", http.StatusOK, "ann is refused though she was unblocked")
+	answers("ann", http.StatusTooManyRequests, "ann isn't refused any more")
+	b.press("Grant more to user=ann")
+	b.enter("dialog [name=grant]", "1000000")
+	b.press("Grant")
+	b.shows("Granted 1 M to user=ann for 1h.")
+	answers("ann", http.StatusOK, "ann is refused though she was granted a million")
 	b.accessible("through Envoy")
 }
 
