@@ -66,7 +66,7 @@ func (g *steered) send(t *testing.T, method, path, body string, header http.Head
 		}
 		return 0, ""
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Errorf("%s %s: %v", method, path, err)

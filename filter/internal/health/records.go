@@ -133,19 +133,28 @@ func (g *Gates) ResetBreaker(now clock.Moment, model string) (models int, err er
 		if g.names[at].hash == 0 || model != "" && g.names[at].hash != hashOf(model) {
 			continue
 		}
-		o := g.open(now, at, nil, unasked)
-		for g.load(o) && o.hash == g.names[at].hash && (model == "" || o.belongs(o.hash, model)) {
-			models++
-			if !o.breaker.Reset(now) || g.save(o) {
-				break
-			}
-			models--
+		reset, err := g.resetBreaker(now, at, model)
+		if err != nil {
+			return models, err
 		}
-		if o.err = o.update.Err(); o.err != nil {
-			return models, o.err
+		if reset {
+			models++
 		}
 	}
 	return models, nil
+}
+
+// resetBreaker closes the breaker of a place, and says whether that is still the model's.
+func (g *Gates) resetBreaker(now clock.Moment, at place, model string) (reset bool, err error) {
+	o := g.open(now, at, nil, unasked)
+	for g.load(o) && o.hash == g.names[at].hash && (model == "" || o.belongs(o.hash, model)) {
+		if !o.breaker.Reset(now) || g.save(o) {
+			reset = true
+			break
+		}
+	}
+	o.err = o.update.Err()
+	return reset, o.err
 }
 
 // due says that it is time to merge what was counted for the throttle.
