@@ -69,7 +69,8 @@ type Engine struct {
 	silent   bool              // the exporter has not answered the last time
 	scratch  []byte
 	pairs    [][2]string
-	text     []byte // what these have as values
+	text     []byte  // what these have as values
+	levels   []worst // of the gates' models, as they were described last
 	warned   map[usage.Unread]bool
 	labels   labels
 	refusals refusals

@@ -234,14 +234,14 @@ func (e *Engine) describeGates(u *upstream, now clock.Moment) {
 		e.out.count(metric.Errors("store"), 1)
 		return
 	}
-	for key, n := range e.worst(snapshot.Models) {
-		switch which, label := key[0], key[1]; which {
+	for _, w := range e.worst(snapshot.Models) {
+		switch w.of {
 		case gate.Breaker:
-			e.out.gauge(metric.BreakerState(u.name, label), n)
+			e.out.gauge(metric.BreakerState(u.name, w.label), w.level)
 		case gate.Latency:
-			e.out.gauge(metric.GateState(which, u.name, label), n)
+			e.out.gauge(metric.GateState(w.of, u.name, w.label), w.level)
 		default:
-			e.out.gauge(metric.LatencyAverage(which, u.name, label), n)
+			e.out.gauge(metric.LatencyAverage(w.of, u.name, w.label), w.level)
 		}
 	}
 	if len(snapshot.Throttle) > 0 {
@@ -250,15 +250,15 @@ func (e *Engine) describeGates(u *upstream, now clock.Moment) {
 	}
 }
 
-// worst gives the worst level of each gate and label, and the longest latencies.
-func (e *Engine) worst(models []health.Model) map[[2]string]int64 {
-	levels := map[[2]string]int64{}
-	note := func(which, label string, level int64) {
-		key := [2]string{which, label}
-		if known, is := levels[key]; !is || level > known {
-			levels[key] = level
-		}
-	}
+// worst is how the worst stands of the models that share a label.
+type worst struct {
+	of, label string // a gate, or a latency: ttft or itl
+	level     int64
+}
+
+// worst gives the worst level of each gate and label, and the longest latencies. (A map of these pairs brings reflection into TinyGo's module.)
+func (e *Engine) worst(models []health.Model) []worst {
+	e.levels = e.levels[:0]
 	for i := range models {
 		m := &models[i]
 		label := m.Name
@@ -266,16 +266,30 @@ func (e *Engine) worst(models []health.Model) map[[2]string]int64 {
 			label = e.label(m.Name)
 		}
 		if m.Breaker.State != "" {
-			note(gate.Breaker, label, breakerLevel(m.Breaker.State))
+			e.note(gate.Breaker, label, breakerLevel(m.Breaker.State))
 		}
-		for kind, view := range map[string]*health.View{"ttft": &m.TTFT, "itl": &m.ITL} {
-			if view.State != "" {
-				note(gate.Latency, label, level(view.State))
-				note(kind, label, int64(view.Value+0.5))
-			}
+		e.noteLatency("ttft", label, &m.TTFT)
+		e.noteLatency("itl", label, &m.ITL)
+	}
+	return e.levels
+}
+
+func (e *Engine) noteLatency(kind, label string, v *health.View) {
+	if v.State != "" {
+		e.note(gate.Latency, label, level(v.State))
+		e.note(kind, label, int64(v.Value+0.5))
+	}
+}
+
+// note takes a level into account.
+func (e *Engine) note(of, label string, level int64) {
+	for i := range e.levels {
+		if w := &e.levels[i]; w.of == of && w.label == label {
+			w.level = max(w.level, level)
+			return
 		}
 	}
-	return levels
+	e.levels = append(e.levels, worst{of, label, level})
 }
 
 // level is a gate's state as a number: 0 passing, 1 warning, 2 refusing.
