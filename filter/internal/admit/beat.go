@@ -6,6 +6,8 @@ import (
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/estimate"
+	"github.com/spillway-proxy/spillway/filter/internal/heavy"
+	"github.com/spillway-proxy/spillway/filter/internal/journal"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/roster"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -17,6 +19,8 @@ type Worker struct {
 	learned estimate.Learned
 	id      uint64 // no other worker's; 0: not known yet
 	served  bool   // it has had a request
+	heavy   heavy.Book
+	journal *journal.Ring // nil: nothing was refused yet
 }
 
 // beatPeriod is how often a worker looks whether anybody wants to know of it, and tells the others.
@@ -30,6 +34,8 @@ type beat struct {
 	roster *roster.Roster
 	at     clock.Moment // the last one
 	asked  string       // the key of the wish
+	told   uint32       // the worker's journal's Changes, when it was told last
+	record []byte
 }
 
 // The counts that workers tell: requests by outcome, and tokens.
@@ -77,7 +83,9 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	err := e.ask(now)
 	if err == nil && e.IsGateway() && e.isAsked(now) {
 		b.roster.Served = e.worker.served
-		err = b.roster.Beat(now)
+		if err = b.roster.Beat(now); err == nil {
+			err = e.tell(now)
+		}
 	}
 	if err != nil {
 		e.storeFailed("the record of this worker can't be used", err)

@@ -46,6 +46,7 @@ func (e *Engine) refuse(s *Stream, now clock.Moment, v *gate.Verdict) {
 	s.reply.Finish(e.cfg.Retry.Longest)
 	e.waited(s, v.Waited)
 	e.record(s)
+	e.enter(s, now)
 }
 
 // unfit is the verdict on a request that can't be taken as it is, be it sent as often as one likes. message says what is wrong with it,
@@ -70,6 +71,9 @@ func (e *Engine) send(s *Stream, now clock.Moment) {
 		s.phase = stDone // the response has nothing to tell
 	}
 	e.record(s)
+	if s.decision.Outcome == gate.Shadowed {
+		e.enter(s, now)
+	}
 }
 
 // record publishes the decision, once it is final.

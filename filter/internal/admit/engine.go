@@ -44,6 +44,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/grant"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/journal"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -81,7 +82,8 @@ type Engine struct {
 	foundImplausible bool      // an upstream's report was found implausible
 
 	worker    *Worker
-	gateways  bool // it governs a gateway: IsGateway
+	entry     journal.Entry // that is being added to the journal
+	gateways  bool          // it governs a gateway: IsGateway
 	beat      beat
 	shut      shutUpstreams
 	surface   surface

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
@@ -354,7 +355,7 @@ func (h *host) balance(user string) int64 {
 	if err != nil {
 		h.Fatal(err)
 	}
-	set := limit.New(h.cfg, &ident.Picker{}, buckets)
+	set := limit.New(h.cfg, &ident.Picker{}, buckets, &heavy.Book{})
 	v := set.Admit(h.now, &limit.Request{
 		Caller:    ident.Caller{User: user, Tenant: "anonymous", Key: "anonymous", Priority: config.Normal},
 		Operation: "chat", Model: "mock", ModelKnown: true, Tokens: true, Headers: &ident.Headers{},

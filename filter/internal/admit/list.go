@@ -216,6 +216,9 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.health.Uncount()
 	}
+	if v.Limit != nil {
+		e.limits.Refused(now, &s.limitRequest, v)
+	}
 }
 
 // renew renews the reservations of requests that run for long.
@@ -242,6 +245,7 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 		e.report(e.limits.Refund(now, charges))
 	} else {
 		e.report(e.limits.Settle(now, charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
+		e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, limit.Usage(end.Used), end.Status)
 	}
 }
 

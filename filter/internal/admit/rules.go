@@ -110,7 +110,7 @@ func (e *Engine) makeRules(cfg config.Config) {
 	}
 	e.labels = newLabels(&cfg, &e.labels)
 	p := &e.picker
-	e.limits = limit.New(cfg, p, e.table)
+	e.limits = limit.New(cfg, p, e.table, &e.worker.heavy)
 	e.limits.Allow(e.grants.known)
 	hash := func(b []byte) uint64 { return uint64(e.table.Hash(b)) }
 	e.identity = ident.New(cfg, p, hash, e.limits.Needs())

@@ -30,6 +30,7 @@ type surface struct {
 	text      []byte // of the status, as it was at the moment at
 	tag       string
 	at        clock.Moment
+	lists     []list
 	view      *Engine // of the gateway whose admin surface this is; nil: there is none yet
 	viewOf    uint32  // the version of its configuration
 }
@@ -162,6 +163,8 @@ func (e *Engine) endpoints() []admin.Route {
 		{Method: "GET", Pattern: "/healthz", Access: admin.Open, Handle: e.showHealth},
 		{Method: "GET", Pattern: "/readyz", Access: admin.Open, Handle: e.showReadiness},
 		{Method: "GET", Pattern: "/status", Access: admin.Reads, Handle: e.showStatus},
+		{Method: "GET", Pattern: "/subjects", Access: admin.Reads, Handle: e.showSubjects},
+		{Method: "GET", Pattern: "/decisions", Access: admin.Reads, Handle: e.showDecisions},
 		{Method: "GET", Pattern: "/config", Access: admin.Reads, Handle: e.showConfig},
 		{Method: "PATCH", Pattern: "/overrides", Access: admin.Changes, Body: true, Handle: e.patchOverrides},
 		{Method: "DELETE", Pattern: "/overrides", Access: admin.Changes, Handle: e.deleteOverrides},

@@ -94,6 +94,9 @@ func (t *Text) Set(text []byte) { t.length = uint8(copy(t.bytes[:], text)) }
 // String is the text in place: good for as long as the value stays as it is.
 func (t *Text) String() string { return inplace.String(t.bytes[:t.length]) }
 
+// Append appends it.
+func (t *Text) Append(b []byte) []byte { return append(b, t.bytes[:t.length]...) }
+
 // Because makes a verdict that has no numbers.
 func Because(outcome Outcome, gate, reason string) Verdict {
 	return Verdict{Outcome: outcome, Gate: gate, Reason: reason, Measured: Absent, Threshold: Absent}

@@ -25,7 +25,7 @@ func TestOutcomesHaveTheirNames(t *testing.T) {
 func TestTextsLiveInTheVerdict(t *testing.T) {
 	var text Text
 	for _, want := range []string{"", "qps_56_over_30", strings.Repeat("x", 47)} {
-		if text.Set([]byte(want)); text.String() != want {
+		if text.Set([]byte(want)); text.String() != want || string(text.Append([]byte("x"))) != "x"+want {
 			t.Errorf("%q, want %q", text.String(), want)
 		}
 	}

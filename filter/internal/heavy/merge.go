@@ -83,16 +83,22 @@ func (m *Merged) add(numbers map[uint64]int, counters []toldCounter, to *merging
 
 // TopByUse puts those first that have used most for certain, and gives so many of them.
 func (m *Merged) TopByUse(n int) []Subject {
-	return m.top(n, func(s *Subject) Count { return s.Used })
+	return m.top(n, leastUsed, func(s *Subject) Count { return s.Used })
 }
 
 // TopByRefusals puts those first that were refused most often for certain, and gives so many of them.
 func (m *Merged) TopByRefusals(n int) []Subject {
-	return m.top(n, func(s *Subject) Count { return s.Refused })
+	return m.top(n, leastRefused, func(s *Subject) Count { return s.Refused })
 }
 
-// top selects the greatest, which are few; to sort by the library would take more of the module than all else here. What counts for nothing is left out.
-func (m *Merged) top(n int, count func(*Subject) Count) []Subject {
+// What is less, by being halved so often, is forgotten: a hundredth of the limit's unit, and of a refusal.
+const (
+	leastUsed    = 10_000
+	leastRefused = 0.01
+)
+
+// top selects the greatest, which are few; to sort by the library would take more of the module than all else here. What is less than least is left out.
+func (m *Merged) top(n int, least float64, count func(*Subject) Count) []Subject {
 	n = min(n, len(m.Subjects))
 	for i := range n {
 		greatest := i
@@ -102,7 +108,7 @@ func (m *Merged) top(n int, count func(*Subject) Count) []Subject {
 			}
 		}
 		m.Subjects[i], m.Subjects[greatest] = m.Subjects[greatest], m.Subjects[i]
-		if count(&m.Subjects[i]).Low <= 0 {
+		if count(&m.Subjects[i]).Low < least {
 			return m.Subjects[:i]
 		}
 	}

@@ -35,11 +35,12 @@ func (s *Sketch) append(b []byte) []byte {
 		floor = s.counters[order[Published]].count
 	}
 	n := min(s.used, Published)
-	b = append(appendFloat(b, floor), uint8(n))
+	b = append(binary.LittleEndian.AppendUint64(b, math.Float64bits(floor)), uint8(n))
 	for _, number := range order[:n] {
 		c := &s.counters[number]
-		b = appendFloat(appendFloat(binary.LittleEndian.AppendUint64(b, c.id), c.count), c.over)
-		b = binary.LittleEndian.AppendUint64(b, uint64(c.last))
+		for _, n := range [...]uint64{c.id, math.Float64bits(c.count), math.Float64bits(c.over), uint64(c.last)} {
+			b = binary.LittleEndian.AppendUint64(b, n)
+		}
 		b = told.AppendText(told.AppendText(b, c.name[:c.named]), c.reason[:c.why])
 	}
 	return b
@@ -65,10 +66,6 @@ func (s *Sketch) order() [Counters]uint8 {
 		}
 	}
 	return sorted
-}
-
-func appendFloat(b []byte, f float64) []byte {
-	return binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
 }
 
 // tale is what a record tells.

@@ -50,6 +50,8 @@ func (e *Entry) texts() [texts]*string {
 
 // Ring has the last entries of a worker. The zero value is empty.
 type Ring struct {
+	Changes uint32 // how often an entry was added; it wraps
+
 	slots [Last]slot
 	n     int // so many are there
 	next  int // where the next one goes
@@ -68,6 +70,7 @@ type slot struct {
 // Add adds an entry, of which it keeps a copy.
 func (r *Ring) Add(e *Entry) {
 	s := &r.slots[r.next]
+	r.Changes++
 	r.next = (r.next + 1) % Last
 	r.n = min(r.n+1, Last)
 	s.at, s.wait, s.outcome, s.priority = e.At, e.Wait, e.Outcome, e.Priority
@@ -84,8 +87,9 @@ func (r *Ring) AppendRecord(b []byte, worker uint64, now clock.Moment) []byte {
 	b = append(header.Append(b), uint8(r.n))
 	for i := range r.n {
 		s := &r.slots[(r.next-r.n+i+Last)%Last]
-		b = binary.LittleEndian.AppendUint64(b, uint64(s.at))
-		b = binary.LittleEndian.AppendUint64(b, uint64(s.wait))
+		for _, n := range [...]uint64{uint64(s.at), uint64(s.wait)} {
+			b = binary.LittleEndian.AppendUint64(b, n)
+		}
 		b = append(b, uint8(s.outcome), uint8(s.priority))
 		from := uint16(0)
 		for _, end := range s.ends {

@@ -6,6 +6,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
@@ -46,7 +47,7 @@ func worker(t fataler, configuration string, store record.Store) (*Set, *ident.P
 		t.Fatal(err)
 	}
 	picker := &ident.Picker{}
-	return New(cfg, picker, buckets), picker
+	return New(cfg, picker, buckets, &heavy.Book{}), picker
 }
 
 // newWorld gives the limits, an array in JSON, over a store of their own.

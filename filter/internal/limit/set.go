@@ -35,6 +35,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -75,6 +76,8 @@ type Set struct {
 	cost   []config.CostWeights
 	table  *table.Table
 	nobody string // what a part of a caller is that the request lacks
+	caller []part // a caller's
+	book   *heavy.Book
 
 	granted map[uint64]*granted // subjects' own limits, by their buckets' ids; nil: there are none
 
@@ -86,6 +89,8 @@ type Set struct {
 	subject    []byte
 	ids        []uint64 // of the buckets that a page is written for
 	back       []Charge // which are taken back
+	shown      []byte
+	record     []byte
 }
 
 // limit is a config.Limit made ready.
@@ -96,6 +101,8 @@ type limit struct {
 	per     []part
 	salt    uint64
 	headers []headerMatch
+	known   *heavy.Subjects // nil: none yet
+	told    uint32          // known.Changes, when it was told last
 }
 
 // part is one entry of "per".
@@ -112,9 +119,9 @@ type headerMatch struct {
 	glob string
 }
 
-// New makes the limits ready. The plugin's mode is a ceiling over each limit's.
-func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
-	s := &Set{table: t, cost: c.Usage.Cost, nobody: ident.Nobody(&c.Identity)}
+// New makes the limits ready. The plugin's mode is a ceiling over each limit's. What their subjects do is noted in the book.
+func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book) *Set {
+	s := &Set{table: t, book: book, cost: c.Usage.Cost, nobody: ident.Nobody(&c.Identity)}
 	for _, configured := range c.Limits {
 		configured.Mode = configured.Mode.Under(c.Mode)
 		if configured.Mode == config.Off {
@@ -141,6 +148,9 @@ func New(c config.Config, picker *ident.Picker, t *table.Table) *Set {
 			l.headers = append(l.headers, headerMatch{picker.Want(name), glob})
 		}
 		s.limits = append(s.limits, l)
+	}
+	for _, per := range [...]string{config.PerTenant, config.PerUser, config.PerKey} {
+		s.caller = append(s.caller, part{kind: per, name: per, secret: ident.Secret(&c.Identity, per)})
 	}
 	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
 	return s

@@ -37,13 +37,31 @@ func (s *Set) appendSubject(b []byte, l *limit, r *Request) []byte {
 	if len(l.per) == 0 {
 		return append(b, "everybody"...)
 	}
+	return s.appendParts(b, l.per, r, false)
+}
+
+// AppendCaller appends who asks in the same way, whatever limits there are: tenant, user and key, as far as the request says them.
+func (s *Set) AppendCaller(b []byte, r *Request) []byte {
 	start := len(b)
-	for i := range l.per {
-		if i > 0 {
+	if b = s.appendParts(b, s.caller, r, true); len(b) > start {
+		return b
+	}
+	return oneline.Append(b, s.nobody, MostSubject)
+}
+
+// appendParts appends parts, and leaves those out that the request lacks, if that is wanted.
+func (s *Set) appendParts(b []byte, parts []part, r *Request, present bool) []byte {
+	start := len(b)
+	for i := range parts {
+		s.subject = parts[i].append(append(s.subject[:0], shown...), r)
+		if present && inplace.String(s.subject[len(shown):]) == s.nobody {
+			continue
+		}
+		if len(b) > start {
 			b = append(b, ' ')
 		}
-		b = append(append(b, l.per[i].name...), '=')
-		b = s.appendValue(b, &l.per[i], r)
+		b = append(append(b, parts[i].name...), '=')
+		b = s.appendValue(b, &parts[i])
 	}
 	if len(b)-start <= MostSubject {
 		return b
@@ -53,8 +71,8 @@ func (s *Set) appendSubject(b []byte, l *limit, r *Request) []byte {
 		end--
 	}
 	s.subject = append(s.subject[:0], shown...)
-	for i := range l.per {
-		s.subject = l.per[i].append(append(s.subject, 0), r)
+	for i := range parts {
+		s.subject = parts[i].append(append(s.subject, 0), r)
 	}
 	return appendHex(append(b[:end], "…"...), s.table.Hash(s.subject))
 }
@@ -62,9 +80,9 @@ func (s *Set) appendSubject(b []byte, l *limit, r *Request) []byte {
 // shown tells what is hashed to be shown from what picks a page.
 const shown = "shown\x00"
 
-// appendValue appends what is shown of a part. What is longer than all that may be shown is cut later, so no more is copied than shows that.
-func (s *Set) appendValue(b []byte, p *part, r *Request) []byte {
-	s.subject = p.append(append(s.subject[:0], shown...), r)
+// appendValue appends what is shown of a part, whose value is in s.subject. What is longer than all that may be shown is cut later, so no more is copied
+// than shows that.
+func (s *Set) appendValue(b []byte, p *part) []byte {
 	value := inplace.String(s.subject[len(shown):])
 	if p.secret && value != s.nobody {
 		return appendHex(append(b, "h:"...), s.table.Hash(s.subject))

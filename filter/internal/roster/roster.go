@@ -108,6 +108,20 @@ func (r *Roster) Beat(now clock.Moment) error {
 	return nil
 }
 
+// Place is the worker's, by which its other records are told from those of others; none yet: -1.
+func (r *Roster) Place() int { return r.place }
+
+// Places is how many places have ever been taken.
+func (r *Roster) Places() (n int, err error) {
+	for n < MostPlaces {
+		if _, _, found, err := r.store.Get(r.key(n)); err != nil || !found {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // write writes the record of a place, if that is the worker's or can become it.
 func (r *Roster) write(now clock.Moment, place int) (done bool, err error) {
 	u := record.Open(r.store, r.key(place))

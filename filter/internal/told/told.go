@@ -26,8 +26,11 @@ type Header struct {
 
 // Append appends the header.
 func (h *Header) Append(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint64(append(b, h.Layout), h.Worker)
-	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, h.Of), uint64(h.At))
+	b = append(b, h.Layout)
+	for _, n := range [...]uint64{h.Worker, h.Of, uint64(h.At)} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	return b
 }
 
 // AppendText appends a text of less than 256 bytes, behind its length.
