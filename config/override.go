@@ -24,6 +24,7 @@ func ParseWith(file, overrides []byte) (Config, error) {
 
 // Patch changes overrides by a patch, and gives the configuration that comes of it, and the overrides as they are then, nil if there are
 // none left. Neither is good if there is an error: it names everything wrong at once, as that of Parse does.
+// A patch of no bytes changes nothing.
 func Patch(file, overrides, patch []byte) (Config, []byte, error) {
 	if len(patch) > MostOverrides {
 		return Config{}, nil, fieldErrors{{problem: "the patch is longer than " + strconv.Itoa(MostOverrides) + " bytes"}}
@@ -33,8 +34,11 @@ func Patch(file, overrides, patch []byte) (Config, []byte, error) {
 	if len(o.r.errs) > 0 {
 		return Config{}, nil, o.r.all()
 	}
-	if change != nil && change.kind != isObject {
+	switch {
+	case change != nil && change.kind != isObject:
 		return Config{}, nil, fieldErrors{{value: showType(change), problem: "want an object, of what is to change"}}
+	case change == nil && len(patch) > 0: // RFC 7396 has null take back all, which a mistake should not
+		return Config{}, nil, fieldErrors{{problem: "want an object, of what is to change"}}
 	}
 	whole := nested{&Config{}}
 	if change != nil {

@@ -96,6 +96,8 @@ func TestWhatNoOverrideChangesIsRefused(t *testing.T) {
 		`[]`:       "a list: want an object",
 		`"x"`:      "a string: want an object",
 		`{"mode":`: "invalid JSON at line 1",
+		`null`:     "want an object",
+		" ":        "want an object",
 		`{"mode":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`:                   "nested deeper than 64 levels",
 		`{"models":{"labels":["` + strings.Repeat("x", MostOverrides) + `"]}}`:                   "longer than 65536 bytes",
 		`{"mode":"foo","statusCode":{"limits":999},"limits":{"a":{"unit":"x"},"c":{},"b":null}}`: "mode: \"foo\": want",

@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-// MostBytes is the largest body that is read.
-const MostBytes = 1 << 20
+// MostBytes is the largest body that is read: no larger patch is good for anything, and many may come at once.
+const MostBytes = config.MostOverrides
 
 // Server is the surface of one configuration in one worker.
 type Server struct {

@@ -112,6 +112,9 @@ func (e *Engine) changeSubject(r *admin.Request, a *admin.Answer) {
 	if !found {
 		return
 	}
+	if of.Secret() {
+		r.Path = "/limits/" + r.Names[0] + "/subjects/***" // as the log has it
+	}
 	action, err := config.ParseAction(r.Body)
 	if err != nil {
 		a.Errors(422, faults(err)...)

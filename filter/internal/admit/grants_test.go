@@ -132,3 +132,18 @@ func TestWhoeverIsNotThereIsToldApart(t *testing.T) {
 		}
 	}
 }
+
+// Who changes what a key may do has the key in his request: it isn't logged.
+func TestTheLogHasNoKeys(t *testing.T) {
+	h := workerOf(t, `{`+adminConfig("open")+`,"limits":[{"name":"k","per":["key","user"],"unit":"requests","quantity":1,"window":"1h"}]}`, recordtest.NewMemory(), 1)
+	for _, path := range []string{"/limits/k/subjects/key%3Dsk-secret%20user%3Dann", "/limits/k/%73ubjects/key%3Dsk-secret%20user%3Dann?x=/"} {
+		if status, answer := h.send("POST", path, `{"reset":true}`); status != 200 {
+			t.Errorf("%d %s", status, answer)
+		}
+	}
+	logged := strings.Join(h.infos, "\n")
+	expect(t, "changes that are logged", strings.Count(logged, "/limits/k/subjects/***: 0 used of 1: reset"), 2)
+	if strings.Contains(logged, "secret") {
+		t.Error(logged)
+	}
+}

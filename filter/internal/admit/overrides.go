@@ -118,8 +118,8 @@ func (e *Engine) showConfig(r *admin.Request, a *admin.Answer) {
 
 // patchOverrides lays a merge patch over what is overridden.
 func (e *Engine) patchOverrides(r *admin.Request, a *admin.Answer) {
-	if len(r.Body) > config.MostOverrides {
-		a.Error(413, "", "want at most "+strconv.Itoa(config.MostOverrides)+" bytes")
+	if len(r.Body) == 0 {
+		a.Error(422, "", "want a body: an object, of what is to change")
 		return
 	}
 	e.override(r, a, func(file, laid []byte) (config.Config, []byte, error) { return config.Patch(file, laid, r.Body) })

@@ -101,7 +101,7 @@ func TestAdminBody(t *testing.T) {
 	}
 }
 
-// Nothing is kept of a body that nobody with a token sends, and no more than a megabyte of any.
+// Nothing is kept of a body that nobody with a token sends, and no more than MostBytes of any.
 func TestAdminBodyBounds(t *testing.T) {
 	h := newAdminHost(t, "stopIteration", recordtest.NewMemory())
 	x := h.admin("PATCH", "/spillway/echo", false, [2]string{"content-type", "application/json"})
@@ -110,7 +110,7 @@ func TestAdminBodyBounds(t *testing.T) {
 	expect(t, "10 MB announced", x.last.Reply.Status, 413)
 	x = h.admin("PATCH", "/spillway/echo", false, withToken...)
 	piece := strings.Repeat("x", admin.MostBytes)
-	expect(t, "a megabyte", x.body(piece, false).Action, Hold)
+	expect(t, "as much as may be", x.body(piece, false).Action, Hold)
 	expect(t, "and a byte", x.body("x", false).Action, Answer)
 	expect(t, "its status", x.last.Reply.Status, 413)
 	expect(t, "memory of the body", len(x.Stream.admin.request.Body), 0)

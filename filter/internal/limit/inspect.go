@@ -3,6 +3,7 @@ package limit
 import (
 	"cmp"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,11 @@ func (s Subject) IDs() (limit, subject uint64) { return s.limit.salt, uint64(s.h
 
 // None says that there is no such limit.
 func (s Subject) None() bool { return s.limit == nil }
+
+// Secret says that something it is told by is never to be shown.
+func (s Subject) Secret() bool {
+	return s.limit != nil && slices.ContainsFunc(s.limit.per, func(p part) bool { return p.secret })
+}
 
 // Subject finds the subject that a text names, as AppendSubject shows it: "user=ann tenant=acme", what the limit's "per" names in that order; where it
 // names one thing, that one's value will do, and where it names none, anything. What is stored as a hash is named by its value. wrong says what is
