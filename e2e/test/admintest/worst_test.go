@@ -82,7 +82,7 @@ func (g *steered) announced(t *testing.T) {
 
 // chunked doesn't say how much will come, and many do at once: what is kept of them is bounded.
 func (g *steered) chunked(t *testing.T) {
-	const clients, most = 48, 32 << 20
+	const clients, most = 96, 80 << 20
 	piece := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
 	send := func() {
 		c := g.dial(t)
