@@ -16,7 +16,7 @@ func TestPollingCost(t *testing.T) {
 	p := start(t, 1, `"limits": [{"name": "r", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}],
 		"upstreams": [{"name": "llm", "concurrency": {"max": 1000}, "breaker": {"mode": "enforce"}, "latency": {"mode": "enforce"}}]`)
 	p.chat(t, "ann")
-	const clients, each = 50, 60
+	const clients, each = 200, 5
 	cost := func(what func()) time.Duration {
 		before := p.CPU()
 		var all sync.WaitGroup

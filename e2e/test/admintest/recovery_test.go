@@ -37,6 +37,26 @@ func TestBreakerReset(t *testing.T) {
 	})
 }
 
+// A retreat that has gone down to its floor, and holds everything back that comes, is over when it is reset, whichever worker has the next
+// request. (Its last answer has told the caller to stay away for some seconds, which holds on.)
+func TestRetreatReset(t *testing.T) {
+	t.Parallel()
+	forWorkers(t, func(t *testing.T, workers int) {
+		p := start(t, workers, `"upstreams": [{"name": "llm", "budget": {"requests": 100000, "window": "600s"}, "queue": {"max": 10, "maxWait": {"normal": "300ms"}},
+			"retreat": {"window": "60s", "every": "100ms", "minSamples": 40, "minRequests": 1, "recoverWindow": "60s"}}]`)
+		harness.Await(t, harness.Patience, "nothing goes any more", func() bool {
+			return p.any(t, "x-sim-status: 429").header.Get("x-spillway-reason") == "queue/timeout"
+		})
+		p.change(t, "/upstreams/llm/retreat/reset")
+		harness.Await(t, harness.Patience, "it is over", func() bool { return p.any(t).status == http.StatusOK })
+		for range 8 * workers {
+			if a := p.any(t); a.status != http.StatusOK {
+				t.Fatalf("after the reset: %d %s", a.status, a.body)
+			}
+		}
+	})
+}
+
 // The VM that holds an admin's request dies: nothing of it reaches the upstream, nothing is changed, and the surface answers again. What was changed
 // before stays.
 func TestSurfaceOutlivesItsVM(t *testing.T) {
