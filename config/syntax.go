@@ -272,7 +272,7 @@ func (c *syntax) hexadecimal() (r rune, sound bool) {
 	for range 4 {
 		c.at++
 		digit := c.peek()
-		if !isHex(digit) {
+		if !isHexadecimal(digit) {
 			return utf8.RuneError, false
 		}
 		r = r<<4 | rune(digit&0xf)
@@ -281,10 +281,6 @@ func (c *syntax) hexadecimal() (r rune, sound bool) {
 		}
 	}
 	return r, true
-}
-
-func isHex(b byte) bool {
-	return '0' <= b && b <= '9' || 'a' <= b && b <= 'f' || 'A' <= b && b <= 'F'
 }
 
 func (c *syntax) number() string {
