@@ -307,7 +307,7 @@ func (p *program) run() {
 		p.now += 30 * second
 	}
 	for _, h := range p.all {
-		if n := [...]int{h.guard.holding.count, h.reserving.count, h.draining.count, len(h.owed), len(h.surface.uploading)}; n != [len(n)]int{} {
+		if n := [...]int{h.guard.holding.count, h.reserving.count, h.draining.count, len(h.owed), h.surface.uploading.count}; n != [len(n)]int{} {
 			p.Errorf("held, reserving, draining, owed an answer and uploading to the surface are %v when all have ended", n)
 		}
 	}

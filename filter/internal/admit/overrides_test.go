@@ -48,7 +48,7 @@ func (h *host) send(method, path, body string) (status int, answer string) {
 	}
 	status, answer = x.last.Reply.Status, string(x.last.Reply.Body)
 	x.done()
-	if n := len(h.surface.uploading); n > 0 {
+	if n := h.surface.uploading.count; n > 0 {
 		h.Errorf("%d uploads", n)
 	}
 	return status, answer

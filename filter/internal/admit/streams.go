@@ -15,6 +15,7 @@ const (
 	inDraining setNumber = iota
 	inHolding
 	inReserving
+	inUploading
 	streamSets
 )
 

@@ -23,9 +23,9 @@ const uploadTime = 10 * time.Second
 
 // surface is the admin surface of an engine.
 type surface struct {
-	server    *admin.Server        // nil: it has none
-	uploading map[*Stream]struct{} // their bodies are to come
-	now       clock.Moment         // of the request that is being handled
+	server    *admin.Server // nil: it has none
+	uploading streamSet     // their bodies are to come
+	now       clock.Moment  // of the request that is being handled
 	status    admin.Status
 	text      []byte // of the status, as it was at the moment at
 	tag       string
@@ -51,10 +51,7 @@ type adminCall struct {
 // newSurface makes the admin surface, if the configuration has one.
 func (e *Engine) newSurface() {
 	x := &e.surface
-	if x.server = admin.New(&e.cfg.Admin, e.endpoints()); x.server == nil {
-		return
-	}
-	x.uploading = map[*Stream]struct{}{}
+	x.server, x.uploading = admin.New(&e.cfg.Admin, e.endpoints()), streamSet{in: inUploading}
 }
 
 func newSurfaceSlots(p *ident.Picker) surfaceSlots {
@@ -81,7 +78,7 @@ func (e *Engine) adminHeaders(s *Stream, now clock.Moment, path string, end bool
 		e.adminAnswered(s)
 		return
 	}
-	x.uploading[s] = struct{}{}
+	x.uploading.add(s)
 	if e.cfg.RequestHold != config.HoldBufferFilter {
 		s.action = isHeld
 	}
@@ -118,7 +115,7 @@ func (e *Engine) adminBody(s *Stream, now clock.Moment, size int, end bool) {
 // adminAnswered makes the answer the stream's.
 func (e *Engine) adminAnswered(s *Stream) {
 	c := s.admin
-	delete(e.surface.uploading, s)
+	e.surface.uploading.remove(s)
 	if c.answer.Change != "" {
 		e.out.info("admin " + c.request.Who + ": " + c.request.Method + " " + c.request.Path + ": " + c.answer.Change)
 	}
@@ -129,13 +126,14 @@ func (e *Engine) adminAnswered(s *Stream) {
 
 // endAdmin ends a request to the surface, whose answer may be large.
 func (e *Engine) endAdmin(s *Stream) {
-	delete(e.surface.uploading, s)
+	e.surface.uploading.remove(s)
 	s.admin, s.reply = nil, reply.Reply{}
 }
 
 // endUploads owes those an answer whose bodies don't come.
 func (e *Engine) endUploads(now clock.Moment) {
-	for s := range e.surface.uploading {
+	for s, next := e.surface.uploading.first, (*Stream)(nil); s != nil; s = next {
+		next = e.surface.uploading.after(s)
 		if c := s.admin; now >= c.until {
 			c.answer.Error(408, "", "the body has not come within "+uploadTime.String()+
 				". Where none ever does, Envoy's Wasm configuration lacks allow_on_headers_stop_iteration: true")

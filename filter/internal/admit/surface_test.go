@@ -67,7 +67,7 @@ func (h *host) get(t *testing.T, path string) (status int, body map[string]any) 
 // quiet checks that nothing is held of any request.
 func (h *host) quiet() {
 	h.Helper()
-	if n := h.guard.holding.count + h.reserving.count + len(h.surface.uploading) + len(h.owed) + h.draining.count; n > 0 {
+	if n := h.guard.holding.count + h.reserving.count + h.surface.uploading.count + len(h.owed) + h.draining.count; n > 0 {
 		h.Errorf("%d requests are held", n)
 	}
 }
