@@ -173,9 +173,16 @@ type Budget struct {
 
 // Concurrency bounds the requests in flight to the upstream; 0 is no limit.
 type Concurrency struct {
-	Max                          int
+	Max                          int // or AutoSlots
+	Min, Limit                   int // of what AutoSlots learns
 	ReservedUrgent, ReservedHigh int
 }
+
+// AutoSlots is the Concurrency.Max that is learned.
+const AutoSlots = -1
+
+// Auto says that the number of slots is learned.
+func (c *Concurrency) Auto() bool { return c.Max == AutoSlots }
 
 // Queue is where requests wait for budget or a slot.
 type Queue struct {

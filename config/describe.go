@@ -137,6 +137,13 @@ func (k integerKind[T]) describe(s *Schema) {
 	s.Type, s.Minimum, s.Maximum = "integer", &lowest, &highest
 }
 
+func (slotsKind) describe(s *Schema) {
+	var number, word Schema
+	someSlots.describe(&number)
+	enumKind{[]string{auto}}.describe(&word)
+	s.AnyOf = []Schema{number, word}
+}
+
 func (k numberKind) describe(s *Schema) {
 	s.Type = "number"
 	s.Minimum, s.Maximum = &k.in.min, &k.in.max

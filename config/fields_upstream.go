@@ -31,11 +31,13 @@ func (b *Budget) fields() []field {
 
 func (c *Concurrency) fields() []field {
 	return []field{
-		integer("max", &c.Max, 0, 0, maxCount, "Requests in flight at most; 0 is no limit."),
+		single[int]("max", &c.Max, 0, slotsKind{}, "Requests in flight at most; 0 is no limit; auto learns it from the times to the first token."),
+		integer("min", &c.Min, 1, 1, maxCount, "With max auto, never fewer."),
+		integer("limit", &c.Limit, 256, 1, maxCount, "With max auto, never more."),
 		object("reserved", part{
 			integer("urgent", &c.ReservedUrgent, 0, 0, maxCount, "Slots that only urgent requests take."),
 			integer("high", &c.ReservedHigh, 0, 0, maxCount, "Slots that only high and urgent requests take."),
-		}, "Slots kept free for high priorities; together below max."),
+		}, "Slots kept free for high priorities; together below max, or, with auto, below limit: where fewer are learned, one is left to the others."),
 	}
 }
 

@@ -77,14 +77,23 @@ func (b *Budget) finish(r *reader, path string) {
 }
 
 func (c *Concurrency) finish(r *reader, path string) {
-	reserved := c.ReservedUrgent + c.ReservedHigh
+	reserved, most := c.ReservedUrgent+c.ReservedHigh, c.Max
+	if c.Auto() {
+		most = c.Limit
+		if c.Min > c.Limit {
+			r.problem(join(path, "min"), strconv.Itoa(c.Min), "above limit; want at most "+strconv.Itoa(c.Limit))
+		}
+	}
 	switch {
 	case reserved == 0:
 	case c.Max == 0:
 		r.problem(join(path, "reserved"), strconv.Itoa(reserved), "reserves slots of no limit; want max above "+strconv.Itoa(reserved))
-	case reserved >= c.Max:
-		r.problem(join(path, "reserved"), strconv.Itoa(reserved), "leaves no slot to the other priorities; want less than max, "+
-			strconv.Itoa(c.Max))
+	case reserved >= most:
+		of := "max, "
+		if c.Auto() {
+			of = "limit, "
+		}
+		r.problem(join(path, "reserved"), strconv.Itoa(reserved), "leaves no slot to the other priorities; want less than "+of+strconv.Itoa(most))
 	}
 }
 

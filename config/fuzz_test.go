@@ -70,7 +70,12 @@ func brokenInvariants(c Config) (broken []string) {
 		names[u.Name] = true
 		check(len(u.Models) > 0 && len(u.Queue.MaxWait) == 4 && len(u.Pressure.Ceilings) == 4, "an upstream is incomplete")
 		check(u.Retreat.RecoverThreshold < u.Retreat.Threshold && u.Retreat.MinRequests >= 1, "a retreat can't recover")
-		check(u.Concurrency.Max == 0 || u.Concurrency.ReservedHigh+u.Concurrency.ReservedUrgent < u.Concurrency.Max, "no slot is left")
+		most := u.Concurrency.Max
+		if u.Concurrency.Auto() {
+			most = u.Concurrency.Limit
+			check(u.Concurrency.Min >= 1 && u.Concurrency.Min <= most, "no number of slots fits")
+		}
+		check(most == 0 || u.Concurrency.ReservedHigh+u.Concurrency.ReservedUrgent < most, "no slot is left")
 		check(u.Breaker.Fallback.Status == 0 || len(u.Breaker.Fallback.RouteHeader) == 0, "a fallback is two")
 	}
 	return broken

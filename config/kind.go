@@ -101,6 +101,28 @@ func (k integerKind[T]) parse(v *jsonValue) (T, string) {
 	return T(n), ""
 }
 
+// slotsKind is a number of slots, or auto.
+type slotsKind struct{}
+
+const auto = "auto"
+
+var someSlots = integerKind[int]{0, maxCount}
+
+func (slotsKind) want() string { return someSlots.want() + ", or auto" }
+func (slotsKind) plain(n int) any {
+	if n == AutoSlots {
+		return auto
+	}
+	return someSlots.plain(n)
+}
+
+func (slotsKind) parse(v *jsonValue) (int, string) {
+	if v.kind == isString && v.text == auto {
+		return AutoSlots, ""
+	}
+	return someSlots.parse(v)
+}
+
 // numberKind is a finite number in an interval.
 type numberKind struct{ in interval }
 

@@ -47,7 +47,7 @@ func defaultUpstream(name string) Upstream {
 	return Upstream{
 		Name:   name,
 		Models: []string{"*"},
-		Budget: Budget{Window: time.Minute},
+		Budget: Budget{Window: time.Minute}, Concurrency: Concurrency{Min: 1, Limit: 256},
 		Queue: Queue{
 			Max: 500, WhenFull: "reject", Fairness: "user",
 			MaxWait: map[Priority]time.Duration{

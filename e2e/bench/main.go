@@ -37,6 +37,7 @@ type options struct {
 	retreatMinutes int           // of the upstream that allows less, each a little more than a second
 	surgeTime      time.Duration // of each run of the surge
 	surgeRounds    int
+	surgeOnly      string // names of arms: nothing else is measured
 
 	variants  []*variant // but those that refuse
 	refusers  []*variant
@@ -77,6 +78,8 @@ func parse(args []string) (options, error) {
 	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
 	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge")
+	flags.StringVar(&o.surgeOnly, "surge", "", "comma-separated `names` of ways to meet the surge: only these are tried, and told; no report is written")
+	flags.IntVar(&o.surgeRounds, "surge-rounds", o.surgeRounds, "rounds of the surge")
 	flags.BoolVar(&o.onlyPeers, "peers", false, "only what others use instead, side by side: `make bench-peers`")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {
@@ -182,6 +185,9 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	if b.surgeOnly != "" {
+		return nil
+	}
 	return b.write(ctx, time.Since(begin))
 }
 
@@ -190,6 +196,8 @@ func (b *bench) phases() []func(context.Context) error {
 	gates := []func(context.Context) error{b.measureCore, b.measureGates, b.measureSurge}
 	rounds := []func(context.Context) error{b.startAll, b.warmUp, b.measureRounds}
 	switch {
+	case b.surgeOnly != "":
+		return []func(context.Context) error{b.measureSurge}
 	case b.onlyGates:
 		return gates
 	case b.onlyPeers:

@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,8 +49,10 @@ const (
 	surgeLatency  = `"latency":{"mode":"enforce","ttft":"100ms","itl":"100ms","timeConstant":"1s"}`
 	surgeThrottle = `"throttle":{"mode":"enforce","qps":{"window":"60s"},"p99":{"max":"1600ms","period":"2s"}}`
 	surgeBreaker  = `"breaker":{"mode":"enforce","window":"6s","openFor":"12s"}`
-	surgeQueue    = `"concurrency":{"max":10,"reserved":{"urgent":1,"high":2}},"queue":{"whenFull":"dropLowest",` +
-		`"maxWait":{"urgent":"150ms","high":"150ms","normal":"150ms","low":"100ms"}}`
+	surgeWaits    = `"queue":{"whenFull":"dropLowest","maxWait":{"urgent":"150ms","high":"150ms","normal":"150ms","low":"100ms"}}`
+	surgeQueue    = `"concurrency":{"max":10,"reserved":{"urgent":1,"high":2}},` + surgeWaits
+	surgeAuto     = `"concurrency":{"max":"auto","reserved":{"urgent":1,"high":2}},` + surgeWaits // the same, but that nobody says how many slots
+	surgeAlone    = `"concurrency":{"max":"auto"}`
 )
 
 // surgeArm is one way to meet the surge.
@@ -65,8 +69,27 @@ func surgeArms() []surgeArm {
 		{"throttle", with(surgeThrottle)},
 		{"all three gates", with(gates)},
 		{"slots and queue", with(surgeQueue)},
+		{"auto and queue", with(surgeAuto)},
+		{"auto alone", with(surgeAlone)},
 		{"breaker, latency, slots and queue", with(surgeBreaker + "," + surgeLatency + "," + surgeQueue)},
 	}
+}
+
+// chooseArms gives the arms of some names; of none all.
+func chooseArms(names string) ([]surgeArm, error) {
+	arms := surgeArms()
+	if names == "" {
+		return arms, nil
+	}
+	var chosen []surgeArm
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(arms, func(a surgeArm) bool { return a.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("-surge: there is no %q", name)
+		}
+		chosen = append(chosen, arms[i])
+	}
+	return chosen, nil
 }
 
 // asked is one request of the trace.
@@ -116,7 +139,10 @@ func surgeCapacity() float64 {
 // disturbances; and again in the next round.
 func (b *bench) measureSurge(ctx context.Context) error {
 	trace := surgeTrace(b.surgeTime)
-	arms := surgeArms()
+	arms, err := chooseArms(b.surgeOnly)
+	if err != nil {
+		return err
+	}
 	b.surges = make([][]*surged, len(arms))
 	for round, repeated := 0, 0; round < b.surgeRounds; round++ {
 		runs, err := b.surgeRound(ctx, arms, trace)

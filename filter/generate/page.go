@@ -157,6 +157,9 @@ func section(s config.Schema) (o object) {
 // valueField describes a value, without what is absent at the end.
 func valueField(s config.Schema) []any {
 	kind := s.Type
+	if len(s.AnyOf) > 0 && s.AnyOf[0].Minimum != nil { // a number, or a word, which is sent as it is typed
+		kind, s.Minimum, s.Maximum = s.AnyOf[0].Type, s.AnyOf[0].Minimum, s.AnyOf[0].Maximum
+	}
 	if kind == "" {
 		kind = "word"
 	}

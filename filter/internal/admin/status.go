@@ -56,6 +56,7 @@ type View struct {
 	LastAt           int64   // nanoseconds since 1970; when it last refused, or was lowered
 	LastReason       string  // "": never
 	RecoversIn       time.Duration
+	Why              string  // in words; "": nothing is to be explained
 	Counts           []Count // what there is beside
 	Parts            []View
 }
@@ -186,6 +187,9 @@ func (v *View) write(j *JSON) {
 		j.EndObject()
 	}
 	j.MemberFloat("recoversInSeconds", v.RecoversIn.Seconds())
+	if v.Why != "" {
+		j.Member("why", v.Why)
+	}
 	for i := range v.Counts {
 		j.MemberInt(v.Counts[i].Name, v.Counts[i].N)
 	}

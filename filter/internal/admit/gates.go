@@ -132,10 +132,7 @@ func (e *Engine) finishTracked(s *Stream, now clock.Moment, end *account.Settlem
 		return
 	}
 	s.tracked = false
-	o := health.Outcome{Stream: s.exchange.Stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end)}
-	if n := s.pace.outputs; n > 1 {
-		o.ITL = s.pace.last.Sub(s.exchange.First) / time.Duration(n-1)
-	}
+	o := health.Outcome{Stream: s.exchange.Stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end), ITL: s.between()}
 	e.gateError(s, s.upstream.health.Finish(now, &s.track, o))
 }
 

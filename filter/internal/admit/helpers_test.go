@@ -61,7 +61,7 @@ var short = map[string]string{
 	"spillway_requests_total": "requests", "spillway_tokens_total": "tokens", "spillway_uncharged_total": "uncharged",
 	"spillway_evictions_total": "evictions", "spillway_errors_total": "errors", "spillway_warnings_total": "warnings",
 	"spillway_passthrough_total": "passthrough", "spillway_pressure": "pressure", "spillway_pressure_instances": "pressure of",
-	"spillway_queue_depth": "depth", "spillway_inflight": "inflight", "spillway_retreat_state": "retreat", "spillway_retreat_alarm": "alarm",
+	"spillway_queue_depth": "depth", "spillway_slots": "slots", "spillway_inflight": "inflight", "spillway_retreat_state": "retreat", "spillway_retreat_alarm": "alarm",
 	"spillway_effective_rpm": "rpm", "spillway_upstream_429_ratio": "share", "spillway_queue_wait_milliseconds": "wait",
 	"spillway_breaker_state": "breaker", "spillway_gate_state": "gate", "spillway_latency_average_milliseconds": "average",
 	"spillway_throttle_severity": "severity", "spillway_ttft_milliseconds": "ttft", "spillway_itl_milliseconds": "itl",

@@ -79,7 +79,7 @@ func (e *Engine) listGates() {
 			tick: (*Engine).renew, period: (*Engine).renewPeriod})
 	}
 	if e.atDecision = len(e.gates); queues {
-		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, finish: (*Engine).finishQueue,
+		e.gates = append(e.gates, gatekeeper{name: gate.Queue, ask: (*Engine).askQueue, leave: (*Engine).leaveQueue, observe: (*Engine).observeQueue, finish: (*Engine).finishQueue,
 			tick: (*Engine).tickQueue, period: (*Engine).queuePeriod, describe: (*Engine).describeQueue})
 	}
 	for i := range e.gates {
@@ -266,5 +266,15 @@ func (e *Engine) leaveQueue(s *Stream, now clock.Moment) {
 func (e *Engine) finishQueue(s *Stream, now clock.Moment, end *account.Settlement) {
 	s.answer.Used = end.Used.Total
 	s.answer.Judged, s.answer.Limited = s.exchange.Answered() && !s.foreign(), end.Status == 429 || end.Failure == 429
+	if s.ticket.InFlight() && s.upstream.queue.Learns() {
+		s.answer.Took = s.tookAtEnd(now, end)
+	}
 	e.release(s, now, s.answer)
+}
+
+// observeQueue tells the queue of the first token, by which slots are learned.
+func (e *Engine) observeQueue(s *Stream, now clock.Moment) {
+	if s.ticket.InFlight() && s.exchange.Stream {
+		s.upstream.queue.Observe(now, &s.ticket, dispatch.Took{TTFT: s.took(now)})
+	}
 }

@@ -1,9 +1,13 @@
 package admit
 
 import (
+	"cmp"
 	"time"
 
+	"github.com/spillway-proxy/spillway/filter/internal/account"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
 // How long an answer took is the upstream's doing only in part. Until the request is complete the upstream waits for the client; and when the
@@ -43,6 +47,29 @@ func (s *Stream) took(at clock.Moment) time.Duration {
 // uploads says that a time-out may be the client's doing: the request isn't complete, or it took longer to come than the upstream had for it.
 func (s *Stream) uploads(now clock.Moment) bool {
 	return s.pace.uploaded == 0 || s.pace.uploaded.Sub(s.exchange.Since) > s.took(now)
+}
+
+// between is the mean time between the tokens of a stream; 0: it had no two.
+func (s *Stream) between() time.Duration {
+	if n := s.pace.outputs; n > 1 {
+		return s.pace.last.Sub(s.exchange.First) / time.Duration(n-1)
+	}
+	return 0
+}
+
+// tookAtEnd is what the end of a request tells of how long the upstream takes: nothing, if it failed, or the client's mistake was answered.
+func (s *Stream) tookAtEnd(now clock.Moment, end *account.Settlement) (t dispatch.Took) {
+	x := &s.exchange
+	switch {
+	case s.foreign() || s.torn || x.Origin != origin.Upstream || cmp.Or(end.Failure, end.Status) >= 400:
+	case x.First != 0 && x.Stream:
+		t.ITL = s.between()
+	case end.Complete && !x.Stream:
+		t.Whole, t.Output = s.took(s.pace.answered(s, now)), end.Used.Completion
+	case !end.Complete && x.Asked.Stream && x.First == 0:
+		t.TTFT, t.Left = s.took(now), true
+	}
+	return t
 }
 
 func (p *pace) received(now clock.Moment, size int) {

@@ -115,7 +115,7 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	expected := e.accountant.Expect(&s.exchange, now)
 	s.answer = noAnswer
 	s.ticket = dispatch.Ticket{
-		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Owner: s,
+		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Prompt: expected.Prompt, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
 	arrival := s.upstream.queue.Arrive(now, &s.ticket)
@@ -286,6 +286,9 @@ func (e *Engine) describeQueue(now clock.Moment) {
 		}
 		v := u.queue.Snapshot(now)
 		e.out.gauge(metric.InFlight(u.name), int64(v.InFlight))
+		if v.Slots > 0 {
+			e.out.gauge(metric.Slots(u.name), int64(v.Slots))
+		}
 		for p, n := range v.Waiting {
 			e.out.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/autosize"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
@@ -28,9 +29,10 @@ type Gate struct {
 	readAt      clock.Moment       // when the record was last read; 0: never
 	others      bool               // it had entries of other workers then: somebody has to see them end
 	known       shared
-	alarm       bool   // the retreat's alarm, as it was last read
-	alarmTurned bool   // it has begun or ended by a write of this worker
-	entry       worker // what the record said of this worker when it was last read
+	alarm       bool              // the retreat's alarm, as it was last read
+	alarmTurned bool              // it has begun or ended by a write of this worker
+	entry       worker            // what the record said of this worker when it was last read
+	samples     []autosize.Sample // that no write has told yet
 	buffer      []byte
 }
 
@@ -79,6 +81,7 @@ type Snapshot struct {
 
 	Requests, Tokens Meter         // of the budgets, as the retreat leaves them
 	Slots, Room      int           // requests in flight and waiting requests at most; 0 slots: no limit
+	Why              string        // there are as many slots, where they are learned
 	Lowered          clock.Moment  // when the retreat lowered the budget last
 	RecoversIn       time.Duration // until it is whole again, if nothing more is said against it; 0: it is
 }
@@ -96,7 +99,11 @@ func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.scale(), s.retreat.Alarm()
 	v.Share, _ = s.retreat.Share(now, &g.settings.Retreat)
 	v.Requests, v.Tokens = meter(&s.requests, &g.settings.Requests, g.requests(), 0), meter(&s.tokens, &g.settings.Tokens, g.tokens(), s.reserved())
-	v.Slots, v.Room = g.settings.Slots, g.settings.Room()
+	v.Slots, v.Room = g.slots(s), g.settings.Room()
+	if g.settings.Learns() {
+		g.buffer = s.auto.AppendWhy(g.buffer[:0], &g.settings.Auto)
+		v.Why = string(g.buffer)
+	}
 	v.Lowered, v.RecoversIn = s.retreat.Lowered(), s.retreat.RecoversIn(now, &g.settings.Retreat)
 	return v
 }
@@ -259,13 +266,18 @@ func (g *Gate) read(c *change) bool {
 		}
 		g.report(c.now, c.self, g.queue.head())
 	}
+	if g.settings.Learns() {
+		for i := range g.samples {
+			g.known.auto.Record(&g.settings.Auto, &g.samples[i])
+		}
+	}
 	return true
 }
 
 func (g *Gate) write(c *change) {
 	g.buffer = g.known.encode(g.buffer[:0])
 	if c.update.Write(g.buffer) {
-		g.dirty, g.written, g.undone = false, c.now, [Priorities]uint32{}
+		g.dirty, g.written, g.undone, g.samples = false, c.now, [Priorities]uint32{}, g.samples[:0]
 		g.alarmTurned = g.alarmTurned || g.known.retreat.Alarm() != g.alarm
 	}
 }
@@ -276,11 +288,18 @@ func (g *Gate) allows(now clock.Moment, s *shared, t *Ticket) bool {
 }
 
 func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
-	c := &g.settings
-	if c.Slots == 0 {
-		return true
+	_, all := s.inFlight()
+	room := g.slotsFor(s, p)
+	return room == 0 || all < room
+}
+
+// slotsFor is how many may be in flight for one of the priority to start another; 0: there is no limit.
+func (g *Gate) slotsFor(s *shared, p config.Priority) int {
+	c, slots := &g.settings, g.slots(s)
+	if slots == 0 {
+		return 0
 	}
-	by, all := s.inFlight()
+	by, _ := s.inFlight()
 	kept := 0
 	if p < config.Urgent {
 		kept += max(c.ReservedUrgent-by[config.Urgent], 0)
@@ -288,7 +307,16 @@ func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
 	if p < config.High {
 		kept += max(c.ReservedHigh-by[config.High], 0)
 	}
-	return all < min(c.Slots-kept, int(c.ceiling(p, int64(c.Slots), 1)))
+	kept = min(kept, slots-1) // of few that were learned one is left
+	return min(slots-kept, int(c.ceiling(p, int64(slots), 1)))
+}
+
+// slots is how many there are; 0: no limit.
+func (g *Gate) slots(s *shared) int {
+	if g.settings.Learns() {
+		return s.auto.Slots(&g.settings.Auto)
+	}
+	return g.settings.Slots
 }
 
 func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
@@ -319,6 +347,10 @@ func (g *Gate) start(now clock.Moment, s *shared, self *worker, t *Ticket) {
 	if self != nil {
 		self.inFlight[t.Priority]++
 		self.reserved += g.reserves(t)
+		if g.settings.Learns() {
+			t.room = g.slotsFor(s, t.Priority)
+			_, t.beside = s.inFlight()
+		}
 	}
 }
 

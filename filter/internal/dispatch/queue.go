@@ -18,6 +18,7 @@ type Ticket struct {
 	Caller   uint64 // who the upstream takes it to be from, as a keyed hash: by its key, or else by its name
 	Keyed    bool   // it has a key of its own
 	Tokens   int64  // what it is expected to use, at least 0
+	Prompt   int64  // of that, the prompt
 	Owner    any    // the caller's
 
 	state ticketState
@@ -28,6 +29,8 @@ type Ticket struct {
 	paid  bool // its turn was counted
 
 	started  clock.Moment // when it was let go
+	beside   int          // how many were in flight then, with itself, where slots are learned; 0: not known
+	room     int          // how many could have been
 	reserved int64        // tokens of the budget that it holds
 
 	previous, next *Ticket // of its priority, in order of arrival; of those in flight, in the order of their starts

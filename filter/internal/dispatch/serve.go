@@ -12,7 +12,7 @@ import (
 
 // Arrive decides about a request that has come.
 func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
-	t.since, t.paid = now, false
+	t.since, t.paid, t.beside = now, false, 0
 	var v Arrival
 	c := g.change(now)
 	for g.read(&c) {
@@ -227,6 +227,7 @@ type Answer struct {
 	Closed           time.Duration // it said not to come back for so long; 0: nothing
 	Void             bool          // the request doesn't count: its share of the budget of requests is given back
 	Requests, Tokens int64         // what it said is left of our share; below 0: nothing was said
+	Took             Took          // where slots are learned
 }
 
 // Finish ends a request in flight: its slot is free. Dequeue then finds who takes it.
@@ -239,6 +240,7 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	g.flying--
 	g.flight.remove(t)
 	g.dirty = true
+	g.Observe(now, t, a.Took)
 	c := g.change(now)
 	for g.read(&c) {
 		g.finish(now, &g.known, t, &a)

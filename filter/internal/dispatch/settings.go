@@ -4,14 +4,16 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/autosize"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
 // Settings is what one upstream lets through.
 type Settings struct {
-	Requests, Tokens             bucket.Rate // Quantity 0: no budget
-	Slots                        int         // requests in flight at most; 0: no limit
+	Requests, Tokens             bucket.Rate       // Quantity 0: no budget
+	Slots                        int               // requests in flight at most; 0: no limit
+	Auto                         autosize.Settings // in place of Slots: they are learned; Limit 0: they aren't
 	ReservedUrgent, ReservedHigh int
 	QueueMax                     int
 	WhenFull                     config.WhenFull // "" is to reject
@@ -40,6 +42,9 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 		Slots:    u.Concurrency.Max, ReservedUrgent: u.Concurrency.ReservedUrgent, ReservedHigh: u.Concurrency.ReservedHigh,
 		QueueMax: u.Queue.Max, WhenFull: u.Queue.WhenFull, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
 	}
+	if u.Concurrency.Auto() {
+		s.Slots, s.Auto = 0, autosize.Settings{Min: u.Concurrency.Min, Limit: u.Concurrency.Limit}
+	}
 	burst := u.Budget.Burst
 	if u.Budget.Requests > 0 { // which the burst is meant for, then
 		burst = 0
@@ -63,8 +68,11 @@ func rate(quantity, burst int64, window time.Duration) bucket.Rate {
 
 // Governs says that there is anything to keep: else requests pass straight through.
 func (s *Settings) Governs() bool {
-	return s.Slots > 0 || s.Requests.Quantity > 0 || s.Tokens.Quantity > 0
+	return s.Slots > 0 || s.Learns() || s.Requests.Quantity > 0 || s.Tokens.Quantity > 0
 }
+
+// Learns says that the slots are learned.
+func (s *Settings) Learns() bool { return s.Auto.Limit > 0 }
 
 // ceilings are the shares of slots and budget, in thousandths, that a priority may take where nothing can wait: what is
 // left is for the higher ones, so that low ones are shed first. Where requests can wait, their order does that.

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/autosize"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
 )
 
 const (
-	layout      = 4   // of the record; another one's counts as damaged
+	layout      = 5   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -38,6 +39,7 @@ type shared struct {
 	paced            clock.Moment // when it was last brought up to date
 	pacing           clock.Moment // since when there is one
 	retreat          retreat.State
+	auto             autosize.State
 	callers          []caller
 	turns            []turn
 	workers          []worker
@@ -260,6 +262,7 @@ func decay(elapsed time.Duration) float64 {
 
 // The record's bytes, little endian: a header, the callers, the turns, the workers.
 const (
+	learned    = 10 // where it says whether slots are
 	headerSize = 12 + 2*16 + 3*8 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
 	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8
@@ -271,7 +274,8 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint32(b, layout)
 	b = order.AppendUint16(b, uint16(len(s.turns)))
 	b = order.AppendUint16(b, uint16(len(s.workers)))
-	b = order.AppendUint32(b, uint32(len(s.callers)))
+	b = order.AppendUint16(b, uint16(len(s.callers)))
+	b = order.AppendUint16(b, 0) // 1: slots are learned
 	for _, meter := range []*bucket.State{&s.requests, &s.tokens} {
 		b = order.AppendUint64(b, uint64(meter.Used))
 		b = order.AppendUint64(b, uint64(meter.At))
@@ -286,6 +290,10 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint64(b, uint64(s.paced))
 	b = order.AppendUint64(b, uint64(s.pacing))
 	b = s.retreat.Append(b)
+	if s.auto != (autosize.State{}) {
+		b[learned] = 1
+		b = s.auto.Append(b)
+	}
 	for i := range s.callers {
 		b = s.callers[i].encode(b)
 	}
@@ -339,9 +347,10 @@ func (s *shared) decode(b []byte) bool {
 	if len(b) < headerSize || order.Uint32(b) != layout {
 		return false
 	}
-	turns, workers, callers := int(order.Uint16(b[4:])), int(order.Uint16(b[6:])), int(order.Uint32(b[8:]))
-	if turns > mostTurns || workers > mostWorkers || callers > mostCallers ||
-		len(b) != headerSize+callers*callerSize+turns*turnSize+workers*workerSize {
+	turns, workers, callers := int(order.Uint16(b[4:])), int(order.Uint16(b[6:])), int(order.Uint16(b[8:]))
+	auto := int(order.Uint16(b[learned:])) * autosize.Size
+	if turns > mostTurns || workers > mostWorkers || callers > mostCallers || auto > autosize.Size ||
+		len(b) != headerSize+auto+callers*callerSize+turns*turnSize+workers*workerSize {
 		return false
 	}
 	r := reader(b[12:])
@@ -361,6 +370,10 @@ func (s *shared) decode(b []byte) bool {
 		return false
 	}
 	r = r[retreat.Size:]
+	if auto > 0 {
+		s.auto.Decode(r) // what is garbage is learned anew
+		r = r[autosize.Size:]
+	}
 	for range callers {
 		s.callers = append(s.callers, r.caller())
 	}

@@ -61,6 +61,9 @@ func QueueDepth(upstream string, priority config.Priority) Gauge {
 // InFlight is how many requests the upstream has.
 func InFlight(upstream string) Gauge { return Gauge{Series{inFlight, [mostLabels]string{upstream}}} }
 
+// Slots is how many requests the upstream can have.
+func Slots(upstream string) Gauge { return Gauge{Series{slots, [mostLabels]string{upstream}}} }
+
 // RetreatState is 0 normal, 1 retreating, 2 recovering.
 func RetreatState(upstream string) Gauge {
 	return Gauge{Series{retreatState, [mostLabels]string{upstream}}}

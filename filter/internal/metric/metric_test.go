@@ -30,6 +30,7 @@ var pinned = map[string]Update{
 	"spillway_queue_depth;upstream=u;priority=LOW":                    QueueDepth("u", config.Low).Set(1),
 	"spillway_inflight;upstream=u":                                    InFlight("u").Set(1),
 	"spillway_retreat_state;upstream=u":                               RetreatState("u").Set(1),
+	"spillway_slots;upstream=u":                                       Slots("u").Set(1),
 	"spillway_retreat_alarm;upstream=u":                               RetreatAlarm("u").Set(1),
 	"spillway_effective_rpm;upstream=u":                               EffectiveRPM("u").Set(1),
 	"spillway_upstream_429_ratio;upstream=u":                          Upstream429Ratio("u").Set(1),

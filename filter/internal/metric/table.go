@@ -26,6 +26,7 @@ const (
 
 	queueDepth
 	inFlight
+	slots
 	retreatState
 	retreatAlarm
 	effectiveRPM
@@ -80,6 +81,8 @@ var table = [Count]Row{
 		"Requests that wait for their turn, of all workers."},
 	inFlight: {"spillway_inflight", KindGauge, "requests", []string{"upstream"},
 		"Requests that the upstream has, of all workers."},
+	slots: {"spillway_slots", KindGauge, "requests", []string{"upstream"},
+		"How many requests it can have (`concurrency.max`); where that is `auto`, what is learned."},
 	retreatState: {"spillway_retreat_state", KindGauge, "state", []string{"upstream"},
 		"0 normal, 1 retreating, 2 recovering."},
 	retreatAlarm: {"spillway_retreat_alarm", KindGauge, "state", []string{"upstream"},

@@ -1,0 +1,68 @@
+package admit
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+)
+
+const learnedSlots = `{"requestHold":"stopIteration","upstreams":[{"name":"x","concurrency":{"max":"auto"},"queue":{"max":99}}]}`
+
+// streamed begins a stream.
+func (h *host) streamed(user string) *exchange {
+	x := h.start(user, false)
+	x.body(plainStream, true)
+	return x
+}
+
+// Slots are learned from what passes: from streams, from whole answers, and from clients that leave without a token. The status explains them.
+func TestSlotsAreLearnedFromWhatPasses(t *testing.T) {
+	why := func(h *host, listener *host) string {
+		h.now += second
+		h.tick()
+		listener.now = h.now
+		listener.tick()
+		_, known := listener.get(t, "/spillway/status")
+		queue := known["upstreams"].([]any)[0].(map[string]any)["queue"].(map[string]any)
+		expect(t, "slots", queue["slots"].(float64), float64(h.gauges["slots x"]))
+		return queue["why"].(string)
+	}
+	for name, ask := range map[string]func(h *host){
+		"streams":       func(h *host) { h.streamed("ann").stream(millisecond*100, millisecond) },
+		"whole answers": func(h *host) { h.ask("ann").serve(millisecond*100, "200") },
+	} {
+		store := recordtest.NewMemory()
+		h := newHost(t, learnedSlots, store)
+		h.Announce([]byte(learnedSlots))
+		listener := newHost(t, `{"mode":"off",`+adminConfig("open")+`}`, store)
+		expect(t, name+": at first", why(h, listener), "8: nothing is known yet")
+		for range 20 {
+			ask(h)
+		}
+		if got := why(h, listener); !strings.Contains(got, "ttft 100 ms is 1.0 times the best 100 ms") {
+			t.Errorf("%s: %s", name, got)
+		}
+		for range 40 { // they wait for a second, and leave
+			x := h.streamed("bob")
+			h.now += second
+			x.done()
+		}
+		if got := why(h, listener); name == "streams" && !strings.Contains(got, "ttft 1000 ms is 10.0 times the best 100 ms") {
+			t.Errorf("%s, and then clients that leave: %s", name, got)
+		}
+	}
+}
+
+// What fails, and what is the client's mistake, tells nothing of slots.
+func TestErrorsTeachNoSlots(t *testing.T) {
+	h := newHost(t, learnedSlots, recordtest.NewMemory())
+	for _, status := range []string{"500", "503", "429", "400"} {
+		for range 20 {
+			h.ask("ann").serve(millisecond*900, status)
+		}
+	}
+	h.now += second
+	h.tick()
+	expect(t, "why", h.sites[0].queue.Snapshot(h.now).Why, "8: nothing is known yet")
+}

@@ -1,0 +1,255 @@
+package autosize
+
+import (
+	"math"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/quorum"
+)
+
+const (
+	// first is how many slots there are before anything is known.
+	first = 8
+
+	// A window ends when it has enough samples and is so old; one that has few, but some, when it is older; and in any case at last.
+	enoughSamples, someSamples           = 8, 3
+	shortWindow, longWindow, widthWindow = 100 * time.Millisecond, 10 * time.Second, time.Minute
+
+	// How many may wait in the upstream: below least there may be more slots, above most there are fewer, and aim is what is left to wait
+	// then. Each is a number of requests, and a share of the slots, since the error grows with them.
+	leastQueue, leastShare = 0.25, 0.01
+	aimQueue, aimShare     = 0.3, 0.01
+	mostQueue, mostShare   = 0.6, 0.025
+
+	// mostLate is the share of what is usual that is no wait, whatever it comes to in requests: what is usual is known no better than that.
+	mostLate = 0.2
+
+	// manyLongs windows in a row in which more waited than were served have to do with the slots, though these aren't all in use.
+	manyLongs = 3
+
+	// A wait is the slots' doing if it has lasted for so many times as long as it is itself: one large prompt keeps all others up, and then it is over.
+	lastingTimes, longestLasting = 2, 2 * time.Second
+
+	busyShare = 0.8 // of the slots have to be in use for more to be needed
+	usedShare = 0.6 // of the slots have to be in use for what waits to be their doing
+
+	sameCut = 0.15 // of the last one, to which a cut is the same
+
+	// leastHold and mostHold are how many windows it stays where the last cut was made, before it tries one more.
+	leastHold, mostHold = 4, 16
+
+	firstCut, nextCuts = 0.75, 0.5 // of the slots are left at least: one window can be chance
+
+	rateWeight = 0.5   // of a new window in the rate
+	baseWeight = 0.125 // of a new sample in what is usual
+
+	// calmShare of the slots in use is calm: what it takes then is usual. So many are left during a probe, which ends after calmSamples.
+	calmShare   = 0.7
+	calmSamples = 8
+	// A probe is due after so long without a calm sample, and after as many times of what the last one took, if that is longer; but after
+	// manyCuts in a row when the last calm sample is soonProbe old. It ends in any case after longestProbe.
+	probeEvery, probeTimes = 2 * time.Minute, 50
+	manyCuts, soonProbe    = 3, 5 * time.Second
+	longestProbe           = 10 * time.Second
+	// burstWindows are so many after a probe that tell of the burst with which it ends, of all slots that were kept free.
+	burstWindows = 2
+
+	// unarySlack is how many times the usual a whole answer may take without waiting.
+	unarySlack = 2
+
+	// slowITL is how many times the best time between tokens is too long for more slots, and itlMemory how fast the best follows a longer one:
+	// slowly, since what is longest with many slots would soon be usual.
+	slowITL   = 3
+	itlMemory = time.Hour
+
+	prompts = 16 // classes of streams, by the size of the prompt
+	outputs = 8  // classes of whole answers, by their tokens
+
+	remembers = 10 * time.Second // who was late
+	longest   = time.Hour        // that a sample counts for
+	mostSlots = 1 << 20
+)
+
+// Settings are the bounds: 1 <= Min <= Limit.
+type Settings struct{ Min, Limit int }
+
+// Sample is what was measured of one request: TTFT, ITL or Whole.
+type Sample struct {
+	At       clock.Moment
+	Subject  uint64        // whose it was, as a keyed hash
+	InFlight int           // in all workers when it started, with itself
+	Room     int           // how many there could be for one of its priority: all slots, or less, where some are reserved
+	Prompt   int64         // tokens, as far as was known when it started
+	TTFT     time.Duration // of a stream, or until its client left without a token; 0: not measured
+	Left     bool          // the client left without a token
+	ITL      time.Duration // of a stream; 0: not measured
+	Whole    time.Duration // of an answer that came whole; 0: not measured
+	Output   int64         // tokens of that
+}
+
+// State is what is learned of one upstream, by all workers. The zero value has learned nothing.
+type State struct {
+	slots   float64 // 0: none are set yet
+	step    float64 // by which they grow next
+	ceiling float64 // where the last cut was made; 0: it is above that
+	last    float64 // the same, also when it is above that; 0: there was none
+	hold    float64 // windows to stay there
+	held    float64 // of them, those that are over
+	cuts    float64 // in a row
+	served  float64 // how many were in flight at most without a wait
+	rate    float64 // of samples a second: first tokens, and clients that have left
+
+	window  window
+	verdict verdict
+
+	changed  clock.Moment // when the slots last were
+	longs    float64      // windows in a row in which too many waited
+	longFrom clock.Moment // when the first of these began
+
+	calmAt   clock.Moment  // of the last calm sample
+	probing  clock.Moment  // since when; 0: it doesn't
+	calm     float64       // samples since the probe began
+	probed   time.Duration // how long the last probe took
+	unjudged float64       // windows still to be left out after it
+
+	itl  float64                    // seconds, the best lately; 0: not known
+	base [prompts + outputs]float64 // seconds, what is usual; 0: not known
+
+	quorum quorum.Quorum
+}
+
+// Slots is how many there are.
+func (s *State) Slots(c *Settings) int {
+	slots := s.slots
+	if slots == 0 {
+		slots = first
+	}
+	if s.probing != 0 {
+		slots = calmShare * min(slots, max(s.served, first))
+	}
+	return min(max(int(slots+0.5), c.Min), c.Limit)
+}
+
+// probe begins a probe, or ends it.
+func (s *State) probe(now clock.Moment) {
+	calm := now.Sub(s.calmAt)
+	switch took := now.Sub(s.probing); {
+	case s.probing != 0:
+		if s.calm >= calmSamples || took > longestProbe || took < 0 {
+			s.probing, s.probed, s.calmAt = 0, min(max(took, 0), longestProbe), now
+			s.unjudged, s.window = burstWindows, window{opened: now}
+		}
+	case calm < 0:
+		s.calmAt = now // the clock was set back
+	case s.window.full == 0:
+	case calm > max(probeEvery, probeTimes*s.probed), s.cuts >= manyCuts && calm > soonProbe:
+		s.probing, s.calm, s.cuts = now, 0, 0
+	}
+}
+
+// decide sets the slots by a window.
+func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
+	w := &s.window
+	late := (w.late + s.believed(now)) / w.samples
+	queue, inFlight := s.rate*late, w.inFlight/w.samples
+	s.verdict = verdict{ttft: w.took / w.samples, usual: w.usual / w.samples, queue: queue}
+	slow := s.slow(age)
+	if slow {
+		s.verdict.itl = w.between / w.itls
+	}
+	long := queue > mostQueue+mostShare*s.slots && late > mostLate*s.verdict.usual
+	s.remember(long, inFlight, queue)
+	before := s.slots
+	switch {
+	case long && s.lasts(now, late) && w.blames(s.longs, queue) && (s.cuts == 0 || w.fresh >= w.samples/2):
+		s.cut(inFlight - queue)
+	case long || slow || !w.busy() || s.probing != 0 || queue > leastQueue+leastShare*s.slots:
+		s.step = 1
+	default:
+		s.grow()
+	}
+	if s.slots = min(max(s.slots, float64(c.Min)), float64(c.Limit)); s.slots != before {
+		s.changed = now
+	}
+}
+
+// remember takes note of a window: of whether too many waited, and of how many were served without that.
+func (s *State) remember(long bool, inFlight, queue float64) {
+	if !long {
+		s.cuts, s.longs, s.served = 0, 0, max(s.served, inFlight)
+		return
+	}
+	s.served = min(s.served, max(inFlight-queue, 1))
+	if s.longs++; s.longs == 1 {
+		s.longFrom = s.window.opened
+	}
+}
+
+// lasts says that too many have waited for long enough, beside the seconds that they wait.
+func (s *State) lasts(now clock.Moment, late float64) bool {
+	return now.Sub(s.longFrom).Seconds() >= min(lastingTimes*late, longestLasting.Seconds())
+}
+
+// slow says that the time between tokens is too long for more slots.
+func (s *State) slow(age time.Duration) bool {
+	w := &s.window
+	if w.itls == 0 {
+		return false
+	}
+	switch itl := w.between / w.itls; {
+	case s.itl == 0:
+		s.itl = itl
+	case itl < s.itl:
+		s.itl += rateWeight * (itl - s.itl)
+	default:
+		s.itl += min(age.Seconds()/itlMemory.Seconds(), 1) * (itl - s.itl)
+	}
+	return w.between > slowITL*s.itl*w.itls
+}
+
+// cut lowers the slots to those that were served, and a little.
+func (s *State) cut(served float64) {
+	least := firstCut
+	if s.cuts > 0 {
+		least = nextCuts
+	}
+	to := max(served+aimQueue+aimShare*max(served, 0), least*s.slots)
+	if s.step = 1; to >= s.slots {
+		return
+	}
+	if s.last > 0 && math.Abs(to-s.last) <= max(sameCut*s.last, 1) { // it was known
+		s.hold, to = min(2*s.hold, mostHold), min((to+s.last)/2, s.slots)
+	} else {
+		s.hold = leastHold
+	}
+	s.cuts++
+	s.slots, s.ceiling, s.last, s.held = to, to, to, 0
+}
+
+// patience is how much of a window counts for one more slot where the last cut was made: if only those are in use that are nobody's reserve, it
+// takes longer, since to use up the reserve is what one more would come to.
+func patience(w *window) float64 {
+	if w.all > 0 {
+		return 1
+	}
+	return 0.25
+}
+
+// grow raises the slots.
+func (s *State) grow() {
+	most := max(s.slots/2, min(s.slots, 4))
+	switch above := s.slots - s.ceiling; {
+	case s.ceiling > 0 && above >= -0.5 && above < 0.5:
+		if s.held += patience(&s.window); s.held >= s.hold {
+			s.slots, s.held = s.slots+1, 0
+		}
+		return
+	case s.ceiling > 0 && above < 0:
+		s.slots = min(s.slots+min(s.step, most), s.ceiling)
+	default:
+		s.ceiling = 0
+		s.slots += min(s.step, most)
+	}
+	s.step = min(2*s.step, mostSlots)
+}

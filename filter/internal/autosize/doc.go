@@ -1,0 +1,44 @@
+// Package autosize learns how many requests an upstream can have in flight: its slots.
+//
+// # How
+//
+// By Little's law. What a request waited for its first token longer than such requests do while there is room, times the first tokens a
+// second that the upstream gives, is how many were waiting in the upstream before it; so of those in flight when it started, the rest was being
+// served. That is the idea of TCP Vegas (Brakmo, Peterson: TCP Vegas, 1995), which keeps a small queue in the network, with the queue measured
+// rather than inferred from a ratio: a ratio of times depends on how long an answer is beside its first token. In windows of some samples:
+//
+//   - more wait there than one or so (mostQueue): there are as many slots as were served, and the little that keeps the upstream busy
+//     (aimQueue). One window is enough, however far off it was, but for the half at most.
+//   - hardly any waits, and all slots are in use: one more, then two, four and so on. Where the last cut was made it stays for some
+//     windows first, and for longer each time that one more was too many.
+//   - slots that aren't used are neither too few nor too many: nothing changes.
+//
+// What is usual is the mean time to the first token of requests that started with a good part of the slots free (calmShare), for prompts of
+// about their size: so long prompts are compared with long ones. A mean, not a minimum: where half of the prompts are cached, a minimum would
+// take the other half for late. If all slots are in use for minutes, or cuts don't help, there are fewer for a moment, so that what
+// is usual is measured anew (as with Envoy's minimum round trip, but with most of the slots in use).
+//
+// Of the time between tokens there is no such law: each request in the batch makes it longer, and it may be worth it. Above three times the best
+// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting, so only what is more than twice the
+// usual of about as many tokens counts as waiting.
+//
+// Four ways were tried on eleven traces, in table_test.go beside this one: Netflix's gradient and its Vegas, Envoy's adaptive concurrency, and
+// AIMD. docs/design.md has what came of it.
+//
+// # Whom to believe
+//
+// One client can make its own requests slow. What was late counts only as far as package quorum believes it: while others meet no wait, it
+// does not. A client that leaves without a token tells that it waited for so long. Answers that failed tell nothing.
+//
+// # Bounds
+//
+// Never below Min, which is at least 1, nor above Limit. A cut takes half at most, a growth doubles at most. No request is refused by
+// this package: what there is no slot for waits in the queue. A State is a value of Size bytes.
+//
+// # Who owns what, and the worst moments
+//
+// A State belongs to its caller, who shares it between workers: each reads it, takes in its samples, and writes it if nobody else has
+// meanwhile. Time comes in with the samples. The clock steps back: a window begins anew. The worker dies: its samples of some milliseconds are
+// lost. A reload finds the same record. The upstream hangs: there are no samples, and nothing changes. It answers at once with rubbish: that is a
+// short time, of which one has an eighth of the weight. The record is garbage: Decode refuses it, and learning begins anew.
+package autosize

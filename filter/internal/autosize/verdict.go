@@ -1,0 +1,42 @@
+package autosize
+
+import "strconv"
+
+// verdict is what the last window that was judged has shown. Times are in seconds.
+type verdict struct {
+	ttft, usual float64 // 0: there was none
+	queue       float64 // how many waited in the upstream
+	itl         float64 // that is too long for more slots; 0: it isn't
+}
+
+// AppendWhy says why there are as many slots, such as "14: ttft 310 ms is 1.9 times the best 160 ms, 3.1 wait there". The best is what it
+// takes while there is room.
+func (s *State) AppendWhy(b []byte, c *Settings) []byte {
+	b = strconv.AppendInt(b, int64(s.Slots(c)), 10)
+	v := &s.verdict
+	if v.usual == 0 {
+		return append(b, ": nothing is known yet"...)
+	}
+	b = appendRatio(append(b, ": ttft "...), v.ttft, v.usual)
+	if v.queue >= 0.05 {
+		b = strconv.AppendFloat(append(b, ", "...), v.queue, 'f', 1, 64)
+		b = append(b, " wait there"...)
+	}
+	if v.itl > 0 {
+		b = appendRatio(append(b, "; itl "...), v.itl, s.itl)
+	}
+	switch {
+	case s.probing != 0:
+		b = append(b, "; fewer for a moment, to measure the best anew"...)
+	case s.slots >= float64(c.Limit):
+		b = append(b, "; it is the limit"...)
+	}
+	return b
+}
+
+func appendRatio(b []byte, n, of float64) []byte {
+	b = strconv.AppendFloat(b, n*1e3, 'f', 0, 64)
+	b = strconv.AppendFloat(append(b, " ms is "...), n/of, 'f', 1, 64)
+	b = strconv.AppendFloat(append(b, " times the best "...), of*1e3, 'f', 0, 64)
+	return append(b, " ms"...)
+}

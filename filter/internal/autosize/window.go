@@ -1,0 +1,153 @@
+package autosize
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
+
+// window is what was measured since it was opened: sums.
+type window struct {
+	opened        clock.Moment
+	samples       float64
+	late          float64 // seconds beyond what is usual, of those that waited for few or none
+	bads, bad     float64 // those that waited for more, and theirs
+	inFlight      float64 // when the samples started
+	room          float64 // for them
+	took, usual   float64 // seconds
+	itls, between float64 // samples of times between tokens, and their seconds
+	fresh         float64 // samples that started with the slots as they are
+	packed, full  float64 // samples that took the last slot that they could, and the fresh ones of them
+	all           float64 // samples that took the last of all slots
+}
+
+// Record takes a sample.
+func (s *State) Record(c *Settings, x *Sample) {
+	if s.slots == 0 {
+		s.slots, s.step, s.hold, s.calmAt = float64(min(max(first, c.Min), c.Limit)), 1, leastHold, x.At
+	}
+	switch age := x.At.Sub(s.window.opened); {
+	case age < -longWindow: // the clock was set back
+		s.calmAt, s.probing, s.changed, s.longFrom = x.At, 0, x.At, x.At
+		s.window = window{opened: x.At}
+	case age > 2*widthWindow:
+		s.window = window{opened: x.At}
+	}
+	if x.ITL > 0 {
+		s.window.itls++
+		s.window.between += min(x.ITL, longest).Seconds()
+	}
+	took, slack := x.TTFT, 1.0
+	if took <= 0 {
+		took, slack = x.Whole, unarySlack
+	}
+	if took > 0 {
+		s.take(c, x, min(took, longest).Seconds(), slack)
+	}
+}
+
+// class is which samples are alike.
+func (x *Sample) class() int {
+	if x.TTFT > 0 {
+		return min(bits.Len64(uint64(max(x.Prompt, 0))>>4), prompts-1)
+	}
+	return prompts + min(bits.Len64(uint64(max(x.Output, 0))>>4), outputs-1)
+}
+
+// take takes the seconds that a request took into the window. Of what is usual for it some slack times is no wait.
+func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
+	inFlight, room := min(max(x.InFlight, 1), mostSlots), min(max(x.Room, 1), mostSlots)
+	base := &s.base[x.class()]
+	if *base == 0 {
+		if x.Left {
+			return
+		}
+		*base = seconds
+	}
+	late := max(seconds-slack**base, -*base)
+	if x.Left {
+		late = max(late, 0) // it might have waited for longer
+	}
+	bad := late*s.rate > mostQueue+mostShare*s.slots
+	s.quorum.Record(x.At, remembers, x.Subject, bad)
+	w := &s.window
+	if !x.Left && s.calmly(inFlight, room) {
+		*base += baseWeight * (seconds - *base)
+		s.calmAt = x.At
+		s.calm++
+	}
+	w.samples++
+	if bad {
+		w.bads++
+		w.bad += late
+	} else {
+		w.late += late
+	}
+	w.inFlight += float64(inFlight)
+	w.took += seconds
+	w.usual += *base
+	w.room += float64(room)
+	fresh := x.At.Sub(s.changed).Seconds() >= seconds // it started with the slots as they are
+	if fresh {
+		w.fresh++
+	}
+	if inFlight >= room {
+		w.packed++
+		if fresh {
+			w.full++
+		}
+	}
+	if inFlight >= s.Slots(c) {
+		w.all++
+	}
+	s.advance(x.At, c)
+}
+
+// calmly says that a request started beside so few that what it takes is usual: with a good part of its room free, and of what is known to be
+// served without a wait.
+func (s *State) calmly(inFlight, room int) bool {
+	return float64(inFlight) <= max(math.Round(calmShare*min(float64(room), max(s.served, first))), 1)
+}
+
+// advance ends the window if it is over.
+func (s *State) advance(now clock.Moment, c *Settings) {
+	s.probe(now)
+	w := &s.window
+	age := now.Sub(w.opened)
+	enough := min(max(enoughSamples, s.slots/4), 2*s.slots)
+	switch {
+	case age < shortWindow:
+		return
+	case w.samples >= enough, w.samples >= someSamples && age >= longWindow, age >= widthWindow:
+		rate := w.samples / age.Seconds() // those who left waited no more, either
+		if s.rate == 0 {
+			s.rate = rate
+		}
+		s.rate += rateWeight * (rate - s.rate)
+		if s.unjudged > 0 {
+			s.unjudged--
+		} else {
+			s.decide(now, age, c)
+		}
+		s.window = window{opened: now}
+	}
+}
+
+// blames says that it is for the slots that so many wait: they are in use; or more wait than are served, time and again.
+func (w *window) blames(longs, queue float64) bool {
+	return w.packed > 0 && w.inFlight >= usedShare*w.room || longs >= manyLongs && queue > w.inFlight/w.samples/2
+}
+
+// busy says that more slots would be used.
+func (w *window) busy() bool { return w.full > 0 && w.inFlight >= busyShare*w.room }
+
+// believed is how much of what the bad samples were late tells of the upstream rather than of their callers.
+func (s *State) believed(now clock.Moment) float64 {
+	w := &s.window
+	if w.bads == 0 {
+		return 0
+	}
+	share, of := s.quorum.Weigh(now, remembers).Share(uint64(w.bads), uint64(w.samples))
+	return w.bad * min(share*of/w.bads, 1)
+}
