@@ -32,6 +32,7 @@ type Config struct {
 	Priority         PriorityRules
 	Usage            Usage
 	Limits           []Limit
+	Fleet            Fleet
 	Upstreams        []Upstream
 	PressureSource   PressureSource
 	Admin            Admin
@@ -145,6 +146,7 @@ type Limit struct {
 	Burst     int64         // the bucket's size in units; Quantity by default
 	Admission Admission
 	Mode      Mode
+	Scope     Scope
 	Refund    []Statuses // of answers that cost nothing in this limit
 }
 

@@ -45,7 +45,7 @@ func parseExample(t *testing.T, name string) Config {
 func TestPresets(t *testing.T) {
 	wantEqual(t, parseExample(t, "minimal.yaml").Limits, []Limit{{
 		Name: "user-completion-tokens", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Burst: 300,
-		Admission: Lenient, Mode: Enforce,
+		Admission: Lenient, Mode: Enforce, Scope: ScopeProxy,
 	}})
 
 	provider := defaultUpstream("nvidia")

@@ -63,6 +63,7 @@ func (c *Config) fields() []field {
 		object("usage", &c.Usage, "How tokens are read, estimated and priced."),
 		kept(objects("limits", &c.Limits, "name", func(l Limit) string { return l.Name },
 			"What a caller may use. A request must pass all limits that match it. Empty: nothing is limited.")),
+		object("fleet", &c.Fleet, "The service that counts for limits whose scope is fleet: envoyproxy/ratelimit, asked by its HTTP API."),
 		kept(objects("upstreams", &c.Upstreams, "name", func(u Upstream) string { return u.Name },
 			"What is protected, chosen by model; the first match counts. Without a match a request passes ungoverned.")),
 		object("pressureSource", &c.PressureSource, "Where the pressure gates' measurements are fetched from."),
@@ -228,6 +229,10 @@ func (l *Limit) fields() []field {
 				"only if all of its estimate fits. Not with inflight."),
 			"each request under way is one, so there is nothing to estimate; leave admission out"),
 		enum("mode", &l.Mode, Enforce, modes, modeDoc),
+		fixed(enum("scope", &l.Scope, ScopeProxy, []Scope{ScopeProxy, ScopeFleet},
+			"Who shares the quantity: the workers of this proxy, or all proxies of a fleet, which lease parts of it from the service that fleet names. A limit of the "+
+				"fleet comes back when a window of the service's begins (1m, 1h, 24h or 720h, in UTC)."),
+			"says where it is counted; want it changed in the file"),
 		unless("unit", windowless, statuses("refund", &l.Refund,
 			"Statuses of the upstream's answers that cost nothing in this limit, such as [5xx, 429]. Default: none; a request that "+
 				"went to the upstream counts as one whatever came of it, and tokens count where there are any. Not with inflight."),

@@ -47,10 +47,11 @@ func (u *Usage) finish(r *reader, path string) {
 	u.Cost = append(u.Cost, standard)
 }
 
-func (l *Limit) finish(*reader, string) {
+func (l *Limit) finish(r *reader, path string) {
 	if l.Burst == 0 {
 		l.Burst = l.Quantity
 	}
+	l.checkFleet(r, path)
 }
 
 // defaultMinRequests is the seed's lowest rate toward a provider, per minute.

@@ -35,6 +35,7 @@ func defaults() Config {
 			EnsureStreamUsage: true, IdentityEncoding: true, MaxRequestBytes: 1048576, PromptTokensPerByte: 0.25, OutputTokens: 256,
 			Cost: []CostWeights{{Models: []string{"*"}, Prompt: 1, Cached: 0.1, Completion: 4, Reasoning: 4}},
 		},
+		Fleet: Fleet{Cluster: "ratelimit", Authority: "ratelimit", Domain: "llm", Timeout: 100 * time.Millisecond, OnDown: DownLocal},
 		PressureSource: PressureSource{
 			Cluster: "gpuexporter", Authority: "gpuexporter", Path: "/v1/pressure",
 			Interval: 2 * time.Second, Timeout: time.Second, StaleAfter: 10 * time.Second,
@@ -113,7 +114,7 @@ func TestParseLimit(t *testing.T) {
 	want := defaults()
 	want.Limits = []Limit{{
 		Name: "u", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Burst: 300,
-		Admission: Lenient, Mode: Enforce,
+		Admission: Lenient, Mode: Enforce, Scope: ScopeProxy,
 	}}
 	wantEqual(t, c, want)
 }

@@ -34,7 +34,7 @@ func inflight(members string) string {
 func TestLimitsOfRequestsUnderWay(t *testing.T) {
 	c := mustParse(t, inflight(`, "per": ["user"], "quantity": 4, "mode": "shadow", "match": {"models": ["m"]}`))
 	wantEqual(t, c.Limits, []Limit{{
-		Name: "a", Per: []string{"user"}, Match: Match{Models: []string{"m"}}, Unit: Inflight, Quantity: 4, Burst: 4, Admission: Lenient, Mode: Shadow,
+		Name: "a", Per: []string{"user"}, Match: Match{Models: []string{"m"}}, Unit: Inflight, Quantity: 4, Burst: 4, Admission: Lenient, Mode: Shadow, Scope: ScopeProxy,
 	}})
 	checkErrors(t, []errorCase{
 		{inflight(`, "quantity": 4, "window": "1h"`), []string{

@@ -27,7 +27,7 @@ func (s *settings) startShared(ctx context.Context, g *group, p fleetproc.Progra
 	if err := g.add("Redis", redis, err); err != nil {
 		return err
 	}
-	ratelimit, err := fleetproc.StartRatelimit(ready, p.Ratelimit, s.ratelimit, s.redis, filepath.Join(root, "envoy"), &ratelimitLog)
+	ratelimit, err := fleetproc.StartRatelimit(ready, p.Ratelimit, s.ratelimit, 0, s.redis, filepath.Join(root, "envoy"), &ratelimitLog)
 	ratelimitLog.end(err)
 	return g.add("ratelimit", ratelimit, err)
 }

@@ -178,11 +178,13 @@ func SetEffectiveContext(id uint32) Status { return proxySetEffectiveContext(id)
 // SetTickPeriod has the host make ticks, so many milliseconds apart; 0: none.
 func SetTickPeriod(milliseconds uint32) Status { return proxySetTickPeriod(milliseconds) }
 
-// Call sends a request without a body to a cluster. Its answer comes to the context that the host is at. timeout is in milliseconds.
-func Call(cluster string, headers [][2]string, timeout uint32) Status {
+// Call sends a request to a cluster. Its answer comes to the context that the host is at, with the id. timeout is in milliseconds.
+func Call(cluster string, headers [][2]string, body []byte, timeout uint32) (id uint32, status Status) {
 	c, cSize := textAt(cluster)
 	h, hSize := bytesAt(encodePairs(headers))
-	return proxyHTTPCall(c, cSize, h, hSize, nil, 0, nil, 0, timeout, unsafe.Pointer(&results.number))
+	b, bSize := bytesAt(body)
+	status = proxyHTTPCall(c, cSize, h, hSize, b, bSize, nil, 0, timeout, unsafe.Pointer(&results.number))
+	return results.number, status
 }
 
 // CallForeignFunction calls a function of the host's own that takes and gives nothing.

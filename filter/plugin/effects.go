@@ -23,7 +23,7 @@ func (p *plugin) carryOut(own *admit.Stream) abi.Action {
 		}
 		p.do(f)
 		switch {
-		case f.Kind == admit.Fetch:
+		case f.Kind == admit.Fetch || f.Kind == admit.Ask:
 			at = nil // the host stands at the plugin
 		case f.Stream == own && (f.Kind == admit.Pause || f.Kind == admit.Answer):
 			action = abi.Pause
@@ -56,6 +56,8 @@ func (p *plugin) do(f *admit.Effect) {
 		abi.Log(abi.Warn, "spillway: "+f.Value)
 	case admit.Fetch:
 		p.fetch()
+	case admit.Ask:
+		p.ask()
 	case admit.SetProperty:
 		status = abi.SetProperty(f.Name, bytesOf(f.Value))
 	case admit.SetNumber:

@@ -50,10 +50,10 @@ func ProxyOnTick(id uint32) {
 // ProxyOnHTTPCallResponse is what came of a plugin's call.
 //
 //go:wasmexport proxy_on_http_call_response
-func ProxyOnHTTPCallResponse(id, _, _, size, _ uint32) {
+func ProxyOnHTTPCallResponse(id, call, _, size, _ uint32) {
 	abi.Reset()
 	if p := worker.plugins[id]; p != nil {
-		p.fetched(int(size))
+		p.answered(call, int(size))
 	}
 }
 

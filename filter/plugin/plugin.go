@@ -19,6 +19,7 @@ import (
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
+	"github.com/spillway-proxy/spillway/filter/internal/lease"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/oneline"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -72,7 +73,8 @@ type plugin struct {
 	vm         *vm
 	id         uint32
 	engine     *admit.Engine
-	headers    [][2]string // of the exporter's answer
+	headers    [][2]string // of an answer
+	asked      uint32      // the call to the fleet's service that is under way; 0: there is none
 	tickPeriod uint32
 }
 
@@ -142,14 +144,33 @@ func (p *plugin) fetch() {
 	}
 	source := p.engine.Source()
 	headers := [][2]string{{":method", "GET"}, {":path", source.Path}, {":authority", source.Authority}, {"accept", "application/json"}}
-	if abi.Call(source.Cluster, headers, uint32(source.Timeout.Milliseconds())) != abi.OK { // there is no such cluster
+	if _, status := abi.Call(source.Cluster, headers, nil, uint32(source.Timeout.Milliseconds())); status != abi.OK { // there is no such cluster
 		p.engine.Fetched(now(), 0, nil)
 	}
 }
 
-// fetched takes the exporter's answer, of which so many bytes of body have come; also when it never comes.
-func (p *plugin) fetched(size int) {
+// ask asks the fleet's service. The answer comes to this plugin, too.
+func (p *plugin) ask() {
+	if status := abi.SetEffectiveContext(p.id); status != abi.OK {
+		p.vm.host.failed("set_effective_context", status)
+	}
+	c, body, patience := p.engine.FleetCall()
+	headers := [][2]string{{":method", "POST"}, {":path", "/json"}, {":authority", c.Authority}, {"content-type", "application/json"}}
+	var status abi.Status
+	if p.asked, status = abi.Call(c.Cluster, headers, body, uint32(patience.Milliseconds())); status != abi.OK {
+		p.asked = 0
+		p.engine.FleetAnswered(now(), 0, nil)
+	}
+}
+
+// answered takes the answer to a call, of which so many bytes of body have come; also when it never comes.
+func (p *plugin) answered(call uint32, size int) {
 	defer p.contain("fetched")
+	fleet := p.asked != 0 && call == p.asked
+	most := pressure.MostBytes
+	if fleet {
+		p.asked, most = 0, lease.MostBytes
+	}
 	status := 0
 	p.headers, _ = abi.Headers(abi.CallResponseHeaders, p.headers)
 	for i := range p.headers {
@@ -160,11 +181,15 @@ func (p *plugin) fetched(size int) {
 	var body []byte
 	if size > 0 && status != 0 {
 		var refused abi.Status
-		if body, refused = abi.Body(abi.CallResponseBody, 0, min(size, pressure.MostBytes+1)); refused != abi.OK {
+		if body, refused = abi.Body(abi.CallResponseBody, 0, min(size, most+1)); refused != abi.OK {
 			p.vm.host.failed("fetched", refused)
 		}
 	}
-	p.engine.Fetched(now(), status, body)
+	if fleet {
+		p.engine.FleetAnswered(now(), status, body)
+	} else {
+		p.engine.Fetched(now(), status, body)
+	}
 	p.carryOut(nil)
 }
 

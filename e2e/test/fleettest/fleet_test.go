@@ -34,7 +34,8 @@ type shared struct {
 	t         *testing.T
 	programs  fleetproc.Programs
 	redisPort int
-	port      int      // of ratelimit
+	port      int      // of ratelimit, gRPC
+	httpPort  int      // of it, HTTP
 	log       *os.File // of both
 	data      string   // Redis's, to begin with
 	root      string   // of ratelimit's files, a copy of envoy/
@@ -54,7 +55,7 @@ func startShared(t *testing.T) *shared {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shared{t: t, programs: programs, redisPort: freePort(t), port: freePort(t), log: log, data: t.TempDir(), root: copyConfig(t), running: &running{}}
+	s := &shared{t: t, programs: programs, redisPort: freePort(t), port: freePort(t), httpPort: freePort(t), log: log, data: t.TempDir(), root: copyConfig(t), running: &running{}}
 	t.Cleanup(func() {
 		s.stopRatelimit()
 		s.stopRedis()
@@ -83,7 +84,7 @@ func (s *shared) startRatelimit() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var err error
-	if s.ratelimit, err = fleetproc.StartRatelimit(ctx, s.programs.Ratelimit, s.port, s.redisPort, s.root, s.log); err != nil {
+	if s.ratelimit, err = fleetproc.StartRatelimit(ctx, s.programs.Ratelimit, s.port, s.httpPort, s.redisPort, s.root, s.log); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -227,16 +226,6 @@ func TestTagged(t *testing.T) {
 		a.Tagged(&Request{Match: match}, []byte(`{"a":1}`), `"abc"`)
 		if a.Status != want || (a.Body == nil) != (want == 304) || a.Headers[len(a.Headers)-1] != [2]string{"etag", `"abc"`} {
 			t.Errorf("%s: %d %q %v", match, a.Status, a.Body, a.Headers)
-		}
-	}
-}
-
-// The hash is the library's.
-func TestSum(t *testing.T) {
-	for n := range 300 {
-		text := strings.Repeat("a"+strconv.Itoa(n), n)[:n]
-		if got, want := sum(text), sha256.Sum256([]byte(text)); got != want {
-			t.Fatalf("of %d bytes: %x, want %x", n, got, want)
 		}
 	}
 }

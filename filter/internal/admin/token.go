@@ -6,6 +6,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/sha256"
 )
 
 // MostWrong is how many wrong tokens a worker looks at in WrongPeriod; to more it says to come back when that is over.
@@ -46,7 +47,7 @@ func (g *guard) look(authorization string) (given, good bool, who string) {
 	if len(authorization) < len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
 		return false, false, ""
 	}
-	hash := sum(strings.TrimSpace(authorization[len(scheme):]))
+	hash := sha256.Sum(strings.TrimSpace(authorization[len(scheme):]))
 	for i := range g.hashes {
 		good = same(&g.hashes[i], &hash) || good
 	}

@@ -21,6 +21,7 @@ const (
 	LogInfo                      // of no stream: Value
 	LogWarning                   // of no stream: Value
 	Fetch                        // of no stream: the engine's Source is to be asked, and its answer given to Fetched
+	Ask                          // of no stream: the fleet's service is to be asked what FleetCall says, and its answer given to FleetAnswered
 	SetProperty                  // Name of the filter state becomes Value
 	SetNumber                    // Name of the filter state becomes Number, in decimal digits
 	SetRequestHeader             // Name becomes Value; "" takes it out

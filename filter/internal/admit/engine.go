@@ -45,6 +45,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/grant"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/journal"
+	"github.com/spillway-proxy/spillway/filter/internal/lease"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -89,6 +90,7 @@ type Engine struct {
 	surface   surface
 	overrides overrides
 	grants    grants
+	leasing   leasing
 
 	out         effects
 	current     *Stream   // whose event is being handled; nil: it is nobody's
@@ -124,6 +126,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		turns:     mostAtOnce,
 	}
 	e.grants.shared = grant.New(host, cfg.Namespace)
+	e.leasing = leasing{client: lease.New(host, cfg.Namespace), awaiting: streamSet{in: inAwaiting}}
 	e.makeRules(cfg)
 	e.gateways = cfg.Mode != config.Off || cfg.Admin.Path == ""
 	e.newSurface()

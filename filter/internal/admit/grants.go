@@ -100,6 +100,15 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 		j.MemberFloat("endsInSeconds", v.Grant.Until.Sub(now).Seconds())
 		j.EndObject()
 	}
+	if l := v.Lease; l != nil {
+		j.Key("lease")
+		j.Object()
+		j.MemberInt("taken", l.Taken)
+		j.MemberInt("left", l.Left)
+		j.MemberInt("fleetCounted", l.Counted)
+		j.MemberFloat("endsInSeconds", l.Ends.Seconds())
+		j.EndObject()
+	}
 	j.EndObject()
 	a.JSON(200, j.Bytes())
 }
@@ -110,6 +119,10 @@ var kinds = [...]string{grant.More: "grant", grant.Quantity: "quantity"}
 func (e *Engine) changeSubject(r *admin.Request, a *admin.Answer) {
 	g, of, found := e.subjectOf(r, a, r.Names[1])
 	if !found {
+		return
+	}
+	if of.Fleet() {
+		a.Error(409, "", "the limit is the fleet's, and what one proxy knows of its subjects can't be changed; ratelimit's counters are in its Redis")
 		return
 	}
 	if of.Secret() {

@@ -53,6 +53,7 @@ type host struct {
 	others        map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
 	resumed       map[*Stream]EffectKind // the same of the last tick
 	fetches       int
+	calls         []string        // of the fleet's service
 	published     map[string]bool // names of what was set in the filter state, of whatever stream
 }
 
@@ -191,6 +192,9 @@ func (h *host) drain(own *Stream) *Step {
 			h.notes = append(h.notes, f.Value)
 		case Fetch:
 			h.fetches++
+		case Ask:
+			_, body, _ := h.FleetCall()
+			h.calls = append(h.calls, string(body))
 		default:
 			if f.Kind == SetProperty || f.Kind == SetNumber {
 				h.published[f.Name] = true

@@ -94,10 +94,25 @@ func (e *Engine) passes(s *Stream, now clock.Moment, complete bool) bool {
 	if complete {
 		gates = e.gates[e.atDecision:]
 	}
+	return e.passesAll(s, now, gates)
+}
+
+// passesFrom asks the gates from the one of that name on.
+func (e *Engine) passesFrom(s *Stream, now clock.Moment, name string, gates []gatekeeper) bool {
+	for len(gates) > 0 && gates[0].name != name {
+		gates = gates[1:]
+	}
+	return e.passesAll(s, now, gates)
+}
+
+func (e *Engine) passesAll(s *Stream, now clock.Moment, gates []gatekeeper) bool {
 	for i := range gates {
 		v := &s.verdict
 		*v = gate.Verdict{}
 		switch gates[i].ask(e, s, now, v); {
+		case v.Outcome == gate.Queued && v.Gate == gate.Limits:
+			e.await(s, now)
+			return false
 		case v.Outcome == gate.Queued:
 			s.action = isHeld
 			return false
@@ -216,7 +231,10 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.health.Uncount()
 	}
-	if v.Limit != nil {
+	if e.cfg.Fleets() {
+		e.askFleet(now)
+	}
+	if v.Limit != nil && v.Outcome != gate.Queued {
 		e.limits.Refused(now, &s.limitRequest, v)
 	}
 }
@@ -229,13 +247,15 @@ func (e *Engine) renew(now clock.Moment) {
 			e.report(e.limits.Renew(now, s.charges))
 		}
 	}
+	e.tickFleet(now)
 }
 
 func (e *Engine) renewPeriod() time.Duration {
-	if e.reserving.count == 0 {
-		return 0
+	period := e.fleetPeriod()
+	if e.reserving.count > 0 {
+		period = shorter(period, leasePeriod/2)
 	}
-	return leasePeriod / 2
+	return period
 }
 
 // settle charges what a request has used.

@@ -71,6 +71,7 @@ type course struct {
 	tracked   bool           // the upstream's gates that learn wait for its end
 	track     health.Request // what they know of it
 	ticket    dispatch.Ticket
+	leaseBy   clock.Moment    // until when it waits for a lease of the fleet's; 0: it doesn't, and didn't
 	pastQueue string          // why it waits past the queue; "": it does not
 	answer    dispatch.Answer // what its answer says of the upstream's limits
 	pace      pace
@@ -196,6 +197,7 @@ func (e *Engine) Fault(s *Stream) {
 	e.out.drop(s)
 	e.forget(s)
 	e.guard.holding.remove(s)
+	e.endAwait(s)
 	if s.admin != nil {
 		e.faultAdmin(s)
 	}
@@ -215,8 +217,8 @@ func (s *Stream) follows() bool {
 	return s.wants() || s.upload.open || s.exchange.Dialect != nil && s.exchange.Length < 0
 }
 
-// Waiting says that the request waits for its turn at its upstream.
-func (s *Stream) Waiting() bool { return s.ticket.Waiting() }
+// Waiting says that the request waits: for its turn at its upstream, or for a lease.
+func (s *Stream) Waiting() bool { return s.ticket.Waiting() || s.sets[inAwaiting].member }
 
 // Decided says that the request was admitted or refused, or has ended.
 func (s *Stream) Decided() bool { return s.phase >= stQueued }
@@ -302,6 +304,7 @@ func (s *Stream) facts(modelKnown bool) *limit.Request {
 func (e *Engine) demand(s *Stream, now clock.Moment) *limit.Request {
 	r := s.facts(true)
 	r.Estimate, r.Waits = limit.Estimate(e.accountant.Expect(&s.exchange, now)), s.leased
+	r.Again, r.Waited = s.leaseBy != 0, s.leaseBy != 0 && now >= s.leaseBy
 	return r
 }
 

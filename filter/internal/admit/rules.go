@@ -113,7 +113,12 @@ func (e *Engine) makeRules(cfg config.Config) {
 	e.limits = limit.New(cfg, p, e.table, &e.worker.heavy)
 	e.limits.Allow(e.grants.known)
 	hash := func(b []byte) uint64 { return uint64(e.table.Hash(b)) }
-	e.identity = ident.New(cfg, p, hash, e.limits.Needs())
+	identityHash := hash
+	if cfg.Fleets() {
+		e.limits.LeaseFrom(e.leasing.client, &e.cfg.Fleet, e.host.Wall)
+		identityHash = limit.FleetHash
+	}
+	e.identity = ident.New(cfg, p, identityHash, e.limits.Needs())
 	e.accountant = account.New(&e.worker.learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),

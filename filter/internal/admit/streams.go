@@ -16,6 +16,7 @@ const (
 	inHolding
 	inReserving
 	inUploading
+	inAwaiting
 	streamSets
 )
 

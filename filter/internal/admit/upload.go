@@ -225,7 +225,7 @@ func (e *Engine) bodyEnded(s *Stream, now clock.Moment) {
 func (e *Engine) answeredEarly(s *Stream, now clock.Moment) {
 	e.guard.holding.remove(s)
 	refused := s.exchange.Status >= 400
-	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.ticket.Waiting() {
+	if !s.upload.passes || s.phase != stQueued && (refused || s.phase != stHolding) || s.Waiting() {
 		e.out.count(metric.Uncharged("answered_early"), 1)
 		e.abandon(s, now, gate.Allowed)
 		return

@@ -99,7 +99,7 @@ func (e *Engine) find(s *Stream) *upstream {
 // proceed lets an admitted request go on to the upstream, unless it has to wait there.
 func (e *Engine) proceed(s *Stream, now clock.Moment) {
 	switch {
-	case s.ticket.Waiting():
+	case s.Waiting():
 		s.action = isHeld
 		return
 	case s.upload.open || s.phase != stQueued:
@@ -184,6 +184,7 @@ func (e *Engine) lease(s *Stream, now clock.Moment) {
 
 // giveBack returns what the limits had charged for a request that goes no further.
 func (e *Engine) giveBack(s *Stream, now clock.Moment) {
+	e.endAwait(s)
 	e.report(e.limits.Refund(now, e.handOver(s)))
 }
 

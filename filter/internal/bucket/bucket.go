@@ -12,6 +12,9 @@
 // A bucket without a window has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
 // released or forgotten.
 //
+// A leased bucket (Rate.Leased) is part of a limit that many proxies share (package lease). At is when its window ends: until then what is used is
+// what was not leased, and what was leased and used. After that, and at first, nothing is leased, so all of the burst is used.
+//
 // All of it is pure: time comes in as an argument. A clock that steps back leaks nothing until it has caught
 // up; it never adds use.
 package bucket
@@ -35,6 +38,7 @@ type Rate struct {
 	Burst    int64         // size of the bucket in millionths
 	Quantity int64         // leaks away per Window, in millionths; at least 1
 	Window   time.Duration // 0: nothing is ever used, only reserved
+	Leased   bool          // nothing flows in: see the package comment
 }
 
 // State is one bucket. The zero value is a full one.
@@ -46,6 +50,12 @@ type State struct {
 
 // Leak brings the bucket to the time now.
 func (s *State) Leak(now clock.Moment, rate Rate) {
+	if rate.Leased {
+		if now >= s.At {
+			s.Used = rate.Burst
+		}
+		return
+	}
 	elapsed, window := now.Sub(s.At), int64(rate.Window)
 	if elapsed <= 0 {
 		return
@@ -91,6 +101,25 @@ func (s *State) Full() bool {
 	return s.Used <= 0 && s.Reserved[0] == 0 && s.Reserved[1] == 0
 }
 
+// Grant adds a lease that is void at end. What is left of one whose window is over is void already; a lease of an earlier window than the bucket's comes
+// too late.
+func (s *State) Grant(now clock.Moment, amount int64, end clock.Moment, rate Rate) {
+	s.Leak(now, rate)
+	switch half := rate.Window / 2; {
+	case end <= now:
+		return
+	case now >= s.At:
+		s.At = end
+	case end.Sub(s.At) > half:
+		s.Used, s.At = rate.Burst, end
+	case s.At.Sub(end) > half:
+		return
+	default:
+		s.At = max(s.At, end)
+	}
+	s.Use(-amount)
+}
+
 // Use adds what was used; a negative amount gives back. What is given back beyond an empty meter has leaked away
 // already, and is not credited twice.
 func (s *State) Use(amount int64) {
@@ -123,7 +152,7 @@ func (s *State) Wait(amount int64, rate Rate) time.Duration {
 	switch {
 	case missing <= 0:
 		return 0
-	case rate.Window == 0:
+	case rate.Window == 0 || rate.Leased:
 		return math.MaxInt64
 	}
 	return time.Duration(mulDivUp(missing, int64(rate.Window), rate.Quantity))

@@ -191,3 +191,43 @@ func TestNoLookLosesTheRemainder(t *testing.T) {
 		}
 	}
 }
+
+// A leased bucket has what was granted, until the window ends that it was granted for.
+func TestLeases(t *testing.T) {
+	const hour = clock.Moment(time.Hour)
+	rate := Rate{Burst: 300 * Micro, Quantity: 300 * Micro, Window: time.Hour, Leased: true}
+	now := clock.Moment(1000 * time.Second)
+	balance := func(s *State, now clock.Moment) int64 {
+		s.Leak(now, rate)
+		return s.Balance(rate) / Micro
+	}
+	var s State
+	s.Grant(now, 50*Micro, now+60e9, rate)
+	s.Grant(now, 50*Micro, now+59e9, rate) // the same window, less well known
+	s.Use(30 * Micro)
+	for _, test := range []struct {
+		at   clock.Moment
+		want int64
+	}{{now, 70}, {now + 60e9 - 1, 70}, {now + 60e9, 0}} {
+		x := s
+		if got := balance(&x, test.at); got != test.want {
+			t.Errorf("at %d: %d, want %d", test.at-now, got, test.want)
+		}
+	}
+	x := s
+	if x.Grant(now, 10*Micro, now+60e9-hour, rate); balance(&x, now) != 70 {
+		t.Error("a lease of a window that is over counts")
+	}
+	if x = s; true {
+		x.Grant(now, 10*Micro, now+60e9+hour, rate)
+	}
+	if got := balance(&x, now); got != 10 {
+		t.Errorf("in the next window %d are left, want its own 10 alone", got)
+	}
+	if x.Grant(now, 10*Micro, now+60e9, rate); balance(&x, now) != 10 {
+		t.Error("a lease of the window before counts")
+	}
+	if s.Use(500 * Micro); balance(&s, now) != -430 || balance(&s, now+60e9) != 0 {
+		t.Error("debt doesn't end with its window")
+	}
+}

@@ -71,6 +71,11 @@ func (s *Set) load(now clock.Moment, r *Request) error {
 			return err
 		}
 		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: s.grantedTo(now, l, subject), subject: subject}, page: page})
+		if l.terms != nil {
+			if err := s.stock(now, &s.candidates[len(s.candidates)-1], r); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -80,13 +85,16 @@ func (s *Set) decide(now clock.Moment, r *Request, v *Admission) {
 	for i := range s.candidates {
 		s.judge(&s.candidates[i], now, r, v)
 	}
-	if !v.Outcome.Refuses() {
+	if !v.stops() {
 		s.commit(now, r, v)
 	}
-	if !v.Outcome.Refuses() && v.Err == nil {
-		s.accept(v)
+	if !v.stops() && v.Err == nil {
+		s.accept(now, r, v)
 	}
 }
+
+// stops says that the request doesn't go on now: nothing is charged.
+func (v *Admission) stops() bool { return v.Outcome.Refuses() || v.Outcome == gate.Queued }
 
 // page gives the subject's page, loaded once a request.
 func (s *Set) page(subject table.Hash, now clock.Moment) (*table.Page, error) {
@@ -110,27 +118,29 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 		return
 	}
 	c.need = s.need(c.limit, r, &c.state)
-	wanted := c.need
-	if c.limit.Admission == config.Lenient && c.limit.Unit.Tokens() {
-		// Lenient: any balance above zero will do. A request's own cost is known to be 1, so there is nothing to be
-		// lenient about.
-		wanted = 1
-	}
-	wait := c.state.Wait(wanted, c.limit.rate)
+	wait := c.state.Wait(s.wanted(c.limit, c.need), c.limit.rate)
 	switch {
 	case wait == 0:
 		return
 	case c.limit.Window == 0:
 		wait = untilOneEnds
+	case c.limit.terms != nil && c.need <= c.limit.rate.Burst:
+		s.dry(c, now, r, v)
+		return
 	}
+	s.refuseFor(c, r, v, wait, reason(c.limit, wait))
+}
+
+// refuseFor has a request refused for a limit, or noted that it would be.
+func (s *Set) refuseFor(c *candidate, r *Request, v *Admission, wait time.Duration, why string) {
 	outcome := gate.Rejected
 	if c.limit.Mode == config.Shadow {
 		c.skip, outcome = true, gate.Shadowed
 	}
-	if v.Outcome == outcome && wait <= v.Wait || v.Outcome.Refuses() && c.skip {
+	if v.Outcome == outcome && wait <= v.Wait || v.stops() && c.skip {
 		return // another one weighs more
 	}
-	v.Verdict = gate.Because(outcome, gate.Limits, reason(c.limit, wait))
+	v.Verdict = gate.Because(outcome, gate.Limits, why)
 	used := units(c.limit.rate.Burst - c.state.Balance(c.limit.rate))
 	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
@@ -166,7 +176,7 @@ func (s *Set) asked(l *limit, r *Request) int64 {
 // any more, what was written before is taken back.
 func (s *Set) commit(now clock.Moment, r *Request, v *Admission) {
 	for done, page := range s.pages {
-		if s.commitPage(page, now, r, v); v.Outcome.Refuses() || v.Err != nil {
+		if s.commitPage(page, now, r, v); v.stops() || v.Err != nil {
 			s.rollback(now, s.pages[:done], v)
 			return
 		}
@@ -176,7 +186,7 @@ func (s *Set) commit(now clock.Moment, r *Request, v *Admission) {
 // commitPage writes a page that was judged. If it can't be written for the crowd of workers the request is refused, rather than passed
 // uncounted.
 func (s *Set) commitPage(page *table.Page, now clock.Moment, r *Request, v *Admission) {
-	for !v.Outcome.Refuses() {
+	for !v.stops() {
 		written, err := s.write(page, now, r, v)
 		if err == nil && !written {
 			err = s.table.Reload(page, now)
@@ -258,13 +268,16 @@ func (s *Set) contended(page *table.Page, v *Admission) {
 }
 
 // accept notes what was charged and how much is left.
-func (s *Set) accept(v *Admission) {
+func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 	for i := range s.candidates {
 		c := &s.candidates[i]
 		if c.skip {
 			continue
 		}
 		v.Charges = append(v.Charges, c.Charge)
+		if c.limit.terms != nil && !c.free {
+			s.replenish(now, c, r)
+		}
 		if c.limit.Mode != config.Enforce || c.limit.Window == 0 {
 			continue
 		}
@@ -274,6 +287,7 @@ func (s *Set) accept(v *Admission) {
 			Remaining: max(state.Balance(c.limit.rate), 0) / bucket.Micro,
 			Reset:     state.Wait(c.limit.rate.Burst, c.limit.rate),
 		}
+		s.fleetHeadroom(now, c, state.At, &h)
 		kind := &v.Tokens
 		if !c.limit.Unit.Tokens() {
 			kind = &v.Requests

@@ -119,7 +119,7 @@ func (w *world) contest(t *testing.T, r *Request) *bool {
 	t.Helper()
 	clear(w.hashed)
 	subject := w.hash(&w.limits[1], r)
-	buckets, err := table.New(w.store, "default", lease, random)
+	buckets, err := table.New(w.store, "default", leasePeriod, random)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestAFailedRenewalTakesNothingFromOthers(t *testing.T) {
 	const limits = `{"limits":[{"name":"l","unit":"completionTokens","quantity":1000,"window":"1h"}]}`
 	set, _ := worker(t, limits, store)
 	mine := set.Admit(start, request("alice"), nil).Charges
-	later := start + lease
+	later := start + leasePeriod
 	others := set.Admit(later, request("bob"), nil).Charges
 	store.left = 1 // the page is read, and can't be written
 	if o := set.Renew(later, mine); !errors.Is(o.Err, errFailure) {
@@ -226,13 +226,13 @@ func TestReservationsThatAreNotRenewedAreForgotten(t *testing.T) {
 	for _, test := range []struct {
 		now  clock.Moment
 		want int64
-	}{{start + lease, 980}, {start + 2*lease - 1, 980}, {start + 2*lease, 1000}} {
+	}{{start + leasePeriod, 980}, {start + 2*leasePeriod - 1, 980}, {start + 2*leasePeriod, 1000}} {
 		expect(t, "balance", w.balance(t, test.now, 0, r), test.want)
 	}
 	// The request lives after all: it is charged what it used, and takes no reservation of others back.
-	w.admit(t, start+2*lease, r)
-	w.settle(t, start+2*lease, charges, 0, 7)
-	expect(t, "balance after it was settled", w.balance(t, start+2*lease, 0, r), 1000-20-7)
+	w.admit(t, start+2*leasePeriod, r)
+	w.settle(t, start+2*leasePeriod, charges, 0, 7)
+	expect(t, "balance after it was settled", w.balance(t, start+2*leasePeriod, 0, r), 1000-20-7)
 }
 
 func TestARenewedReservationStays(t *testing.T) {
@@ -244,7 +244,7 @@ func TestARenewedReservationStays(t *testing.T) {
 	}
 	now := start
 	for range 10 {
-		now += lease
+		now += leasePeriod
 		if !w.Stale(now, charges) {
 			t.Fatal("not stale in the next period")
 		}
@@ -267,7 +267,7 @@ func TestARenewedReservationStays(t *testing.T) {
 func TestRequestsAloneAreNeverStale(t *testing.T) {
 	w := newWorld(t, `[{"name":"r","unit":"requests","quantity":9,"window":"1h"}]`)
 	charges := w.admit(t, start, request("alice"))
-	expect(t, "stale", w.Stale(start+100*lease, charges), false)
+	expect(t, "stale", w.Stale(start+100*leasePeriod, charges), false)
 }
 
 func TestEvictionsAreTold(t *testing.T) {

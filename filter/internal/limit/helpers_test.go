@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	second = 1_000_000_000 // of moments and durations alike
-	lease  = 10 * second
-	start  = clock.Moment(1000 * second) // the monotonic clock when a test begins
+	second      = 1_000_000_000 // of moments and durations alike
+	leasePeriod = 10 * second
+	start       = clock.Moment(1000 * second) // the monotonic clock when a test begins
 )
 
 var random = []byte("0123456789abcdef")
@@ -42,7 +42,7 @@ func worker(t fataler, configuration string, store record.Store) (*Set, *ident.P
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets, err := table.New(store, cfg.Namespace, lease, random)
+	buckets, err := table.New(store, cfg.Namespace, leasePeriod, random)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func TestNoMoreThanTheQuantityIsUnderWay(t *testing.T) {
 	w.admit(t, start, request("bob"))
 	w.settle(t, start, under[0], 1000, 1000)
 	w.admit(t, start, r)
-	expect(t, "the fifth at once", w.Admit(start+1000*lease-1, r, nil).Outcome, gate.Allowed) // nobody has renewed anything
+	expect(t, "the fifth at once", w.Admit(start+1000*leasePeriod-1, r, nil).Outcome, gate.Allowed) // nobody has renewed anything
 }
 
 // However a request ends, its place is free, and nothing is used up.
@@ -41,14 +41,17 @@ func TestAPlaceIsFreeHoweverTheRequestEnds(t *testing.T) {
 		"given back":               func(w *world, c []Charge) { w.Refund(start, c) },
 		"made to wait, given back": func(w *world, c []Charge) { w.Lease(start, c); w.Refund(start, c) },
 		"sent, then answered":      func(w *world, c []Charge) { w.Lease(start, c); w.Send(start, c); w.Settle(start, c, "m", Usage{}, 200) },
-		"renewed, then answered":   func(w *world, c []Charge) { w.Renew(start+lease, c); w.Settle(start+lease, c, "m", Usage{}, 200) },
+		"renewed, then answered": func(w *world, c []Charge) {
+			w.Renew(start+leasePeriod, c)
+			w.Settle(start+leasePeriod, c, "m", Usage{}, 200)
+		},
 	} {
 		for _, r := range []*Request{request("ann"), waits} {
 			w := newWorld(t, `[`+fourAtOnce+`]`)
 			charges := w.admit(t, start, r)
 			expect(t, name+": while it is under way", w.balance(t, start, 0, r), 3)
 			end(w, charges)
-			state := w.state(t, start+lease, 0, r)
+			state := w.state(t, start+leasePeriod, 0, r)
 			expect(t, name, state.Full(), true)
 		}
 	}
@@ -60,13 +63,13 @@ func TestAPlaceLastsAsLongAsItsWorker(t *testing.T) {
 	r, now := request("ann"), start
 	living, dead := w.admit(t, now, r), w.admit(t, now, r)
 	for range 100 {
-		now += lease
+		now += leasePeriod
 		expect(t, "stale", w.Stale(now, living), true)
 		if o := w.Renew(now, living); o != (Outcome{}) {
 			t.Fatalf("%+v", o)
 		}
 		want := int64(3)
-		if now == start+lease { // forgotten after two periods, and not before
+		if now == start+leasePeriod { // forgotten after two periods, and not before
 			want = 2
 		}
 		expect(t, "free", w.balance(t, now, 0, r), want)
@@ -199,7 +202,7 @@ func (p *places) act() {
 // advance moves the clock, back too, and has the workers renew what they hold.
 func (p *places) advance() {
 	p.drain()
-	p.clock += rapid.Int64Range(-second, lease/2).Draw(p.t, "time")
+	p.clock += rapid.Int64Range(-second, leasePeriod/2).Draw(p.t, "time")
 	for _, w := range p.workers {
 		w.begin(func() {
 			for _, r := range w.open {
@@ -271,7 +274,7 @@ func TestPlacesAreExactOverAllWorkers(t *testing.T) {
 			w.open = nil
 		}
 		if p.dying {
-			p.clock += 2*lease + 4*second
+			p.clock += 2*leasePeriod + 4*second
 		}
 		for i, free := range []int64{2, 3} {
 			if got := observer.balance(t, clock.Moment(p.clock), i, request("0")); got != free {

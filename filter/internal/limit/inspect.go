@@ -87,7 +87,7 @@ func form(l *limit) string {
 func (s *Set) appendNamed(b []byte, p *part, value string) []byte {
 	switch {
 	case p.hashed && value != s.nobody:
-		return strconv.AppendUint(append(b, '#'), uint64(s.table.Hash([]byte(value))), 36)
+		return strconv.AppendUint(append(b, '#'), s.hashPart(value), 36)
 	case p.kind == config.PerModel:
 		return appendLower(b, value)
 	case p.kind == config.PerPriority:
@@ -104,6 +104,7 @@ type View struct {
 	Used, Reserved, Remaining int64         // Remaining below 0 is debt
 	Full                      time.Duration // until all of it is there again, if nothing more is used
 	Grant                     *grant.Grant  // nil: none is in force
+	Lease                     *Lease        // nil: the limit is the proxy's own
 }
 
 // Look says how a subject stands.
@@ -120,6 +121,9 @@ func (s *Set) Look(now clock.Moment, of Subject) (v View, err error) {
 	v.Remaining = l.Burst - v.Used - v.Reserved
 	if l.Window > 0 {
 		v.Full = state.Wait(l.rate.Burst, l.rate)
+	}
+	if l.terms != nil {
+		return v, s.lookFleet(now, l, uint64(of.hash)^l.salt, &state, &v)
 	}
 	if l != of.limit {
 		v.Grant = &s.granted[uint64(of.hash)^l.salt].Grant

@@ -24,7 +24,7 @@ func TestRequestsThatWaitAreLeased(t *testing.T) {
 		{"waiting", waits, func(*world, []Charge) {}, 0, 1},
 		{"sent, and made to wait", request("alice"), func(w *world, c []Charge) { w.Lease(start, c) }, 0, 1},
 		{"made to wait twice", waits, func(w *world, c []Charge) { w.Lease(start, c) }, 0, 1},
-		{"waiting, renewed", waits, func(w *world, c []Charge) { w.Renew(start+lease, c) }, 0, 1},
+		{"waiting, renewed", waits, func(w *world, c []Charge) { w.Renew(start+leasePeriod, c) }, 0, 1},
 		{"waiting, then sent", waits, func(w *world, c []Charge) { w.Send(start, c) }, 1, 0},
 		{"sent twice", waits, func(w *world, c []Charge) { w.Send(start, c); w.Send(start, c) }, 1, 0},
 		{"waiting, and given back", waits, func(w *world, c []Charge) { w.Refund(start, c) }, 0, 0},

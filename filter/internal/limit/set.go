@@ -37,6 +37,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
+	"github.com/spillway-proxy/spillway/filter/internal/lease"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
 
@@ -51,6 +52,8 @@ type Request struct {
 	NoOutput    bool   // the operation has no output at all, whatever the request says: its need of it is known to be 0
 	Headers     *ident.Headers
 	Waits       bool // it is not sent at once: requests are leased, until Send
+	Again       bool // it waits for the fleet's service, and is asked for again
+	Waited      bool // it has waited for the fleet's service as long as it may
 	Estimate    Estimate
 }
 
@@ -80,6 +83,7 @@ type Set struct {
 	book   *heavy.Book
 
 	granted map[uint64]*granted // subjects' own limits, by their buckets' ids; nil: there are none
+	fleet   fleet
 
 	// Memory of the call under way, which the next one uses again.
 	candidates []candidate
@@ -97,7 +101,8 @@ type Set struct {
 type limit struct {
 	config.Limit
 	rate    bucket.Rate
-	group   int // index of the limit's "per" in Set.groups
+	terms   *lease.Terms // nil: it is not the fleet's
+	group   int          // index of the limit's "per" in Set.groups
 	per     []part
 	salt    uint64
 	headers []headerMatch
@@ -133,7 +138,9 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 				Burst:    configured.Burst * bucket.Micro,
 				Quantity: configured.Quantity * bucket.Micro,
 				Window:   configured.Window,
+				Leased:   configured.Scope == config.ScopeFleet,
 			},
+			terms: terms(&configured),
 			group: s.group(configured.Per),
 			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
 		}

@@ -212,7 +212,7 @@ func (s *sim) act() {
 	case w.next != nil:
 		w.step()
 	case choice < 10:
-		s.advance(clock.Moment(rapid.Int64Range(-second, lease/2).Draw(s.t, "time")))
+		s.advance(clock.Moment(rapid.Int64Range(-second, leasePeriod/2).Draw(s.t, "time")))
 	case choice < 50 && len(w.open) > 0:
 		s.settle(w, choice < 15)
 	default:
@@ -307,7 +307,7 @@ func (s *sim) finish() {
 		}
 	}
 	if s.crashed {
-		s.clock += 2*lease + 4*second
+		s.clock += 2*leasePeriod + 4*second
 	}
 	for user := range users {
 		if state := s.look(0, user); state.Reserved != [2]uint32{} {

@@ -134,3 +134,11 @@ func TTFT(streaming bool, priority config.Priority) Histogram {
 func ITL(streaming bool, priority config.Priority) Histogram {
 	return Histogram{Series{itl, [mostLabels]string{strconv.FormatBool(streaming), priority.String()}}}
 }
+
+// FleetLeases counts leases of the fleet's limits that were asked for; status is "leased", "over_limit" or "failed".
+func FleetLeases(status string) Counter {
+	return Counter{Series{fleetLeases, [mostLabels]string{status}}}
+}
+
+// FleetDown is 1 while the fleet's service doesn't answer.
+func FleetDown() Gauge { return Gauge{Series{id: fleetDown}} }

@@ -23,6 +23,7 @@ const (
 	passthrough
 	upstreamErrors
 	breakerTransitions
+	fleetLeases
 
 	queueDepth
 	inFlight
@@ -39,6 +40,7 @@ const (
 	gateState
 	latencyAverage
 	throttleSeverity
+	fleetDown
 
 	queueWait
 	ttft
@@ -77,6 +79,9 @@ var table = [Count]Row{
 	breakerTransitions: {"spillway_breaker_transitions_total", KindCounter, "transitions", []string{"upstream", "from", "to"},
 		"Transitions of breakers, of all models; `from` and `to` are `CLOSED`, `OPEN` or `HALF_OPEN`."},
 
+	fleetLeases: {"spillway_fleet_leases_total", KindCounter, "leases", []string{"status"},
+		"Leases of limits of the fleet that its service was asked for: `leased`; `over_limit`, the fleet has used its limit up; `failed`, no answer that can be used."},
+
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},
 	inFlight: {"spillway_inflight", KindGauge, "requests", []string{"upstream"},
@@ -108,6 +113,8 @@ var table = [Count]Row{
 		"The average that is held against the threshold; `kind` is `ttft` or `itl`."},
 	throttleSeverity: {"spillway_throttle_severity", KindGauge, "thousandths", []string{"upstream"},
 		"The share of NORMAL requests that the throttle refuses."},
+	fleetDown: {"spillway_fleet_down", KindGauge, "state", nil,
+		"1 while the fleet's service doesn't answer, else 0."},
 
 	queueWait: {"spillway_queue_wait_milliseconds", KindHistogram, "milliseconds", []string{"priority"},
 		"How long requests waited for their turn, of those that waited."},

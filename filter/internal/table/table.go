@@ -187,6 +187,9 @@ func (p *Page) find(id uint64) int {
 
 func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 	const most = int64(cameAgain - 1)
+	if rate.Leased {
+		return uint32(min(max(state.At.Seconds()+1, 0), most))
+	}
 	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
 	full := state.At.Seconds() + int64(state.Wait(0, empty)/time.Second) + 2
 	return uint32(min(full, most))
@@ -198,7 +201,7 @@ func (p *Page) forget(now clock.Moment) {
 	for i := range p.buckets {
 		e := &p.buckets[i]
 		idle := e.state.Reserved[0] == 0 && e.state.Reserved[1] == 0
-		if idle && (e.state.Full() || int64(e.fullAt) <= now.Seconds()) {
+		if idle && (e.state.Full() && e.state.At <= now || int64(e.fullAt) <= now.Seconds()) { // a lease of which nothing is used lasts till At
 			continue
 		}
 		kept = append(kept, *e)

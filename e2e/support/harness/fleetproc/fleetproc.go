@@ -80,26 +80,26 @@ func answersPing(port int) bool {
 }
 
 // StartRatelimit starts ratelimit on 127.0.0.1, with the limits of runtimeRoot/ratelimit/config (the repository's are in
-// envoy/ratelimit/config), and waits until it serves. The process is returned also with an error, to be stopped.
-func StartRatelimit(ctx context.Context, binary string, port, redisPort int, runtimeRoot string, output io.Writer) (*envoyproc.Process, error) {
+// envoy/ratelimit/config), and waits until it serves: gRPC at port, HTTP at httpPort (0: at any). The process is returned also with an error, to be stopped.
+func StartRatelimit(ctx context.Context, binary string, port, httpPort, redisPort int, runtimeRoot string, output io.Writer) (*envoyproc.Process, error) {
 	command := exec.Command(binary)
-	command.Env = append(os.Environ(), ratelimitEnv(port, redisPort, runtimeRoot)...)
+	command.Env = append(os.Environ(), ratelimitEnv(port, httpPort, redisPort, runtimeRoot)...)
 	command.Stdout, command.Stderr = output, output
 	p, err := envoyproc.Start(command)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Await(ctx, func() bool { return accepts(port) }); err != nil {
+	if err := p.Await(ctx, func() bool { return accepts(port) && (httpPort == 0 || accepts(httpPort)) }); err != nil {
 		return p, fmt.Errorf("await ratelimit: %w", err)
 	}
 	return p, nil
 }
 
 // ratelimitEnv is the service's configuration; envoy/ratelimit/README.md has the same for users.
-func ratelimitEnv(port, redisPort int, runtimeRoot string) []string {
+func ratelimitEnv(port, httpPort, redisPort int, runtimeRoot string) []string {
 	return []string{
 		"GRPC_HOST=127.0.0.1", "GRPC_PORT=" + strconv.Itoa(port),
-		"HOST=127.0.0.1", "PORT=0", "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=0", // not used: any port will do
+		"HOST=127.0.0.1", "PORT=" + strconv.Itoa(httpPort), "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=0", // the latter is not used: any port will do
 		"REDIS_SOCKET_TYPE=tcp", "REDIS_TYPE=SINGLE", "REDIS_URL=" + address(redisPort),
 		"REDIS_HEALTH_CHECK_ACTIVE_CONNECTION=true",
 		"RUNTIME_ROOT=" + runtimeRoot, "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_WATCH_ROOT=false",

@@ -1,0 +1,307 @@
+package fleettest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/fleetproc"
+	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
+)
+
+// A fleet whose limits are Spillway's own, leased from ratelimit's HTTP API (scope: fleet): two Envoys, one with one worker and one with four.
+
+// leased is such a fleet.
+type leased struct {
+	*fleet
+	top   *testing.T
+	calls *atomic.Int64 // to ratelimit
+	url   string        // of ratelimit's HTTP port, as the Envoys know it
+}
+
+// leaseLimit is a limit of the fleet for each user.
+func leaseLimit(name string, quantity int, onDown string) string {
+	return fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":%q},
+		"limits":[{"name":%q,"per":["user"],"unit":"completionTokens","quantity":%d,"window":"1h","scope":"fleet"}]}`, onDown, name, quantity)
+}
+
+func startLeased(t *testing.T) *leased {
+	t.Helper()
+	f := &leased{top: t, calls: new(atomic.Int64), fleet: &fleet{
+		shared: startShared(t), door: &door{},
+		sim: llmsim.New(llmsim.Options{Models: []string{"mock"}, Tokens: answer, RecordHeaders: []string{"*"}}),
+	}}
+	server := httptest.NewServer(f.door.before(f.sim))
+	t.Cleanup(func() {
+		f.door.open()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	f.url = harness.Serve(t, http.HandlerFunc(f.forward))
+	var started sync.WaitGroup
+	for i := range f.envoys {
+		started.Go(func() { f.envoys[i] = f.startEnvoy(t, i, server.URL) })
+	}
+	started.Wait()
+	for _, e := range f.envoys {
+		if e == nil {
+			t.FailNow()
+		}
+	}
+	return f
+}
+
+func (f *leased) startEnvoy(t *testing.T, i int, upstream string) *harness.Envoy {
+	return harness.Start(t, harness.Options{
+		Config: leaseLimit("first", limit, "refuse"), Upstream: upstream, Concurrency: 1 + 3*i, Clusters: []any{cluster("ratelimit", f.url)},
+	})
+}
+
+// cluster is one of Envoy's.
+func cluster(name, url string) map[string]any {
+	host, port, _ := envoyproc.SplitAddress(strings.TrimPrefix(url, "http://"))
+	return map[string]any{
+		"name": name, "connect_timeout": "1s", "type": "STATIC",
+		"load_assignment": map[string]any{"cluster_name": name, "endpoints": []any{map[string]any{"lb_endpoints": []any{map[string]any{
+			"endpoint": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": port}}}}}}}},
+	}
+}
+
+// forward counts what ratelimit is asked.
+func (f *leased) forward(w http.ResponseWriter, r *http.Request) {
+	f.calls.Add(1)
+	request, _ := http.NewRequestWithContext(r.Context(), r.Method, fmt.Sprintf("http://%s%s", local(f.httpPort), r.URL.Path), r.Body)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer func() { _ = response.Body.Close() }()
+	w.WriteHeader(response.StatusCode)
+	_, _ = io.Copy(w, response.Body)
+}
+
+// used is what the server has answered with, in tokens, to a user.
+func (f *leased) used(user string) int { return f.received(user) * answer }
+
+// counted is what Redis has of a limit.
+func (f *leased) counted(name string) int {
+	n, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return n
+}
+
+// load has clients send requests of a user one after the other until it is stopped.
+func (f *leased) load(clients int, user string) (stop func()) {
+	var all sync.WaitGroup
+	ended := make(chan struct{})
+	for i := range clients {
+		all.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				f.try(i%2, user)
+			}
+		})
+	}
+	return func() { close(ended); all.Wait() }
+}
+
+// try sends a request which may come to nothing: its proxy may be gone.
+func (f *leased) try(envoy int, user string) int {
+	e := f.envoys[envoy]
+	request, err := ask{user: user}.request(f.t.Context(), e.URL)
+	if err != nil {
+		return 0
+	}
+	response, err := e.Client.Do(request)
+	if err != nil {
+		time.Sleep(10 * time.Millisecond) // a client that finds nobody tries again a little later
+		return 0
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// TestLeases is all of it with one fleet.
+func TestLeases(t *testing.T) {
+	harness.AwaitHour(t, 5*time.Minute)
+	f := startLeased(t)
+	for _, test := range []struct {
+		name string
+		run  func(*leased)
+	}{
+		{"at the edge", leaseEdge}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"odd names", leaseNames},
+		{"kill -9", leaseKills}, {"ratelimit is gone", leaseDown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := *f.shared
+			s.t = t
+			in := &leased{fleet: &fleet{&s, f.envoys, f.sim, f.door, f.config}, top: t, calls: f.calls, url: f.url}
+			before := f.calls.Load()
+			test.run(in)
+			t.Logf("%d calls", f.calls.Load()-before)
+			f.envoys = in.envoys
+		})
+	}
+}
+
+// leaseEdge is the issue's: 228 of 300 are used, and 12 come at once.
+func leaseEdge(f *leased) {
+	for i := range 3 {
+		if r := f.send(i%2, ask{user: "edge"}); r.status != http.StatusOK {
+			f.t.Fatalf("request %d: %d %s", i, r.status, r.body)
+		}
+	}
+	passed := f.crowd(12, ask{user: "edge"})
+	used := f.used("edge")
+	f.t.Logf("%d of 12 passed, %d used of %d, %d counted", passed, used, limit, f.counted("first"))
+	if passed == 0 || used > limit+2*answer {
+		f.t.Errorf("%d of 12 passed, %d used of %d", passed, used, limit)
+	}
+	r := f.send(1, ask{user: "edge"})
+	if r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" || r.header.Get("retry-after") == "" {
+		f.t.Errorf("one more: %d %v", r.status, r.header)
+	}
+}
+
+// leaseCrowd is 64 clients at once.
+func leaseCrowd(f *leased) {
+	const quantity, clients = 6000, 64
+	f.configure(leaseLimit("crowd", quantity, "refuse"))
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			for f.try(i%2, "crowd") == http.StatusOK {
+				continue
+			}
+		})
+	}
+	all.Wait()
+	used := f.used("crowd")
+	f.t.Logf("%d used of %d, %d counted", used, quantity, f.counted("crowd"))
+	if used > quantity+2*answer || used < quantity*8/10 {
+		f.t.Errorf("%d used of %d", used, quantity)
+	}
+}
+
+// leaseBusy is one who asks for much, and costs few calls.
+func leaseBusy(f *leased) {
+	const requests, clients = 800, 8
+	f.configure(leaseLimit("busy", 10_000_000, "refuse"))
+	before := f.calls.Load()
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			for range requests / clients {
+				if status := f.try(i%2, "busy"); status != http.StatusOK {
+					f.t.Errorf("got %d", status)
+				}
+			}
+		})
+	}
+	all.Wait()
+	calls := f.calls.Load() - before
+	f.t.Logf("%d calls for %d requests", calls, requests)
+	if calls*20 > requests {
+		f.t.Errorf("%d calls for %d requests", calls, requests)
+	}
+}
+
+// leaseNames are subjects that would be something else to ratelimit or Redis, if they were told them.
+func leaseNames(f *leased) {
+	f.configure(leaseLimit("names", limit, "refuse"))
+	for _, name := range []string{`a"b`, "a_b|c:d", strings.Repeat("x", 4000), "ä", `{"key":"limit"}`} {
+		if r := f.send(0, ask{user: name}); r.status != http.StatusOK {
+			f.t.Errorf("%.20q: %d %s", name, r.status, r.body)
+		}
+	}
+	keys, err := fleetproc.Command(f.redisPort, "KEYS", "*")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, key := range keys {
+		if !strings.HasPrefix(key, "llm_limit_") || len(key) > 100 {
+			f.t.Errorf("Redis has %q", key)
+		}
+	}
+}
+
+// leaseKills kills each part under load: the limit is never passed by more than what was in flight, and all is well again within seconds.
+func leaseKills(f *leased) {
+	const quantity, clients = 15_000, 8
+	f.configure(leaseLimit("kills", quantity, "refuse"))
+	stop := f.load(clients, "kills")
+	back := func(what string, since time.Time) {
+		harness.Await(f.t, patience, what+" is used again", func() bool {
+			return f.try(0, what) == http.StatusOK && f.try(1, what) == http.StatusOK
+		})
+		f.t.Logf("%s: back after %v", what, time.Since(since).Round(time.Millisecond))
+	}
+	back("nobody", time.Now())
+	_ = syscall.Kill(f.ratelimit.PID(), syscall.SIGKILL)
+	f.startRatelimit()
+	back("ratelimit", time.Now())
+	_ = syscall.Kill(f.redis.PID(), syscall.SIGKILL)
+	f.startRedis(f.data)
+	back("redis", time.Now())
+	stop()
+	used, counted := f.used("kills"), f.counted("kills")
+	f.t.Logf("%d used of %d, %d counted", used, quantity, counted)
+	if used > quantity+clients*answer {
+		f.t.Errorf("%d used of %d", used, quantity)
+	}
+}
+
+// leaseDown is what onDown says.
+func leaseDown(f *leased) {
+	f.configure(leaseLimit("down", limit, "refuse"))
+	f.stopRatelimit()
+	for _, test := range []struct {
+		onDown string
+		want   string
+	}{{"refuse", "429 429 429 429 429 429"}, {"local", "200 200 200 200 429 429"}, {"pass", "200 200 200 200 200 200"}} {
+		f.configure(leaseLimit("down-"+test.onDown, limit, test.onDown))
+		var got []string
+		var last reply
+		for range 6 {
+			last = f.send(1, ask{user: "down"})
+			got = append(got, fmt.Sprint(last.status))
+		}
+		if strings.Join(got, " ") != test.want {
+			f.t.Errorf("%s: got %s, want %s", test.onDown, got, test.want)
+		}
+		if reason := last.header.Get("x-spillway-reason"); test.onDown == "refuse" && (reason != "limits/fleet_unavailable" || last.header.Get("retry-after") != "1") {
+			f.t.Errorf("%q, %v", reason, last.header)
+		}
+	}
+	const down = "wasmcustom.spillway_fleet_down"
+	if f.envoys[1].Stats(down)[down] != 1 {
+		f.t.Errorf("%s is %v", down, f.envoys[1].Stats("spillway_fleet"))
+	}
+	f.startRatelimit()
+	began := time.Now()
+	harness.Await(f.t, patience, "ratelimit is used again", func() bool {
+		f.send(1, ask{user: "down"})
+		return f.envoys[1].Stats(down)[down] == 0
+	})
+	f.t.Logf("back after %v, %d counted of what passed", time.Since(began).Round(time.Millisecond), f.counted("down-pass"))
+	if counted := f.counted("down-pass"); counted < 6*answer {
+		f.t.Errorf("%d are counted of what passed meanwhile, want %d", counted, 6*answer)
+	}
+}

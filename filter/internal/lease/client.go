@@ -1,0 +1,385 @@
+package lease
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/record"
+)
+
+// Bounds of a worker's client.
+const (
+	MostAsks   = 64   // subjects in one call
+	MostWants  = 1024 // subjects that wait to be asked for
+	MostFronts = 4096
+)
+
+// The pause after a call that failed, which doubles.
+const (
+	shortestPause = 250 * time.Millisecond
+	longestPause  = 2 * time.Second
+)
+
+// poll is how soon a worker looks again at what another one has asked for.
+const poll = 10 * time.Millisecond
+
+// never is a balance below which every one is.
+const never = int64(1) << 62
+
+// Terms is a limit as the service is told of it.
+type Terms struct {
+	Name     string // in the configuration
+	Quantity int64  // units in a window; at most MostQuantity
+	Unit     string // the service's name of the window: MINUTE, HOUR, DAY, MONTH
+	Period   time.Duration
+}
+
+// MostQuantity is the greatest limit that the service takes.
+const MostQuantity = 1<<32 - 1
+
+// longest is how long a window can be: a month of the calendar has 31 days at most.
+func (t *Terms) longest() time.Duration {
+	const day = 24 * time.Hour
+	if t.Period == 30*day {
+		return 31 * day
+	}
+	return t.Period
+}
+
+// Front is what a worker knows of an entry, without looking at it.
+type Front struct {
+	Left  int64        // what the fleet had left beside the leases, when it was told last; 0: nothing is known
+	Empty clock.Moment // nothing is to be had until then
+
+	low    int64        // below so many units in the bucket the next lease is asked for
+	quiet  clock.Moment // nobody asks before
+	wanted bool         // it waits to be asked for, or is
+}
+
+// Want is what is wanted for whom.
+type Want struct {
+	ID, Limit, Subject uint64   // Limit and Subject are the caller's
+	Name               [16]byte // of the subject, the same in all proxies
+	Terms              *Terms
+	Need               int64 // units, at least
+}
+
+// Credit is what has been leased.
+type Credit struct {
+	ID, Limit, Subject uint64
+	Amount             int64        // units; 0: nothing
+	End                clock.Moment // when it is void
+	Terms              *Terms
+}
+
+// ask is a want in a call.
+type ask struct {
+	Want
+	lease, owed int64
+}
+
+// ErrStray says that an answer is one to no call: it was given up.
+var ErrStray = errors.New("gave an answer that nobody waits for")
+
+// Results is what became of asks since they were looked at last.
+type Results struct{ Leased, Over, Failed int64 }
+
+// Client asks for one worker.
+type Client struct {
+	Results Results
+	Credits []Credit // of the answer that has come last, in memory that is used again
+
+	book     book
+	turnedAt string // the key of whether the service answers, as the log knows
+	fronts   map[uint64]*Front
+	wants    []Want
+	asks     []ask // of the call under way
+	body     []byte
+	sent     clock.Moment // when that was made; 0: there is none
+	patience time.Duration
+	failing  int // calls in a row that failed
+	pause    clock.Moment
+	windows  []window
+	reading  reading
+}
+
+// window is when the window under way of some length ends: in between.
+type window struct {
+	period   time.Duration
+	from, to clock.Moment
+}
+
+// New gives a client of a namespace.
+func New(store record.Store, namespace string) *Client {
+	return &Client{book: book{store: store, prefix: namespace + "/l1/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
+}
+
+// Front gives what is known of an entry, which is looked at if the worker doesn't know it yet.
+func (c *Client) Front(now clock.Moment, id uint64, t *Terms) (*Front, error) {
+	if f := c.fronts[id]; f != nil {
+		return f, nil
+	}
+	e, err := c.book.get(id, now)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.fronts) >= MostFronts {
+		for other, f := range c.fronts {
+			if !f.wanted {
+				delete(c.fronts, other)
+				break
+			}
+		}
+	}
+	f := &Front{}
+	c.fronts[id] = f
+	f.know(&e, t)
+	return f, nil
+}
+
+// know takes over what an entry says.
+func (f *Front) know(e *Entry, t *Terms) {
+	if f.quiet, f.Empty, f.Left = 0, 0, 0; e.Empty {
+		f.Empty, f.quiet = e.End, e.End
+	}
+	if f.low = e.Size / 2; e.Owed > 0 && e.Asked == 0 {
+		f.low = never
+	}
+	if e.Known {
+		f.Left = max(t.Quantity-e.Seen, 0)
+	}
+}
+
+// Wants says that the next lease is to be asked for, with so many units left.
+func (f *Front) Wants(now clock.Moment, units int64) bool { return units < f.low && now >= f.quiet }
+
+// Asked says that it waits to be asked for, or is.
+func (f *Front) Asked() bool { return f.wanted }
+
+// Want has something asked for with the next call. It says false if too much is already.
+func (c *Client) Want(w *Want) bool {
+	f := c.fronts[w.ID]
+	if f == nil || f.wanted || len(c.wants) >= MostWants {
+		return false
+	}
+	f.wanted = true
+	c.wants = append(c.wants, *w)
+	return true
+}
+
+// More adds to what is wanted for somebody, if it isn't asked for yet.
+func (c *Client) More(id uint64, need int64) {
+	for i := range c.wants {
+		if w := &c.wants[i]; w.ID == id {
+			w.Need = min(w.Need+need, MostQuantity)
+			return
+		}
+	}
+}
+
+// Down says that the service doesn't answer in time.
+func (c *Client) Down(now clock.Moment, timeout time.Duration) bool {
+	return c.sent != 0 && now.Sub(c.sent) > timeout || c.failing > 0 && now < c.pause
+}
+
+// Busy says that a call is under way, or that something is wanted.
+func (c *Client) Busy() bool { return c.sent != 0 || len(c.wants) > 0 }
+
+// Call gives the body of the call that is to be made now; nil: none is. patience is how long an answer is waited for.
+func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (body []byte, err error) {
+	if c.sent != 0 && now.Sub(c.sent) > c.patience+time.Second {
+		c.fail(now) // nobody will tell
+	}
+	if c.sent != 0 || len(c.wants) == 0 || now < c.pause {
+		return nil, nil
+	}
+	c.asks = c.asks[:0]
+	n := 0
+	for ; n < len(c.wants) && len(c.asks) < MostAsks; n++ {
+		if e := c.begin(now, &c.wants[n], patience+2*time.Second); e != nil {
+			err = e
+		}
+	}
+	c.wants = c.wants[:copy(c.wants, c.wants[n:])]
+	if len(c.asks) == 0 {
+		return nil, err
+	}
+	c.sent, c.patience = now, patience
+	c.body = appendCall(c.body[:0], domain, c.asks)
+	return c.body, err
+}
+
+// begin begins an ask, if no other worker has.
+func (c *Client) begin(now clock.Moment, w *Want, patience time.Duration) error {
+	a := ask{Want: *w}
+	var begun bool
+	var after Entry
+	err := c.book.change(w.ID, now, func(e *Entry) {
+		a.lease, a.owed, begun = e.begin(now, w.Need, w.Terms, patience)
+		after = *e
+	})
+	f := c.front(w.ID)
+	switch {
+	case err != nil:
+		f.wanted = false
+		return err
+	case begun:
+		c.asks = append(c.asks, a)
+	default:
+		f.know(&after, w.Terms)
+		f.wanted, f.quiet = false, max(f.quiet, now.Add(poll))
+		f.low = max(f.low, 1)
+	}
+	return nil
+}
+
+// front gives what there is of a front, or one that nobody keeps.
+func (c *Client) front(id uint64) *Front {
+	if f := c.fronts[id]; f != nil {
+		return f
+	}
+	return &Front{}
+}
+
+// Answered takes what came of the call: status 0 is no answer. What was leased stands in Credits; the error says why there is none.
+func (c *Client) Answered(now clock.Moment, httpStatus int, body []byte) error {
+	c.Credits = c.Credits[:0]
+	if c.sent == 0 {
+		return ErrStray
+	}
+	began := c.sent
+	if httpStatus != 200 && httpStatus != 429 || !c.reading.read(body, len(c.asks)) {
+		c.fail(now)
+		if httpStatus == 200 || httpStatus == 429 {
+			return errors.New("gave an answer that is none")
+		}
+		return errors.New("answered with status " + strconv.Itoa(httpStatus) + " (0: not at all)")
+	}
+	c.sent, c.failing, c.pause = 0, 0, 0
+	var failed error
+	for i := range c.asks {
+		if err := c.take(now, began, &c.asks[i], &c.reading.statuses[i]); err != nil {
+			failed = err
+		}
+	}
+	if failed != nil && len(c.Credits) == 0 {
+		c.failing = 1
+		c.pause = now.Add(shortestPause)
+	}
+	return failed
+}
+
+// take takes what the answer says of one ask.
+func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
+	if wrong := s.wrong(a); wrong != "" {
+		c.drop(now, began, a)
+		return errors.New("gave an answer that " + wrong)
+	}
+	end := c.ends(a.Terms.Period, began, now, s.reset)
+	credit := Credit{ID: a.ID, Limit: a.Limit, Subject: a.Subject, End: end, Terms: a.Terms}
+	var after Entry
+	err := c.book.change(a.ID, now, func(e *Entry) {
+		credit.Amount = e.answered(now, began, end, a, s)
+		after = *e
+	})
+	f := c.front(a.ID)
+	f.wanted = false
+	if err != nil { // it is leased, and nobody knows: it is lost
+		return err
+	}
+	f.know(&after, a.Terms)
+	if s.over {
+		c.Results.Over++
+	} else {
+		c.Results.Leased++
+	}
+	c.Credits = append(c.Credits, credit)
+	return nil
+}
+
+// fail ends the call that is under way without an answer.
+func (c *Client) fail(now clock.Moment) {
+	began := c.sent
+	c.sent = 0
+	c.pause = now.Add(min(shortestPause<<min(c.failing, 4), longestPause))
+	c.failing++
+	for i := range c.asks {
+		c.drop(now, began, &c.asks[i])
+	}
+}
+
+// drop ends an ask without an answer. If that can't be noted, others ask when its time is over.
+func (c *Client) drop(now, began clock.Moment, a *ask) {
+	c.Results.Failed++
+	f := c.front(a.ID)
+	f.wanted = false
+	f.low = max(f.low, 1)
+	_ = c.book.change(a.ID, now, func(e *Entry) { e.failed(now, began) })
+}
+
+// ends says when a window ends, at the earliest: what it has so long to go of, in seconds that were begun, was said at some moment between the two.
+func (c *Client) ends(period time.Duration, asked, now clock.Moment, reset time.Duration) clock.Moment {
+	from, to := asked.Add(reset-time.Second), now.Add(reset)
+	for i := range c.windows {
+		w := &c.windows[i]
+		if w.period != period {
+			continue
+		}
+		if from > w.to || to < w.from {
+			w.from, w.to = from, to
+		} else {
+			w.from, w.to = max(from, w.from), min(to, w.to)
+		}
+		return w.from
+	}
+	c.windows = append(c.windows, window{period, from, to})
+	return from
+}
+
+// Own gives a lease that nobody was asked for, since nobody answers; it is added to the count when somebody does. Capped, it is no more than the limit, with what
+// the proxy has leased in this window. wall is the time of day in nanoseconds since 1970, which says when the window ends if the service never has.
+func (c *Client) Own(now clock.Moment, wall int64, w *Want, capped bool) (Credit, error) {
+	credit := Credit{ID: w.ID, Limit: w.Limit, Subject: w.Subject, Terms: w.Terms}
+	guess := now.Add(w.Terms.Period - time.Duration(wall)%w.Terms.Period)
+	for i := range c.windows {
+		if known := &c.windows[i]; known.period == w.Terms.Period {
+			guess = known.from
+			if past := now.Sub(known.from); past >= 0 {
+				guess = guess.Add((past/known.period + 1) * known.period)
+			}
+		}
+	}
+	var after Entry
+	err := c.book.change(w.ID, now, func(e *Entry) {
+		credit.Amount = e.own(now, guess, w.Need, w.Terms, capped)
+		credit.End = e.End
+		after = *e
+	})
+	if err == nil {
+		f := c.front(w.ID)
+		f.know(&after, w.Terms)
+		f.low = max(f.low, 1)
+	}
+	return credit, err
+}
+
+// Turned takes note of whether the service answers, and says whether the log doesn't know yet, of all workers.
+func (c *Client) Turned(down bool) bool {
+	want := byte('0')
+	if down {
+		want = '1'
+	}
+	u := record.Open(c.book.store, c.turnedAt)
+	for u.Read() {
+		if len(u.Value) == 0 && !down || len(u.Value) == 1 && u.Value[0] == want {
+			return false
+		}
+		u.Write([]byte{want})
+	}
+	return u.Err() == nil
+}
+
+// Look gives what the book says of an entry.
+func (c *Client) Look(now clock.Moment, id uint64) (Entry, error) { return c.book.get(id, now) }

@@ -1,0 +1,185 @@
+package lease
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+)
+
+const (
+	second = clock.Moment(time.Second)
+	start  = 1000 * second
+)
+
+var hourly = &Terms{Name: "l", Quantity: 1000, Unit: "HOUR", Period: time.Hour}
+
+func want(id uint64) *Want {
+	return &Want{ID: id, Limit: 7, Subject: id, Terms: hourly, Need: 10}
+}
+
+// asks has a client want something, and gives its call.
+func asks(t *testing.T, c *Client, now clock.Moment, id uint64) string {
+	t.Helper()
+	if _, err := c.Front(now, id, hourly); err != nil {
+		t.Fatal(err)
+	}
+	c.Want(want(id))
+	body, err := c.Call(now, "llm", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+const granted = `{"statuses":[{"code":"OK","currentLimit":{"requestsPerUnit":1000,"unit":"HOUR"},"limitRemaining":900,"durationUntilReset":"60s"}]}`
+
+func TestWhatIsAsked(t *testing.T) {
+	c := New(recordtest.NewMemory(), "n")
+	want := `{"domain":"llm","descriptors":[{"entries":[{"key":"limit","value":"l"},{"key":"subject","value":"00000000000000000000000000000000"}],` +
+		`"hitsAddend":"10","limit":{"requestsPerUnit":1000,"unit":"HOUR"}}]}`
+	if got := asks(t, c, start, 1); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if body, _ := c.Call(start, "llm", time.Second); body != nil {
+		t.Error("a second call while one is under way")
+	}
+	if err := c.Answered(start+second/100, 200, []byte(granted)); err != nil || len(c.Credits) != 1 || c.Credits[0].Amount != 10 {
+		t.Fatal(err, c.Credits)
+	}
+	if end := c.Credits[0].End; end != start+59*second {
+		t.Errorf("it is void after %v", time.Duration(end-start))
+	}
+	if err := c.Answered(start+second/100, 200, []byte(granted)); err != ErrStray || len(c.Credits) != 0 {
+		t.Error("an answer that comes twice counts twice", err, c.Credits)
+	}
+}
+
+// One worker asks at a time, for one subject; when it dies, another one does.
+func TestOneWorkerAsksAtATime(t *testing.T) {
+	store := recordtest.NewMemory()
+	a, b := New(store, "n"), New(store, "n")
+	if asks(t, a, start, 1) == "" {
+		t.Fatal("it doesn't ask")
+	}
+	if asks(t, b, start+second, 1) != "" {
+		t.Error("two ask at once")
+	}
+	if asks(t, b, start+second, 2) == "" {
+		t.Error("nobody asks for another subject")
+	}
+	_ = b.Answered(start+second, 200, []byte(granted))
+	if asks(t, b, start+4*second, 1) == "" {
+		t.Error("nobody asks after the one who did is dead")
+	}
+	_ = a.Answered(start+4*second, 200, []byte(granted)) // it was not dead, but late: what was leased counts
+	if len(a.Credits) != 1 || a.Credits[0].Amount != 10 {
+		t.Error(a.Credits)
+	}
+	if asks(t, a, start+4*second, 1) != "" {
+		t.Error("a late answer ends the ask of another")
+	}
+}
+
+// What can't be the service's answer to what was asked grants nothing.
+func TestAnswersThatAreNone(t *testing.T) {
+	for _, body := range []string{
+		"", "{", "null", "[]", `{"statuses":[]}`, `{"statuses":{}}`, `{"statuses":[1]}`, `{"statuses":[{}]}`,
+		strings.Replace(granted, `"currentLimit":{"requestsPerUnit":1000,"unit":"HOUR"},`, "", 1),
+		strings.Replace(granted, "1000", "10000", 1), strings.Replace(granted, "60s", "3601s", 1), strings.Replace(granted, "60s", "-60s", 1),
+		strings.Replace(granted, "60s", "0s", 1), strings.Replace(granted, "60s", "60", 1), strings.Replace(granted, "900", "991", 1),
+		strings.Replace(granted, "900", "-1", 1), strings.Replace(granted, "900", "1e2", 1), strings.Replace(granted, "OK", "MAYBE", 1),
+		strings.Replace(granted, `[{`, `[{"code":"OK"},{`, 1), strings.Replace(granted, `"statuses"`, `"statuses":[],"statuses"`, 1)[:40],
+		granted + granted, strings.Repeat(" ", MostBytes) + granted, strings.Replace(granted, `900`, `[900]`, 1),
+		`{"statuses":[` + strings.Repeat(`{"code":"OK"},`, 3000) + `{}]}`,
+	} {
+		c := New(recordtest.NewMemory(), "n")
+		asks(t, c, start, 1)
+		if err := c.Answered(start, 200, []byte(body)); err == nil || len(c.Credits) > 0 || !c.Down(start, time.Second) {
+			t.Errorf("%.80s: %v, %v", body, err, c.Credits)
+		}
+		if asks(t, c, start+second, 1) == "" {
+			t.Errorf("%.80s: nobody asks again", body)
+		}
+	}
+}
+
+// An answer of a window that is over, or whose window ends before it comes, grants nothing.
+func TestAnswersOfAnotherTime(t *testing.T) {
+	c := New(recordtest.NewMemory(), "n")
+	asks(t, c, start, 1)
+	_ = c.Answered(start+second, 200, []byte(strings.Replace(granted, "60s", "1s", 1)))
+	if c.Credits[0].Amount != 0 {
+		t.Error("of a window that is over", c.Credits)
+	}
+	asks(t, c, start+2*second, 1)
+	_ = c.Answered(start+3*second, 200, []byte(strings.Replace(granted, "60s", "3600s", 1)))
+	if c.Credits[0].Amount != 10 || c.Credits[0].End != start+3601*second {
+		t.Error("of the next one", c.Credits)
+	}
+}
+
+// The end of a window is known the better the more answers there are, and never too late.
+func TestTheEndOfAWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := New(recordtest.NewMemory(), "n")
+		offset := clock.Moment(rapid.Int64Range(0, int64(10*time.Hour)).Draw(t, "the service's clock"))
+		now, hour := start, clock.Moment(time.Hour)
+		for range rapid.IntRange(1, 40).Draw(t, "answers") {
+			now += clock.Moment(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "pause"))
+			asked := now
+			now += clock.Moment(rapid.Int64Range(0, int64(time.Second)).Draw(t, "there"))
+			reset := 3600 - int64((now+offset)/second)%3600
+			end := now + hour - (now+offset)%hour
+			now += clock.Moment(rapid.Int64Range(0, int64(time.Second)).Draw(t, "back"))
+			if got := c.ends(time.Hour, asked, now, time.Duration(reset)*time.Second); got > end || got < end-3*second {
+				t.Fatalf("%v before the end", time.Duration(end-got))
+			}
+		}
+	})
+}
+
+// The book keeps the entries that were asked for last, and reads whatever there is.
+func TestTheBook(t *testing.T) {
+	store := recordtest.NewMemory()
+	c := New(store, "n")
+	for i := range uint64(3 * MostEntries) {
+		_ = c.book.change(i*Pages, start+clock.Moment(i), func(e *Entry) { e.Taken, e.At, e.Empty, e.Known = int64(i)+1, start+clock.Moment(i), true, true })
+	}
+	for i := range uint64(3 * MostEntries) {
+		e, err := c.Look(start, i*Pages)
+		if kept := i >= 2*MostEntries; err != nil || kept != (e.Taken == int64(i)+1) || kept != e.Empty || kept != e.Known || e.Read {
+			t.Errorf("%d: %+v, %v", i, e, err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c.book.decode(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "a record"))
+	})
+	if keys, bytes := store.Size(); keys != 1 || bytes > 2000 {
+		t.Error(keys, bytes)
+	}
+}
+
+// Whatever comes, and whoever wants: nothing is kept without bound.
+func TestManySubjects(t *testing.T) {
+	c := New(recordtest.NewMemory(), "n")
+	for i := range uint64(3 * MostFronts) {
+		if _, err := c.Front(start, i, hourly); err != nil {
+			t.Fatal(err)
+		}
+		w := want(i)
+		c.Want(w)
+	}
+	if len(c.fronts) > MostFronts || len(c.wants) != MostWants {
+		t.Errorf("%d known, %d wanted", len(c.fronts), len(c.wants))
+	}
+	body, _ := c.Call(start, "llm", time.Second)
+	if n := strings.Count(string(body), "hitsAddend"); n != MostAsks {
+		t.Error(strconv.Itoa(n) + " in a call")
+	}
+}

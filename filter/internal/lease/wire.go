@@ -1,0 +1,160 @@
+package lease
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
+)
+
+// The service's HTTP API, POST /json (https://github.com/envoyproxy/ratelimit#http-port), which is Envoy's RateLimitRequest and RateLimitResponse in
+// JSON. The limit goes with each descriptor, so that the service's file names the domain and nothing else.
+
+// MostBytes is the longest answer that is read.
+const MostBytes = 64 << 10
+
+// appendCall writes the body of a call. Domain and names are of letters, digits and the like (config), so that there is nothing to escape; who the
+// subject is says a hash alone.
+func appendCall(b []byte, domain string, asks []ask) []byte {
+	b = append(append(append(b, `{"domain":"`...), domain...), `","descriptors":[`...)
+	for i := range asks {
+		a := &asks[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, `{"entries":[{"key":"limit","value":"`...), a.Terms.Name...), `"},{"key":"subject","value":"`...)
+		for _, octet := range a.Name {
+			const digits = "0123456789abcdef"
+			b = append(b, digits[octet>>4], digits[octet&15])
+		}
+		b = append(strconv.AppendInt(append(b, `"}],"hitsAddend":"`...), a.lease+a.owed, 10), `","limit":{"requestsPerUnit":`...)
+		b = append(append(append(strconv.AppendInt(b, a.Terms.Quantity, 10), `,"unit":"`...), a.Terms.Unit...), `"}}`...)
+	}
+	return append(b, `]}`...)
+}
+
+// status is what the service says of one descriptor.
+type status struct {
+	code      string // OK or OVER_LIMIT, else ""
+	over      bool
+	limit     int64 // units; 0: none holds
+	remaining int64
+	reset     time.Duration // until the window ends, rounded up to seconds; 0: it doesn't say
+	strange   bool
+}
+
+// wrong says why the answer can't be one to the ask; "": it can.
+func (s *status) wrong(a *ask) string {
+	switch {
+	case s.strange || s.code == "":
+		return "is of another form"
+	case s.limit == 0:
+		return "knows no limit for the domain: its configuration has to name it"
+	case s.limit != a.Terms.Quantity:
+		return "is for another limit"
+	case s.reset < time.Second || s.reset > a.Terms.longest():
+		return "has a window that can't be"
+	case s.remaining > max(a.Terms.Quantity-a.lease-a.owed, 0):
+		return "has more left than can be"
+	}
+	s.over = s.code == "OVER_LIMIT"
+	return ""
+}
+
+const (
+	idStatuses = iota + 1
+	idStatus
+	idCode
+	idLimit
+	idRemaining
+	idReset
+)
+
+var paths = jsonscan.Compile(
+	jsonscan.Path{ID: idStatuses, Path: "statuses"},
+	jsonscan.Path{ID: idStatus, Path: "statuses.*"},
+	jsonscan.Path{ID: idCode, Path: "statuses.*.code", Keep: 16},
+	jsonscan.Path{ID: idLimit, Path: "statuses.*.currentLimit.requestsPerUnit", Keep: 24},
+	jsonscan.Path{ID: idRemaining, Path: "statuses.*.limitRemaining", Keep: 24},
+	jsonscan.Path{ID: idReset, Path: "statuses.*.durationUntilReset", Keep: 24},
+)
+
+// reading reads an answer.
+type reading struct {
+	statuses []status
+	listed   bool
+}
+
+// read gives the statuses of an answer, and says false if it isn't one to so many asks.
+func (r *reading) read(body []byte, asks int) bool {
+	r.statuses, r.listed = r.statuses[:0], false
+	if len(body) > MostBytes {
+		return false
+	}
+	var s jsonscan.Scanner
+	s.Reset(paths, r)
+	s.Write(body)
+	return s.Close() && len(r.statuses) == asks
+}
+
+// Begin implements jsonscan.Handler.
+func (r *reading) Begin(id int, kind jsonscan.Kind) {
+	switch {
+	case id == idStatuses && kind == jsonscan.Array && !r.listed:
+		r.listed = true
+	case id == idStatus && kind == jsonscan.Object && len(r.statuses) < MostAsks+1:
+		r.statuses = append(r.statuses, status{})
+	default:
+		r.strange()
+	}
+}
+
+// strange takes note of what can't stand in an answer.
+func (r *reading) strange() {
+	if n := len(r.statuses); n > 0 {
+		r.statuses[n-1].strange = true
+	}
+}
+
+// Value implements jsonscan.Handler. Protobuf's JSON has numbers of 64 bits as strings, and leaves 0 out.
+func (r *reading) Value(id int, kind jsonscan.Kind, text []byte, size int) {
+	if len(r.statuses) == 0 || kind == jsonscan.String && size != len(text) {
+		r.strange()
+		return
+	}
+	s := &r.statuses[len(r.statuses)-1]
+	word := inplace.String(text)
+	switch id {
+	case idCode:
+		switch word {
+		case "OK":
+			s.code = "OK"
+		case "OVER_LIMIT":
+			s.code = "OVER_LIMIT"
+		}
+	case idReset:
+		seconds, found := strings.CutSuffix(word, "s")
+		whole, _, _ := strings.Cut(seconds, ".")
+		n, ok := number(whole)
+		s.strange = s.strange || !ok || !found
+		s.reset = time.Duration(n) * time.Second
+	case idLimit, idRemaining:
+		n, ok := number(word)
+		s.strange = s.strange || !ok || kind != jsonscan.Number && kind != jsonscan.String
+		if id == idLimit {
+			s.limit = n
+		} else {
+			s.remaining = n
+		}
+	default:
+		s.strange = true
+	}
+}
+
+// number reads a number that can be a count, or seconds.
+func number(text string) (int64, bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return int64(n), err == nil
+}
