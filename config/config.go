@@ -73,10 +73,21 @@ type Models struct {
 
 // Source is where one part of a caller's identity is read from.
 type Source struct {
-	Headers []string // lower case; the first one present counts
-	Query   []string // parameters of the path's query, after the headers
-	Hash    bool     // never show or store the value itself
+	Place
+	Sources []Place // looked at before Place
+	Hash    bool    // never show or store the value itself
 }
+
+// Place is where an identity can be found: the first that is there counts, in this order.
+type Place struct {
+	Headers  []string // lower case
+	Property []string // the path of one of Envoy's attributes; none: it isn't looked for there
+	Query    []string // parameters of the path's query
+	Cookie   []string // names of cookies
+}
+
+// Places are those where the identity is looked for, in turn.
+func (s *Source) Places() []Place { return append(s.Sources[:len(s.Sources):len(s.Sources)], s.Place) }
 
 // Identity says who is asking.
 type Identity struct {

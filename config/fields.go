@@ -114,29 +114,6 @@ func (m *Models) fields() []field {
 	}
 }
 
-// source describes one part of a caller's identity.
-func source(name string, s *Source, headers, query []string, hash bool, what string) field {
-	return object(name, part{
-		strs("headers", &s.Headers, headers, headerNames, "Headers with the "+what+"; the first one present counts. Where limits, priority "+
-			"rules or fairness depend on it, one that is repeated or holds a list outside quotes is refused (status 400), and so are two API keys that differ."),
-		strs("query", &s.Query, query, queryNames, "Parameters of the path's query with the "+what+", looked at after the headers."),
-		boolean("hash", &s.Hash, hash, "Use a hash, so that the value itself is never shown or stored."),
-	}, "Where the "+what+" is read from.")
-}
-
-func (i *Identity) fields() []field {
-	return []field{
-		source("user", &i.User, []string{"x-user-id"}, nil, false, "user"),
-		source("tenant", &i.Tenant, []string{"x-tenant-id"}, nil, false, "tenant"),
-		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, []string{"key"}, true, "API key"),
-		str("missing", &i.Missing, "anonymous", someText,
-			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401, where a limit depends on it)."),
-		enum("probes", &i.Probes, ProbesPass, []Probes{ProbesPass, ProbesReject},
-			"Where missing is reject: whether a GET or HEAD without a body of the models (/v1/models) or of a server's health (/health, /healthz, "+
-				"/ready, /livez, /ping, /version, /metrics and the like) is let pass without an identity, or refused as others are."),
-	}
-}
-
 func (p *PriorityRules) fields() []field {
 	return []field{
 		str("header", &p.Header, "x-priority", maybeHeaderNames,

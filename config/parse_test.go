@@ -23,9 +23,9 @@ func defaults() Config {
 		Publish:     filterstate.All, RateLimitHeaders: "all",
 		Unknown: UnknownPass,
 		Identity: Identity{
-			User:    Source{Headers: []string{"x-user-id"}},
-			Tenant:  Source{Headers: []string{"x-tenant-id"}},
-			Key:     Source{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, Query: []string{"key"}, Hash: true},
+			User:    Source{Place: Place{Headers: []string{"x-user-id"}}},
+			Tenant:  Source{Place: Place{Headers: []string{"x-tenant-id"}}},
+			Key:     Source{Place: Place{Headers: []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, Query: []string{"key"}}, Hash: true},
 			Missing: "anonymous",
 			Probes:  ProbesPass,
 		},

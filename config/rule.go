@@ -27,6 +27,10 @@ var (
 		accept: func(s string) (string, bool) { h, ok := acceptHeader(s); return h, ok || s == "" }}
 	queryNames = rule{want: `the name of a query parameter, such as "key"`, pattern: "^[!\"$'-*,-.0-<>@-~]+$",
 		accept: func(s string) (string, bool) { return s, s != "" && all(s, isQueryNameByte) }}
+	cookieNames = rule{want: `the name of a cookie, such as "sid"`, pattern: "^" + tokenPattern + "$",
+		accept: func(s string) (string, bool) { return s, s != "" && all(s, isTokenByte) }}
+	someValue = rule{want: "text of at least one character, without control characters", pattern: "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]+$",
+		accept: func(s string) (string, bool) { return s, s != "" && all(s, isHeaderValueByte) }}
 	headerValues = rule{want: "a header value without control characters", pattern: "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$",
 		accept: func(s string) (string, bool) { return s, all(s, isHeaderValueByte) }}
 	paths = rule{want: `a path that starts with "/", such as "/v1/pressure", without spaces, "?" and "#"`, pattern: "^/[!\"$->@-~]*$",

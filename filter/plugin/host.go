@@ -101,12 +101,9 @@ func (h *host) whole() ([]byte, abi.Status) {
 	return abi.Body(abi.RequestBody, 0, math.MaxInt32)
 }
 
-// paths are the properties that the attributes are.
-var paths = [admit.Attributes]string{admit.CodeDetails: "response\x00code_details", admit.ResponseFlags: "response\x00flags"}
-
 // Attribute implements admit.Host.
-func (*host) Attribute(a admit.Attribute) (string, bool) {
-	value, status := abi.Property(paths[a])
+func (*host) Attribute(path string) (string, bool) {
+	value, status := abi.Property(path)
 	trapAt(value)
 	return unsafe.String(unsafe.SliceData(value), len(value)), status == abi.OK
 }

@@ -29,6 +29,9 @@ var hostCalls = []struct {
 	// Two of these count the request when it is sent, once its body has come: until then it is a lease, which a worker that
 	// dies doesn't take from its subject.
 	{"one request limit, JSON", limitOf("requests", 1_000_000_000), askJSON, [...]int{29, 24, 19}},
+	// One of these asks for the attribute that tells who asks; none does where nothing depends on that.
+	{"one request limit by address, JSON", byAddress(limitOf("requests", 1_000_000_000)), askJSON, [...]int{30, 25, 20}},
+	{"no limits, but an address, JSON", byAddress(`{}`), askJSON, [...]int{22, 17, 12}},
 	// A place is reserved at admission, and released at the end: two calls each. No header tells of it.
 	{"one limit of requests under way, JSON", underWay(1000), askJSON, [...]int{26, 21, 16}},
 	{"one upstream, JSON", slotsOf(1000, ""), askJSON, [...]int{26, 21, 16}},
@@ -45,6 +48,12 @@ var hostCalls = []struct {
 
 // publishing are the presets of what is published.
 var publishing = [...]string{"all", "tokens", "minimal"}
+
+// byAddress is a configuration whose users are told by their addresses.
+func byAddress(config string) string {
+	more := `{"identity":{"user":{"property":["source","address"]}},`
+	return strings.TrimSuffix(more, map[bool]string{true: ","}[config == "{}"]) + strings.TrimPrefix(config, "{")
+}
 
 // underWay is a configuration with a limit of each user's requests under way.
 func underWay(quantity int) string {

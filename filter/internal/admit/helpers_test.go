@@ -93,12 +93,13 @@ func newWorker(t fataler, configuration string, store record.Store, random []byt
 // proxy stands in for what the proxy tells of the event that is being handled.
 type proxy struct {
 	record.Store
-	headers   [][2]string
-	piece     []byte
-	details   string // code_details
-	flags     string
-	holdsBack bool // it keeps bodies back that it has received
-	read      int  // bytes of bodies that were read
+	headers    [][2]string
+	piece      []byte
+	details    string // code_details
+	flags      string
+	attributes map[string]string // others, by their paths
+	holdsBack  bool              // it keeps bodies back that it has received
+	read       int               // bytes of bodies that were read
 }
 
 func (p *proxy) Headers() [][2]string { return p.headers }
@@ -109,9 +110,15 @@ func (p *proxy) Piece(from, size int) []byte {
 	return piece
 }
 
-func (p *proxy) Attribute(a Attribute) (string, bool) {
-	value := [Attributes]string{CodeDetails: p.details, ResponseFlags: p.flags}[a]
-	return value, value != ""
+func (p *proxy) Attribute(path string) (string, bool) {
+	switch path {
+	case CodeDetails:
+		return p.details, p.details != ""
+	case ResponseFlags:
+		return p.flags, p.flags != ""
+	}
+	value, known := p.attributes[path]
+	return value, known
 }
 
 // Wall is half a century and three days after 1970 when a test begins.

@@ -11,8 +11,9 @@ type Host interface {
 	// Piece is a part of what the event that is being handled has brought of its message's body: so many bytes, from one on. It is good
 	// until the next call; nil if it can't be had.
 	Piece(from, size int) []byte
-	// Attribute is what the proxy knows of the stream whose event is being handled.
-	Attribute(Attribute) (value string, known bool)
+	// Attribute is what the proxy knows of the stream whose event is being handled, beside its messages. The parts of an attribute's path are
+	// told apart by zeros.
+	Attribute(path string) (value string, known bool)
 	// Wall is the time of the wall clock, in nanoseconds since 1970. Nothing is decided by it.
 	Wall() int64
 	// Received is how many bytes of a held request the proxy has received so far, shown or not, and how many of these are its headers.
@@ -20,12 +21,9 @@ type Host interface {
 	Received(*Stream) (bytes, headers uint64, known bool)
 }
 
-// Attribute names what a proxy knows of a stream beside its messages.
-type Attribute uint8
-
-// The attributes, by Envoy's names: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes
+// The attributes that the engine itself looks at, by Envoy's names, whose parts are told apart by zeros:
+// https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes
 const (
-	CodeDetails   Attribute = iota // response.code_details: who made the response, and why
-	ResponseFlags                  // response.flags: how it ended, 8 bytes, the lowest first
-	Attributes                     // how many there are
+	CodeDetails   = "response\x00code_details" // who made the response, and why
+	ResponseFlags = "response\x00flags"        // how it ended, 8 bytes, the lowest first
 )

@@ -277,14 +277,18 @@ func (e *Engine) refuseIdentity(s *Stream, now clock.Moment, r *ident.Refusal) b
 		s.wouldRefuse = gate.Because(gate.Shadowed, gate.Identity, r.Reason)
 		return false
 	}
+	what := "header " + r.Header
+	if strings.HasPrefix(r.Header, "cookie ") || strings.HasPrefix(r.Header, "attribute ") {
+		what = r.Header
+	}
 	var message string
 	switch {
 	case r.Missing:
-		message = "The header " + r.Header + " is missing: it says whose limits apply. Send it."
+		message = "The " + what + " is missing: it says whose limits apply. Send it."
 	case r.Reason == "conflicting_keys":
 		message = r.Header + " hold different API keys, and which of them counts can't be known. Send one."
 	default:
-		message = "The header " + r.Header + " was sent more than once, or holds more than one value. Send one."
+		message = "The " + what + " was sent more than once, or holds more than one value. Send one."
 	}
 	v := unfit(gate.Identity, r.Reason, message)
 	e.refuse(s, now, &v)

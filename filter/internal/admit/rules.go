@@ -118,7 +118,7 @@ func (e *Engine) makeRules(cfg config.Config) {
 		e.limits.LeaseFrom(e.leasing.client, &e.cfg.Fleet, e.host.Wall)
 		identityHash = limit.FleetHash
 	}
-	e.identity = ident.New(cfg, p, identityHash, e.limits.Needs())
+	e.identity = ident.New(cfg, p, e.host, identityHash, e.limits.Needs())
 	e.accountant = account.New(&e.worker.learned, estimate.Start{PromptTokensPerByte: cfg.Usage.PromptTokensPerByte, OutputTokens: int64(cfg.Usage.OutputTokens)}, hash)
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),

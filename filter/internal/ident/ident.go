@@ -19,7 +19,7 @@ type Caller struct {
 // Refusal says why a request's identity isn't accepted.
 type Refusal struct {
 	Reason  string // missing, repeated_header (or it holds several values) or conflicting_keys
-	Header  string // the header to blame, or the two
+	Header  string // the header to blame, or the two; what is none is such as "?key", "cookie sid", "attribute sub"
 	Missing bool
 }
 
@@ -33,21 +33,24 @@ type Identity struct {
 	priority          config.PriorityRules
 	prioritySlot      Slot
 	hash              func([]byte) uint64
+	attributes        Attributes
 }
 
-// New builds the reader. hash is a keyed hash; needs names the parts ("user", "tenant", "key") without which a request
+// New builds the reader. attributes are those of the request that is being read; hash is a keyed hash; needs names the parts ("user", "tenant", "key") without which a request
 // is refused if the configuration says so.
-func New(c config.Config, p *Picker, hash func([]byte) uint64, needs []string) *Identity {
+func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) uint64, needs []string) *Identity {
 	i := &Identity{
-		user:     newSource(p, c.Identity.User),
-		tenant:   newSource(p, c.Identity.Tenant),
-		key:      newSource(p, c.Identity.Key),
-		reject:   c.Identity.Missing == config.MissingReject,
-		priority: c.Priority,
-		hash:     hash,
+		user:       newSource(p, &c.Identity.User),
+		tenant:     newSource(p, &c.Identity.Tenant),
+		key:        newSource(p, &c.Identity.Key),
+		reject:     c.Identity.Missing == config.MissingReject,
+		priority:   c.Priority,
+		hash:       hash,
+		attributes: attributes,
 	}
 	for n, s := range []*source{&i.user, &i.tenant, &i.key} {
-		s.decides = decides(&c, parts[n])
+		s.decides = decides(&c, parts[n], config.Enforce)
+		s.asks = c.Mode != config.Off && (s.decides || decides(&c, parts[n], config.Shadow))
 	}
 	i.key.all = i.key.decides
 	for l := range c.Limits {
@@ -78,12 +81,12 @@ type once struct {
 // parts are those of an identity, as the configuration names them.
 var parts = [3]string{"user", "tenant", "key"}
 
-// decides says that it matters which user, tenant or key a request has: an enforced limit, a rule of the priorities or turns in a queue
+// decides says that it matters which user, tenant or key a request has: a limit of a mode, a rule of the priorities or turns in a queue
 // depend on it.
-func decides(c *config.Config, part string) bool {
+func decides(c *config.Config, part string, mode config.Mode) bool {
 	for i := range c.Limits {
 		l := &c.Limits[i]
-		if l.Mode == config.Enforce && (slices.Contains(l.Per, part) || part == "tenant" && len(l.Match.Tenants) > 0) {
+		if l.Mode == mode && (slices.Contains(l.Per, part) || part == "tenant" && len(l.Match.Tenants) > 0) {
 			return true
 		}
 	}
@@ -141,12 +144,12 @@ func (i *Identity) Read(h *Headers) (c Caller, refusal *Refusal) {
 
 // part reads the n-th part, and says why the caller is refused: for the first fault, which was found in an earlier one, or for its own.
 func (i *Identity) part(h *Headers, n int, s *source, earlier *Refusal) (string, *Refusal) {
-	value, fault := s.read(h)
+	value, fault := s.read(h, i.attributes)
 	switch {
 	case earlier != nil:
 		return value, earlier
 	case fault == nil && value == "" && i.reject && i.required[n]:
-		fault = &Refusal{Reason: "missing", Header: firstOf(s.names), Missing: true}
+		fault = &Refusal{Reason: "missing", Header: s.title(), Missing: true}
 	}
 	return value, fault
 }
@@ -205,11 +208,4 @@ func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priorit
 		}
 	}
 	return lowest
-}
-
-func firstOf(names []string) string {
-	if len(names) == 0 {
-		return ""
-	}
-	return names[0]
 }

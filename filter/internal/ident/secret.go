@@ -8,7 +8,7 @@ import (
 )
 
 // Secret says that the values of a part of who asks, as an entry of a limit's "per" names it, are never to be shown: keys, what the
-// configuration has hashed, and what is read from a header or a parameter that is likely to hold what gives access by its name alone.
+// configuration has hashed, cookies, and what is read from a header, a parameter or an attribute that is likely to hold what gives access by its name alone.
 func Secret(c *config.Identity, per string) bool {
 	switch per {
 	case config.PerKey:
@@ -23,7 +23,10 @@ func Secret(c *config.Identity, per string) bool {
 }
 
 func holdsSecrets(s *config.Source) bool {
-	return slices.ContainsFunc(s.Headers, secretName) || slices.ContainsFunc(s.Query, secretName)
+	return slices.ContainsFunc(s.Places(), func(p config.Place) bool {
+		named := len(p.Property) > 0 && secretName(p.Property[len(p.Property)-1])
+		return named || len(p.Cookie) > 0 || slices.ContainsFunc(p.Headers, secretName) || slices.ContainsFunc(p.Query, secretName)
+	})
 }
 
 // secretName goes by words that stand in names of headers and parameters that carry keys, tokens, passwords and sessions. Of a word too many the worst is a

@@ -164,7 +164,7 @@ type host struct {
 
 func (h *host) Headers() [][2]string                           { return h.headers }
 func (h *host) Piece(from, size int) []byte                    { return h.piece[from:min(from+size, len(h.piece))] }
-func (*host) Attribute(admit.Attribute) (string, bool)         { return "", false }
+func (*host) Attribute(string) (string, bool)                  { return "", false }
 func (*host) Wall() int64                                      { return 0 }
 func (*host) Received(*admit.Stream) (_, _ uint64, known bool) { return 0, 0, false }
 
