@@ -206,7 +206,7 @@ func (l *Limit) fields() []field {
 				"only if all of its estimate fits. Not with inflight."),
 			"each request under way is one, so there is nothing to estimate; leave admission out"),
 		enum("mode", &l.Mode, Enforce, modes, modeDoc),
-		fixed(enum("scope", &l.Scope, ScopeProxy, []Scope{ScopeProxy, ScopeFleet},
+		fixed(str("scope", &l.Scope, ScopeProxy, word(ScopeProxy, ScopeFleet),
 			"Who shares the quantity: the workers of this proxy, or all proxies of a fleet, which lease parts of it from the service that fleet names. A limit of the "+
 				"fleet comes back when a window of the service's begins (1m, 1h, 24h or 720h, in UTC)."),
 			"says where it is counted; want it changed in the file"),

@@ -6,7 +6,7 @@ import (
 )
 
 // Scope says who shares a limit's quantity.
-type Scope string
+type Scope = string
 
 // The scopes.
 const (
@@ -22,7 +22,7 @@ type Fleet struct {
 }
 
 // OnDown says what becomes of a request for which no lease is left, while the service doesn't answer.
-type OnDown string
+type OnDown = string
 
 // What becomes of it.
 const (
@@ -56,7 +56,7 @@ func (f *Fleet) fields() []field {
 		str("domain", &f.Domain, "llm", names, "The domain that the service counts in. A file of the service's has to name it; it needs no descriptors."),
 		duration("timeout", &f.Timeout, 100*time.Millisecond, time.Millisecond, 10*time.Second,
 			"The longest that a request waits where nothing is left of what its proxy has leased. While there is something, none waits."),
-		enum("onDown", &f.OnDown, DownLocal, []OnDown{DownLocal, DownRefuse, DownPass},
+		str("onDown", &f.OnDown, DownLocal, word(DownLocal, DownRefuse, DownPass),
 			"What becomes of a request for which nothing is left, while the service doesn't answer: local holds it to the limit as if this proxy were all of the "+
 				"fleet; refuse refuses it; pass lets it pass. What is used meanwhile is added to the fleet's count when the service answers again, if that is in the same window."),
 	}
@@ -69,7 +69,7 @@ func (l *Limit) checkFleet(r *reader, path string) {
 	}
 	switch {
 	case l.Unit.Charged == Never:
-		r.problem(join(path, "scope"), string(l.Scope), "what is under way is counted by each proxy; leave scope out, or choose another unit")
+		r.problem(join(path, "scope"), l.Scope, "what is under way is counted by each proxy; leave scope out, or choose another unit")
 	case l.FleetUnit() == "":
 		r.problem(join(path, "window"), quote(brief(l.Window)), "the fleet's service has no such window; want 1m, 1h, 24h or 720h")
 	case l.Quantity > FleetMost:

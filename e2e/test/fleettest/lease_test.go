@@ -23,9 +23,9 @@ import (
 // leased is such a fleet.
 type leased struct {
 	*fleet
-	top   *testing.T
-	calls *atomic.Int64 // to ratelimit
-	url   string        // of ratelimit's HTTP port, as the Envoys know it
+	top         *testing.T
+	calls       *atomic.Int64 // to ratelimit
+	url, server string        // of ratelimit's HTTP port, as the Envoys know it, and of what is behind them
 }
 
 // leaseLimit is a limit of the fleet for each user.
@@ -46,6 +46,7 @@ func startLeased(t *testing.T) *leased {
 		server.CloseClientConnections()
 		server.Close()
 	})
+	f.server = server.URL
 	f.url = harness.Serve(t, http.HandlerFunc(f.forward))
 	var started sync.WaitGroup
 	for i := range f.envoys {
@@ -152,7 +153,7 @@ func TestLeases(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := *f.shared
 			s.t = t
-			in := &leased{fleet: &fleet{&s, f.envoys, f.sim, f.door, f.config}, top: t, calls: f.calls, url: f.url}
+			in := &leased{fleet: &fleet{&s, f.envoys, f.sim, f.door, f.config}, top: f.top, calls: f.calls, url: f.url, server: f.server}
 			before := f.calls.Load()
 			test.run(in)
 			t.Logf("%d calls", f.calls.Load()-before)
@@ -254,12 +255,21 @@ func leaseKills(f *leased) {
 		f.t.Logf("%s: back after %v", what, time.Since(since).Round(time.Millisecond))
 	}
 	back("nobody", time.Now())
-	_ = syscall.Kill(f.ratelimit.PID(), syscall.SIGKILL)
+	kill(f.ratelimit.PID())
 	f.startRatelimit()
 	back("ratelimit", time.Now())
-	_ = syscall.Kill(f.redis.PID(), syscall.SIGKILL)
+	kill(f.redis.PID())
 	f.startRedis(f.data)
 	back("redis", time.Now())
+	kill(f.envoys[0].PID())
+	<-f.envoys[0].Exited()
+	stop()
+	f.envoys[0] = f.startEnvoy(f.top, 0, f.server)
+	if err := f.envoys[0].Reconfigure(leaseLimit("kills", quantity, "refuse")); err != nil {
+		f.t.Fatal(err)
+	}
+	stop = f.load(clients, "kills")
+	back("envoy", time.Now())
 	stop()
 	used, counted := f.used("kills"), f.counted("kills")
 	f.t.Logf("%d used of %d, %d counted", used, quantity, counted)
@@ -267,6 +277,9 @@ func leaseKills(f *leased) {
 		f.t.Errorf("%d used of %d", used, quantity)
 	}
 }
+
+// kill ends a process as a machine's failure does.
+func kill(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
 
 // leaseDown is what onDown says.
 func leaseDown(f *leased) {

@@ -64,11 +64,10 @@ func (e *Engine) FleetAnswered(now clock.Moment, status int, body []byte) {
 	if err := e.latest.limits.Credit(now, x.client.Credits); err != nil {
 		e.storeFailed("a lease is lost, since its bucket can't be used", err)
 	}
-	results := x.client.Results
+	for i, n := range x.client.Results {
+		e.out.count(metric.FleetLeases(lease.ResultNames[i]), n)
+	}
 	x.client.Results = lease.Results{}
-	e.out.count(metric.FleetLeases("leased"), results.Leased)
-	e.out.count(metric.FleetLeases("over_limit"), results.Over)
-	e.out.count(metric.FleetLeases("failed"), results.Failed)
 	if x.client.Turned(wrong != nil) {
 		e.fleetTurned(wrong)
 	}
@@ -78,14 +77,13 @@ func (e *Engine) FleetAnswered(now clock.Moment, status int, body []byte) {
 // fleetTurned says, once for all workers, that the service has stopped to answer, or has begun again.
 func (e *Engine) fleetTurned(wrong error) {
 	c := &e.latest.cfg.Fleet
-	if wrong == nil {
-		e.out.gauge(metric.FleetDown(), 0)
-		e.out.warn("the fleet's service at cluster " + c.Cluster + " answers again: limits of the fleet are leased from it")
-		return
+	down, text := int64(0), "answers again: limits of the fleet are leased from it"
+	if wrong != nil {
+		down = 1
+		text = wrong.Error() + ": what is leased already is spent, and then fleet.onDown, " + c.OnDown + ", says what becomes of requests, until it answers"
 	}
-	e.out.gauge(metric.FleetDown(), 1)
-	e.out.warn("the fleet's service at cluster " + c.Cluster + " " + wrong.Error() + ": what is leased already is spent, and then fleet.onDown, " +
-		string(c.OnDown) + ", says what becomes of requests, until it answers")
+	e.out.gauge(metric.FleetDown(), down)
+	e.out.warn("the fleet's service at cluster " + c.Cluster + " " + text)
 }
 
 // await has a request wait for a lease.

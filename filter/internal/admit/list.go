@@ -231,7 +231,7 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.health.Uncount()
 	}
-	if e.cfg.Fleets() {
+	if e.limits.Leases() {
 		e.askFleet(now)
 	}
 	if v.Limit != nil && v.Outcome != gate.Queued {

@@ -102,6 +102,9 @@ func Because(outcome Outcome, gate, reason string) Verdict {
 	return Verdict{Outcome: outcome, Gate: gate, Reason: reason, Measured: Absent, Threshold: Absent}
 }
 
+// Unchecked says that a limit refuses because nobody knows what it has left.
+func (v *Verdict) Unchecked() bool { return v.Reason == Contended || v.Reason == FleetDown }
+
 // Headroom is how much of a limit is left.
 type Headroom struct {
 	Limit     *config.Limit // nil: no limit of the kind applies

@@ -141,11 +141,11 @@ func (e *Entry) over(now clock.Moment, a *ask) {
 // close says that nothing is left until the window ends.
 func (e *Entry) close() { e.Empty, e.Quiet = true, e.End }
 
-// tally takes the count that the service tells. If it has forgotten some of it, what this proxy has taken is owed again.
+// tally takes the count that the service tells. What it has forgotten is owed again, as far as this proxy has taken it.
 func (e *Entry) tally(a *ask, s *status, current bool) {
 	count := a.Terms.Quantity - s.remaining
 	if before := count - a.lease - a.owed; current && e.Known && before < e.Seen {
-		e.Owed += e.Taken
+		e.Owed += min(e.Taken, e.Seen-before)
 		e.Seen = count
 	}
 	e.Seen, e.Known = max(e.Seen, count), true

@@ -83,8 +83,17 @@ type ask struct {
 // ErrStray says that an answer is one to no call: it was given up.
 var ErrStray = errors.New("gave an answer that nobody waits for")
 
-// Results is what became of asks since they were looked at last.
-type Results struct{ Leased, Over, Failed int64 }
+// Results is what became of asks since they were looked at last, each under its name.
+type Results [3]int64
+
+const (
+	leased = iota
+	overLimit
+	failed
+)
+
+// ResultNames are the names of what can become of an ask.
+var ResultNames = [len(Results{})]string{leased: "leased", overLimit: "over_limit", failed: "failed"}
 
 // Client asks for one worker.
 type Client struct {
@@ -252,23 +261,20 @@ func (c *Client) Answered(now clock.Moment, httpStatus int, body []byte) error {
 	began := c.sent
 	if httpStatus != 200 && httpStatus != 429 || !c.reading.read(body, len(c.asks)) {
 		c.fail(now)
-		if httpStatus == 200 || httpStatus == 429 {
-			return errors.New("gave an answer that is none")
-		}
-		return errors.New("answered with status " + strconv.Itoa(httpStatus) + " (0: not at all)")
+		return errors.New("gave no answer that can be used (status " + strconv.Itoa(httpStatus) + "; 0: none at all)")
 	}
 	c.sent, c.failing, c.pause = 0, 0, 0
-	var failed error
+	var wrong error
 	for i := range c.asks {
 		if err := c.take(now, began, &c.asks[i], &c.reading.statuses[i]); err != nil {
-			failed = err
+			wrong = err
 		}
 	}
-	if failed != nil && len(c.Credits) == 0 {
+	if wrong != nil && len(c.Credits) == 0 {
 		c.failing = 1
 		c.pause = now.Add(shortestPause)
 	}
-	return failed
+	return wrong
 }
 
 // take takes what the answer says of one ask.
@@ -290,11 +296,11 @@ func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
 		return err
 	}
 	f.know(&after, a.Terms)
+	result := leased
 	if s.over {
-		c.Results.Over++
-	} else {
-		c.Results.Leased++
+		result = overLimit
 	}
+	c.Results[result]++
 	c.Credits = append(c.Credits, credit)
 	return nil
 }
@@ -312,7 +318,7 @@ func (c *Client) fail(now clock.Moment) {
 
 // drop ends an ask without an answer. If that can't be noted, others ask when its time is over.
 func (c *Client) drop(now, began clock.Moment, a *ask) {
-	c.Results.Failed++
+	c.Results[failed]++
 	f := c.front(a.ID)
 	f.wanted = false
 	f.low = max(f.low, 1)

@@ -46,7 +46,8 @@
 //   - It comes twice: the call is over with the first one.
 //   - It is garbage, of another limit, or says more than can be: the call has failed.
 //   - The asking worker dies: another one may ask when Entry.Quiet is over.
-//   - The service forgets its counts (Redis has lost its data): the count is below what was told before. The proxy adds what it has taken in this window once more.
+//   - The service forgets its counts (Redis has lost its data): the count is below what was told before. The proxy adds what is missing once more, at most what it has
+//     taken in this window.
 //     A proxy whose own last count was lower than what the others have added since can't see it; then the fleet passes at most what that one had taken, again.
 //   - The proxy is restarted: its leases are lost, the count stays.
 //   - The service's clock is set: the window of an answer that fits no other is the one that counts.

@@ -130,7 +130,9 @@ func (s *Set) dry(c *candidate, now clock.Moment, r *Request, v *Admission) {
 			wait = left
 		}
 	}
-	s.refuseFor(c, r, v, wait, why)
+	if s.refuseFor(c, r, v, wait, why); v.Limit == &c.limit.Limit {
+		v.Reset = v.Wait
+	}
 }
 
 // replenish has the next lease asked for if the one that an admitted request is charged to runs out.
@@ -236,6 +238,9 @@ func (s *Set) hashPart(value string) uint64 {
 	}
 	return uint64(s.table.Hash([]byte(value)))
 }
+
+// Leases says that there are limits of the fleet.
+func (s *Set) Leases() bool { return s.fleet.client != nil }
 
 // Waits notes that a request begins to wait for a lease, or has ended to.
 func (s *Set) Waits(more int) { s.fleet.waiting += more }

@@ -10,7 +10,7 @@ import (
 // limited says that a limit has no room.
 func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	switch {
-	case v.Reason == gate.Contended:
+	case v.Unchecked():
 		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
 	case v.Wait == gate.Never:
 		b = strconv.AppendInt(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Requested, 10)

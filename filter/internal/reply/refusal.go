@@ -100,7 +100,7 @@ func again(b []byte, v *gate.Verdict) []byte {
 		return b
 	}
 	b = put(appendDuration(put(b, " Please try again in "), v.Wait), ".")
-	if v.Limit != nil && v.Reason != gate.Contended {
+	if v.Limit != nil && !v.Unchecked() {
 		b = put(b, " (limit ", v.Limit.Name, ")")
 	}
 	return b
