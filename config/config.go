@@ -92,8 +92,16 @@ func (s *Source) Places() []Place { return append(s.Sources[:len(s.Sources):len(
 // Identity says who is asking.
 type Identity struct {
 	User, Tenant, Key Source
-	Missing           string // the subject of a request without one, or MissingReject
+	Groups            []Group // by their names, in the order of these
+	Missing           string  // the subject of a request without one, or MissingReject
 	Probes            Probes
+}
+
+// Group is some who share a limit that is PerGroup. Nobody is in two.
+type Group struct {
+	Name  string
+	Keys  []string // the SHA-256 of each key, in lower-case hexadecimal digits, after TokenHash
+	Users []string // as they are read, before they are hashed
 }
 
 // PriorityRules says who may go first.
@@ -143,6 +151,7 @@ type Match struct {
 	Operations []string // operation names, as in the filter state gen_ai.operation.name
 	Priorities []Priority
 	Tenants    []string          // globs
+	Groups     []string          // globs
 	Headers    map[string]string // lower-case name → glob of the value; all must match
 }
 

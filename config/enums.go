@@ -75,6 +75,7 @@ const (
 	PerUser     = "user"
 	PerTenant   = "tenant"
 	PerKey      = "key"
+	PerGroup    = "group" // of Identity.Groups
 	PerModel    = "model"
 	PerPriority = "priority"
 	PerHeader   = "header:" // followed by its name

@@ -122,7 +122,7 @@ func TestRangeErrors(t *testing.T) {
 		{`{"usage": {"maxRequestBytes": 1073741825, "promptTokensPerByte": 0, "outputTokens": 0}}`, []string{
 			`usage.maxRequestBytes: 1073741825: want`, `usage.promptTokensPerByte: 0: want a number above 0 and at most 10`, `usage.outputTokens: 0: want`}},
 		{`{"usage": {"cost": [{"models": [], "prompt": -1}]}}`, []string{`usage.cost[0].models: an empty list: want`, `usage.cost[0].prompt: -1: want a number from 0`}},
-		{limit(`, "per": ["users"]`), []string{`limits[0].per[0]: "users": want user, tenant, key, model, priority or header:<name>`}},
+		{limit(`, "per": ["users"]`), []string{`limits[0].per[0]: "users": want user, tenant, key, group, model, priority or header:<name>`}},
 		{limit(`, "per": ["header:"]`), []string{`limits[0].per[0]: "header:": want user`}},
 		{limit(`, "refund": ["6xx", 399, true, "5XX", "42", "+29", 429.5, 429, "429"]`), []string{
 			`limits[0].refund[0]: "6xx": want 4xx, 5xx or a status from 400 to 599`, `limits[0].refund[1]: 399: want`, `limits[0].refund[2]: true: want`,

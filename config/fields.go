@@ -180,6 +180,7 @@ func (m *Match) fields() []field {
 		stringSet("operations", &m.Operations, word(operationNames...), "Operations; empty matches all."),
 		prioritySet("priorities", &m.Priorities, "Priorities, in any case; empty matches all."),
 		strs("tenants", &m.Tenants, nil, globs, "Globs of tenants; empty matches all."),
+		strs("groups", &m.Groups, nil, globs, "Globs of the names of identity.groups; empty matches all."),
 		strMap("headers", &m.Headers, headerNames, anyText, "Headers and globs of their values; all must match. An absent header matches no glob, not even *; of a repeated one, or a list, "+
 			"one value that matches is enough."),
 	}
@@ -190,7 +191,7 @@ func (l *Limit) fields() []field {
 	return []field{
 		fixed(required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")), known),
 		stringSet("per", &l.Per, perParts,
-			"What has a quota of its own: user, tenant, key, model, priority or header:<name>, or a combination of them. "+
+			"What has a quota of its own: user, tenant, key, group (of identity.groups), model, priority or header:<name>, or a combination of them. "+
 				"Empty: all requests share one."),
 		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
 		required(unit("unit", &l.Unit)),

@@ -10,6 +10,7 @@ import (
 // The finish methods derive values that depend on others, and report fields that contradict each other.
 
 func (c *Config) finish(r *reader, path string) {
+	c.finishGroups(r, path)
 	for i, u := range c.Upstreams {
 		if i+1 < len(c.Upstreams) && slices.Contains(u.Models, "*") {
 			r.problem(join(index(join(path, "upstreams"), i), "models"), `"*"`,

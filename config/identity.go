@@ -7,6 +7,8 @@ func (i *Identity) fields() []field {
 		source("user", &i.User, []string{"x-user-id"}, nil, false, "user"),
 		source("tenant", &i.Tenant, []string{"x-tenant-id"}, nil, false, "tenant"),
 		source("key", &i.Key, []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "ocp-apim-subscription-key"}, []string{"key"}, true, "API key"),
+		{name: "groups", doc: docOf("Who shares the limits that are per group, by the groups' names: lists of keys and users, each in one group at most. The group of a request's " +
+			"key counts, else that of its user; who is in none has the group that missing says."), value: groups{&i.Groups}},
 		str("missing", &i.Missing, "anonymous", someText,
 			"The subject of a request that lacks one: this name, shared by all of them, or reject (status 401, where a limit depends on it)."),
 		enum("probes", &i.Probes, ProbesPass, []Probes{ProbesPass, ProbesReject},

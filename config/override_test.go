@@ -44,7 +44,7 @@ func TestOverridesAreLaidOverTheFile(t *testing.T) {
 		want    string // overrides that are left
 		shows   string // in the configuration
 	}{
-		{"by name", []string{`{"limits":{"a":{"quantity":500}}}`}, `{"limits":{"a":{"quantity":500}}}`, `{"name":"a","per":["user"],"match":{"models":[],"operations":[],"priorities":[],"tenants":[],"headers":{}},"unit":"requests","quantity":500,"window":"1h","burst":100`},
+		{"by name", []string{`{"limits":{"a":{"quantity":500}}}`}, `{"limits":{"a":{"quantity":500}}}`, `{"name":"a","per":["user"],"match":{"models":[],"operations":[],"priorities":[],"tenants":[],"groups":[],"headers":{}},"unit":"requests","quantity":500,"window":"1h","burst":100`},
 		{"what follows from others", []string{`{"limits":{"b":{"quantity":500}}}`}, `{"limits":{"b":{"quantity":500}}}`, `"quantity":500,"window":"1m","burst":500`},
 		{"one after the other", []string{`{"limits":{"a":{"quantity":500}}}`, `{"limits":{"a":{"burst":600}},"mode":"shadow"}`},
 			`{"limits":{"a":{"quantity":500,"burst":600}},"mode":"shadow"}`, `"quantity":500,"window":"1h","burst":600`},

@@ -39,8 +39,10 @@ var (
 		accept: func(s string) (string, bool) { return s, acceptAdminPath(s) }}
 	tokenHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a token's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
 		accept: acceptTokenHash}
-	perParts = rule{want: "user, tenant, key, model, priority or header:<name>",
-		pattern: "^(user|tenant|key|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
+	keyHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a key's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
+		accept: acceptTokenHash}
+	perParts = rule{want: "user, tenant, key, group, model, priority or header:<name>",
+		pattern: "^(user|tenant|key|group|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
 )
 
 // word is the rule of a string that is one of a few.
@@ -73,7 +75,7 @@ func acceptPer(s string) (string, bool) {
 		return PerHeader + header, ok
 	}
 	switch s {
-	case PerUser, PerTenant, PerKey, PerModel, PerPriority:
+	case PerUser, PerTenant, PerKey, PerGroup, PerModel, PerPriority:
 		return s, true
 	default:
 		return s, false

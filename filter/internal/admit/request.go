@@ -283,6 +283,8 @@ func (e *Engine) refuseIdentity(s *Stream, now clock.Moment, r *ident.Refusal) b
 	}
 	var message string
 	switch {
+	case r.Missing && r.Header == config.PerGroup:
+		message = "This key or user is in no group, and the group says whose limits apply."
 	case r.Missing:
 		message = "The " + what + " is missing: it says whose limits apply. Send it."
 	case r.Reason == "conflicting_keys":

@@ -77,8 +77,8 @@ func host(h *Headers, address string) string {
 	return inplace.String(h.text[from:])
 }
 
-// groups are those of 16 bits of an IPv6 address, and how many of them make its network.
-const groups, ofNetwork = 8, 4
+// How many groups of 16 bits an IPv6 address has, and its network.
+const ofAddress, ofNetwork = 8, 4
 
 // appendNetwork appends the /64 of an IPv6 address; the address itself, if it is none.
 func appendNetwork(b []byte, ip string) []byte {
@@ -90,10 +90,10 @@ func appendNetwork(b []byte, ip string) []byte {
 		if tail != "" {
 			behind = strings.Count(tail, ":") + 1
 		}
-		_, ok2 := parseGroups(tail, groups-behind, &network)
-		ok = ok && ok2 && behind < groups
+		_, ok2 := parseGroups(tail, ofAddress-behind, &network)
+		ok = ok && ok2 && behind < ofAddress
 	}
-	if !ok || !gap && n != groups {
+	if !ok || !gap && n != ofAddress {
 		return append(b, ip...)
 	}
 	last := ofNetwork

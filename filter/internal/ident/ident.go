@@ -12,6 +12,7 @@ import (
 // Caller is who asks. A part that the request lacks is what the configuration puts in its place.
 type Caller struct {
 	User, Tenant, Key string // Key is shortened to a hash where the configuration says so
+	Group             string // "" where no limit depends on it
 	Priority          config.Priority
 	Untrusted         bool // the priority header was not believed
 }
@@ -28,7 +29,9 @@ type Identity struct {
 	user, tenant, key source
 	missing           string
 	reject            bool
-	required          [3]bool // parts that some limit or rule depends on: user, tenant, key
+	groups            groups
+	grouped           bool    // a limit depends on a group
+	required          [4]bool // parts that some limit or rule depends on: user, tenant, key, group
 	once              []once  // headers that a limit is per
 	priority          config.PriorityRules
 	prioritySlot      Slot
@@ -36,7 +39,7 @@ type Identity struct {
 	attributes        Attributes
 }
 
-// New builds the reader. attributes are those of the request that is being read; hash is a keyed hash; needs names the parts ("user", "tenant", "key") without which a request
+// New builds the reader. attributes are those of the request that is being read; hash is a keyed hash; needs names the parts ("user", "tenant", "key", "group") without which a request
 // is refused if the configuration says so.
 func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) uint64, needs []string) *Identity {
 	i := &Identity{
@@ -53,13 +56,10 @@ func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) ui
 		s.asks = c.Mode != config.Off && (s.decides || decides(&c, parts[n], config.Shadow))
 	}
 	i.key.all = i.key.decides
-	for l := range c.Limits {
-		for _, per := range c.Limits[l].Per {
-			if name, header := strings.CutPrefix(per, config.PerHeader); header && c.Limits[l].Mode == config.Enforce {
-				i.once = append(i.once, once{p.Want(name), name})
-			}
-		}
+	if i.grouped = decides(&c, config.PerGroup, config.Enforce) || decides(&c, config.PerGroup, config.Shadow); i.grouped {
+		i.groups = newGroups(c.Identity.Groups)
 	}
+	i.once = onceEach(&c, p)
 	i.missing = Nobody(&c.Identity)
 	if c.Priority.Header != "" {
 		i.prioritySlot = p.Want(c.Priority.Header)
@@ -78,15 +78,27 @@ type once struct {
 	name string
 }
 
-// parts are those of an identity, as the configuration names them.
-var parts = [3]string{"user", "tenant", "key"}
+// onceEach gives the headers that an enforced limit is per.
+func onceEach(c *config.Config, p *Picker) (all []once) {
+	for l := range c.Limits {
+		for _, per := range c.Limits[l].Per {
+			if name, header := strings.CutPrefix(per, config.PerHeader); header && c.Limits[l].Mode == config.Enforce {
+				all = append(all, once{p.Want(name), name})
+			}
+		}
+	}
+	return all
+}
 
-// decides says that it matters which user, tenant or key a request has: a limit of a mode, a rule of the priorities or turns in a queue
+// parts are those of an identity, as the configuration names them.
+var parts = [4]string{"user", "tenant", "key", "group"}
+
+// decides says that it matters which user, tenant, key or group a request has: a limit of a mode, a rule of the priorities or turns in a queue
 // depend on it.
 func decides(c *config.Config, part string, mode config.Mode) bool {
 	for i := range c.Limits {
 		l := &c.Limits[i]
-		if l.Mode == mode && (slices.Contains(l.Per, part) || part == "tenant" && len(l.Match.Tenants) > 0) {
+		if l.Mode == mode && limitDepends(c, l, part) {
 			return true
 		}
 	}
@@ -109,6 +121,19 @@ func decides(c *config.Config, part string, mode config.Mode) bool {
 		}
 	}
 	return false
+}
+
+// limitDepends says that it matters to a limit which user, tenant, key or group a request has.
+func limitDepends(c *config.Config, l *config.Limit, part string) bool {
+	if slices.Contains(l.Per, part) || part == "tenant" && len(l.Match.Tenants) > 0 {
+		return true
+	}
+	if !slices.Contains(l.Per, config.PerGroup) && len(l.Match.Groups) == 0 {
+		return false
+	}
+	return part == config.PerGroup || slices.ContainsFunc(c.Identity.Groups, func(g config.Group) bool {
+		return part == "user" && len(g.Users) > 0 || part == "key" && len(g.Keys) > 0
+	})
 }
 
 // Nobody is what stands for a part that a request lacks.
@@ -135,6 +160,9 @@ func (i *Identity) Read(h *Headers) (c Caller, refusal *Refusal) {
 			refusal = &Refusal{Reason: "repeated_header", Header: header.name}
 		}
 	}
+	if i.grouped {
+		c.Group, refusal = i.group(&c, key, refusal)
+	}
 	c.Untrusted = !i.trusts(c.Tenant, c.User, key)
 	c.Priority = i.rank(h, &c, key)
 	c.User, c.Tenant = i.show(h, &i.user, c.User), i.show(h, &i.tenant, c.Tenant)
@@ -152,6 +180,18 @@ func (i *Identity) part(h *Headers, n int, s *source, earlier *Refusal) (string,
 		fault = &Refusal{Reason: "missing", Header: s.title(), Missing: true}
 	}
 	return value, fault
+}
+
+// group finds the group, and says why the caller is refused, as part does.
+func (i *Identity) group(c *Caller, key string, earlier *Refusal) (string, *Refusal) {
+	group := i.groups.of(c.User, key)
+	switch {
+	case group != "":
+		return group, earlier
+	case earlier == nil && i.reject && i.required[3]:
+		earlier = &Refusal{Reason: "missing", Header: config.PerGroup, Missing: true}
+	}
+	return i.missing, earlier
 }
 
 // show gives what may be stored and shown of a part.

@@ -197,6 +197,9 @@ func (s *Set) Needs() []string {
 		if len(s.limits[i].Match.Tenants) > 0 {
 			needs = append(needs, config.PerTenant)
 		}
+		if len(s.limits[i].Match.Groups) > 0 {
+			needs = append(needs, config.PerGroup)
+		}
 	}
 	return needs
 }
@@ -257,7 +260,7 @@ func (l *limit) matches(r *Request) bool {
 	if len(m.Priorities) > 0 && !slices.Contains(m.Priorities, r.Caller.Priority) {
 		return false
 	}
-	if !config.MatchAny(m.Tenants, r.Caller.Tenant) {
+	if !config.MatchAny(m.Tenants, r.Caller.Tenant) || !config.MatchAny(m.Groups, r.Caller.Group) {
 		return false
 	}
 	for i := range l.headers {
@@ -302,6 +305,8 @@ func (p *part) append(b []byte, r *Request) []byte {
 		return append(b, r.Caller.Tenant...)
 	case config.PerKey:
 		return append(b, r.Caller.Key...)
+	case config.PerGroup:
+		return append(b, r.Caller.Group...)
 	case config.PerModel:
 		return appendLower(b, r.Model) // config.MatchModel says why
 	case config.PerPriority:

@@ -4,6 +4,8 @@ package sha256
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // rounds are the constants of SHA-256's rounds (FIPS 180-4, section 4.2.2): the fractions of the cube roots of the first 64 primes.
@@ -22,11 +24,18 @@ var rounds = [64]uint32{
 func Sum(text string) (hash [32]byte) {
 	state := [8]uint32{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}
 	const size = 64
-	padded := append(append(make([]byte, 0, len(text)+2*size), text...), 0x80)
-	for len(padded)%size != size-8 {
-		padded = append(padded, 0)
+	rest := inplace.Bytes(text)
+	for ; len(rest) >= size; rest = rest[size:] {
+		block(&state, rest[:size])
 	}
-	padded = binary.BigEndian.AppendUint64(padded, uint64(len(text))*8)
+	var end [2 * size]byte
+	n := copy(end[:], rest)
+	end[n] = 0x80
+	padded := end[:size]
+	if n >= size-8 {
+		padded = end[:]
+	}
+	binary.BigEndian.PutUint64(padded[len(padded)-8:], uint64(len(text))*8)
 	for ; len(padded) > 0; padded = padded[size:] {
 		block(&state, padded[:size])
 	}
