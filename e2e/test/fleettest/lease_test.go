@@ -141,7 +141,7 @@ func (f *leased) try(envoy int, user string) int {
 
 // TestLeases is all of it with one fleet.
 func TestLeases(t *testing.T) {
-	harness.AwaitHour(t, 5*time.Minute)
+	harness.AwaitHour(t, 2*time.Minute)
 	f := startLeased(t)
 	for _, test := range []struct {
 		name string

@@ -1,0 +1,127 @@
+package wasmtest
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
+)
+
+// fleetOf is a configuration with a limit of the fleet.
+func fleetOf(quantity int, onDown string) string {
+	return fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"onDown":%q},"limits":[
+		{"name":"f","per":["user"],"unit":"completionTokens","quantity":%d,"window":"1h","scope":"fleet"}]}`, onDown, quantity)
+}
+
+var hitsAdded = regexp.MustCompile(`"hitsAddend":"(\d+)"`)
+
+// grant answers the calls to the fleet's service, which has so much, and lets the timer run.
+func grant(t *testing.T, p *proxy, vm *wasmhost.VM, quantity int) (calls int) {
+	t.Helper()
+	for _, c := range vm.Callouts() {
+		if c.Cluster != "ratelimit" || c.Timeout != time.Second {
+			t.Errorf("%+v", c)
+		}
+		hits := hitsAdded.FindStringSubmatch(string(c.Body))
+		if hits == nil {
+			t.Fatalf("asked: %s", c.Body)
+		}
+		n, _ := strconv.Atoi(hits[1])
+		body := fmt.Sprintf(`{"overallCode":"OK", "statuses":[{"code":"OK", "currentLimit":{"requestsPerUnit":%d, "unit":"HOUR"}, "limitRemaining":%d, "durationUntilReset":"1800s"}]}`, quantity, quantity-n)
+		if err := vm.AnswerCallout(c, [][2]string{{":status", "200"}}, []byte(body), nil); err != nil {
+			t.Error(err)
+		}
+		calls++
+	}
+	later(p, vm, 20*time.Millisecond)
+	return calls
+}
+
+// later lets time pass, and the timer run.
+func later(p *proxy, vm *wasmhost.VM, wait time.Duration) {
+	p.Advance(wait)
+	vm.Tick()
+}
+
+// A limit of the fleet costs the host calls of a proxy's own, while there is something left of a lease.
+func TestALimitOfTheFleetCostsNoMoreThanAnother(t *testing.T) {
+	const quantity = 1_000_000_000
+	p, vm := start(t, stopIteration, fleetOf(quantity, "local"))
+	s := request{user: "ann"}.send(vm)
+	if s.UpstreamEnd || s.ClientStatus != "" {
+		t.Fatal("it doesn't wait for a lease")
+	}
+	if calls := grant(t, p, vm, quantity); calls != 1 || !s.UpstreamEnd {
+		t.Fatalf("%d calls, let go: %v", calls, s.UpstreamEnd)
+	}
+	answer(s, completion(76))
+	once := callsOf(t, p, func() { askJSON(p, vm) })
+	if once.total != 29 {
+		t.Errorf("%d host calls, want 29, as of a limit of the proxy's own:\n%s", once.total, once.text)
+	}
+	if len(vm.Callouts()) > 0 {
+		t.Error("it asks again though there is much left")
+	}
+}
+
+// No answer, one that is late, one that is none, and none by a cluster that there isn't.
+func TestAFleetsServiceThatDoesNotAnswer(t *testing.T) {
+	p, vm := start(t, stopIteration, fleetOf(300, "refuse"))
+	s := request{user: "ann"}.send(vm)
+	later(p, vm, 99*time.Millisecond)
+	if s.ClientStatus != "" {
+		t.Error("refused too early")
+	}
+	later(p, vm, 30*time.Millisecond)
+	if s.ClientStatus != "429" {
+		t.Errorf("after fleet.timeout: %q", s.ClientStatus)
+	}
+	if err := vm.FailCallout(vm.Callouts()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Logged(wasmhost.LevelWarn, "fleet.onDown, refuse") || p.Gauge("spillway_fleet_down") != 1 {
+		t.Error("the log doesn't say it")
+	}
+	if x := (request{user: "ann"}).send(vm); x.ClientStatus != "429" {
+		t.Errorf("while it is gone: %q", x.ClientStatus)
+	}
+	later(p, vm, time.Second)
+	grant(t, p, vm, 300)
+	if p.Gauge("spillway_fleet_down") != 0 {
+		t.Error("it is still gone")
+	}
+	s = request{user: "ann"}.send(vm)
+	grant(t, p, vm, 300)
+	if !s.UpstreamEnd {
+		t.Errorf("afterwards: %q", s.ClientStatus)
+	}
+
+	options := stopIteration
+	options.Clusters = []string{"llm"}
+	p, vm = start(t, options, fleetOf(300, "pass"))
+	s = request{user: "ann"}.send(vm)
+	later(p, vm, 30*time.Millisecond)
+	if !s.UpstreamEnd || !p.Logged(wasmhost.LevelWarn, "fleet.onDown, pass") {
+		t.Errorf("without the cluster: %q", s.ClientStatus)
+	}
+}
+
+// Many users at once: few calls, each with many of them.
+func TestManyUsersOfAFleet(t *testing.T) {
+	p, vm := start(t, stopIteration, fleetOf(300, "local"))
+	for i := range 500 {
+		request{user: "user-" + strconv.Itoa(i)}.send(vm)
+	}
+	if calls := vm.Callouts(); len(calls) != 1 {
+		t.Fatalf("%d calls at once", len(calls))
+	}
+	_ = vm.FailCallout(vm.Callouts()[0])
+	later(p, vm, time.Second)
+	if calls := vm.Callouts(); len(calls) != 1 || strings.Count(string(calls[0].Body), "hitsAddend") != 64 {
+		t.Errorf("%d calls", len(calls))
+	}
+}
