@@ -19,6 +19,7 @@ type Status struct {
 	PressureAge time.Duration // since the last fetch; below 0: there was none
 	Instances   int           // that told of pressure then
 	Servers     []Instance    // the first of them
+	Fleet       string        // how the service of the fleet's limits does, if there are such: ANSWERS or GONE
 	Overrides   []byte        // JSON; nil: none
 }
 
@@ -40,6 +41,7 @@ type Count struct {
 // Limit is one of the configuration.
 type Limit struct {
 	Name, Unit, Admission, Mode string
+	Scope                       string
 	Per                         []string
 	Quantity, Burst             int64
 	Window                      time.Duration
@@ -113,6 +115,12 @@ func (s *Status) Append(b []byte) []byte {
 	}
 	j.EndArray()
 	j.EndObject()
+	if s.Fleet != "" {
+		j.Key("fleet")
+		j.Object()
+		j.Member("state", s.Fleet)
+		j.EndObject()
+	}
 	j.Key("overrides")
 	if s.Overrides == nil {
 		j.Object()
@@ -148,6 +156,7 @@ func (l *Limit) write(j *JSON) {
 	j.MemberInt("burst", l.Burst)
 	j.Member("admission", l.Admission)
 	j.Member("mode", l.Mode)
+	j.Member("scope", l.Scope)
 	j.EndObject()
 }
 

@@ -83,6 +83,11 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 	g.readShut()
 	v.limits(s)
 	v.pressure(s)
+	if g.limits.Leases() {
+		if s.Fleet = "ANSWERS"; g.leasing.client.Gone() {
+			s.Fleet = "GONE"
+		}
+	}
 	for _, u := range g.upstreams {
 		s.Upstreams = append(s.Upstreams, v.upstream(u))
 	}
@@ -118,7 +123,7 @@ func (v *viewer) limits(s *admin.Status) {
 		l := &v.cfg.Limits[i]
 		s.Limits = append(s.Limits, admin.Limit{
 			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window,
-			Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)),
+			Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
 		})
 	}
 }

@@ -387,5 +387,11 @@ func (c *Client) Turned(down bool) bool {
 	return u.Err() == nil
 }
 
+// Gone says that the service doesn't answer, as the log knows.
+func (c *Client) Gone() bool {
+	value, _, found, err := c.book.store.Get(c.turnedAt)
+	return err == nil && found && len(value) == 1 && value[0] == '1'
+}
+
 // Look gives what the book says of an entry.
 func (c *Client) Look(now clock.Moment, id uint64) (Entry, error) { return c.book.get(id, now) }
