@@ -212,6 +212,7 @@ type Queue struct {
 	WhenFull WhenFull
 	MaxWait  map[Priority]time.Duration // all four priorities are present
 	Fairness Fairness
+	Deadline Deadline
 }
 
 // Retreat lowers Budget while the upstream answers 429.

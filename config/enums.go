@@ -122,6 +122,16 @@ const (
 	FairToNone    Fairness = "none" // first come, first served
 )
 
+// Deadline says until when a request can wait.
+type Deadline string
+
+// The deadlines.
+const (
+	DeadlineNone    Deadline = "none"    // it waits until the longest wait of its priority is over, however sure that is
+	DeadlineMaxWait Deadline = "maxWait" // the longest wait of its priority
+	DeadlineSLO     Deadline = "slo"     // what it asks for itself, too: less would be in vain
+)
+
 // LatencyScope says of what latency is measured.
 type LatencyScope string
 

@@ -50,6 +50,10 @@ func (q *Queue) fields() []field {
 				"priority may, and as many more as the queue holds (at least 100); bypass sends it to the upstream at once, whatever that "+
 				"can take: budget and slots don't hold then."),
 		object("maxWait", &waits{to: &q.MaxWait}, "Longest wait, by priority."),
+		enum("deadline", &q.Deadline, DeadlineNone, []Deadline{DeadlineNone, DeadlineMaxWait, DeadlineSLO},
+			"What a request that can't have its turn in time, at twice the pace of late, is refused for at once, in place of waiting in vain: maxWait is the "+
+				"longest wait of its priority; slo is also the time to first token that it asks for itself (latency.ttftHeader), less what is usual where slots "+
+				"are learned, and it waits no longer than that; none lets it wait."),
 		enum("fairness", &q.Fairness, FairToUsers, []Fairness{FairToUsers, FairToTenants, FairToKeys, FairToNone},
 			"Between whom turns are shared within a priority; none is first come, first served."),
 	}

@@ -29,6 +29,20 @@ type gateSlots struct {
 	routes    [][2]string
 }
 
+// wantObjectives has the headers looked at in which requests say what they can bear, where a gate wants to know.
+func (e *Engine) wantObjectives(u *upstream) {
+	none := e.picker.Want("") // no header has this name
+	u.slots.ttft, u.slots.itl = none, none
+	c := &u.cfg.Latency
+	latency := c.Mode.Under(e.cfg.Mode) != config.Off
+	if c.TTFTHeader != "" && (latency || u.cfg.Queue.Deadline == config.DeadlineSLO) {
+		u.slots.ttft = e.picker.Want(c.TTFTHeader)
+	}
+	if c.ITLHeader != "" && latency {
+		u.slots.itl = e.picker.Want(c.ITLHeader)
+	}
+}
+
 // newHealth makes the gates that learn of an upstream, if any is on.
 func (e *Engine) newHealth(u *upstream) {
 	settings := health.NewSettings(u.cfg, e.cfg.Mode)
@@ -43,16 +57,6 @@ func (e *Engine) newHealth(u *upstream) {
 	}
 	u.health = u.site.health
 	u.byModel = settings.Breaker != nil || settings.Latency != nil && !settings.Global
-	none := e.picker.Want("") // no header has this name
-	u.slots.ttft, u.slots.itl = none, none
-	if settings.Latency != nil {
-		if name := u.cfg.Latency.TTFTHeader; name != "" {
-			u.slots.ttft = e.picker.Want(name)
-		}
-		if name := u.cfg.Latency.ITLHeader; name != "" {
-			u.slots.itl = e.picker.Want(name)
-		}
-	}
 	for name, value := range u.cfg.Breaker.Fallback.RouteHeader {
 		u.slots.fallback = append(u.slots.fallback, e.picker.Want(name))
 		u.slots.routes = append(u.slots.routes, [2]string{name, value})

@@ -45,6 +45,7 @@ type upstreamGates struct {
 
 // makeGates makes the gates of an upstream, those that are on.
 func (e *Engine) makeGates(u *upstream) {
+	e.wantObjectives(u)
 	e.newHealth(u)
 	e.newPressure(u)
 	e.newQueue(u)

@@ -118,6 +118,9 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Prompt: expected.Prompt, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
+	if s.upstream.cfg.Queue.Deadline == config.DeadlineSLO {
+		s.ticket.Within = bound(s.headers.Get(s.upstream.slots.ttft))
+	}
 	arrival := s.upstream.queue.Arrive(now, &s.ticket)
 	*v = arrival.Verdict
 	if v.Err != nil {

@@ -131,6 +131,12 @@ func (s *State) Slots(c *Settings) int {
 	return min(max(int(slots+0.5), c.Min), c.Limit)
 }
 
+// Usual is the time to the first token that is usual for a prompt of so many tokens; 0: not known.
+func (s *State) Usual(prompt int64) time.Duration {
+	x := Sample{Prompt: prompt, TTFT: 1}
+	return time.Duration(s.base[x.class()] * float64(time.Second))
+}
+
 // probe begins a probe, or ends it.
 func (s *State) probe(now clock.Moment) {
 	calm := now.Sub(s.calmAt)

@@ -186,10 +186,20 @@ func (g *Gate) victim(p config.Priority) *Ticket {
 
 // expire refuses one that has waited too long. It says false if there is none.
 func (d *Dequeue) expire() bool {
-	for p := range d.gate.queue.lanes {
-		if t := d.gate.queue.oldest(config.Priority(p)); t != nil && d.now.Sub(t.since) >= d.gate.settings.MaxWait[p] {
+	q := &d.gate.queue
+	for p := range q.lanes {
+		if t := q.oldest(config.Priority(p)); t != nil && d.now.Sub(t.since) >= d.gate.settings.MaxWait[p] {
 			d.refuse(t, gate.Timeout)
 			return true
+		}
+		if q.hurried == 0 {
+			continue
+		}
+		for t := q.oldest(config.Priority(p)); t != nil; t = t.next {
+			if t.within > 0 && d.now.Sub(t.since) >= t.within {
+				d.refuse(t, gate.Late)
+				return true
+			}
 		}
 	}
 	return false

@@ -362,10 +362,13 @@ func (g *Gate) launch(now clock.Moment, t *Ticket) {
 	g.flight.add(t)
 }
 
+// longestAdvice is the longest time that a refused request is told to stay away.
+const longestAdvice = time.Minute
+
 // advice is how long a refused request should stay away: until the upstream takes requests again, and the ones that
 // wait before it have gone at the pace of late.
 func (g *Gate) advice(now clock.Moment, s *shared, t *Ticket) time.Duration {
-	const longest = time.Minute
+	const longest = longestAdvice
 	wait := max(s.backoffForAll().Sub(now), s.backoffFor(t).Sub(now), 0)
 	if g.settings.Requests.Quantity > 0 {
 		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))

@@ -19,7 +19,9 @@ type Ticket struct {
 	Keyed    bool   // it has a key of its own
 	Tokens   int64  // what it is expected to use, at least 0
 	Prompt   int64  // of that, the prompt
-	Owner    any    // the caller's
+	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its usual time.
+	Within time.Duration
+	Owner  any // the caller's
 
 	state ticketState
 	since clock.Moment // when it came
@@ -28,10 +30,11 @@ type Ticket struct {
 	line  *line
 	paid  bool // its turn was counted
 
-	started  clock.Moment // when it was let go
-	beside   int          // how many were in flight then, with itself, where slots are learned; 0: not known
-	room     int          // how many could have been
-	reserved int64        // tokens of the budget that it holds
+	started  clock.Moment  // when it was let go
+	within   time.Duration // it may wait by its own deadline; 0: as long as its priority may
+	beside   int           // how many were in flight then, with itself, where slots are learned; 0: not known
+	room     int           // how many could have been
+	reserved int64         // tokens of the budget that it holds
 
 	previous, next *Ticket // of its priority, in order of arrival; of those in flight, in the order of their starts
 	ahead, behind  *Ticket // of its line
@@ -62,6 +65,7 @@ type queue struct {
 	lanes   [Priorities]lane
 	waiting int
 	parked  int // of them, beside the queue: they are in no line
+	hurried int // of them, those with a deadline of their own
 	arrived uint64
 }
 
@@ -102,6 +106,9 @@ func (q *queue) add(t *Ticket) {
 	l.last = t
 	l.count++
 	q.waiting++
+	if t.within > 0 {
+		q.hurried++
+	}
 }
 
 func (l *lane) join(t *Ticket) {
@@ -143,6 +150,9 @@ func (q *queue) remove(t *Ticket) {
 	}
 	l.count--
 	q.waiting--
+	if t.within > 0 {
+		q.hurried--
+	}
 	if t.line != nil {
 		l.part(t)
 	} else {

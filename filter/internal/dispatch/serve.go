@@ -12,7 +12,7 @@ import (
 
 // Arrive decides about a request that has come.
 func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
-	t.since, t.paid, t.beside = now, false, 0
+	t.since, t.paid, t.beside, t.within = now, false, 0, 0
 	var v Arrival
 	c := g.change(now)
 	for g.read(&c) {
@@ -84,6 +84,10 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 		s.dequeued(now, t, t.tag)
 		g.start(now, s, self, t)
 		return Arrival{}
+	}
+	g.hurry(s, t)
+	if late := g.late(now, s, t, by); late > 0 {
+		return turnedAway(gate.Late, min(max(late, time.Second), longestAdvice))
 	}
 	v := g.room(now, s, self, t, waiting, by)
 	if v.Outcome == gate.Queued {

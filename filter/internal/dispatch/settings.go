@@ -18,6 +18,7 @@ type Settings struct {
 	QueueMax                     int
 	WhenFull                     config.WhenFull // "" is to reject
 	MaxWait                      [Priorities]time.Duration
+	Foresees                     bool // what can't have its turn in time is refused at once
 	Retreat                      retreat.Settings
 	Retreats                     bool // the retreat is measured
 	Yields                       bool // and lowers the budget
@@ -53,6 +54,7 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	for p, wait := range u.Queue.MaxWait {
 		s.MaxWait[p] = wait
 	}
+	s.Foresees = u.Queue.Deadline == config.DeadlineMaxWait || u.Queue.Deadline == config.DeadlineSLO
 	s.Retreats = u.Retreat.Mode != config.Off && (s.Requests.Quantity > 0 || s.Tokens.Quantity > 0)
 	s.Yields = s.Retreats && u.Retreat.Mode == config.Enforce
 	return s

@@ -33,6 +33,7 @@ const (
 
 	Full       = "full"       // queue: there is no room
 	Timeout    = "timeout"    // queue: it has waited as long as its priority may
+	Late       = "late"       // queue: it can't have its turn in time
 	Dropped    = "dropped"    // queue: it made room for a higher priority, or for a subject with fewer waiting
 	Shed       = "shed"       // queue: nothing can wait here, and its priority's share is used up
 	PassedFull = "queue_full" // queue: it waits, or has waited, past the full queue

@@ -77,6 +77,13 @@ func queued(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Timeout:
 		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
+	case gate.Late:
+		if v.Waited > 0 {
+			b = put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream)
+			return put(b, ", and could not be answered any more within the time that it asks for.")
+		}
+		b = put(b, "Too many wait for upstream ", a.Upstream, ": a request of priority ", a.Priority)
+		return put(b, " could not have its turn in time.")
 	case gate.Dropped:
 		b = appendDuration(put(b, "Made room for a request that goes before it, after waiting "), v.Waited)
 		return put(b, " for upstream ", a.Upstream, ".")

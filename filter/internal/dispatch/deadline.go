@@ -1,0 +1,57 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+)
+
+// shortestWithin is how long one may wait that has no time at all: for a slot that is being freed.
+const shortestWithin = time.Millisecond
+
+// hurry notes how long a request may wait by its own deadline: what it asks for, less what the upstream usually takes.
+func (g *Gate) hurry(s *shared, t *Ticket) {
+	if t.Within > 0 {
+		t.within = max(t.Within-s.auto.Usual(t.Prompt), shortestWithin)
+	}
+}
+
+// surely is how many times the pace of late it would take for a request to be in time that is refused at once.
+const surely = 2
+
+// late is by how much a request will have its turn too late, at the pace of late, if that is all but certain; else 0. A request is told to come back
+// after that time.
+func (g *Gate) late(now clock.Moment, s *shared, t *Ticket, by [Priorities]int) time.Duration {
+	pace := s.paceAt(now)
+	if !g.settings.Foresees || pace <= 0 || now.Sub(s.pacing) < time.Second || now.Sub(s.paced) > time.Second {
+		return 0
+	}
+	longest := g.settings.MaxWait[t.Priority]
+	if t.within > 0 {
+		longest = min(longest, t.within)
+	}
+	wait := time.Duration(float64(g.ahead(t, by)) / pace * float64(time.Second))
+	if wait <= surely*longest {
+		return 0
+	}
+	return wait - longest
+}
+
+// ahead is how many have their turn before a new request, at least: all that wait at higher priorities; and, of its own, those of its subject,
+// with as many of each other one, or else the first of each subject. Of other workers the lines aren't known, but how many wait there: of these
+// as large a part goes before it as of this worker's.
+func (g *Gate) ahead(t *Ticket, by [Priorities]int) (n int) {
+	for q := int(t.Priority) + 1; q < Priorities; q++ {
+		n += by[q]
+	}
+	lane := &g.queue.lanes[t.Priority]
+	if lane.count == 0 {
+		return n
+	}
+	turns := max(g.queue.line(t).length(), 1)
+	here := 0
+	for _, l := range lane.heap {
+		here += min(l.count, turns)
+	}
+	return n + here*by[t.Priority]/lane.count
+}
