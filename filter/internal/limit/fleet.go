@@ -143,9 +143,18 @@ func (s *Set) replenish(now clock.Moment, c *candidate, r *Request) {
 	}
 }
 
-// seek wants what a candidate needs beyond what is left.
+// seek wants what a candidate needs beyond what is left. Where any balance will do it is no more than a quarter of what the fleet has left, beside what is
+// owed: else one request that is expected to be long would draw all of a shared limit into its own proxy, from which nothing can be given back.
 func (s *Set) seek(c *candidate, r *Request, front *lease.Front) {
-	need := max(c.need-c.state.Balance(c.limit.rate), 1)
+	need, balance := c.need, c.state.Balance(c.limit.rate)
+	if s.wanted(c.limit, need) < need {
+		left := front.Left
+		if left == 0 {
+			left = c.limit.Quantity
+		}
+		need = min(need, max(left/4, 1)*bucket.Micro)
+	}
+	need = max(need-balance, 1)
 	if front.Asked() {
 		if !r.Again {
 			s.fleet.client.More(c.id(), units(need))

@@ -207,3 +207,20 @@ func TestALeaseAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations, %d calls", n, f.calls-calls)
 	}
 }
+
+// One request that is expected to be long doesn't draw a limit that everybody shares into its proxy: what it gives back stays there.
+func TestALongRequestLeavesTheOthersTheirPart(t *testing.T) {
+	f := newFleet(t, 2, 1, strings.Replace(fleetLimits, `"per":["user"],`, "", 1))
+	f.ask(f.proxies[0].workers[0], "greedy", 1_000_000, 0, second/10)
+	f.run(second)
+	if f.service.added > 300/2 { // a quarter, and a quarter of the rest in advance
+		t.Errorf("%d of 300 are leased for one request", f.service.added)
+	}
+	for range 3 {
+		f.ask(f.proxies[1].workers[0], "other", 20, 20, second/10)
+		f.run(second)
+	}
+	if len(f.refused) > 0 {
+		t.Errorf("others are refused: %v", f.refused)
+	}
+}
