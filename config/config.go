@@ -163,6 +163,8 @@ type Limit struct {
 	Unit      *Unit
 	Quantity  int64         // units per Window; at least 1
 	Window    time.Duration // 0 where the unit is of what is under way
+	Lifetime  bool          // nothing comes back: no Window
+	Idle      time.Duration // after which a lifetime's subject is forgotten that is left alone; 0 without Lifetime
 	Burst     int64         // the bucket's size in units; Quantity by default
 	Admission Admission
 	Mode      Mode

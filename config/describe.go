@@ -25,6 +25,7 @@ type Schema struct {
 	Properties []Property // of an object with known keys, in the documentation's order; no others are allowed
 	Required   []string
 	Exclusions []Exclusion
+	Needs      []Need
 	Values     *Schema // of an object with free keys
 	Keys       *Schema
 }
@@ -35,12 +36,17 @@ type Property struct {
 	Schema Schema
 }
 
-// Exclusion says of some keys that they aren't allowed where another one has one of some words; where it has not, some may be required.
+// Exclusion says of some keys that they aren't allowed where another one has one of some values.
 type Exclusion struct {
-	Where    string
-	Is       []string
-	Keys     []string
-	Required []string
+	Where string
+	Is    []any
+	Keys  []string
+}
+
+// Need says that a key is required where none of the exclusions applies.
+type Need struct {
+	Key    string
+	Unless []Exclusion
 }
 
 // Describe is the description of the whole configuration, from the same fields that Parse works by.
@@ -57,7 +63,7 @@ func describeSection(s *Schema, of section) {
 		f.value.describe(&p)
 		switch {
 		case f.unless != nil:
-			s.exclude(f)
+			s.exclude(&f)
 		case f.required:
 			s.Required = append(s.Required, f.name)
 		}
@@ -68,17 +74,28 @@ func describeSection(s *Schema, of section) {
 	}
 }
 
-// exclude adds a field's exclusion to those of its section.
-func (s *Schema) exclude(f field) {
-	i := slices.IndexFunc(s.Exclusions, func(x Exclusion) bool { return x.Where == f.unless.key && slices.Equal(x.Is, f.unless.words) })
-	if i < 0 {
-		i = len(s.Exclusions)
-		s.Exclusions = append(s.Exclusions, Exclusion{Where: f.unless.key, Is: f.unless.words})
+// exclude adds a field's exclusions to those of its section.
+func (s *Schema) exclude(f *field) {
+	need := Need{Key: f.name}
+	for _, x := range f.unless {
+		one := Exclusion{Where: x.key}
+		for _, word := range x.words {
+			if word == truth {
+				one.Is = append(one.Is, true)
+			} else {
+				one.Is = append(one.Is, word)
+			}
+		}
+		need.Unless = append(need.Unless, one)
+		i := slices.IndexFunc(s.Exclusions, func(other Exclusion) bool { return other.Where == one.Where && slices.Equal(other.Is, one.Is) })
+		if i < 0 {
+			i = len(s.Exclusions)
+			s.Exclusions = append(s.Exclusions, one)
+		}
+		s.Exclusions[i].Keys = append(s.Exclusions[i].Keys, f.name)
 	}
-	x := &s.Exclusions[i]
-	x.Keys = append(x.Keys, f.name)
 	if f.required {
-		x.Required = append(x.Required, f.name)
+		s.Needs = append(s.Needs, need)
 	}
 }
 

@@ -12,7 +12,7 @@ type field struct {
 	value    value
 	required bool // the key must be given
 	derived  bool // left out, the value follows from others; the doc says how
-	unless   *exclusion
+	unless   []exclusion
 	fixed    string // why no override changes it; "": one may
 	kept     bool   // no override adds entries to the list, takes some out or renames them
 }
@@ -25,13 +25,20 @@ type exclusion struct {
 	why   string
 }
 
-// applies says that the other key has one of the words.
-func (x *exclusion) applies(given map[string]*jsonValue) bool {
-	if x == nil || given[x.key] == nil || given[x.key].kind != isString {
-		return false
+// barredBy gives the exclusion that applies, as what is given has it; nil: none does.
+func (f *field) barredBy(given map[string]*jsonValue) *exclusion {
+	for i := range f.unless {
+		x := &f.unless[i]
+		v := given[x.key]
+		if v != nil && (v.kind == isString && slices.Contains(x.words, v.text) || v.kind == isTrue && slices.Contains(x.words, truth)) {
+			return x
+		}
 	}
-	return slices.Contains(x.words, given[x.key].text)
+	return nil
 }
+
+// truth is the word of a key that is true or false.
+const truth = "true"
 
 // value is a place for a value: a single one, a list, a map, or a section.
 type value interface {
@@ -64,7 +71,7 @@ func derived(f field) field  { f.derived = true; return f }
 
 // unless bars a key beside some words of another one.
 func unless(key string, words []string, f field, why string) field {
-	f.unless = &exclusion{key, words, why}
+	f.unless = append(f.unless, exclusion{key, words, why})
 	return f
 }
 

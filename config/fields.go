@@ -187,7 +187,7 @@ func (m *Match) fields() []field {
 }
 
 func (l *Limit) fields() []field {
-	windowless := withoutWindow()
+	windowless, lifetime := withoutWindow(), []string{truth}
 	return []field{
 		fixed(required(str("name", &l.Name, "", names, "The limit's name in answers, logs and metrics; unique.")), known),
 		stringSet("per", &l.Per, perParts,
@@ -196,16 +196,23 @@ func (l *Limit) fields() []field {
 		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
 		required(unit("unit", &l.Unit)),
 		required(integer("quantity", &l.Quantity, 0, 1, maxUnits, "Units per window; of inflight, at once.")),
-		unless("unit", windowless, required(duration("window", &l.Window, 0, time.Second, longest,
-			"Time in which the quantity flows in, evenly. Not with inflight.")),
+		unless("lifetime", lifetime, unless("unit", windowless, required(duration("window", &l.Window, 0, time.Second, longest,
+			"Time in which the quantity flows in, evenly. Not with inflight or lifetime.")),
 			"what is under way is counted at each moment, not over a time; leave window out, or choose another unit"),
-		unless("unit", windowless, derived(integer("burst", &l.Burst, 0, 1, maxUnits,
-			"Most units that can be used at once. Default: quantity. Not with inflight.")),
+			"nothing of a lifetime comes back; leave window out, or lifetime"),
+		unless("lifetime", lifetime, unless("unit", windowless, derived(integer("burst", &l.Burst, 0, 1, maxUnits,
+			"Most units that can be used at once. Default: quantity. Not with inflight or lifetime.")),
 			"quantity is all that can be under way at once; leave burst out"),
+			"all of a lifetime's quantity can be used at once; leave burst out"),
 		unless("unit", windowless, enum("admission", &l.Admission, Lenient, []Admission{Lenient, Strict},
 			"lenient passes a request while any balance is left, so that it may go into debt by its own cost; strict passes it "+
 				"only if all of its estimate fits. Not with inflight."),
 			"each request under way is one, so there is nothing to estimate; leave admission out"),
+		unless("unit", windowless, boolean("lifetime", &l.Lifetime, false, "The quantity is for a subject's lifetime, such as a session's, and never comes back. Not with inflight or window."),
+			"a place is free when its request has ended; leave lifetime out"),
+		unless("unit", windowless, derived(duration("idle", &l.Idle, 0, time.Minute, longest,
+			"With lifetime: a subject that has used nothing for so long is forgotten, and begins anew if it comes again. Default: 24h.")),
+			"a place is free when its request has ended; leave idle out"),
 		enum("mode", &l.Mode, Enforce, modes, modeDoc),
 		fixed(str("scope", &l.Scope, ScopeProxy, word(ScopeProxy, ScopeFleet),
 			"Who shares the quantity: the workers of this proxy, or all proxies of a fleet, which lease parts of it from the service that fleet names. A limit of the "+

@@ -52,6 +52,12 @@ func (l *Limit) finish(r *reader, path string) {
 	if l.Burst == 0 {
 		l.Burst = l.Quantity
 	}
+	switch {
+	case !l.Lifetime && l.Idle > 0:
+		r.problem(join(path, "idle"), quote(brief(l.Idle)), "says when a lifetime is forgotten; leave idle out, or want lifetime: true")
+	case l.Lifetime && l.Idle == 0:
+		l.Idle = day
+	}
 	l.checkFleet(r, path)
 }
 

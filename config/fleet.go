@@ -68,6 +68,8 @@ func (l *Limit) checkFleet(r *reader, path string) {
 		return
 	}
 	switch {
+	case l.Lifetime:
+		r.problem(join(path, "scope"), l.Scope, "a lifetime is counted by each proxy; leave scope out, or lifetime")
 	case l.Unit.Charged == Never:
 		r.problem(join(path, "scope"), l.Scope, "what is under way is counted by each proxy; leave scope out, or choose another unit")
 	case l.FleetUnit() == "":

@@ -58,7 +58,8 @@ func brokenInvariants(c Config) (broken []string) {
 		check(l.Name != "" && !names[l.Name], "a limit's name is empty or used twice")
 		names[l.Name] = true
 		check(l.Quantity >= 1 && l.Quantity <= maxUnits && l.Burst >= 1 && l.Burst <= maxUnits, "a limit's size is out of range")
-		check(l.Unit != nil && (l.Window >= 1e9 && l.Window <= longest || l.Unit.Charged == Never && l.Window == 0), "a limit's window is out of range")
+		check(l.Unit != nil && (l.Window >= 1e9 && l.Window <= longest || (l.Unit.Charged == Never || l.Lifetime) && l.Window == 0), "a limit's window is out of range")
+		check(l.Lifetime == (l.Idle > 0) && (!l.Lifetime || l.Unit.Charged != Never && l.Burst == l.Quantity), "a lifetime isn't one")
 		check(l.Admission != "" && l.Mode != "", "a limit is incomplete")
 	}
 	for _, r := range c.Priority.Rules {

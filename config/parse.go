@@ -107,11 +107,11 @@ func (r *reader) section(path string, s section, v *jsonValue) {
 	isObject := v != nil && v.kind == isObject
 	for _, f := range fields {
 		value := given[f.name]
-		switch barred := f.unless.applies(given); {
-		case barred && value != nil:
-			r.fail(join(path, f.name), value, f.unless.why)
+		switch barred := f.barredBy(given); {
+		case barred != nil && value != nil:
+			r.fail(join(path, f.name), value, barred.why)
 			value = nil
-		case !barred && value == nil && f.required && isObject:
+		case barred == nil && value == nil && f.required && isObject:
 			r.problem(join(path, f.name), "", "missing; want "+f.value.want())
 		}
 		f.value.read(r, join(path, f.name), value)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spillway-proxy/spillway/config/filterstate"
@@ -21,7 +22,7 @@ func showSection(b []byte, s section) []byte {
 	b = append(b, '{')
 	begin := len(b)
 	for _, f := range fields {
-		if f.unless.holds(fields) {
+		if f.leftOut(fields) {
 			continue
 		}
 		before := len(b)
@@ -31,25 +32,24 @@ func showSection(b []byte, s section) []byte {
 		b = append(appendString(b, f.name), ':')
 		from := len(b)
 		b = f.value.show(b)
-		if shown := string(b[from:]); shown == "" || f.derived && shown == "0" { // what nothing is known of, or what there is none of
+		if shown := string(b[from:]); shown == "" || f.derived && (shown == "0" || shown == `"0s"`) { // what nothing is known of, or what there is none of
 			b = b[:before]
 		}
 	}
 	return append(b, '}')
 }
 
-// holds says that the other key has one of the words, in the section as it stands.
-func (x *exclusion) holds(fields []field) bool {
-	if x == nil {
-		return false
-	}
-	for _, f := range fields {
-		if f.name == x.key {
-			shown := string(f.value.show(nil))
-			return slices.ContainsFunc(x.words, func(word string) bool { return shown == `"`+word+`"` })
-		}
-	}
-	return false
+// leftOut says that the key makes no sense, in the section as it stands.
+func (f *field) leftOut(fields []field) bool {
+	return slices.ContainsFunc(f.unless, func(x exclusion) bool {
+		return slices.ContainsFunc(fields, func(other field) bool {
+			if other.name != x.key {
+				return false
+			}
+			shown := strings.Trim(string(other.value.show(nil)), `"`)
+			return slices.Contains(x.words, shown)
+		})
+	})
 }
 
 func (s scalar[T]) show(b []byte) []byte { return appendPlain(b, s.kind.plain(*s.to)) }

@@ -98,7 +98,7 @@ func node(s config.Schema) ordered {
 		add(true, "properties", properties)
 		add(s.Required != nil, "required", s.Required)
 		add(true, "additionalProperties", false)
-		add(s.Exclusions != nil, "allOf", exclusions(s.Exclusions))
+		add(s.Exclusions != nil, "allOf", append(exclusions(s.Exclusions), needs(s.Needs)...))
 	}
 	return o
 }
@@ -117,14 +117,24 @@ func exclusions(all []config.Exclusion) (conditions []ordered) {
 		for _, key := range x.Keys {
 			barred = append(barred, entry{key, false})
 		}
-		condition := ordered{
-			{"if", ordered{{"properties", ordered{{x.Where, ordered{{"enum", x.Is}}}}}, {"required", []string{x.Where}}}},
-			{"then", ordered{{"properties", barred}}},
+		conditions = append(conditions, ordered{{"if", where(x)}, {"then", ordered{{"properties", barred}}}})
+	}
+	return conditions
+}
+
+// where says that a key has one of an exclusion's values.
+func where(x config.Exclusion) ordered {
+	return ordered{{"properties", ordered{{x.Where, ordered{{"enum", x.Is}}}}}, {"required", []string{x.Where}}}
+}
+
+// needs says which keys are required where they aren't excluded.
+func needs(all []config.Need) (conditions []ordered) {
+	for _, n := range all {
+		forms := []ordered{{{"required", []string{n.Key}}}}
+		for _, x := range n.Unless {
+			forms = append(forms, where(x))
 		}
-		if x.Required != nil {
-			condition = append(condition, entry{"else", ordered{{"required", x.Required}}})
-		}
-		conditions = append(conditions, condition)
+		conditions = append(conditions, ordered{{"anyOf", forms}})
 	}
 	return conditions
 }

@@ -45,6 +45,7 @@ type Limit struct {
 	Per                         []string
 	Quantity, Burst             int64
 	Window                      time.Duration
+	Idle                        time.Duration // of a lifetime; 0: it is none
 }
 
 // Absent is a number that isn't there.
@@ -153,6 +154,9 @@ func (l *Limit) write(j *JSON) {
 	j.Member("unit", l.Unit)
 	j.MemberInt("quantity", l.Quantity)
 	j.MemberFloat("windowSeconds", l.Window.Seconds())
+	if l.Idle > 0 { // of a lifetime
+		j.MemberFloat("idleSeconds", l.Idle.Seconds())
+	}
 	j.MemberInt("burst", l.Burst)
 	j.Member("admission", l.Admission)
 	j.Member("mode", l.Mode)

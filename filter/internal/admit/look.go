@@ -122,7 +122,7 @@ func (v *viewer) limits(s *admin.Status) {
 	for i := range v.cfg.Limits {
 		l := &v.cfg.Limits[i]
 		s.Limits = append(s.Limits, admin.Limit{
-			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window,
+			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle,
 			Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
 		})
 	}

@@ -9,7 +9,10 @@
 // after that it is forgotten. So what a dead worker had reserved comes back in at most two periods, without anybody
 // knowing which worker it was.
 //
-// A bucket without a window has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
+// Of a lifetime (Rate.Idle) nothing comes back. Used stays as it is, and At is when it was last changed; after Idle without a change the bucket is
+// forgotten. A clock that steps ahead by as much forgets it, too; one that steps back has it wait until it has caught up.
+//
+// A bucket without a window or a lifetime has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
 // released or forgotten.
 //
 // A leased bucket (Rate.Leased) is part of a limit that many proxies share (package lease). At is when its window ends: until then what is used is
@@ -39,6 +42,7 @@ type Rate struct {
 	Quantity int64         // leaks away per Window, in millionths; at least 1
 	Window   time.Duration // 0: nothing is ever used, only reserved
 	Leased   bool          // nothing flows in: see the package comment
+	Idle     time.Duration // above 0: nothing flows in, until the bucket has been left alone for so long; Window is 0
 }
 
 // State is one bucket. The zero value is a full one.
@@ -58,6 +62,13 @@ func (s *State) Leak(now clock.Moment, rate Rate) {
 	}
 	elapsed, window := now.Sub(s.At), int64(rate.Window)
 	if elapsed <= 0 {
+		return
+	}
+	if rate.Idle > 0 {
+		if elapsed >= rate.Idle {
+			s.Used = 0
+		}
+		s.At = now
 		return
 	}
 	if s.Used <= 0 || int64(elapsed) >= mulDivUp(s.Used, window, rate.Quantity) {

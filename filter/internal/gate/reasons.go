@@ -27,6 +27,7 @@ const (
 	Fused     = "fused"      // throttle: of the signals together
 
 	TooLarge  = "request_too_large" // limits: waiting won't help
+	Spent     = "lifetime_spent"    // limits: nothing of it comes back
 	Leasing   = "leasing"           // limits: it waits for a part of the fleet's limit
 	FleetDown = "fleet_unavailable" // limits: the fleet's service doesn't answer, and nothing is left that was leased
 	Contended = "contended"         // limits: the bucket could not be changed for the crowd of workers

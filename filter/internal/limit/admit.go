@@ -118,11 +118,18 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 		return
 	}
 	c.need = s.need(c.limit, r, &c.state)
-	wait := c.state.Wait(s.wanted(c.limit, c.need), c.limit.rate)
+	wanted := s.wanted(c.limit, c.need)
+	wait := c.state.Wait(wanted, c.limit.rate)
 	switch {
 	case wait == 0:
 		return
-	case c.limit.Window == 0:
+	case c.limit.Lifetime && wanted <= c.limit.rate.Burst:
+		if wanted > c.limit.rate.Burst-c.state.Used { // else it is only reserved, and may come back
+			s.refuseFor(c, r, v, wait, gate.Spent)
+			return
+		}
+		wait = untilOneEnds
+	case c.limit.Window == 0 && !c.limit.Lifetime:
 		wait = untilOneEnds
 	case c.limit.terms != nil && c.need <= c.limit.rate.Burst:
 		s.dry(c, now, r, v)

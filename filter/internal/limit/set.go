@@ -138,6 +138,7 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 				Burst:    configured.Burst * bucket.Micro,
 				Quantity: configured.Quantity * bucket.Micro,
 				Window:   configured.Window,
+				Idle:     configured.Idle,
 				Leased:   configured.Scope == config.ScopeFleet,
 			},
 			terms: terms(&configured),

@@ -12,6 +12,10 @@ func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	switch {
 	case v.Unchecked():
 		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
+	case v.Reason == gate.Spent:
+		b = strconv.AppendInt(put(b, "This session is over: the limit ", v.Limit.Name, " of "), v.Limit.Burst, 10)
+		b = strconv.AppendInt(put(b, " ", v.Limit.Unit.Noun, " in all does not come back, used "), int64(v.Measured), 10)
+		return put(strconv.AppendInt(put(b, ", requested "), v.Requested, 10), ". Trying again will not help.")
 	case v.Wait == gate.Never:
 		b = strconv.AppendInt(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Requested, 10)
 		b = strconv.AppendInt(put(b, ". Ask for at most "), v.Limit.Burst, 10)

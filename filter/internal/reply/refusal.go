@@ -85,6 +85,8 @@ func message(b []byte, v *gate.Verdict, a *About) []byte {
 // kind gives OpenAI's type and code of a refusal that is not the request's own fault.
 func kind(v *gate.Verdict, status int) (kind, code string) {
 	switch {
+	case v.Reason == gate.Spent:
+		return "insufficient_quota", "insufficient_quota"
 	case v.Limit != nil && v.Limit.Unit.Tokens():
 		return "tokens", "rate_limit_exceeded"
 	case v.Limit != nil, status == 429 && v.Gate != gate.Pressure, v.Reason == gate.Ceiling:

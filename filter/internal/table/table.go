@@ -187,6 +187,9 @@ func (p *Page) find(id uint64) int {
 
 func fullAt(state bucket.State, rate bucket.Rate) uint32 {
 	const most = int64(cameAgain - 1)
+	if rate.Idle > 0 {
+		return uint32(min(state.At.Add(rate.Idle).Seconds()+2, most))
+	}
 	if rate.Leased {
 		return uint32(min(max(state.At.Seconds()+1, 0), most))
 	}
