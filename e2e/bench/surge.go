@@ -157,7 +157,11 @@ func (b *bench) measureSurge(ctx context.Context) error {
 		line := ""
 		for i, s := range runs {
 			b.surges[i] = append(b.surges[i], s)
-			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all;", arms[i].name, 100*s.sentInTime, 100*s.allInTime)
+			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all", arms[i].name, 100*s.sentInTime, 100*s.allInTime)
+			if b.surgeOnly != "" {
+				line += s.lanes()
+			}
+			line += ";"
 		}
 		b.say("surge, round %d of %d:%s", round+1, b.surgeRounds, line)
 	}
@@ -264,6 +268,15 @@ type surged struct {
 	p50, p95, p99  float64 // milliseconds to the first token, of what was answered
 	priorities     map[string]*lane
 	course         course
+}
+
+// lanes says what became of the priorities' requests.
+func (s *surged) lanes() (text string) {
+	for _, p := range priorities {
+		l := s.priorities[p.name]
+		text += fmt.Sprintf(", %s %.0f %% (refused %d of %d: %v)", p.name, 100*part(l.inTime, l.requests), l.refused, l.requests, l.reasons)
+	}
+	return text
 }
 
 // lane is what became of a priority's requests.

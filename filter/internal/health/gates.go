@@ -213,6 +213,9 @@ func (g *Gates) Throttle(now clock.Moment, r *Request) gate.Verdict {
 		return gate.Verdict{}
 	}
 	g.delta.Requests++
+	if r.Priority < config.High {
+		g.delta.Of[r.Priority]++
+	}
 	if r.Memory > 0 {
 		g.delta.Memory = r.Memory
 	}

@@ -115,7 +115,7 @@ func LatencyAverage(kind, upstream, model string) Gauge {
 	return Gauge{Series{latencyAverage, [mostLabels]string{kind, upstream, model}}}
 }
 
-// ThrottleSeverity is the share of NORMAL requests that is refused, in thousandths.
+// ThrottleSeverity is the share of all requests that is refused, of LOW first, in thousandths.
 func ThrottleSeverity(upstream string) Gauge {
 	return Gauge{Series{throttleSeverity, [mostLabels]string{upstream}}}
 }

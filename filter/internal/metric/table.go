@@ -112,7 +112,7 @@ var table = [Count]Row{
 	latencyAverage: {"spillway_latency_average_milliseconds", KindGauge, "milliseconds", []string{"kind", "upstream", "model"},
 		"The average that is held against the threshold; `kind` is `ttft` or `itl`."},
 	throttleSeverity: {"spillway_throttle_severity", KindGauge, "thousandths", []string{"upstream"},
-		"The share of NORMAL requests that the throttle refuses."},
+		"The share of all requests that the throttle would refuse, of LOW first, then of NORMAL, of which at most all are."},
 	fleetDown: {"spillway_fleet_down", KindGauge, "state", nil,
 		"1 while the fleet's service doesn't answer, else 0."},
 

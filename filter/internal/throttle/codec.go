@@ -14,7 +14,7 @@ const (
 	tailSize   = 8 + 16 + 8 + history*8 + 4*(buckets+1)
 	memorySize = 16
 	fusionSize = 8 + 8*int(signals) + 8 + 8 + 8*recents
-	ownSize    = 1 + 4*8 + 2 + 3*8
+	ownSize    = 1 + 7*8 + 2 + 3*8
 
 	// size is the length of what Append adds, in bytes.
 	size = rateSize + tailSize + memorySize + fusionSize + ownSize + quorum.Size
@@ -66,7 +66,8 @@ func (s *State) Append(b []byte) []byte {
 	b = order.AppendUint32(order.AppendUint32(b, f.low), f.known)
 	b = appendFloats(b, f.recent[:]...)
 	b = appendFloats(flag(b, s.tripped), s.severity)
-	b = appendInts(b, int64(s.since), int64(s.stirred), int64(s.hold))
+	b = appendInts(b, int64(s.since), int64(s.stirred), int64(s.hold), int64(s.eased))
+	b = appendFloats(b, s.mix[:]...)
 	b = appendInts(flag(append(b, byte(s.last.Signal)), s.last.Fused), int64(s.last.At))
 	return s.quorum.Append(appendFloats(b, s.last.Measured, s.last.Threshold))
 }
@@ -126,12 +127,13 @@ func (s *State) Decode(b []byte) bool {
 	r.fusion(&s.fusion)
 	s.tripped = r.byte(1) == 1
 	s.severity = r.float(1)
-	s.since, s.stirred, s.hold = r.moment(), r.moment(), time.Duration(r.int64())
+	s.since, s.stirred, s.hold, s.eased = r.moment(), r.moment(), time.Duration(r.int64()), r.moment()
+	s.mix[0], s.mix[1] = r.float(1), r.float(1)
 	s.last.Signal = Signal(r.byte(byte(signals - 1)))
 	s.last.Fused = r.byte(1) == 1
 	s.last.At = r.moment()
 	s.last.Measured, s.last.Threshold = r.float(mostMeasure), r.float(mostMeasure)
-	if sound := s.quorum.Decode(r.rest); !sound || r.wrong || s.hold < 0 || s.hold > longestHold || !s.tripped && s.severity != 0 {
+	if sound := s.quorum.Decode(r.rest); !sound || r.wrong || s.hold < 0 || s.hold > longestHold*time.Hour || s.tripped && s.hold == 0 || !s.tripped && s.severity != 0 {
 		*s = State{}
 		return false
 	}

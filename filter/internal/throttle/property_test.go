@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
@@ -78,7 +79,7 @@ func TestThinningIsProportional(t *testing.T) {
 				severity = rapid.Float64Range(-0.5, 1.5).Draw(t, "severity")
 			}
 			owed += min(max(severity, 0), 1)
-			if thin.refuse(severity) {
+			if thin.refuse(config.Low, severity) {
 				refused++
 			}
 			if math.Abs(owed-float64(refused)) >= 1+1e-9 {
@@ -130,19 +131,19 @@ func TestNoFlapping(t *testing.T) {
 				if changed {
 					changes, transitions = append(changes, now), append(transitions, r.Tripped)
 				}
-				if tripped = r.Tripped; !(r.Severity >= 0 && r.Severity <= 1) || !tripped && r.Severity != 0 || r.RecoversIn > longestHold {
+				if tripped = r.Tripped; !(r.Severity >= 0 && r.Severity <= 1) || !tripped && r.Severity != 0 || r.RecoversIn > longestHold*standard.p99.period {
 					t.Fatalf("%+v", r)
 				}
 			})
-			hold := shortestHold
+			hold := standard.p99.period
 			for i, up := range transitions {
 				switch {
 				case up:
 					trips++
-					if i > 0 && changes[i].Sub(changes[i-1]) < relapse-second {
-						hold = min(2*hold, longestHold)
+					if i > 0 && changes[i].Sub(changes[i-1]) < relapse*standard.p99.period-second {
+						hold = min(2*hold, longestHold*standard.p99.period)
 					} else { // or too near to a relapse to tell
-						hold = shortestHold
+						hold = standard.p99.period
 					}
 				case changes[i].Sub(changes[i-1]) < hold-second/100:
 					t.Fatalf("cleared %d ns after it tripped, want %d", changes[i]-changes[i-1], hold)

@@ -10,6 +10,10 @@ import (
 const (
 	blocks = 30
 
+	// steep is how many times the share by which arrivals would have to fall to be at the threshold is refused of them, as long as that leaves
+	// more than the baseline.
+	steep = 3
+
 	// matureRate is the part of the window that must be known before a rate can trip: a fifth.
 	matureRate = 5
 	// leastRate is the smoothed count of a step below which a rate never trips.
@@ -130,7 +134,7 @@ func (r *Rate) threshold(c *Settings) (threshold float64, mature bool) {
 func (r *Rate) Level(_ clock.Moment, c *Settings) Level {
 	threshold, mature := r.threshold(c)
 	perSecond := float64(time.Second) / float64(c.qps.step())
-	return newLevel(r.smooth*perSecond, threshold*perSecond, excess(r.smooth, threshold), mature && r.smooth >= leastRate)
+	return newLevel(r.smooth*perSecond, threshold*perSecond, min(excess(r.smooth, threshold/c.qps.factor), steep*excess(r.smooth, threshold)), mature && r.smooth >= leastRate)
 }
 
 // calms is how long the average takes to come down if arrivals are at their mean from now on.

@@ -12,16 +12,17 @@ import (
 // shares by less than one. Each worker has its own, so over n workers by less than n; that is what it costs to have
 // nothing to write for a request.
 type Thinner struct {
-	owed   float64
-	spread sliding.Spread // of the advice: else all of LOW would come back at once, and trip it again
+	owed   [config.Urgent + 1]float64
+	spread sliding.Spread // of the advice: else all that was refused would come back at once, and trip it again
 }
 
 // refuse says whether the request is one of the share.
-func (t *Thinner) refuse(share float64) bool {
-	if t.owed += min(max(share, 0), 1); t.owed < 1 {
+func (t *Thinner) refuse(p config.Priority, share float64) bool {
+	owed := &t.owed[p]
+	if *owed += min(max(share, 0), 1); *owed < 1 {
 		return false
 	}
-	t.owed--
+	*owed--
 	return true
 }
 
@@ -30,21 +31,19 @@ const (
 	mostAdvice  = 60 * time.Second
 )
 
-// Shed says whether a request of the priority is to be refused, and after how long it is worth trying again: LOW when
-// the throttle recovers and some part of its shortest hold later, NORMAL after as many seconds as it takes tries on average to
-// pass; from 1 s to 70 s.
+// Shed says whether a request of the priority is to be refused, and after how long it is worth trying again: after as many seconds as it takes
+// tries on average to pass, or, if none passes, when the throttle recovers and up to as long again; from 1 s to two minutes.
 func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice time.Duration) {
+	if p >= config.High {
+		return false, 0
+	}
+	share := r.Shares[p]
 	switch {
-	case !r.Tripped || p >= config.High:
+	case share == 0 || !t.refuse(p, share):
 		return false, 0
-	case p == config.Low:
-		return true, min(max(r.RecoversIn, leastAdvice), mostAdvice) + t.spread.Next(shortestHold)
-	case !t.refuse(r.Severity):
-		return false, 0
+	case share == 1:
+		recovers := min(max(r.RecoversIn, leastAdvice), mostAdvice)
+		return true, recovers + t.spread.Next(recovers)
 	}
-	tries := float64(mostAdvice / time.Second)
-	if r.Severity < 1 {
-		tries = min(1/(1-r.Severity), tries)
-	}
-	return true, time.Duration(tries * float64(time.Second))
+	return true, time.Duration(min(1/(1-share), float64(mostAdvice/time.Second)) * float64(time.Second))
 }

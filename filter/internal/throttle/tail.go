@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"math"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -76,13 +77,21 @@ func (t *Tail) end(c *Settings) {
 	t.known = min(t.known+1, history)
 }
 
-// threshold is the factor times the mean of the history. mature says that enough is known for it to count.
+// tailDeviations is how many standard deviations above its mean a P99 belongs to what is normal: of few answers it is the worst, which is chance.
+const tailDeviations = 3
+
+// threshold is the factor times the mean of the history, or the mean and the deviations that belong to it, if that is more. mature says that
+// enough is known for it to count.
 func (t *Tail) threshold(c *Settings) (threshold float64, mature bool) {
-	sum := 0.0
+	sum, squares, n := 0.0, 0.0, float64(max(t.known, 1))
 	for _, p99 := range t.past[:t.known] {
 		sum += p99
 	}
-	return c.p99.factor * sum / float64(max(t.known, 1)), t.known >= matureTail
+	mean := sum / n
+	for _, p99 := range t.past[:t.known] {
+		squares += (p99 - mean) * (p99 - mean)
+	}
+	return max(c.p99.factor*mean, mean+tailDeviations*math.Sqrt(squares/n)), t.known >= matureTail
 }
 
 // slower says that an answer took longer than what trips it.
@@ -92,13 +101,18 @@ func (t *Tail) slower(c *Settings, duration time.Duration) bool {
 }
 
 // Level implements limiter: of the two rules it is the one that is nearer to tripping, in proportion.
-func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
+func (t *Tail) Level(now clock.Moment, c *Settings) Level {
 	if t.newest == 0 {
 		return Level{}
 	}
+	newest := t.newest
+	if now.Sub(t.opened) >= c.p99.period { // too few answers to tell, but not to acquit, if most are quick: else what was refused would keep it tripped
+		newest = min(newest, float64(t.present.quantile(0.5)))
+	}
+	lasting := min(t.smooth, newest) // the average stays above the threshold for many periods after what was
 	threshold, mature := t.threshold(c)
-	learned := newLevel(t.smooth, threshold, excess(t.smooth, threshold), mature)
-	fixed := newLevel(t.newest, float64(c.p99.max), excess(t.newest, float64(c.p99.max)), true)
+	learned := newLevel(lasting, threshold, severity(lasting, threshold), mature)
+	fixed := newLevel(newest, float64(c.p99.max), severity(newest, float64(c.p99.max)), true)
 	if t.slow < c.p99.periods { // it stirs, but does not trip
 		fixed.Over, fixed.severity = false, 0
 	}
@@ -115,6 +129,9 @@ func (t *Tail) Level(_ clock.Moment, c *Settings) Level {
 	learned.stirs = learned.stirs || fixed.stirs
 	return learned
 }
+
+// severity is half of the share by which a P99 would have to fall: how long answers take says less of how many are too many than arrivals do.
+func severity(p99, threshold float64) float64 { return max(excess(p99, threshold)/2, 0) }
 
 // calms is how long the present period lasts.
 func (t *Tail) calms(now clock.Moment, c *Settings) time.Duration {

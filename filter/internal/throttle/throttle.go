@@ -2,12 +2,14 @@
 // leave their normal range, which it learns.
 //
 //	QPS         trips above Factor × baseline; the baseline is the mean of the window plus Sigmas standard deviations
-//	P99         trips above Factor × the mean of its history, or above Max for Periods periods
+//	P99         trips above Factor × the mean of its history, or three standard deviations above it if that is more, or above Max for Periods periods
 //	GPU memory  trips above its threshold
 //
-// Any one trips. While it is tripped, URGENT and HIGH pass (their guaranteed lane), LOW is refused, and NORMAL is thinned in
-// proportion to the severity, which is 0 at a signal's threshold: for QPS and P99 it is the share by which the signal would have
-// to fall to be back at its threshold, for memory the part of what was free at the threshold that is used up.
+// Any one trips. While it is tripped, URGENT and HIGH pass (their guaranteed lane), and of all that arrives the severity's share is refused:
+// of LOW first, and of NORMAL what that leaves. The severity is 0 at a signal's threshold. For QPS it is three times the share by which it
+// would have to fall to be back there, up to what brings arrivals back to their baseline, since a queue that has built up
+// has to go, too; for P99 half of that share, by the last period alone; for memory the part of what was free at the threshold that is used up. It rises at once, and falls no faster than to a ninth in a
+// period, so that what brought a signal down doesn't come back all at once.
 //
 // # Windows and averages
 //
@@ -26,7 +28,7 @@
 // # Hysteresis
 //
 // It clears once every signal has been below 0.9 of its threshold for the hold, and it was tripped for that long. The hold is
-// 10 s. If it trips again within a minute of clearing it doubles, to 80 s at most. So over any time there are at most two
+// a period of the P99 (10 s). If it trips again within six of them after clearing it doubles, to eight at most. So over any time there are at most two
 // transitions in a hold. RecoversIn is the countdown: exact once all signals are calm, before that an estimate that they will be
 // from now on.
 //
@@ -45,6 +47,7 @@
 package throttle
 
 import (
+	"math"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -58,9 +61,9 @@ const (
 	// clearAt is the share of a threshold below which a signal is calm.
 	clearAt = 0.9
 
-	shortestHold = 10 * time.Second
-	longestHold  = 80 * time.Second
-	relapse      = 60 * time.Second // after clearing: what trips again within it is held for longer
+	// In periods of the P99: the longest hold, the shortest being one; and how long after clearing what trips again is held for longer.
+	longestHold = 8
+	relapse     = 6
 )
 
 // Settings is the configuration of one throttle.
@@ -102,10 +105,13 @@ type State struct {
 
 	tripped  bool
 	severity float64       // while tripped
+	eased    clock.Moment  // when that was last brought up to date
 	since    clock.Moment  // of the last transition
 	stirred  clock.Moment  // while tripped: when a signal was last not calm
 	hold     time.Duration // of the present or last trip
 	last     Trigger
+
+	mix [2]float64 // the shares of LOW and NORMAL in what arrives of late
 
 	quorum quorum.Quorum // who was answered slowly
 }
@@ -113,6 +119,7 @@ type State struct {
 // Delta is what a worker has seen since it last merged.
 type Delta struct {
 	Requests int64     // below 0: so many were counted before that did not come after all
+	Of       [2]int64  // of them, those of LOW and NORMAL
 	answers  histogram // how long they took
 	Memory   float64   // share of GPU memory in use; 0 or less: not known
 
@@ -139,7 +146,7 @@ func (d *Delta) Answer(now clock.Moment, c *Settings, known *State, subject uint
 
 // Reset begins anew, after a merge.
 func (d *Delta) Reset() {
-	d.Requests, d.Memory, d.quorum = min(d.Requests, 0), 0, quorum.Quorum{}
+	d.Requests, d.Of, d.Memory, d.quorum = min(d.Requests, 0), [2]int64{}, 0, quorum.Quorum{}
 	d.answers.reset()
 }
 
@@ -150,6 +157,15 @@ func (c *Settings) remembers() time.Duration { return longestPeriod * c.p99.peri
 // delta it only lets time pass. The delta is not changed.
 func (s *State) Merge(now clock.Moment, c *Settings, d *Delta) (changed bool) {
 	s.rate.Observe(now, c, max(d.Requests, 0))
+	if s.mix == [2]float64{} {
+		s.mix = usualMix
+	}
+	for i, n := range d.Of {
+		if d.Requests > 0 {
+			weight := 1 - math.Exp(-float64(d.Requests)/mixMemory)
+			s.mix[i] += weight * (min(float64(max(n, 0))/float64(d.Requests), 1) - s.mix[i])
+		}
+	}
 	s.tail.merge(now, c, &d.answers)
 	s.quorum.Merge(now, c.remembers(), &d.quorum)
 	if d.Memory > 0 {
@@ -159,6 +175,12 @@ func (s *State) Merge(now clock.Moment, c *Settings, d *Delta) (changed bool) {
 	return s.judge(now, c)
 }
 
+// mixMemory is how many requests make up what is known of their priorities.
+const mixMemory = 100
+
+// usualMix is what is taken for the mix before anything is known of it.
+var usualMix = [2]float64{config.Low: 0.5, config.Normal: 0.4}
+
 // levels are those of all signals.
 func (s *State) levels(now clock.Moment, c *Settings) [signals]Level {
 	return [signals]Level{
@@ -166,47 +188,72 @@ func (s *State) levels(now clock.Moment, c *Settings) [signals]Level {
 	}
 }
 
-func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
+// outlook is what the signals say together.
+type outlook struct {
+	over, stirs bool
+	severity    float64
+	worst       Signal
+	level       Level // of the worst, or of their sum
+}
+
+func (s *State) outlook(now clock.Moment, c *Settings) (o outlook) {
 	levels := s.levels(now, c)
-	worst, over, stirs := None, false, false
-	s.severity = 0
-	if c.fusion {
-		var fused Level
-		fused, worst = s.fusion.judge(now, &levels, s.tripped)
-		over, stirs, s.severity = fused.Over, fused.stirs, fused.severity
-		levels[worst] = fused
-	} else {
-		for i := range levels {
-			l := &levels[i]
-			if l.Over && (!over || l.severity >= levels[worst].severity) {
-				worst = Signal(i)
-			}
-			over, stirs = over || l.Over, stirs || l.stirs
-			s.severity = max(s.severity, l.severity)
+	for i := range levels {
+		l := &levels[i]
+		if l.Over && (!o.over || l.severity >= levels[o.worst].severity) {
+			o.worst = Signal(i)
+		}
+		o.over, o.stirs, o.severity = o.over || l.Over, o.stirs || l.stirs, max(o.severity, l.severity)
+	}
+	if o.level = levels[o.worst]; c.fusion { // whether is their sum's to say, and how much each signal's
+		o.level, o.worst = s.fusion.judge(now, &levels, s.tripped)
+		o.over, o.stirs = o.level.Over, o.level.stirs
+		if o.severity = max(o.severity, o.level.severity); !o.over {
+			o.severity = 0
 		}
 	}
+	return o
+}
+
+func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
+	o := s.outlook(now, c)
+	s.ease(now, c, o.severity)
 	switch {
-	case !s.tripped && over:
-		s.hold = s.nextHold(now)
+	case !s.tripped && o.over:
+		s.hold = s.nextHold(now, c)
 		s.tripped, s.since, s.stirred = true, now, now
-		s.last = Trigger{At: now, Signal: worst, Measured: levels[worst].Value, Threshold: levels[worst].Threshold, Fused: c.fusion}
-	case s.tripped && stirs:
+		s.severity = o.severity
+		s.last = Trigger{At: now, Signal: o.worst, Measured: o.level.Value, Threshold: o.level.Threshold, Fused: c.fusion}
+	case s.tripped && o.stirs:
 		s.stirred = now
 		return false
 	case s.tripped && s.holds(now) == 0:
-		s.tripped, s.since = false, now
+		s.tripped, s.since, s.severity = false, now, 0
 	default:
 		return false
 	}
 	return true
 }
 
-// nextHold is how long a trip holds at least.
-func (s *State) nextHold(now clock.Moment) time.Duration {
-	if s.hold == 0 || now.Sub(s.since) >= relapse {
-		return shortestHold
+// ease takes in the severity of now: it rises at once, and falls to a ninth in a period.
+func (s *State) ease(now clock.Moment, c *Settings, severity float64) {
+	if !s.tripped {
+		s.severity, s.eased = 0, now
+		return
 	}
-	return min(max(2*s.hold, shortestHold), longestHold)
+	periods := float64(max(now.Sub(s.eased), 0)) / float64(c.p99.period)
+	s.severity, s.eased = max(severity, s.severity*math.Exp(-periods*fall)), now
+}
+
+// fall is the logarithm of nine.
+const fall = 2.2
+
+// nextHold is how long a trip holds at least.
+func (s *State) nextHold(now clock.Moment, c *Settings) time.Duration {
+	if s.hold == 0 || now.Sub(s.since) >= relapse*c.p99.period {
+		return c.p99.period
+	}
+	return min(max(2*s.hold, c.p99.period), longestHold*c.p99.period)
 }
 
 // holds is how long it stays tripped if no signal stirs from now on.
@@ -217,7 +264,7 @@ func (s *State) holds(now clock.Moment) time.Duration {
 
 // follow takes the times of a clock that is far behind: it was set back, or another one was wrong.
 func (s *State) follow(now clock.Moment, c *Settings) {
-	if max(s.since, s.stirred).Sub(now) > longestHold {
+	if max(s.since, s.stirred).Sub(now) > longestHold*c.p99.period {
 		s.since, s.stirred = min(s.since, now), min(s.stirred, now)
 	}
 }
@@ -226,6 +273,7 @@ func (s *State) follow(now clock.Moment, c *Settings) {
 type Reading struct {
 	Tripped    bool
 	Severity   float64       // from 0 to 1; 0 unless it is tripped
+	Shares     [2]float64    // that are refused of LOW and NORMAL
 	RecoversIn time.Duration // 0 unless it is tripped
 	Last       Trigger       // when and why it last tripped
 }
@@ -235,7 +283,21 @@ func (s *State) Read(now clock.Moment) Reading {
 	if !s.tripped {
 		return Reading{Last: s.last}
 	}
-	return Reading{Tripped: true, Severity: s.severity, RecoversIn: s.holds(now), Last: s.last}
+	return Reading{Tripped: true, Severity: s.severity, Shares: s.shares(), RecoversIn: s.holds(now), Last: s.last}
+}
+
+// shares are how much is to be refused of LOW and NORMAL, so that together it is the severity's part of what arrives: of LOW first.
+func (s *State) shares() (shares [2]float64) {
+	left := s.severity
+	for i, part := range s.mix {
+		if left > 0 && part > 0.01 {
+			shares[i] = min(left/part, 1)
+		} else if left > 0 {
+			shares[i] = 1
+		}
+		left = max(left-part, 0)
+	}
+	return shares
 }
 
 // Snapshot gives the signals by now, for status and metrics, and a Reading whose countdown includes an estimate of how long the

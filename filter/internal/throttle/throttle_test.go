@@ -143,6 +143,24 @@ func TestPeriodsWithFewAnswers(t *testing.T) {
 	}
 }
 
+// What is refused makes answers few. So a period that gets too few of them to tell acquits: else the one before it would keep the throttle tripped.
+func TestFewQuickAnswersAcquit(t *testing.T) {
+	var s State
+	now := s.feed(noon, &standard, 300, steady(3), second)
+	now = s.feed(now, &standard, 31, steady(3), 5*second)
+	if !s.Read(now).Tripped {
+		t.Fatalf("%+v", s.Read(now))
+	}
+	for range 4 { // five answers in twenty seconds
+		now = s.feed(now, &standard, 5, func(i int) int64 { return int64(i / 4) }, second)
+	}
+	before := s.Read(now)
+	now = s.feed(now, &standard, 11, steady(0), second)
+	if after := s.Read(now); before.Severity > 0.1 || after.Tripped {
+		t.Errorf("%+v, and then %+v", before, after)
+	}
+}
+
 func TestMemoryThatIsOldIsNotKnown(t *testing.T) {
 	var s State
 	s.Merge(noon, &standard, &Delta{Memory: 0.9})
@@ -213,13 +231,13 @@ func TestHysteresis(t *testing.T) {
 	for range 30 { // below the threshold, but not calm
 		now += second
 		s.Merge(now, &standard, &Delta{Memory: 0.7})
-		if r := s.Read(now); !r.Tripped || r.Severity != 0 || r.RecoversIn != shortestHold {
+		if r := s.Read(now); !r.Tripped || r.RecoversIn != standard.p99.period {
 			t.Fatalf("%+v", r)
 		}
 	}
 	for i := range int64(10) {
 		s.Merge(now+clock.Moment((i+1)*second)-1, &standard, &Delta{Memory: 0.67})
-		if r := s.Read(now + clock.Moment(i*second)); !r.Tripped || r.RecoversIn != shortestHold-time.Duration(i*second) {
+		if r := s.Read(now + clock.Moment(i*second)); !r.Tripped || r.RecoversIn != standard.p99.period-time.Duration(i*second) {
 			t.Fatalf("%+v", r)
 		}
 	}
@@ -269,53 +287,6 @@ func TestRecoveryCountdown(t *testing.T) {
 	}
 }
 
-func TestShedding(t *testing.T) {
-	half := Reading{Tripped: true, Severity: 0.5, RecoversIn: 7 * second}
-	for _, test := range []struct {
-		name    string
-		reading Reading
-		at      config.Priority
-		of100   int
-		advice  time.Duration
-	}{
-		{"not tripped", Reading{}, config.Low, 0, 0},
-		{"low", half, config.Low, 100, 7 * second},
-		{"normal", half, config.Normal, 50, 2 * second},
-		{"high", half, config.High, 0, 0},
-		{"urgent", half, config.Urgent, 0, 0},
-		{"normal, barely", Reading{Tripped: true, Severity: 0, RecoversIn: second}, config.Normal, 0, 0},
-		{"normal, worst", Reading{Tripped: true, Severity: 1, RecoversIn: second}, config.Normal, 100, 60 * second},
-		{"low, about to clear", Reading{Tripped: true, RecoversIn: 1}, config.Low, 100, second},
-		{"low, for long", Reading{Tripped: true, RecoversIn: 80 * second}, config.Low, 100, 60 * second},
-		{"high, worst", Reading{Tripped: true, Severity: 1}, config.High, 0, 0},
-	} {
-		var thin Thinner
-		refused, advice, latest := 0, time.Duration(math.MaxInt64), time.Duration(0)
-		for range 100 {
-			refuse, wait := test.reading.Shed(test.at, &thin)
-			if refuse {
-				refused++
-				advice, latest = min(advice, wait), max(latest, wait)
-			} else if wait != 0 {
-				t.Errorf("%s: advice %d for one that passes", test.name, wait)
-			}
-		}
-		if refused != test.of100 {
-			t.Errorf("%s: %d of 100", test.name, refused)
-		}
-		if refused == 0 {
-			continue
-		}
-		spread := int64(0) // LOW is told to come back over the whole of a hold
-		if test.at == config.Low {
-			spread = int64(shortestHold)
-		}
-		if advice < test.advice || advice > test.advice+time.Duration(spread/20) || latest < test.advice+time.Duration(spread*19/20) || latest > test.advice+time.Duration(spread) {
-			t.Errorf("%s: advice from %d to %d, want from %d over %d", test.name, advice, latest, test.advice, spread)
-		}
-	}
-}
-
 // The limiters serve resources of any unit.
 func TestLimitersServeAnyResource(t *testing.T) {
 	var tokens Rate
@@ -353,14 +324,14 @@ func TestClocks(t *testing.T) {
 	if !s.Read(now).Tripped || s.level(now, &standard, Arrivals).Threshold != before.level(now, &standard, Arrivals).Threshold {
 		t.Errorf("a clock a little behind: %+v", s.Read(now))
 	}
-	back := noon - 10*3600*second
+	back, longest := noon-10*3600*second, longestHold*standard.p99.period
 	s.Merge(back, &standard, &Delta{})
-	if s.Merge(back+clock.Moment(longestHold), &standard, &Delta{}); s.Read(back + clock.Moment(longestHold)).Tripped {
+	if s.Merge(back.Add(longest), &standard, &Delta{}); s.Read(back.Add(longest)).Tripped {
 		t.Errorf("it does not follow a clock that was set back: %+v", s.Read(back))
 	}
 	for _, extreme := range []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64} {
 		s.Merge(clock.Moment(extreme), &standard, &Delta{Requests: 5, Memory: 1})
-		if r := s.Read(clock.Moment(extreme)); r.RecoversIn < 0 || r.RecoversIn > longestHold {
+		if r := s.Read(clock.Moment(extreme)); r.RecoversIn < 0 || r.RecoversIn > longest {
 			t.Errorf("%+v", r)
 		}
 	}
