@@ -66,6 +66,7 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 		return turnedAway(gate.Full, time.Second)
 	}
 	s.touch(now, t)
+	g.settle(now)
 	by, waiting := s.waiting(now)
 	if now < s.backoffFor(t) { // its own caller is not to come back yet, and keeps nobody else up
 		v := g.room(now, s, self, t, waiting, by)
@@ -257,7 +258,7 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 // finish notes in the record how a request has ended.
 func (g *Gate) finish(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	if g.settings.Tokens.Quantity > 0 {
-		s.tokens.Use(min(a.Used, bucket.Most/bucket.Micro) * bucket.Micro)
+		g.charge(s, t, a.Used)
 	}
 	if a.Void && g.settings.Requests.Quantity > 0 {
 		s.requests.Use(-bucket.Micro)
@@ -268,6 +269,7 @@ func (g *Gate) finish(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	if a.Judged && g.settings.Retreats {
 		s.retreat.Record(now, &g.settings.Retreat, t.id(), a.Limited)
 		s.retreat.Evaluate(now, &g.settings.Retreat)
+		g.settle(now)
 	}
 	g.applyHints(now, s, t, a)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	layout      = 5   // of the record; another one's counts as damaged
+	layout      = 6   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -34,6 +34,7 @@ type shared struct {
 	doubted          bool     // not in the record: the retreat is one caller's word alone, and there are others
 	lender           uint64   // the caller alone on whose word something was taken from the budgets; 0: none
 	lent             [2]int64 // how much of requests and tokens that is, in the meters' unit
+	aside            [2]aside // of requests and tokens
 	virtual          [Priorities]uint64
 	pace             float64      // starts a second, an exponentially decaying average
 	paced            clock.Moment // when it was last brought up to date
@@ -263,7 +264,7 @@ func decay(elapsed time.Duration) float64 {
 // The record's bytes, little endian: a header, the callers, the turns, the workers.
 const (
 	learned    = 10 // where it says whether slots are
-	headerSize = 12 + 2*16 + 3*8 + 8*Priorities + 3*8 + retreat.Size
+	headerSize = 12 + 2*16 + 3*8 + 2*24 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
 	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8
 )
@@ -283,6 +284,12 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint64(b, s.lender)
 	b = order.AppendUint64(b, uint64(s.lent[0]))
 	b = order.AppendUint64(b, uint64(s.lent[1]))
+	for i := range s.aside {
+		a := &s.aside[i]
+		b = order.AppendUint64(b, uint64(a.Used))
+		b = order.AppendUint64(b, uint64(a.At))
+		b = order.AppendUint64(b, uint64(a.burst))
+	}
 	for _, virtual := range s.virtual {
 		b = order.AppendUint64(b, virtual)
 	}
@@ -360,6 +367,10 @@ func (s *shared) decode(b []byte) bool {
 	s.lender = r.next()
 	for i := range s.lent {
 		s.lent[i] = min(max(int64(r.next()), 0), bucket.Most)
+	}
+	for i := range s.aside {
+		a := &s.aside[i]
+		a.Used, a.At, a.burst = min(max(int64(r.next()), 0), bucket.Most), clock.Moment(r.next()), min(max(int64(r.next()), 0), bucket.Most)
 	}
 	for p := range s.virtual {
 		s.virtual[p] = r.next()

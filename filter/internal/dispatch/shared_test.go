@@ -39,6 +39,9 @@ func records(t *rapid.T) shared {
 		s.retreat.Record(noon, &retreat.Settings{Window: time.Duration(second)}, uint64s.Draw(t, "caller"), rapid.Bool().Draw(t, "limited"))
 	}
 	s.lent = [2]int64{amounts.Draw(t, "lent"), amounts.Draw(t, "lent tokens")}
+	for i := range s.aside {
+		s.aside[i] = aside{bucket.State{Used: amounts.Draw(t, "aside"), At: clock.Moment(int64s.Draw(t, "at"))}, amounts.Draw(t, "burst")}
+	}
 	s.callers = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) caller {
 		return caller{
 			id: max(uint64s.Draw(t, "id"), 1), keyed: rapid.Bool().Draw(t, "keyed"), heard: clock.Moment(int64s.Draw(t, "heard")), backoff: clock.Moment(int64s.Draw(t, "shut")),
