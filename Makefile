@@ -109,7 +109,7 @@ PARALLEL_e2e = -parallel $$((3 * $$(getconf _NPROCESSORS_ONLN)))
 MODULES := . e2e tools/image
 # Tests that `make test` runs on the release, too: all of the host's double, and of a real Envoy what the compiler may have changed.
 # From securitytest those in which the filter is at its limits: the others try what the core decides, which is the same code.
-RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest
+RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest ./test/identitytest
 RELEASE_SECURITY := 'Bound|Junk|Hid|Lying|Leav|Slow|Dead|InFlight|Overshoot|Paths|Log'
 # $(call in_module,MODULE): those of PACKAGES that are in it, as it calls them; ./... are all of them.
 in_module = $(if $(filter ./...,$(PACKAGES)),./...,$(if $(filter .,$(1)),$(filter-out $(MODULES:%=./%/%),$(PACKAGES)),$(patsubst ./$(1)/%,./%,$(filter ./$(1)/%,$(PACKAGES)))))
