@@ -14,6 +14,8 @@ func refuse(t *testing.T, g *gateway) {
 	t.Run("passthrough", func(t *testing.T) { passFull(t, g) })
 	t.Run("bypass", func(t *testing.T) { bypassFull(t, g) })
 	t.Run("shed", func(t *testing.T) { shed(t, g) })
+	t.Run("deadline", func(t *testing.T) { refuseInVain(t, g) })
+	t.Run("learned slots", func(t *testing.T) { learnSlots(t, g) })
 }
 
 // At whatever worker they come, as many wait as may, and not one more.
