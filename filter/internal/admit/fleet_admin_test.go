@@ -91,3 +91,35 @@ func TestProxiesNameSubjectsAlike(t *testing.T) {
 		}
 	}
 }
+
+// A limit that is raised while it is used up passes more at once, in each worker.
+func TestAFleetsLimitThatIsRaised(t *testing.T) {
+	store := recordtest.NewMemory()
+	h := workerOf(t, `{"requestHold":"stopIteration",`+adminConfig("open")+`,`+fleetLimit+`}`, store, 1)
+	service := &fleetService{t: t, count: 100}
+	for refused := false; !refused; {
+		x := h.ask("ann")
+		for x.last.Action == Hold && h.leasing.awaiting.count > 0 {
+			service.answer(h)
+			h.tick()
+		}
+		if refused = x.Refused(); refused {
+			x.done()
+		} else {
+			x.answer(used(9, 100))
+		}
+		if h.leasing.client.Busy() {
+			service.answer(h)
+			h.tick()
+		}
+	}
+	if status, answer := h.send("PATCH", "/overrides", `{"limits":{"u":{"quantity":900}}}`); status != 200 {
+		t.Fatal(status, answer)
+	}
+	y := h.ask("ann")
+	expect(t, "asks again", y.last.Action, Hold)
+	if call := h.calls[len(h.calls)-1]; !strings.Contains(call, `"requestsPerUnit":900`) {
+		t.Error(call)
+	}
+	y.done()
+}

@@ -14,7 +14,7 @@ const (
 	Pages       = 1 << 12
 	MostEntries = 16
 
-	entrySize = 9 * 8
+	entrySize = 10 * 8
 	layout    = 1
 )
 
@@ -29,6 +29,7 @@ type Entry struct {
 	At    clock.Moment // the last lease
 	Quiet clock.Moment // nobody asks before: somebody does, or nothing is left
 	Asked clock.Moment // when the ask began that is under way; 0: none is
+	Limit int64        // what the limit was when nothing was left
 
 	Known bool // Seen is
 	Empty bool // nothing is left, until End
@@ -83,6 +84,9 @@ func (e *Entry) part(now clock.Moment, need int64, t *Terms) int64 {
 // begin has an ask begin, and gives how much is to be added to the count for whom: a lease, and what is owed. It says false if nobody is to ask now.
 func (e *Entry) begin(now clock.Moment, need int64, t *Terms, patience time.Duration) (lease, owed int64, begun bool) {
 	e.turn(now)
+	if e.Empty && t.Quantity > e.Limit { // it was raised since
+		e.Empty, e.Read, e.Quiet = false, false, 0
+	}
 	if now < e.Quiet {
 		return 0, 0, false
 	}
@@ -121,7 +125,7 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 		e.Taken, e.Size, e.At = e.Taken+a.lease, a.lease, now
 	}
 	if s.remaining == 0 {
-		e.close()
+		e.close(a.Terms)
 	}
 	return a.lease
 }
@@ -135,11 +139,11 @@ func (e *Entry) over(now clock.Moment, a *ask) {
 		e.Read, e.At = true, now
 		return
 	}
-	e.close()
+	e.close(a.Terms)
 }
 
 // close says that nothing is left until the window ends.
-func (e *Entry) close() { e.Empty, e.Quiet = true, e.End }
+func (e *Entry) close(t *Terms) { e.Empty, e.Quiet, e.Limit = true, e.End, t.Quantity }
 
 // tally takes the count that the service tells. What it has forgotten is owed again, as far as this proxy has taken it.
 func (e *Entry) tally(a *ask, s *status, current bool) {
@@ -262,7 +266,7 @@ func (b *book) decode(value []byte) {
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
 			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), Seen: word(3), Owed: word(4), Size: word(5), At: clock.Moment(word(6)),
-			Quiet: clock.Moment(word(7)), Asked: clock.Moment(word(8)), Known: flags&1 != 0, Empty: flags&2 != 0, Read: flags&4 != 0,
+			Quiet: clock.Moment(word(7)), Asked: clock.Moment(word(8)), Limit: word(9), Known: flags&1 != 0, Empty: flags&2 != 0, Read: flags&4 != 0,
 		})
 	}
 }
@@ -280,7 +284,7 @@ func (b *book) encode() {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.Seen), uint64(e.Owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.Asked)} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.Seen), uint64(e.Owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.Asked), uint64(e.Limit)} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
 	}

@@ -150,7 +150,7 @@ func (c *Client) Front(now clock.Moment, id uint64, t *Terms) (*Front, error) {
 
 // know takes over what an entry says.
 func (f *Front) know(e *Entry, t *Terms) {
-	if f.quiet, f.Empty, f.Left = 0, 0, 0; e.Empty {
+	if f.quiet, f.Empty, f.Left = 0, 0, 0; e.Empty && t.Quantity <= e.Limit {
 		f.Empty, f.quiet = e.End, e.End
 	}
 	if f.low = e.Size / 2; e.Owed > 0 && e.Asked == 0 {
@@ -158,6 +158,15 @@ func (f *Front) know(e *Entry, t *Terms) {
 	}
 	if e.Known {
 		f.Left = max(t.Quantity-e.Seen, 0)
+	}
+}
+
+// Forget forgets what isn't being asked for: a limit may be another one from here on.
+func (c *Client) Forget() {
+	for id, f := range c.fronts {
+		if !f.wanted {
+			delete(c.fronts, id)
+		}
 	}
 }
 

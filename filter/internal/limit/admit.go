@@ -131,7 +131,7 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 		wait = untilOneEnds
 	case c.limit.Window == 0 && !c.limit.Lifetime:
 		wait = untilOneEnds
-	case c.limit.terms != nil && c.need <= c.limit.rate.Burst:
+	case c.limit.terms != nil && c.need <= c.limit.size():
 		s.dry(c, now, r, v)
 		return
 	}
@@ -148,7 +148,7 @@ func (s *Set) refuseFor(c *candidate, r *Request, v *Admission, wait time.Durati
 		return // another one weighs more
 	}
 	v.Verdict = gate.Because(outcome, gate.Limits, why)
-	used := units(c.limit.rate.Burst - c.state.Balance(c.limit.rate))
+	used := units(c.limit.size() - c.state.Balance(c.limit.rate))
 	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
 	v.Requested = units(max(s.asked(c.limit, r), c.need))

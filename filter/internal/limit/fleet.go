@@ -26,11 +26,15 @@ type fleet struct {
 	waiting int // requests that wait for a lease
 }
 
+// leaseBase is the burst of all leased buckets, whatever their limits are: one that is changed while its window lasts is not worth more or less.
+const leaseBase = lease.MostQuantity * bucket.Micro
+
 // MostWaiting is how many requests a worker lets wait for leases at one time.
 const MostWaiting = 256
 
 // LeaseFrom has the limits of the fleet lease by a client. wall tells the time of day, in nanoseconds since 1970.
 func (s *Set) LeaseFrom(client *lease.Client, c *config.Fleet, wall func() int64) {
+	client.Forget()
 	s.fleet = fleet{client: client, config: c, wall: wall}
 }
 

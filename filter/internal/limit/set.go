@@ -110,6 +110,9 @@ type limit struct {
 	told    uint32          // known.Changes, when it was told last
 }
 
+// size is the most that can be used at once, in millionths.
+func (l *limit) size() int64 { return l.Burst * bucket.Micro }
+
 // part is one entry of "per".
 type part struct {
 	kind   string
@@ -144,6 +147,9 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 			terms: terms(&configured),
 			group: s.group(configured.Per),
 			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
+		}
+		if l.rate.Leased {
+			l.rate.Burst = leaseBase
 		}
 		for _, per := range configured.Per {
 			p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per), hashed: hashes(&c.Identity, per)}
@@ -347,13 +353,13 @@ func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
 		output = e.OutputBound
 		states = s.amount(l, r.Model, Usage{Completion: output, Total: output})
 	} else if more := e.OutputMost - e.Output; more > 0 {
-		output += int64(math.Ceil(float64(more) * state.ReservedShare(l.rate)))
+		output += int64(math.Ceil(float64(more) * state.ReservedShare(bucket.Rate{Burst: l.size()})))
 	}
 	if l.Admission == config.Strict && e.OutputBound == 0 {
 		states = s.amount(l, r.Model, Usage{Completion: e.OutputFloor, Total: e.OutputFloor})
 	}
 	need := s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
-	return max(min(need, l.rate.Burst), states)
+	return max(min(need, l.size()), states)
 }
 
 // free says that the request needs nothing of the limit's unit for certain, be it as long as it may: an estimate of 0 is none.
