@@ -25,6 +25,7 @@ type Config struct {
 	ErrorFormat      ErrorFormat
 	Publish          filterstate.Set // the values of the filter state that are set
 	RateLimitHeaders RateLimitHeaders
+	RateLimitStyle   RateLimitStyle
 	Operations       []Operation
 	Unknown          Unknown
 	Models           Models

@@ -90,7 +90,7 @@ const (
 	ErrorsOfDynamo  ErrorFormat = "dynamo"  // NVIDIA Dynamo's
 )
 
-// RateLimitHeaders says which answers tell of limits, in x-ratelimit-*.
+// RateLimitHeaders says which answers tell of limits, in the headers of RateLimitStyle.
 type RateLimitHeaders string
 
 // Which answers.
@@ -98,6 +98,16 @@ const (
 	RateLimitsAll      RateLimitHeaders = "all"      // the server's and the filter's own
 	RateLimitsRefusals RateLimitHeaders = "refusals" // the filter's own
 	RateLimitsOff      RateLimitHeaders = "off"      // none
+)
+
+// RateLimitStyle says in which headers answers tell of limits.
+type RateLimitStyle string
+
+// Which headers.
+const (
+	RateLimitsOpenAI RateLimitStyle = "openai" // x-ratelimit-*, as OpenAI's API has them
+	RateLimitsIETF   RateLimitStyle = "ietf"   // RateLimit and RateLimit-Policy, as the IETF's draft has them
+	RateLimitsBoth   RateLimitStyle = "both"
 )
 
 // WhenFull is what happens to a request that finds the queue full.

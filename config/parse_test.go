@@ -20,7 +20,7 @@ func defaults() Config {
 		},
 		Retry:       Retry{Longest: time.Minute},
 		ErrorFormat: "dialect",
-		Publish:     filterstate.All, RateLimitHeaders: "all",
+		Publish:     filterstate.All, RateLimitHeaders: "all", RateLimitStyle: "openai",
 		Unknown: UnknownPass,
 		Identity: Identity{
 			User:    Source{Place: Place{Headers: []string{"x-user-id"}}},

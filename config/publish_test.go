@@ -38,6 +38,7 @@ func TestWhatCannotBePublished(t *testing.T) {
 			`publish[5]: "spillway.limit": given twice; want each entry once`,
 		}},
 		{`{"rateLimitHeaders": "some"}`, []string{`rateLimitHeaders: "some": want all, refusals or off`}},
+		{`{"rateLimitStyle": "IETF"}`, []string{`rateLimitStyle: "IETF": `}},
 	})
 	if got := mustParse(t, `{"rateLimitHeaders": false}`).RateLimitHeaders; got != RateLimitsOff { // YAML's off
 		t.Errorf("got %q", got)

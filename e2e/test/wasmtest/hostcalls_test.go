@@ -112,6 +112,16 @@ func TestARequestCostsThisManyHostCalls(t *testing.T) {
 	}
 }
 
+// In the IETF's words there are two, however many limits they tell of.
+func TestStandardHeadersAreTwoCalls(t *testing.T) {
+	for style, want := range map[string]int{"openai": 29, "ietf": 28, "both": 31} {
+		p, vm := start(t, stopIteration, with(limitOf("completionTokens", 1_000_000_000), "rateLimitStyle", style))
+		if once := callsOf(t, p, func() { askJSON(p, vm) }); once.total != want {
+			t.Errorf("%s: %d host calls, want %d:\n%s", style, once.total, want, once.text)
+		}
+	}
+}
+
 // The three headers that tell of a limit are three calls, which whoever needs none can save.
 func TestHeadersThatNobodyWantsAreNotSet(t *testing.T) {
 	for headers, want := range map[string]int{"all": 29, "refusals": 26, "off": 26} {

@@ -49,6 +49,26 @@ func TestWhatIsPublishedIsSetAndNothingElse(t *testing.T) {
 	}
 }
 
+// The style says which headers tell of limits, of answers and refusals alike.
+func TestHeadersTellOfLimitsInTheStyleThatIsWanted(t *testing.T) {
+	for style, want := range map[string][2]bool{"openai": {true, false}, "ietf": {false, true}, "both": {true, true}} {
+		h := newHost(t, `{"requestHold":"stopIteration","rateLimitStyle":"`+style+`",`+seedLimits+`}`, recordtest.NewMemory())
+		x := h.ask("alice")
+		passed := x.status("200", "application/json", false)
+		x.response(used(26, 400), true)
+		x.done()
+		refused := h.ask("alice").last.Reply
+		if refused == nil {
+			t.Fatal("the second passes")
+		}
+		for what, headers := range map[string][][2]string{"a success": passed.Headers, "a refusal": refused.Headers} {
+			expect(t, style+", "+what+": OpenAI's", header(headers, "x-ratelimit-limit-tokens") != "", want[0])
+			expect(t, style+", "+what+": RateLimit", header(headers, "ratelimit") != "", want[1])
+			expect(t, style+", "+what+": RateLimit-Policy", header(headers, "ratelimit-policy") != "", want[1])
+		}
+	}
+}
+
 func TestHeadersTellOfLimitsWhereTheyAreWanted(t *testing.T) {
 	for mode, want := range map[string][2]string{"all": {"300", "300"}, "refusals": {"", "300"}, "off": {"", ""}} {
 		h := newHost(t, `{"requestHold":"stopIteration","rateLimitHeaders":"`+mode+`",`+seedLimits+`}`, recordtest.NewMemory())

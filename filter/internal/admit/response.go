@@ -56,8 +56,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 
 // tellHeadroom tells the client what its limits have left.
 func (e *Engine) tellHeadroom(s *Stream) {
-	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], s.requests)
-	e.pairs, e.text = reply.AppendHeadroom(e.pairs, e.text, s.tokens)
+	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], e.cfg.RateLimitStyle, &s.requests, &s.tokens)
 	for i := range e.pairs {
 		e.out.setResponseHeader(s, e.pairs[i][0], e.pairs[i][1])
 	}

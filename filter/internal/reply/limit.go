@@ -3,6 +3,7 @@ package reply
 import (
 	"strconv"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
@@ -40,11 +41,26 @@ func subject(b []byte, v *gate.Verdict, a *About) []byte {
 	return strconv.AppendInt(put(b, ": limit "), v.Limit.Burst, 10)
 }
 
-// AppendHeadroom appends the x-ratelimit-* headers of a limit; none if no limit applied, or one without a window: they speak of what
-// can be used in a time, and clients that pace themselves by them would take it for that. Their values are parts of text, to which they
-// are appended.
-func AppendHeadroom(headers [][2]string, text []byte, h gate.Headroom) ([][2]string, []byte) {
-	if h.Limit == nil || h.Limit.Window == 0 {
+// AppendHeadroom appends the headers that tell what two limits have left, in a style; none of one that didn't apply, or has no window: they
+// speak of what can be used in a time, and clients that pace themselves by them would take it for that. Their values are parts of text, to
+// which they are appended.
+func AppendHeadroom(headers [][2]string, text []byte, style config.RateLimitStyle, requests, tokens *gate.Headroom) ([][2]string, []byte) {
+	if style != config.RateLimitsIETF {
+		headers, text = appendOpenAI(headers, text, requests)
+		headers, text = appendOpenAI(headers, text, tokens)
+	}
+	if style == config.RateLimitsIETF || style == config.RateLimitsBoth {
+		headers, text = appendIETF(headers, text, requests, tokens)
+	}
+	return headers, text
+}
+
+// told says that clients are told of a limit.
+func told(h *gate.Headroom) bool { return h.Limit != nil && h.Limit.Window != 0 }
+
+// appendOpenAI appends a limit's x-ratelimit-*.
+func appendOpenAI(headers [][2]string, text []byte, h *gate.Headroom) ([][2]string, []byte) {
+	if !told(h) {
 		return headers, text
 	}
 	names := &tokenHeaders

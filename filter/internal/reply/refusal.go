@@ -10,7 +10,8 @@ import (
 type About struct {
 	Format                    *Format // of the body
 	Upstream, Model, Priority string
-	NoHeadroom                bool // it doesn't tell in x-ratelimit-* what a limit has left
+	NoHeadroom                bool // it doesn't tell what a limit has left
+	Style                     config.RateLimitStyle
 }
 
 // Refuse makes the answer that a verdict asks for. statuses are the configured ones.
@@ -24,7 +25,8 @@ func (r *Reply) Refuse(v *gate.Verdict, a *About, statuses *config.StatusCode) {
 	}
 	r.write(a.Format, &f)
 	if !a.NoHeadroom {
-		r.Headers, r.text = AppendHeadroom(r.Headers, r.text, v.Left())
+		left := v.Left()
+		r.Headers, r.text = AppendHeadroom(r.Headers, r.text, a.Style, &left, &gate.Headroom{})
 	}
 }
 

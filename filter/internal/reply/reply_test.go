@@ -177,14 +177,19 @@ func TestWindows(t *testing.T) {
 }
 
 func TestHeadroom(t *testing.T) {
-	if got, _ := AppendHeadroom(nil, nil, gate.Headroom{}); got != nil {
-		t.Errorf("without a limit: %v", got)
-	}
-	before := [][2]string{{"a", "b"}}
-	got, _ := AppendHeadroom(before, []byte("text"), gate.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second})
-	want := "[[a b] [x-ratelimit-limit-tokens 300] [x-ratelimit-remaining-tokens 224] [x-ratelimit-reset-tokens 15m12s]]"
-	if fmt.Sprint(got) != want {
-		t.Errorf("got %v, want %s", got, want)
+	const ours = "[x-ratelimit-limit-tokens 300] [x-ratelimit-remaining-tokens 224] [x-ratelimit-reset-tokens 15m12s]"
+	const standard = `[ratelimit "u";r=224;t=912] [ratelimit-policy "u";q=300;w=3600;qu="prompt tokens"]`
+	none, tokens := new(gate.Headroom), &gate.Headroom{Limit: limitOf(config.PromptTokens), Remaining: 224, Reset: 912 * second}
+	for style, want := range map[config.RateLimitStyle]string{
+		config.RateLimitsOpenAI: ours, config.RateLimitsIETF: standard, config.RateLimitsBoth: ours + " " + standard,
+	} {
+		if got, _ := AppendHeadroom(nil, nil, style, none, none); got != nil {
+			t.Errorf("%s, without a limit: %v", style, got)
+		}
+		got, _ := AppendHeadroom([][2]string{{"a", "b"}}, []byte("text"), style, none, tokens)
+		if want = "[[a b] " + want + "]"; fmt.Sprint(got) != want {
+			t.Errorf("%s: got %v, want %s", style, got, want)
+		}
 	}
 }
 
@@ -246,8 +251,8 @@ func TestAnswersAllocateNothing(t *testing.T) {
 	var headers [][2]string
 	var memory []byte
 	if n := testing.AllocsPerRun(10, func() {
-		headers, memory = AppendHeadroom(headers[:0], memory[:0], verdicts[0].Left())
-		headers, memory = AppendHeadroom(headers, memory, verdicts[1].Left())
+		requests, tokens := verdicts[0].Left(), verdicts[1].Left()
+		headers, memory = AppendHeadroom(headers[:0], memory[:0], config.RateLimitsOpenAI, &requests, &tokens)
 	}); n != 0 || len(headers) != 6 || headers[0][1] != "300" || headers[5][1] != "2m24s" {
 		t.Errorf("%v allocations for %v", n, headers)
 	}

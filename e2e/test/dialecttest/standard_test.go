@@ -1,0 +1,47 @@
+package dialecttest
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+)
+
+// Clients that know the IETF's headers find them on answers and on refusals, of both limits in one, in the place of the server's own.
+func TestStandardHeadersReachTheClient(t *testing.T) {
+	t.Parallel()
+	const config = `{"rateLimitStyle": "ietf", "limits": [
+		{"name": "a-day", "per": ["user"], "unit": "requests", "quantity": 1, "window": "24h"},
+		{"name": "all.tokens", "per": ["user"], "unit": "totalTokens", "quantity": 1000000, "window": "1h"}
+	]}`
+	upstream := &counter{requests: map[string]int{}}
+	e := start(t, config, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("RateLimit", `"theirs";r=1;t=1`)
+		upstream.ServeHTTP(w, r)
+	}))
+	chat := refusals[0]
+	passed, _ := ask(t, e, chat, withBody)
+	refused, _ := ask(t, e, chat, withBody)
+	if passed.StatusCode != http.StatusOK || refused.StatusCode != http.StatusTooManyRequests {
+		t.Fatalf("got %d and %d, want 200 and 429", passed.StatusCode, refused.StatusCode)
+	}
+	for what, response := range map[string]*http.Response{"a success": passed, "a refusal": refused} {
+		var left, reset int64
+		for _, name := range []string{"RateLimit", "RateLimit-Policy"} {
+			if n := len(response.Header.Values(name)); n != 1 {
+				t.Errorf("%s has %d of %s, want 1", what, n, name)
+			}
+		}
+		if _, err := fmt.Sscanf(response.Header.Get("RateLimit"), `"a-day";r=%d;t=%d`, &left, &reset); err != nil || left != 0 || reset < 86000 || reset > 86400 {
+			t.Errorf("%s: %q, want none left of a day (%v)", what, response.Header.Get("RateLimit"), err)
+		}
+		if response.Header.Get("X-Ratelimit-Limit-Requests") != "" {
+			t.Errorf("%s has x-ratelimit-*, too", what)
+		}
+	}
+	if got, want := passed.Header.Get("RateLimit-Policy"), `"a-day";q=1;w=86400, "all.tokens";q=1000000;w=3600;qu="total tokens"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := refused.Header.Get("RateLimit-Policy"), `"a-day";q=1;w=86400`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
