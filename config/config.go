@@ -93,8 +93,8 @@ func (s *Source) Places() []Place { return append(s.Sources[:len(s.Sources):len(
 // Identity says who is asking.
 type Identity struct {
 	User, Tenant, Key Source
-	Groups            []Group // by their names, in the order of these
-	Missing           string  // the subject of a request without one, or MissingReject
+	Groups            []Group
+	Missing           string // the subject of a request without one, or MissingReject
 	Probes            Probes
 }
 

@@ -3,7 +3,6 @@ package config
 import (
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // mostMembers bounds the keys and users of all groups: each is looked up with a request, and held by each worker.
@@ -12,7 +11,7 @@ const mostMembers = 10_000
 func (g *Group) fields() []field {
 	return []field{
 		stringSet("keys", &g.Keys, keyHashes, "Of each key its SHA-256: sha256: and 64 hexadecimal digits, of the key as it is sent without \"Bearer \"."),
-		stringSet("users", &g.Users, someText, "Names of users, as identity.user reads them."),
+		stringSet("users", &g.Users, someValue, "Names of users, as identity.user reads them."),
 	}
 }
 
@@ -35,7 +34,6 @@ func (g groups) read(r *reader, path string, v *jsonValue) {
 		r.section(at, &group, m.value)
 		*g.to = append(*g.to, group)
 	}
-	slices.SortFunc(*g.to, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func (g groups) describe(s *Schema) {
@@ -57,31 +55,26 @@ func (g groups) show(b []byte) []byte {
 
 // finish finds who is in two groups.
 func (i *Identity) finish(r *reader, path string) {
-	type member struct {
-		name  string
-		group *Group
-		at    string
-	}
-	var members []member
+	of := map[string]string{} // the group of each member; what is sorted by functions of its own costs the module 10 KB each time
 	for g := range i.Groups {
 		group := &i.Groups[g]
 		at := join(join(path, "groups"), group.Name)
-		for n, key := range group.Keys {
-			members = append(members, member{"key\x00" + key, group, index(join(at, "keys"), n)})
-		}
-		for n, user := range group.Users {
-			members = append(members, member{user, group, index(join(at, "users"), n)})
+		for _, members := range [...]struct {
+			key  string
+			list []string
+		}{{"keys", group.Keys}, {"users", group.Users}} {
+			for n, member := range members.list {
+				name := members.key + " " + member
+				if other, known := of[name]; known {
+					r.problem(index(join(at, members.key), n), "", "is in the group "+quote(other)+", too; want each in one group")
+				}
+				of[name] = group.Name
+			}
 		}
 	}
-	if len(members) > mostMembers {
-		r.problem(join(path, "groups"), "", strconv.Itoa(len(members))+" keys and users; want at most "+strconv.Itoa(mostMembers)+
+	if len(of) > mostMembers {
+		r.problem(join(path, "groups"), "", strconv.Itoa(len(of))+" keys and users; want at most "+strconv.Itoa(mostMembers)+
 			": put so many into a claim of their tokens, and take that for the tenant")
-	}
-	slices.SortStableFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
-	for n := 1; n < len(members); n++ {
-		if members[n].name == members[n-1].name && members[n].group != members[n-1].group {
-			r.problem(members[n].at, "", "is in the group "+quote(members[n-1].group.Name)+", too; want each in one group")
-		}
 	}
 }
 

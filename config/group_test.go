@@ -19,7 +19,7 @@ func TestNobodyIsInTwoGroups(t *testing.T) {
 	const per = `,"limits":[{"name":"a","per":["group"],"unit":"requests","quantity":1,"window":"1s"}]`
 	for _, test := range []struct{ groups, rest, want string }{
 		{`{"a":{"users":["ann"]},"b":{"users":["bob"]}}`, per, ""},
-		{`{"b":{"users":["ann"]},"a":{"users":["ann"]}}`, per, `identity.groups.b.users[0]: is in the group "a", too; want each in one group`},
+		{`{"a":{"users":["ann"]},"b":{"users":["ann"]}}`, per, `identity.groups.b.users[0]: is in the group "a", too; want each in one group`},
 		{`{"a":{"keys":["` + keyOfFoo + `"]},"b":{"keys":["` + strings.ToUpper(keyOfFoo[7:]) + `"]}}`, per, "identity.groups.b.keys[0]"},
 		{`{"a":{"keys":["` + keyOfFoo + `"]},"b":{"keys":["sha256:` + strings.ToUpper(keyOfFoo[7:]) + `"]}}`, per, "too; want each in one group"},
 		{`{"a":{"users":["ann","ann"]}}`, per, "given twice"},

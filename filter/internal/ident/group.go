@@ -1,76 +1,68 @@
 package ident
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/sha256"
 )
 
-// groups finds the group of a caller. Members are sorted, and found by halves: nothing is allocated.
+// groups finds the group of a caller. Members are sorted, and found by halves: nothing is allocated. Each is one text, his name, a zero
+// and the group's name, since texts are what the module can sort already.
 type groups struct {
-	keys  []groupKey
-	users []groupUser
+	keys, users []string // a key's name is the bytes of its hash
 }
-
-type groupKey struct {
-	hash  [32]byte
-	group string
-}
-
-type groupUser struct{ name, group string }
 
 func newGroups(all []config.Group) (g groups) {
 	for i := range all {
 		for _, key := range all[i].Keys {
-			k := groupKey{group: all[i].Name}
-			digits := strings.TrimPrefix(key, config.TokenHash)
-			for n := range min(len(k.hash), len(digits)/2) {
-				value, _ := strconv.ParseUint(digits[2*n:2*n+2], 16, 8) // the parser has seen to their form
-				k.hash[n] = byte(value)
+			var hash []byte
+			for digits := strings.TrimPrefix(key, config.TokenHash); len(digits) >= 2; digits = digits[2:] {
+				value, _ := strconv.ParseUint(digits[:2], 16, 8) // the parser has seen to their form
+				hash = append(hash, byte(value))
 			}
-			g.keys = append(g.keys, k)
+			g.keys = append(g.keys, string(hash)+"\x00"+all[i].Name)
 		}
 		for _, user := range all[i].Users {
-			g.users = append(g.users, groupUser{user, all[i].Name})
+			g.users = append(g.users, user+"\x00"+all[i].Name)
 		}
 	}
-	slices.SortFunc(g.keys, func(a, b groupKey) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	slices.SortFunc(g.users, func(a, b groupUser) int { return strings.Compare(a.name, b.name) })
+	slices.Sort(g.keys)
+	slices.Sort(g.users)
 	return g
 }
 
-// of gives the group of a key, else that of a user; "" is none. What is asked for is at its place among the sorted, or nowhere.
+// of gives the group of a key, else that of a user; "" is none.
 func (g *groups) of(user, key string) string {
 	if key != "" && len(g.keys) > 0 {
 		hash := sha256.Sum(key)
-		low, high := 0, len(g.keys)
-		for low < high {
-			middle := (low + high) / 2
-			switch order := bytes.Compare(g.keys[middle].hash[:], hash[:]); {
-			case order == 0:
-				return g.keys[middle].group
-			case order < 0:
-				low = middle + 1
-			default:
-				high = middle
-			}
+		if group := member(g.keys, inplace.String(hash[:])); group != "" {
+			return group
 		}
 	}
-	low, high := 0, len(g.users)
-	for user != "" && low < high {
+	if user == "" {
+		return ""
+	}
+	return member(g.users, user)
+}
+
+// member gives the group of a member; "" if there is none.
+func member(members []string, name string) string {
+	low, high := 0, len(members)
+	for low < high {
 		middle := (low + high) / 2
-		switch other := g.users[middle].name; {
-		case other == user:
-			return g.users[middle].group
-		case other < user:
+		if members[middle] < name {
 			low = middle + 1
-		default:
+		} else {
 			high = middle
 		}
+	}
+	// All that begin with the name stand from here on; that which is the name and a zero first of all.
+	if low < len(members) && len(members[low]) > len(name) && members[low][len(name)] == 0 && members[low][:len(name)] == name {
+		return members[low][len(name)+1:]
 	}
 	return ""
 }
