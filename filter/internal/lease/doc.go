@@ -32,7 +32,7 @@
 //	used by the fleet ≤ L + what the requests that were in flight at the last admission used beyond their reservations
 //
 // and what is left unspent though it was refused to somebody is no more than the leases out, the leases whose answers were lost, and the
-// one addition which went over the limit (the service counts that, too: package doc of what it was measured to do is docs/fleet.md).
+// one addition which went over the limit (the service counts that, too).
 // A lease is lost with the proxy that has it; what it has spent stays counted.
 //
 // Memory: Pages × MostEntries × 80 bytes = 5 MiB of shared data, and MostFronts fronts a worker. Calls: one under way a worker.
