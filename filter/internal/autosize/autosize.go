@@ -56,7 +56,7 @@ const (
 	burstWindows = 2
 
 	// unarySlack is how many times the usual a whole answer may take without waiting.
-	unarySlack = 2
+	unarySlack = 1.25
 
 	// slowITL is how many times the best time between tokens is too long for more slots, and itlMemory how fast the best follows a longer one:
 	// slowly, since what is longest with many slots would soon be usual.

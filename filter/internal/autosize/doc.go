@@ -19,7 +19,7 @@
 // is usual is measured anew (as with Envoy's minimum round trip, but with most of the slots in use).
 //
 // Of the time between tokens there is no such law: each request in the batch makes it longer, and it may be worth it. Above three times the best
-// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting, so only what is more than twice the
+// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting, so only what is a quarter above the
 // usual of about as many tokens counts as waiting.
 //
 // Four ways were tried on eleven traces, in table_test.go beside this one: Netflix's gradient and its Vegas, Envoy's adaptive concurrency, and
