@@ -163,7 +163,10 @@ type Limit struct {
 	Match     Match
 	Unit      *Unit
 	Quantity  int64         // units per Window; at least 1
-	Window    time.Duration // 0 where the unit is of what is under way
+	Window    time.Duration // 0 where the unit is of what is under way; of a calendar's months 30 days
+	Calendar  Calendar      // "": Window is as it was given
+	Zone      time.Duration // that the calendar's time is ahead of UTC
+	Refill    Refill        // "" where there is no window
 	Lifetime  bool          // nothing comes back: no Window
 	Idle      time.Duration // after which a lifetime's subject is forgotten that is left alone; 0 without Lifetime
 	Burst     int64         // the bucket's size in units; Quantity by default
@@ -171,6 +174,8 @@ type Limit struct {
 	Mode      Mode
 	Scope     Scope
 	Refund    []Statuses // of answers that cost nothing in this limit
+
+	timezone string
 }
 
 // Upstream is what is protected, chosen by model: the first match counts.

@@ -172,10 +172,13 @@ func (k numberKind) describe(s *Schema) {
 	}
 }
 
+// durationPattern is that of all durations.
+const durationPattern = `(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)`
+
 // describe states the range in words: JSON Schema can't compare durations.
 func (k durationKind) describe(s *Schema) {
 	s.Type = "string"
-	s.Pattern = `^(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
+	s.Pattern = "^" + durationPattern + "$"
 	s.Description += " A duration from " + brief(k.min) + " to " + brief(k.max) + "."
 }
 

@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // Mode says what a gate or a limit does with its verdict.
 type Mode string
 
@@ -51,6 +53,32 @@ const (
 	Lenient Admission = "lenient" // passes while the balance is above zero, and may go into debt by its own cost
 	Strict  Admission = "strict"  // passes only if the whole reservation fits
 )
+
+// Refill says how a limit's quantity comes back.
+type Refill string
+
+// The ways.
+const (
+	RefillContinuous Refill = "continuous" // evenly: a bucket that flows in
+	RefillWindow     Refill = "window"     // all of it when a window begins
+)
+
+// Calendar names windows of the calendar.
+type Calendar string
+
+// The windows.
+const (
+	CalendarHour  Calendar = "hour"
+	CalendarDay   Calendar = "day"
+	CalendarWeek  Calendar = "week" // from Monday on
+	CalendarMonth Calendar = "month"
+)
+
+// calendars are all of them, with how long one lasts, a month about.
+var calendars = [...]struct {
+	name   Calendar
+	length time.Duration
+}{{CalendarHour, time.Hour}, {CalendarDay, day}, {CalendarWeek, 7 * day}, {CalendarMonth, 30 * day}}
 
 // Probes says what becomes of a GET or HEAD of the models or of a server's health that lacks an identity, where Missing is "reject".
 type Probes string

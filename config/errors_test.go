@@ -101,7 +101,7 @@ func TestKeyErrors(t *testing.T) {
 		{limit(`, "match": {"headers": {"x a": "1"}}`), []string{`limits[0].match.headers["x a"]: wrong key; want a header name`}},
 		{`{"limits": [{}]}`, []string{
 			`limits[0].name: missing; want a name`, `limits[0].unit: missing; want requests,`,
-			`limits[0].quantity: missing; want a whole number from 1`, `limits[0].window: missing; want a duration such as`,
+			`limits[0].quantity: missing; want a whole number from 1`, `limits[0].window: missing; want hour, day, week or month, or a duration such as`,
 		}},
 		{`{"operations": [{}]}`, []string{`operations[0].path: missing`, `operations[0].dialect: missing; want openai.chat,`}},
 		{`{"upstreams": [{}]}`, []string{`upstreams[0].name: missing; want a name of 1 to 64`}},
@@ -156,7 +156,7 @@ func TestRangeErrors(t *testing.T) {
 	for _, window := range []string{"", "1", "1d", "-1s", "+1s", "0s", "999ms", "8785h", "9999999h", "1 s"} {
 		cases = append(cases, errorCase{
 			`{"limits": [{"name": "a", "unit": "requests", "quantity": 1, "window": "` + window + `"}]}`,
-			[]string{`limits[0].window: "` + window + `": want a duration such as "300ms", "2s" or "1h", from 1s to 8784h`}})
+			[]string{`limits[0].window: "` + window + `": want hour, day, week or month, or a duration such as "60s" or "1h", from 1s to 8784h`}})
 	}
 	checkErrors(t, cases)
 }

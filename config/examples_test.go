@@ -44,7 +44,7 @@ func parseExample(t *testing.T, name string) Config {
 // The presets carry the numbers that the documentation names.
 func TestPresets(t *testing.T) {
 	wantEqual(t, parseExample(t, "minimal.yaml").Limits, []Limit{{
-		Name: "user-completion-tokens", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Burst: 300,
+		Name: "user-completion-tokens", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Refill: RefillContinuous, Burst: 300,
 		Admission: Lenient, Mode: Enforce, Scope: ScopeProxy,
 	}})
 

@@ -199,14 +199,25 @@ func (l *Limit) fields() []field {
 		object("match", &l.Match, "The requests that the limit is for; all of the given fields must match."),
 		required(unit("unit", &l.Unit)),
 		required(integer("quantity", &l.Quantity, 0, 1, maxUnits, "Units per window; of inflight, at once.")),
-		unless("lifetime", lifetime, unless("unit", windowless, required(duration("window", &l.Window, 0, time.Second, longest,
-			"Time in which the quantity flows in, evenly. Not with inflight or lifetime.")),
+		unless("lifetime", lifetime, unless("unit", windowless, required(l.window("window",
+			"Time in which the quantity flows in evenly, a duration from 1s to 8784h, or comes back at once (refill). hour, day, week and month are the calendar's, "+
+				"in the timezone; a week begins on Monday. Not with inflight or lifetime.")),
 			"what is under way is counted at each moment, not over a time; leave window out, or choose another unit"),
 			"nothing of a lifetime comes back; leave window out, or lifetime"),
 		unless("lifetime", lifetime, unless("unit", windowless, derived(integer("burst", &l.Burst, 0, 1, maxUnits,
 			"Most units that can be used at once. Default: quantity. Not with inflight or lifetime.")),
 			"quantity is all that can be under way at once; leave burst out"),
 			"all of a lifetime's quantity can be used at once; leave burst out"),
+		unless("lifetime", lifetime, unless("unit", windowless, derived(enum("refill", &l.Refill, "", []Refill{RefillContinuous, RefillWindow},
+			"How the quantity comes back. continuous: evenly, so that a full bucket and what flows in are nearly twice the quantity in one window. window: "+
+				"all of it when a window begins, which is the calendar's, or a duration's whole multiple since 1970 (UTC). Default: continuous, and window "+
+				"with hour, day, week and month. Not with inflight or lifetime, nor with scope: fleet.")),
+			"a place is free when its request has ended; leave refill out"),
+			"nothing of a lifetime comes back; leave refill out"),
+		unless("lifetime", lifetime, unless("unit", windowless, str("timezone", &l.timezone, "", zones,
+			"How far the calendar's time is ahead of UTC, such as +08:00, always: there is no daylight saving time. \"\" is UTC. Only with hour, day, week and month."),
+			"what is under way has no window; leave timezone out"),
+			"a lifetime has no window; leave timezone out"),
 		unless("unit", windowless, enum("admission", &l.Admission, Lenient, []Admission{Lenient, Strict},
 			"lenient passes a request while any balance is left, so that it may go into debt by its own cost; strict passes it "+
 				"only if all of its estimate fits. Not with inflight."),

@@ -49,6 +49,7 @@ func (u *Usage) finish(r *reader, path string) {
 }
 
 func (l *Limit) finish(r *reader, path string) {
+	l.finishWindow(r, path)
 	if l.Burst == 0 {
 		l.Burst = l.Quantity
 	}

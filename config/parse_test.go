@@ -113,7 +113,7 @@ func TestParseLimit(t *testing.T) {
 	c := mustParse(t, `{"limits": [{"name": "u", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "1h"}]}`)
 	want := defaults()
 	want.Limits = []Limit{{
-		Name: "u", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Burst: 300,
+		Name: "u", Per: []string{"user"}, Unit: CompletionTokens, Quantity: 300, Window: time.Hour, Refill: RefillContinuous, Burst: 300,
 		Admission: Lenient, Mode: Enforce, Scope: ScopeProxy,
 	}}
 	wantEqual(t, c, want)

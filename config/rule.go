@@ -37,6 +37,14 @@ var (
 		accept: func(s string) (string, bool) { return s, strings.HasPrefix(s, "/") && all(s, isPathByte) }}
 	adminPaths = rule{want: `"" or a path such as "/spillway", of letters, digits, "_" and "-" between its slashes`, pattern: "^(/[A-Za-z0-9_-]+)*$",
 		accept: func(s string) (string, bool) { return s, acceptAdminPath(s) }}
+	zones = rule{want: `"" or a distance from UTC such as "+08:00"`, pattern: "^(Z|[+-][01][0-9]:[0-5][0-9])?$",
+		accept: func(s string) (string, bool) {
+			zone, ok := zoneOffset(s)
+			return s, s == "" || ok && zone < 20*3600 && zone > -20*3600 && s != "z"
+		}}
+	windows = rule{want: `hour, day, week or month, or a duration such as "60s" or "1h", from 1s to 8784h`,
+		pattern: "^(hour|day|week|month|" + durationPattern + ")$",
+		accept:  func(s string) (string, bool) { _, _, ok := windowOf(s); return s, ok }}
 	tokenHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a token's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
 		accept: acceptTokenHash}
 	keyHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a key's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",

@@ -47,6 +47,6 @@ func TestLimitsOfRequestsUnderWay(t *testing.T) {
 		{inflight(`, "quantity": 4, "refund": []`), []string{`limits[0].refund: a list: a request's place`}},
 		{inflight(`, "quantity": 0, "window": null`), []string{`limits[0].quantity: 0: want a whole number from 1`, `limits[0].window: null: what is under way`}},
 		{inflight(``), []string{`limits[0].quantity: missing; want a whole number from 1`}},
-		{`{"limits": [{"name": "a", "unit": "requests", "quantity": 4}]}`, []string{`limits[0].window: missing; want a duration such as`}},
+		{`{"limits": [{"name": "a", "unit": "requests", "quantity": 4}]}`, []string{`limits[0].window: missing; want hour, day, week or month, or a duration such as`}},
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // JSON writes a JSON text, value by value: commas are its own. It doesn't check that what is opened is closed.
@@ -138,7 +140,7 @@ func (j *JSON) Time(unix int64) {
 	days := seconds / day
 	j.separate()
 	j.b = append(j.b, '"')
-	year, month, date := civil(days)
+	year, month, date := clock.Civil(days)
 	for _, part := range [...]struct {
 		n, width int64
 		then     byte
@@ -156,24 +158,4 @@ func power(digits int64) (unit int64) {
 		unit *= 10
 	}
 	return unit
-}
-
-// civil is the date of a day since 1970-01-01, none before it (Howard Hinnant: chrono-compatible low-level date algorithms, civil_from_days).
-func civil(days int64) (year, month, date int64) {
-	days = max(days, 0) + 719468
-	era := days / 146097
-	ofEra := days % 146097
-	yearOfEra := (ofEra - ofEra/1460 + ofEra/36524 - ofEra/146096) / 365
-	ofYear := ofEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
-	shifted := (5*ofYear + 2) / 153 // March is 0
-	date = ofYear - (153*shifted+2)/5 + 1
-	month = shifted + 3
-	if month > 12 {
-		month -= 12
-	}
-	year = yearOfEra + era*400
-	if month <= 2 {
-		year++
-	}
-	return year, month, date
 }

@@ -46,6 +46,8 @@ type Limit struct {
 	Quantity, Burst             int64
 	Window                      time.Duration
 	Idle                        time.Duration // of a lifetime; 0: it is none
+	Calendar                    string        // the window's name, where it is one of the calendar
+	Ends                        int64         // when the window of now ends, in nanoseconds since 1970; 0: it has none
 }
 
 // Absent is a number that isn't there.
@@ -156,6 +158,13 @@ func (l *Limit) write(j *JSON) {
 	j.MemberFloat("windowSeconds", l.Window.Seconds())
 	if l.Idle > 0 { // of a lifetime
 		j.MemberFloat("idleSeconds", l.Idle.Seconds())
+	}
+	if l.Ends > 0 {
+		if l.Calendar != "" {
+			j.Member("window", l.Calendar)
+		}
+		j.Key("windowEnds")
+		j.Time(l.Ends)
 	}
 	j.MemberInt("burst", l.Burst)
 	j.Member("admission", l.Admission)

@@ -19,6 +19,7 @@ type Worker struct {
 	learned estimate.Learned
 	id      uint64 // no other worker's; 0: not known yet
 	served  bool   // it has had a request
+	wall    clock.Wall
 	heavy   heavy.Book
 	journal *journal.Ring // nil: nothing was refused yet
 }
@@ -65,12 +66,21 @@ func (e *Engine) newBeat(w *Worker, random []byte) {
 // IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
 func (e *Engine) IsGateway() bool { return e.gateways }
 
+// beatDue says that a second has passed since the last beat.
+func (e *Engine) beatDue(now clock.Moment) bool {
+	age := now.Sub(e.beat.at)
+	return e.beat.at == 0 || age < 0 || age >= beatPeriod
+}
+
+// readWall reads the wall clock. Later events go by it.
+func (e *Engine) readWall(now clock.Moment) { e.worker.wall.Read(now, e.host.Wall()) }
+
 // tickBeat does what is done once a second. What was counted is kept while nobody wants to know.
 func (e *Engine) tickBeat(now clock.Moment) {
-	b := &e.beat
-	if age := now.Sub(b.at); b.at != 0 && age >= 0 && age < beatPeriod {
+	if !e.beatDue(now) {
 		return
 	}
+	b := &e.beat
 	if b.at == 0 {
 		e.uptime(now)
 	}

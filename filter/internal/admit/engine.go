@@ -125,6 +125,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		reserving: streamSet{in: inReserving},
 		turns:     mostAtOnce,
 	}
+	t.Wall = &worker.wall
 	e.grants.shared = grant.New(host, cfg.Namespace)
 	e.leasing = leasing{client: lease.New(host, cfg.Namespace), awaiting: streamSet{in: inAwaiting}}
 	e.makeRules(cfg)
@@ -161,6 +162,9 @@ func shorter(a, b time.Duration) time.Duration {
 
 // Tick gives the answers that had to wait, lets the streams go that wait in vain for their body, and lets all gates have their time.
 func (e *Engine) Tick(now clock.Moment) {
+	if e.beatDue(now) { // at once: the wall clock is to be read as the moment was
+		e.readWall(now)
+	}
 	e.current, e.endedLeg = nil, nil // nothing came
 	e.turns = mostAtOnce
 	e.refuseDropped(now) // if a fault has kept that from its own event

@@ -90,7 +90,11 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 	for _, n := range [...]admin.Count{{Name: "quantity", N: v.Quantity}, {Name: "burst", N: v.Burst}, {Name: "used", N: v.Used}, {Name: "reserved", N: v.Reserved}, {Name: "remaining", N: v.Remaining}} {
 		j.MemberInt(n.Name, n.N)
 	}
-	j.MemberFloat("resetsInSeconds", v.Full.Seconds())
+	j.MemberFloat("resetsInSeconds", max(v.Full, v.Ends).Seconds())
+	if v.Ends > 0 {
+		j.Key("windowEnds")
+		j.Time(e.host.Wall() + int64(v.Ends))
+	}
 	j.Key("granted")
 	if v.Grant == nil {
 		j.Null()

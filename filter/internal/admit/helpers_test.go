@@ -82,6 +82,7 @@ func newWorker(t fataler, configuration string, store record.Store, random []byt
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
 		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, published: map[string]bool{}}
+	h.time = func() clock.Moment { return h.now }
 	if h.Engine, err = New(cfg, &h.proxy, new(Worker), random); err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +101,9 @@ type proxy struct {
 	attributes map[string]string // others, by their paths
 	holdsBack  bool              // it keeps bodies back that it has received
 	read       int               // bytes of bodies that were read
+
+	time func() clock.Moment
+	set  int64 // nanoseconds that the wall clock was set ahead since the test began
 }
 
 func (p *proxy) Headers() [][2]string { return p.headers }
@@ -122,7 +126,13 @@ func (p *proxy) Attribute(path string) (string, bool) {
 }
 
 // Wall is half a century and three days after 1970 when a test begins.
-func (p *proxy) Wall() int64 { return (50*365 + 15) * 24 * 3600 * second }
+func (p *proxy) Wall() int64 {
+	wall := (50*365+15)*24*3600*second + p.set
+	if p.time != nil {
+		wall += int64(p.time().Sub(start))
+	}
+	return wall
+}
 
 func (p *proxy) Received(*Stream) (bytes, headers uint64, known bool) {
 	if p.holdsBack {

@@ -14,7 +14,7 @@ type Host interface {
 	// Attribute is what the proxy knows of the stream whose event is being handled, beside its messages. The parts of an attribute's path are
 	// told apart by zeros.
 	Attribute(path string) (value string, known bool)
-	// Wall is the time of the wall clock, in nanoseconds since 1970. Nothing is decided by it.
+	// Wall is the time of the wall clock, in nanoseconds since 1970. What it decides is which window of a limit it is.
 	Wall() int64
 	// Received is how many bytes of a held request the proxy has received so far, shown or not, and how many of these are its headers.
 	// known is false if it can't tell.

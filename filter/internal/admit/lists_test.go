@@ -93,7 +93,7 @@ func TestSubjects(t *testing.T) {
 "user=bob" 120 120 0
 "user=\"\u003e\u003cscript\u003ealert(1)\u003c/script\u003e" 60 60 0`)
 	expect(t, "by refusals", listed(t, body, "mostRefused", "subject", "refused", "refusedAtMost", "lastRefusal"),
-		`"user=ann" 1 1 {"reason":"tokens_exceeded","time":"2020-01-03T23:59:59.000Z"}`)
+		`"user=ann" 1 1 {"reason":"tokens_exceeded","time":"2020-01-04T00:00:02.000Z"}`)
 	raw := string(g.listener.admin("GET", "/spillway/subjects?limit=u&top=1", true).last.Reply.Body)
 	if strings.Contains(raw, "<") || strings.Contains(raw, "bob") || strings.Contains(raw, "script") {
 		t.Errorf("of the first: %s", raw)
@@ -147,8 +147,8 @@ func TestDecisions(t *testing.T) {
 "REJECTED" "limits" "tokens_exceeded" "u" "user=bob" "mo\u003ck" "HIGH" "vllm" true
 "REJECTED" "limits" "tokens_exceeded" "u" "user=ann" "mo\u003ck" "HIGH" "vllm" true
 "SHADOW" "limits" "requests_exceeded" "s" "everybody" "mo\u003ck" "HIGH" "vllm" true`)
-	expect(t, "when", listed(t, body, "decisions", "time"), strings.Join([]string{`"2020-01-04T00:00:03.000Z"`, `"2020-01-04T00:00:03.000Z"`,
-		`"2020-01-04T00:00:02.000Z"`, `"2020-01-04T00:00:01.000Z"`}, "\n"))
+	expect(t, "when", listed(t, body, "decisions", "time"), strings.Join([]string{`"2020-01-04T00:00:06.000Z"`, `"2020-01-04T00:00:06.000Z"`,
+		`"2020-01-04T00:00:05.000Z"`, `"2020-01-04T00:00:04.000Z"`}, "\n"))
 	if wait := listed(t, body, "decisions", "retryAfterSeconds"); !strings.HasPrefix(wait, "null\n2158.") {
 		t.Errorf("when it is worth trying: %s", wait)
 	}

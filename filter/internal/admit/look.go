@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
+	"github.com/spillway-proxy/spillway/filter/internal/calendar"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
@@ -122,10 +123,20 @@ func (v *viewer) limits(s *admin.Status) {
 	for i := range v.cfg.Limits {
 		l := &v.cfg.Limits[i]
 		s.Limits = append(s.Limits, admin.Limit{
-			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle,
-			Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
+			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle, Calendar: string(l.Calendar),
+			Ends: windowEnd(l, v.wall), Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
 		})
 	}
+}
+
+// windowEnd is when the window of a limit ends that it is at a time, both in nanoseconds since 1970; 0: it has none.
+func windowEnd(l *config.Limit, wall int64) int64 {
+	windows := calendar.New(l)
+	if !windows.Any() {
+		return 0
+	}
+	_, end := windows.At(max(wall, 0) / int64(time.Second))
+	return end * int64(time.Second)
 }
 
 // pressure looks at the measurements.

@@ -100,6 +100,9 @@ func (s *Stream) Reset(id uint32) {
 // RequestHeaders takes a request's headers; end says that no body follows.
 func (e *Engine) RequestHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Since = now // first: whatever the headers bring about, the request has come
+	if !e.worker.wall.Known() {
+		e.readWall(now)
+	}
 	e.worker.served = true
 	e.begin(s)
 	e.requestHeaders(s, now, end)

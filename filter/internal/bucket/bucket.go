@@ -12,6 +12,23 @@
 // Of a lifetime (Rate.Idle) nothing comes back. Used stays as it is, and At is when it was last changed; after Idle without a change the bucket is
 // forgotten. A clock that steps ahead by as much forgets it, too; one that steps back has it wait until it has caught up.
 //
+// # Windows
+//
+// The other way in which a quantity comes back is all at once, when a window begins (Rate.Now). Used is what was used in one window, then, and
+// State.Window says in which. The number of a window is the second of the wall clock at which it begins, so that all workers know it alike
+// without a word between them; what they must agree on, that a window's quantity is given once, the bucket itself says: its window only goes forward.
+//
+//   - A window that begins later than the bucket's begins with nothing used. Debt doesn't outlive its window: it was used before.
+//   - A request is charged to the window in which it ends (or is sent, where that is what is counted), whenever it was admitted. Until then its
+//     reservation counts, also beyond the boundary. So one window passes no more than the quantity, and by what the settlements of those in
+//     flight are above their reservations. What is given back of an earlier window's use is credited to nobody.
+//   - Of two workers at the boundary, the one whose clock is ahead begins the window; the other one charges to that window, too.
+//   - The wall clock is set back into the window before: the bucket stays in the one that it has begun, until that is over. Nobody has its quantity twice.
+//   - It is set ahead: the window of the new time begins. If it was a mistake, and the clock is set back by more than a window, the bucket goes back, with
+//     what was used meanwhile: it has had one quantity for the mistake, and isn't locked out until a time that is years away.
+//   - Another window, time zone or refill comes with a configuration: a window that begins later than the bucket's is a new one; else what was used
+//     stays used.
+//
 // A bucket without a window or a lifetime has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
 // released or forgotten.
 //
@@ -43,17 +60,33 @@ type Rate struct {
 	Window   time.Duration // 0: nothing is ever used, only reserved
 	Leased   bool          // nothing flows in: see the package comment
 	Idle     time.Duration // above 0: nothing flows in, until the bucket has been left alone for so long; Window is 0
+	Now      *Window       // nil: Quantity flows in; else all of it comes back when a window begins
+}
+
+// Window is one of those in which a quantity can be used, by seconds of the wall clock since 1970.
+type Window struct {
+	Begin, End uint32       // its first second, from 1 on, and the first one after it
+	After      uint32       // the end of the next one
+	Ends       clock.Moment // when the wall clock comes to End, should it not be set
 }
 
 // State is one bucket. The zero value is a full one.
 type State struct {
 	Used     int64 // millionths in use at time At
 	At       clock.Moment
+	Window   uint32    // Begin of the window that Used is of; 0: it flows away
 	Reserved [2]uint32 // whole units reserved in the current lease period and the one before
 }
 
 // Leak brings the bucket to the time now.
 func (s *State) Leak(now clock.Moment, rate Rate) {
+	if rate.Now != nil {
+		s.enter(now, rate.Now)
+		return
+	}
+	if s.Window != 0 { // it was another configuration's
+		s.Window, s.At = 0, now
+	}
 	if rate.Leased {
 		if now >= s.At {
 			s.Used = rate.Burst
@@ -80,6 +113,33 @@ func (s *State) Leak(now clock.Moment, rate Rate) {
 	// is looked at often leaks no slower than one which is not.
 	s.Used -= leaked
 	s.At = min(now, s.At.Add(time.Duration(mulDivUp(leaked, window, rate.Quantity))))
+}
+
+// enter brings the bucket into the window that it is now. What was used before there were windows counts as used in it.
+func (s *State) enter(now clock.Moment, w *Window) {
+	s.At = now
+	switch {
+	case s.Window == 0 || s.Window >= w.After:
+		s.Window = w.Begin
+	case s.Window < w.Begin:
+		s.Window, s.Used = w.Begin, 0
+	}
+}
+
+// ends is when the bucket's window ends: that of now, or the next one, if the clock was set back since it began.
+func (s *State) ends(w *Window) clock.Moment {
+	if s.Window >= w.End {
+		return w.Ends.Add(time.Duration(w.After-w.End) * time.Second)
+	}
+	return w.Ends
+}
+
+// Ends is the time from the last change on until the bucket's window ends; 0: it has none.
+func (s *State) Ends(rate Rate) time.Duration {
+	if rate.Now == nil {
+		return 0
+	}
+	return max(s.ends(rate.Now).Sub(s.At), 0)
 }
 
 // Rotate moves the reservations on by a number of lease periods.
@@ -163,6 +223,8 @@ func (s *State) Wait(amount int64, rate Rate) time.Duration {
 	switch {
 	case missing <= 0:
 		return 0
+	case rate.Now != nil:
+		return max(s.Ends(rate), 1)
 	case rate.Window == 0 || rate.Leased:
 		return math.MaxInt64
 	}

@@ -26,6 +26,7 @@ type Charge struct {
 	limit    *limit
 	subject  table.Hash
 	used     int64  // millionths, counted already
+	window   uint32 // in which; 0: the limit has none
 	reserved uint32 // units
 	period   uint32 // lease period of the reservation
 	open     bool   // a change of its bucket is to be made
@@ -111,7 +112,8 @@ func (s *Set) page(subject table.Hash, now clock.Moment) (*table.Page, error) {
 // judge decides for one limit, on the page as it was read.
 func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 	c.state = c.page.Get(c.id())
-	c.state.Leak(now, c.limit.rate)
+	rate := s.rate(now, c.limit)
+	c.state.Leak(now, rate)
 	c.skip = false
 	if c.free = s.free(c.limit, r); c.free {
 		c.need = 0
@@ -119,13 +121,13 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 	}
 	c.need = s.need(c.limit, r, &c.state)
 	wanted := s.wanted(c.limit, c.need)
-	wait := c.state.Wait(wanted, c.limit.rate)
+	wait := c.state.Wait(wanted, rate)
 	switch {
 	case wait == 0:
 		return
 	case c.limit.Lifetime && wanted <= c.limit.rate.Burst:
 		if wanted > c.limit.rate.Burst-c.state.Used { // else it is only reserved, and may come back
-			s.refuseFor(c, r, v, wait, gate.Spent)
+			s.refuseFor(c, now, r, v, wait, gate.Spent)
 			return
 		}
 		wait = untilOneEnds
@@ -135,11 +137,11 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 		s.dry(c, now, r, v)
 		return
 	}
-	s.refuseFor(c, r, v, wait, reason(c.limit, wait))
+	s.refuseFor(c, now, r, v, wait, reason(c.limit, wait))
 }
 
 // refuseFor has a request refused for a limit, or noted that it would be.
-func (s *Set) refuseFor(c *candidate, r *Request, v *Admission, wait time.Duration, why string) {
+func (s *Set) refuseFor(c *candidate, now clock.Moment, r *Request, v *Admission, wait time.Duration, why string) {
 	outcome := gate.Rejected
 	if c.limit.Mode == config.Shadow {
 		c.skip, outcome = true, gate.Shadowed
@@ -148,9 +150,13 @@ func (s *Set) refuseFor(c *candidate, r *Request, v *Admission, wait time.Durati
 		return // another one weighs more
 	}
 	v.Verdict = gate.Because(outcome, gate.Limits, why)
-	used := units(c.limit.size() - c.state.Balance(c.limit.rate))
+	rate := s.rate(now, c.limit)
+	used := units(c.limit.size() - c.state.Balance(rate))
 	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
+	if rate.Now != nil {
+		v.Reset = c.state.Ends(rate)
+	}
 	v.Requested = units(max(s.asked(c.limit, r), c.need))
 }
 
@@ -225,8 +231,8 @@ func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission
 		if c.page != page || c.skip {
 			continue
 		}
-		c.used, c.reserved, c.period = 0, 0, page.Period()
 		state := c.state
+		c.used, c.window, c.reserved, c.period = 0, state.Window, 0, page.Period()
 		if c.limit.Unit.Charged == config.WhenSent && !r.Waits {
 			c.used = c.need
 			state.Use(c.used)
@@ -288,11 +294,15 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.limit.Mode != config.Enforce || c.limit.Window == 0 {
 			continue
 		}
-		state := c.page.Get(c.id())
+		rate, state := s.rate(now, c.limit), c.page.Get(c.id())
 		h := gate.Headroom{
 			Limit:     &c.limit.Limit,
-			Remaining: max(state.Balance(c.limit.rate), 0) / bucket.Micro,
-			Reset:     state.Wait(c.limit.rate.Burst, c.limit.rate),
+			Remaining: max(state.Balance(rate), 0) / bucket.Micro,
+			Reset:     state.Wait(rate.Burst, rate),
+		}
+		if rate.Now != nil {
+			state.Leak(now, rate)
+			h.Reset = state.Ends(rate)
 		}
 		s.fleetHeadroom(now, c, state.At, &h)
 		kind := &v.Tokens

@@ -134,7 +134,7 @@ func (s *Set) dry(c *candidate, now clock.Moment, r *Request, v *Admission) {
 			wait = left
 		}
 	}
-	if s.refuseFor(c, r, v, wait, why); v.Limit == &c.limit.Limit {
+	if s.refuseFor(c, now, r, v, wait, why); v.Limit == &c.limit.Limit {
 		v.Reset = v.Wait
 	}
 }

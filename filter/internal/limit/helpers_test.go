@@ -112,7 +112,7 @@ func (s *Set) state(t fataler, now clock.Moment, index int, r *Request) bucket.S
 	}
 	defer s.table.Release(page)
 	state := page.Get(c.id())
-	state.Leak(now, l.rate)
+	state.Leak(now, s.rate(now, l))
 	return state
 }
 

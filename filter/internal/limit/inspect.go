@@ -103,6 +103,7 @@ type View struct {
 	Quantity, Burst           int64
 	Used, Reserved, Remaining int64         // Remaining below 0 is debt
 	Full                      time.Duration // until all of it is there again, if nothing more is used
+	Ends                      time.Duration // until its window ends, and all of it is there again in any case; 0: it has no window
 	Grant                     *grant.Grant  // nil: none is in force
 	Lease                     *Lease        // nil: the limit is the proxy's own
 }
@@ -116,11 +117,13 @@ func (s *Set) Look(now clock.Moment, of Subject) (v View, err error) {
 	}
 	state := page.Get(uint64(of.hash) ^ l.salt)
 	s.table.Release(page)
-	state.Leak(now, l.rate)
+	rate := s.rate(now, l)
+	state.Leak(now, rate)
 	v = View{Quantity: l.Quantity, Burst: l.Burst, Used: units(state.Used), Reserved: int64(state.Reserved[0]) + int64(state.Reserved[1])}
 	v.Remaining = l.Burst - v.Used - v.Reserved
 	if l.Window > 0 {
-		v.Full = state.Wait(l.rate.Burst, l.rate)
+		v.Full = state.Wait(l.rate.Burst, rate)
+		v.Ends = state.Ends(rate)
 	}
 	if l.terms != nil {
 		return v, s.lookFleet(now, l, uint64(of.hash)^l.salt, &state, &v)
@@ -142,9 +145,10 @@ func (s *Set) changeUsed(now clock.Moment, of Subject, l *limit, change func(use
 	id := uint64(of.hash) ^ l.salt
 	for written := false; err == nil && !written; {
 		state := page.Get(id)
-		state.Leak(now, l.rate)
+		rate := s.rate(now, l)
+		state.Leak(now, rate)
 		state.Used = change(state.Used)
-		page.Set(id, state, l.rate)
+		page.Set(id, state, rate)
 		if written, _, err = s.table.Save(page, now, id); err == nil && !written {
 			err = s.table.Reload(page, now)
 		}

@@ -22,6 +22,12 @@
 // Package estimate keeps most/likely at 128 or below, so that is no more than 4.9·burst/most + 4. A request with a bound
 // reserves no more than that: for it, likely and most are the bound where that is less.
 //
+// # Windows
+//
+// Where the quantity comes back when a window begins (package calendar cuts time into them, package bucket says what a window is to a bucket), all
+// workers know which window it is by the wall clock, each by itself, and a bucket that it is in the window it is in. What they tell a client to wait is until the
+// window's end, as the wall clock stands.
+//
 // Ownership: a Charge belongs to its request, and is settled exactly once. The buckets belong to everyone: each change
 // is a compare-and-swap of a page (package record), repeated when another worker was first. Limits whose buckets lie in different pages
 // can't be charged in one step: if a later page turns out to have no room, the earlier ones are given back.
@@ -35,6 +41,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
+	"github.com/spillway-proxy/spillway/filter/internal/calendar"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/lease"
@@ -100,7 +107,8 @@ type Set struct {
 // limit is a config.Limit made ready.
 type limit struct {
 	config.Limit
-	rate    bucket.Rate
+	rate    bucket.Rate // as it is at a moment: at
+	windows calendar.Windows
 	terms   *lease.Terms // nil: it is not the fleet's
 	group   int          // index of the limit's "per" in Set.groups
 	per     []part
@@ -144,9 +152,13 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 				Idle:     configured.Idle,
 				Leased:   configured.Scope == config.ScopeFleet,
 			},
-			terms: terms(&configured),
-			group: s.group(configured.Per),
-			salt:  uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
+			terms:   terms(&configured),
+			windows: calendar.New(&configured),
+			group:   s.group(configured.Per),
+			salt:    uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
+		}
+		if l.windows.Any() {
+			l.rate.Now = &bucket.Window{}
 		}
 		if l.rate.Leased {
 			l.rate.Burst = leaseBase

@@ -116,19 +116,23 @@ func (x *change) wanted(c *Charge) bool {
 // changes nothing else.
 func (s *Set) apply(x *change, c *Charge, period uint32, state *bucket.State) {
 	state.Release(c.reserved, period-c.period)
+	back := -c.used
+	if c.window != state.Window { // that is over, and nobody gets back now what was used then
+		back = 0
+	}
 	switch x.kind {
 	case settling:
 		switch {
 		case c.limit.refunds(x.status):
-			state.Use(-c.used)
+			state.Use(back)
 		case c.limit.Unit.Charged == config.Never:
 		case c.limit.Unit.Charged == config.WhenEnded || c.used == 0:
 			state.Use(s.amount(c.limit, x.model, x.used))
 		}
 	case refunding:
-		state.Use(-c.used)
+		state.Use(back)
 	case leasing:
-		state.Use(-c.used)
+		state.Use(back)
 		state.Reserve(1)
 	case sending:
 		state.Use(bucket.Micro)
@@ -137,13 +141,13 @@ func (s *Set) apply(x *change, c *Charge, period uint32, state *bucket.State) {
 	}
 }
 
-// made notes in a charge what was written, in a lease period.
-func (x *change) made(c *Charge, period uint32) {
+// made notes in a charge what was written, in a lease period and a window.
+func (x *change) made(c *Charge, period, window uint32) {
 	switch x.kind {
 	case leasing:
 		c.used, c.reserved, c.period = 0, 1, period
 	case sending:
-		c.used, c.reserved = bucket.Micro, 0
+		c.used, c.window, c.reserved = bucket.Micro, window, 0
 	case renewing:
 		c.period = period
 	}
@@ -186,7 +190,7 @@ func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome 
 	for i := range charges {
 		if c := &charges[i]; c.changes(page) {
 			if c.open = false; written {
-				x.made(c, page.Period())
+				x.made(c, page.Period(), page.Get(c.id()).Window)
 			}
 		}
 	}
@@ -202,9 +206,10 @@ func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x 
 			continue
 		}
 		state := page.Get(c.id())
-		state.Leak(now, c.limit.rate)
+		rate := s.rate(now, c.limit)
+		state.Leak(now, rate)
 		s.apply(x, c, page.Period(), &state)
-		page.Set(c.id(), state, c.limit.rate)
+		page.Set(c.id(), state, rate)
 		s.ids = append(s.ids, c.id())
 	}
 }

@@ -35,7 +35,10 @@ func limited(b []byte, v *gate.Verdict, a *About) []byte {
 // subject says for which model which limit holds.
 func subject(b []byte, v *gate.Verdict, a *About) []byte {
 	b = put(appendModel(b, a.Model), " on ", v.Limit.Unit.Noun)
-	if v.Limit.Window != 0 {
+	switch {
+	case v.Limit.Calendar != "":
+		b = put(b, " per ", string(v.Limit.Calendar))
+	case v.Limit.Window != 0:
 		b = appendWindow(put(b, " per "), v.Limit.Window)
 	}
 	return strconv.AppendInt(put(b, ": limit "), v.Limit.Burst, 10)

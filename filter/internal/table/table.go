@@ -14,6 +14,10 @@
 // So memory is bounded by Pages × (header + Ways × RecordSize) = 144 MiB of values, and a million subjects in one limit
 // take 36 bytes each and some 2 MB of keys and headers.
 //
+// A bucket that has a window is stored in the same 36 bytes: the second of its last change instead of the nanosecond, beside the window's
+// first second; and when the window ends, in units of two seconds of the wall clock, in place of when it is full: it is forgotten when
+// the wall clock says so, which may have been set since.
+//
 // The hash is keyed (SipHash-2-4, https://www.aumasson.jp/siphash/) with a random key that the workers share: a client
 // that chooses its own name can't aim at another's bucket or crowd a page.
 //
@@ -42,6 +46,7 @@ const (
 
 	headerSize = 8
 	cameAgain  = 1 << 31 // in a stored fullAt: entry.again
+	hasWindow  = 1 << 63 // in a stored At: it is one of a window, whose other bits are the second of At, and Window
 	version    = 1
 )
 
@@ -59,12 +64,15 @@ type Table struct {
 	key    [2]uint64
 	free   []*Page
 	buffer []byte
+
+	// Wall is the time of day, by which windows end. It may be another one's, who reads it.
+	Wall *clock.Wall
 }
 
 // New gives the table of a namespace. lease is the length of a lease period. random is 16 random bytes,
 // used as the hash's key if no worker has chosen one yet.
 func New(store record.Store, namespace string, lease time.Duration, random []byte) (*Table, error) {
-	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease}
+	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease, Wall: &clock.Wall{}}
 	name := namespace + "/hash-key"
 	if _, err := store.Put(name, random, record.Create); err != nil {
 		return nil, err
@@ -93,6 +101,7 @@ type Page struct {
 	key     []byte
 	update  record.Update
 	period  uint32
+	wall    *clock.Wall
 	buckets []entry
 }
 
@@ -100,6 +109,7 @@ type Page struct {
 type entry struct {
 	id     uint64
 	fullAt uint32 // second at which the bucket is full again if its reservations are used, rounded up; below cameAgain
+	ends   uint32 // of one that has a window: the wall clock's second at which that ends
 	again  bool   // its subject came again while it was live
 	state  bucket.State
 }
@@ -115,7 +125,7 @@ func (t *Table) Load(subject Hash, now clock.Moment) (*Page, error) {
 
 // Reload reads the page again, after a lost race. After too many the error is record.ErrContended.
 func (t *Table) Reload(p *Page, now clock.Moment) error {
-	p.buckets, p.period = p.buckets[:0], t.Period(now)
+	p.buckets, p.period, p.wall = p.buckets[:0], t.Period(now), t.Wall
 	if p.update.Read() {
 		p.decode(p.update.Value)
 	}
@@ -172,9 +182,20 @@ func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) {
 		i = len(p.buckets)
 		p.buckets = append(p.buckets, entry{id: id})
 	}
-	p.buckets[i].state = state
-	p.buckets[i].fullAt = fullAt(state, rate)
+	e := &p.buckets[i]
+	e.state, e.ends = state, 0
+	if rate.Now == nil {
+		e.fullAt = fullAt(state, rate)
+		return
+	}
+	if e.ends = rate.Now.End; state.Window >= e.ends {
+		e.ends = rate.Now.After
+	}
+	e.fullAt = seconds(p.wall.Moment(int64(e.ends)) + clock.Moment(time.Second))
 }
+
+// seconds is a moment as records have it, cut to what they hold.
+func seconds(m clock.Moment) uint32 { return uint32(min(max(m.Seconds(), 0), cameAgain-1)) }
 
 func (p *Page) find(id uint64) int {
 	for i := range p.buckets {
@@ -261,12 +282,15 @@ func (p *Page) encode(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, p.period)
 	for i := range p.buckets {
 		e := &p.buckets[i]
+		at, full := uint64(e.state.At), e.fullAt
+		if e.state.Window != 0 {
+			at, full = hasWindow|uint64(seconds(e.state.At))<<32|uint64(e.state.Window), e.ends/2+e.ends&1
+		}
 		b = binary.LittleEndian.AppendUint64(b, e.id)
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.state.Used))
-		b = binary.LittleEndian.AppendUint64(b, uint64(e.state.At))
+		b = binary.LittleEndian.AppendUint64(b, at)
 		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[0])
 		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[1])
-		full := e.fullAt
 		if e.again {
 			full |= cameAgain
 		}
@@ -296,7 +320,18 @@ func (p *Page) decode(b []byte) {
 				Reserved: [2]uint32{binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])},
 			},
 		}
+		if e.state.At < 0 {
+			p.decodeWindow(&e)
+		}
 		e.state.Rotate(periods)
 		p.buckets = append(p.buckets, e)
 	}
+}
+
+// decodeWindow reads what an entry with a window has in the place of others' At and fullAt.
+func (p *Page) decodeWindow(e *entry) {
+	at := uint64(e.state.At) &^ hasWindow
+	e.state.At, e.state.Window = clock.Moment(at>>32)*clock.Moment(time.Second), uint32(at)
+	e.ends = min(e.fullAt, cameAgain-1) * 2
+	e.fullAt = seconds(p.wall.Moment(int64(e.ends)) + clock.Moment(time.Second))
 }

@@ -113,7 +113,7 @@ function limits(s) {
   return h('section', { class: 'card' }, h('h2', {}, 'Limits'),
     table('Limits', ['Limit', 'Per', 'Allows', 'Mode'], s.limits.map(l => [
       h('button', { class: 'link', onclick: () => { known.limit = l.name; show('subjects'); } }, l.name), [].concat(l.per || 'everybody').join(', '),
-      [number(l.quantity), h('small', {}, ' ' + unitOf(l) + (l.windowSeconds ? ' in ' + duration(l.windowSeconds) : ''))], badge(l.mode)])));
+      [number(l.quantity), h('small', {}, ' ' + unitOf(l) + (l.window ? ' per ' + l.window : l.windowSeconds ? ' in ' + duration(l.windowSeconds) : ''))], badge(l.mode)])));
 }
 
 function instances(p) {
