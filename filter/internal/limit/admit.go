@@ -294,17 +294,7 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.limit.Mode != config.Enforce || c.limit.Window == 0 {
 			continue
 		}
-		rate, state := s.rate(now, c.limit), c.page.Get(c.id())
-		h := gate.Headroom{
-			Limit:     &c.limit.Limit,
-			Remaining: max(state.Balance(rate), 0) / bucket.Micro,
-			Reset:     state.Wait(rate.Burst, rate),
-		}
-		if rate.Now != nil {
-			state.Leak(now, rate)
-			h.Reset = state.Ends(rate)
-		}
-		s.fleetHeadroom(now, c, state.At, &h)
+		h := s.headroom(now, c)
 		kind := &v.Tokens
 		if !c.limit.Unit.Tokens() {
 			kind = &v.Requests
@@ -313,6 +303,22 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 			*kind = h
 		}
 	}
+}
+
+// headroom is what is left of a limit, when it was charged.
+func (s *Set) headroom(now clock.Moment, c *candidate) gate.Headroom {
+	rate, state := s.rate(now, c.limit), c.page.Get(c.id())
+	h := gate.Headroom{
+		Limit:     &c.limit.Limit,
+		Remaining: max(state.Balance(rate), 0) / bucket.Micro,
+		Reset:     state.Wait(rate.Burst, rate),
+	}
+	if rate.Now != nil {
+		state.Leak(now, rate)
+		h.Reset = state.Ends(rate)
+	}
+	s.fleetHeadroom(now, c, state.At, &h)
+	return h
 }
 
 // tighter compares what is left as a share of the bucket.
