@@ -39,7 +39,7 @@ PROMTOOL ?= $(PROMTOOL_DIR)/promtool
 
 # TinyGo, which compiles the filter's release. A change of what it is built from makes another one.
 TINYGO_VERSION := $(shell sed -n 's|^require github.com/tinygo-org/tinygo ||p' tools/tinygo/go.mod)
-TINYGO_DIR := $(CACHE)/tinygo-$(TINYGO_VERSION)-$(firstword $(shell cat tools/tinygo/build.sh tools/tinygo/packages tools/tinygo/go.* | cksum))
+TINYGO_DIR := $(CACHE)/tinygo-$(TINYGO_VERSION)-$(firstword $(shell cat tools/tinygo/build.sh tools/tinygo/*.go tools/tinygo/packages tools/tinygo/go.* | cksum))
 TINYGO := $(TINYGO_DIR)/tinygo
 
 # The rate limit service of Envoy's makers, and Redis, with which a fleet shares limits. REDIS_SERVER= is a redis-server of yours.

@@ -4,7 +4,7 @@
 //
 // # Memory
 //
-// What the host hands in lies in an arena, which Reset empties: the plugin calls it when a callback begins. So a value that a call has given
+// What the host hands in lies in an arena, which Enter empties: the plugin calls it when a callback begins. So a value that a call has given
 // is good until the callback ends, and must be copied by whoever keeps it for longer. A build with the tag spillway_trap overwrites the arena when
 // it is emptied, so that tests see what was kept. What is handed out to the host is read by it during the call.
 //

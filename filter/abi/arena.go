@@ -21,8 +21,21 @@ const (
 
 var memory = arena{base: make([]byte, arenaSize), piece: make([]byte, pieceSize)}
 
-// Reset empties the arena: a callback begins, and nothing of the one before is needed any more.
-func Reset() { memory.reset() }
+// under is how many callbacks are under way: one, since Envoy makes none while another runs. Of a host that does, nothing that is needed is collected.
+var under int
+
+// Enter begins a callback, and empties the arena: nothing of the one before is needed any more.
+func Enter() {
+	under++
+	memory.reset()
+}
+
+// Leave ends a callback. Memory that nobody needs any more is collected when none is under way.
+func Leave() {
+	if under--; under == 0 {
+		collect()
+	}
+}
 
 func (a *arena) reset() {
 	if poisons {

@@ -19,7 +19,7 @@ func handIn(value []byte) []byte {
 
 func TestWhatTheHostHandsInIsTakenOver(t *testing.T) {
 	for _, size := range []int{0, 1, 7, 8, 9, 1000, arenaSize - 100, arenaSize, arenaSize + 1, 1 << 20, 3 << 20} {
-		Reset()
+		Enter()
 		var values [][]byte
 		for k := range 3 { // they don't overlap
 			value := make([]byte, size)
@@ -45,7 +45,7 @@ func TestWhatTheHostHandsInIsTakenOver(t *testing.T) {
 func TestTheArenaAllocatesNothing(t *testing.T) {
 	small, large := make([]byte, 500), make([]byte, 500<<10)
 	callback := func() {
-		Reset()
+		Enter()
 		for range 20 {
 			handIn(small)
 		}
@@ -55,9 +55,9 @@ func TestTheArenaAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, callback); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	Reset()
+	Enter()
 	handIn(make([]byte, 5<<20))
-	if Reset(); cap(memory.large) > mostKept {
+	if Enter(); cap(memory.large) > mostKept {
 		t.Errorf("%d bytes are kept", cap(memory.large))
 	}
 }
@@ -91,7 +91,7 @@ func FuzzHeaders(f *testing.F) {
 
 // A piece of a body lies in the place of the one before, and leaves what else was handed in as it is.
 func TestPiecesTakeEachOthersPlace(t *testing.T) {
-	Reset()
+	Enter()
 	kept := handIn([]byte("kept"))
 	memory.forPiece = true
 	first := handIn(make([]byte, pieceSize))

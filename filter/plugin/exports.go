@@ -16,22 +16,24 @@ func ProxyABIVersion() {}
 //
 //go:wasmexport proxy_on_context_create
 func ProxyOnContextCreate(id, parent uint32) {
-	abi.Reset()
+	abi.Enter()
 	if parent == 0 {
 		worker.plugins[id] = &plugin{vm: worker, id: id}
-		return
-	}
-	if p := worker.plugins[parent]; p != nil && p.engine != nil {
+	} else if p := worker.plugins[parent]; p != nil && p.engine != nil {
 		worker.streams.put(worker.newStream(p, id))
 	}
+	abi.Leave()
 }
 
 // ProxyOnConfigure gives a plugin its configuration.
 //
 //go:wasmexport proxy_on_configure
 func ProxyOnConfigure(id, size uint32) uint32 {
-	abi.Reset()
-	if p := worker.plugins[id]; p != nil && p.configure(int(size)) {
+	abi.Enter()
+	p := worker.plugins[id]
+	done := p != nil && p.configure(int(size))
+	abi.Leave()
+	if done {
 		return 1
 	}
 	return 0
@@ -41,20 +43,22 @@ func ProxyOnConfigure(id, size uint32) uint32 {
 //
 //go:wasmexport proxy_on_tick
 func ProxyOnTick(id uint32) {
-	abi.Reset()
+	abi.Enter()
 	if p := worker.plugins[id]; p != nil {
 		p.tick()
 	}
+	abi.Leave()
 }
 
 // ProxyOnHTTPCallResponse is what came of a plugin's call.
 //
 //go:wasmexport proxy_on_http_call_response
 func ProxyOnHTTPCallResponse(id, call, _, size, _ uint32) {
-	abi.Reset()
+	abi.Enter()
 	if p := worker.plugins[id]; p != nil {
 		p.answered(call, int(size))
 	}
+	abi.Leave()
 }
 
 // ProxyOnRequestHeaders shows a request's headers.
@@ -63,7 +67,7 @@ func ProxyOnHTTPCallResponse(id, call, _, size, _ uint32) {
 func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
 	s := beginning(id)
 	s.requestHeaders(end != 0)
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnRequestBody shows a piece of its body.
@@ -72,7 +76,7 @@ func ProxyOnRequestHeaders(id, _, end uint32) uint32 {
 func ProxyOnRequestBody(id, size, end uint32) uint32 {
 	s := beginning(id)
 	s.requestBody(int(size), end != 0)
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnRequestTrailers shows its end.
@@ -81,7 +85,7 @@ func ProxyOnRequestBody(id, size, end uint32) uint32 {
 func ProxyOnRequestTrailers(id, _ uint32) uint32 {
 	s := beginning(id)
 	s.requestTrailers()
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnResponseHeaders shows a response's headers.
@@ -90,7 +94,7 @@ func ProxyOnRequestTrailers(id, _ uint32) uint32 {
 func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
 	s := beginning(id)
 	s.responseHeaders(end != 0)
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnResponseBody shows a piece of its body.
@@ -99,7 +103,7 @@ func ProxyOnResponseHeaders(id, _, end uint32) uint32 {
 func ProxyOnResponseBody(id, size, end uint32) uint32 {
 	s := beginning(id)
 	s.responseBody(int(size), end != 0)
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnResponseTrailers shows its end.
@@ -108,7 +112,7 @@ func ProxyOnResponseBody(id, size, end uint32) uint32 {
 func ProxyOnResponseTrailers(id, _ uint32) uint32 {
 	s := beginning(id)
 	s.responseTrailers()
-	return uint32(s.action)
+	return ended(s)
 }
 
 // ProxyOnLog is the end of a stream: what is set now stands in the access log.
@@ -118,13 +122,14 @@ func ProxyOnLog(id uint32) {
 	if s := beginning(id); s != nobody {
 		s.end()
 	}
+	abi.Leave()
 }
 
 // ProxyOnDelete is the last callback of a stream or a plugin.
 //
 //go:wasmexport proxy_on_delete
 func ProxyOnDelete(id uint32) {
-	abi.Reset()
+	abi.Enter()
 	if s := worker.streams.get(id); s != nil {
 		if worker.streams.remove(id); !s.ended || s.broken {
 			s.end()
@@ -134,6 +139,7 @@ func ProxyOnDelete(id uint32) {
 		delete(worker.plugins, id)
 		p.end()
 	}
+	abi.Leave()
 }
 
 // nobody is a stream that this VM was never told of: it is left alone, as one is after a fault.
@@ -141,9 +147,15 @@ var nobody = &stream{broken: true, action: abi.Continue}
 
 // beginning begins a callback of a stream's, and gives the stream.
 func beginning(id uint32) *stream {
-	abi.Reset()
+	abi.Enter()
 	if s := worker.streams.get(id); s != nil {
 		return s
 	}
 	return nobody
+}
+
+// ended ends a callback of a stream's, and says whether the stream goes on.
+func ended(s *stream) uint32 {
+	abi.Leave()
+	return uint32(s.action)
 }
