@@ -1,0 +1,125 @@
+// Command spillway-check reads configurations of the filter as the filter does, with the same parser, and says what is wrong with them, by file and
+// line. It takes the plugin's configuration itself (JSON or YAML), and what holds one: a WasmPlugin, an EnvoyFilter, Envoy Gateway's
+// EnvoyExtensionPolicy, Envoy's own configuration.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/spillway-proxy/spillway/config"
+)
+
+// Version is set by the linker.
+var Version = "dev"
+
+// The statuses that the program ends with.
+const (
+	allRight = 0
+	isWrong  = 1 // a configuration isn't what the filter takes
+	cantTell = 2 // a file can't be read or holds no configuration, or an option is unknown
+)
+
+// maxFileBytes is the largest file that is read: it is held in memory some times over.
+const maxFileBytes = 16 << 20
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+type options struct {
+	Files   []string         `arg:"" name:"file" help:"Plugin configurations, JSON or YAML, or what holds one: a WasmPlugin, an EnvoyFilter, an EnvoyExtensionPolicy, Envoy's configuration. - is standard input."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// errExit ends the program after --help and --version.
+var errExit = errors.New("exit")
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var o options
+	parser := kong.Must(&o, kong.Name("spillway-check"), kong.Vars{"version": Version}, kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { panic(errExit) }),
+		kong.Description("Says what is wrong with configurations of Spillway, by file and line. It ends with 0 if all are right, 1 if one is wrong, "+
+			"2 if there is one that can't be read."))
+	if exited, err := parse(parser, args); exited {
+		return allRight
+	} else if err != nil {
+		fmt.Fprintf(stderr, "spillway-check: %v\n", err)
+		return cantTell
+	}
+	status := allRight
+	for _, name := range o.Files {
+		status = max(status, checkFile(name, stdout, stderr))
+	}
+	return status
+}
+
+// parse tells whether the arguments were a question that is answered now, such as --help.
+func parse(parser *kong.Kong, args []string) (exited bool, err error) {
+	defer func() {
+		if r := recover(); r == errExit { //nolint:errorlint // the value itself
+			exited = true
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	_, err = parser.Parse(args)
+	return false, err
+}
+
+func checkFile(name string, stdout, stderr io.Writer) int {
+	text, err := read(name)
+	if err != nil {
+		fmt.Fprintf(stderr, "spillway-check: %v\n", err)
+		return cantTell
+	}
+	found, err := find(text, filepath.Ext(name) == ".json")
+	if err != nil {
+		fmt.Fprintf(stderr, "%s%v\n", name, err)
+		return cantTell
+	}
+	status := allRight
+	for i := range found {
+		status = max(status, found[i].report(name, stdout, stderr))
+	}
+	return status
+}
+
+// report says what is wrong with a configuration, or that it is right.
+func (f *found) report(file string, stdout, stderr io.Writer) int {
+	_, err := config.Parse(f.json)
+	if err == nil {
+		fmt.Fprintf(stdout, "%s:%d: %s: ok\n", file, f.line, f.what)
+		return allRight
+	}
+	for _, p := range config.Problems(err) {
+		fmt.Fprintf(stderr, "%s:%d: %s\n", file, f.lineOf(&p), sentence(&p))
+	}
+	return isWrong
+}
+
+func sentence(p *config.Problem) string {
+	if p.Path == "" {
+		return p.Message
+	}
+	return p.Path + ": " + p.Message
+}
+
+func read(name string) ([]byte, error) {
+	file := os.Stdin
+	if name != "-" {
+		var err error
+		if file, err = os.Open(name); err != nil {
+			return nil, err
+		}
+		defer file.Close() //nolint:errcheck // it was read only
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err == nil && len(text) > maxFileBytes {
+		err = fmt.Errorf("%s: larger than %d MiB", name, maxFileBytes>>20)
+	}
+	return text, err
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// checkText runs the program on a file of that name.
+func checkText(t *testing.T, name, text string) (status int, stdout, stderr string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	status = run([]string{path}, &out, &errs)
+	return status, strings.ReplaceAll(out.String(), path, name), strings.ReplaceAll(errs.String(), path, name)
+}
+
+func TestShippedConfigurationsAreRight(t *testing.T) {
+	for pattern, want := range map[string]int{
+		"../../config/examples/*.yaml": 1, "../../envoy/standalone.yaml": 2, "../../istio/base/wasmplugin.yaml": 1, "../../envoygateway/spillway.yaml": 1,
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no files (%v)", pattern, err)
+		}
+		for _, file := range files {
+			var stdout, stderr bytes.Buffer
+			if status := run([]string{file}, &stdout, &stderr); status != allRight {
+				t.Errorf("%s: status %d: %s", file, status, stderr.String())
+			}
+			if got := strings.Count(stdout.String(), ": ok\n"); got != want {
+				t.Errorf("%s: %d configurations found, want %d:\n%s", file, got, want, stdout.String())
+			}
+		}
+	}
+}
+
+func TestErrorsNameTheLine(t *testing.T) {
+	const limit = "name: a\nper: [user]\nunit: requests\nquantity: 0\nwindow: 1h\n"
+	indent := func(by string) string { return by + strings.ReplaceAll(strings.TrimSpace(limit), "\n", "\n"+by) + "\n" }
+	envoy := "static_resources:\n  listeners:\n  - config:\n      name: spillway\n      vm_config: {}\n      configuration:\n" +
+		"        \"@type\": type.googleapis.com/google.protobuf.StringValue\n        value: "
+	for _, c := range []struct{ name, file, text, want string }{
+		{"YAML", "a.yaml", "# mine\nlimits:\n  -\n" + indent("    "), "a.yaml:7: limits[0].quantity: 0: "},
+		{"JSON with tabs", "a.json", "{\n\t\"limits\": [],\n\t\"modee\": \"off\"\n}", `a.json:3: modee: unknown key; did you mean "mode"?`},
+		{"JSON that isn't", "a.json", "{\n  \"mode\": \"off\",\n}", "a.json:3: invalid JSON at line 3"},
+		{"characters of two halves", "a.json", "{\n  \"\\ud83d\\ude00\": 1}", "a.json:2: "},
+		{"a key twice", "a.yaml", "mode: off\nnamespace: a\nmode: shadow\n", "a.yaml:3: mode: duplicate key"},
+		{"a missing key", "a.yaml", "limits:\n  - name: a\n", "a.yaml:2: limits[0].unit: missing"},
+		{"second document", "a.yaml", "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nspec:\n" +
+			"  pluginConfig:\n    mode: offf\n", "a.yaml:8: mode: \"offf\": "},
+		{"text in Envoy's", "a.yaml", envoy + "|\n          {\n            \"mode\": 1}\n", "a.yaml:10: mode: 1: want"},
+		{"text in Envoy's that isn't JSON", "a.yaml", envoy + "|\n          {\n            \"mode\": }\n", "a.yaml:10: invalid JSON"},
+		{"text on one line", "a.yaml", envoy + "'{\"mode\": 1}'\n", "a.yaml:8: mode: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, _, stderr := checkText(t, c.file, c.text)
+			if status != isWrong || !strings.Contains(stderr, c.want) {
+				t.Errorf("status %d, want %d, and %q in\n%s", status, isWrong, c.want, stderr)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeToldIsTwo(t *testing.T) {
+	for name, text := range map[string]string{
+		"no YAML":                "a: [",
+		"another plugin":         "static_resources: {a: {name: other, vm_config: {}, configuration: {}}}",
+		"aliases of aliases":     "kind: EnvoyFilter\napiVersion: v1\na: &a [*a, *a]\n",
+		"a key that isn't text":  "? [a]\n: b\n",
+		"another resource alone": "apiVersion: v1\nkind: Pod\n",
+	} {
+		if status, stdout, stderr := checkText(t, "a.yaml", text); status != cantTell || stdout != "" || stderr == "" {
+			t.Errorf("%s: status %d, %q, %q", name, status, stdout, stderr)
+		}
+	}
+	var out bytes.Buffer
+	for _, args := range [][]string{{}, {"--unknown"}, {"no-such-file"}} {
+		if status := run(args, &out, &out); status != cantTell {
+			t.Errorf("%q: status %d, want %d", args, status, cantTell)
+		}
+	}
+	if status := run([]string{"--help"}, &out, &out); status != allRight {
+		t.Errorf("--help: status %d", status)
+	}
+}
+
+// The README shows what the program prints.
+func TestREADMEIsRight(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"../../istio/base/wasmplugin.yaml"}, &stdout, &stderr); status != allRight {
+		t.Fatal(stderr.String())
+	}
+	_, _, wrong := checkText(t, "my.yaml", "limits:\n- name: a\n  per: [user]\n  quantity: 0\n  unit: requests\n  window: 1h\n")
+	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(readme), "\n"+want) {
+		t.Errorf("README.md lacks\n%s", want)
+	}
+}
+
+func FuzzFind(f *testing.F) {
+	for _, seed := range []string{"", "{}", "mode: off", "a: &a [*a]", "limits: [{name: a}]", "{\"mode\": \"\\ud800\"}", "apiVersion: v1\nkind: WasmPlugin\nspec: {pluginConfig: []}"} {
+		f.Add([]byte(seed), true)
+		f.Add([]byte(seed), false)
+	}
+	f.Fuzz(func(t *testing.T, text []byte, saidJSON bool) {
+		all, err := find(text, saidJSON)
+		if err == nil && len(all) == 0 {
+			t.Error("neither a configuration nor an error")
+		}
+		for i := range all {
+			if status := all[i].report("a.yaml", &bytes.Buffer{}, &bytes.Buffer{}); status != allRight && status != isWrong {
+				t.Errorf("status %d", status)
+			}
+		}
+	})
+}
