@@ -203,16 +203,16 @@ type Budget struct {
 
 // Concurrency bounds the requests in flight to the upstream; 0 is no limit.
 type Concurrency struct {
-	Max                          int // or AutoSlots
-	Min, Limit                   int // of what AutoSlots learns
+	Max                          int // or autoSlots
+	Min, Limit                   int // of what autoSlots learns
 	ReservedUrgent, ReservedHigh int
 }
 
-// AutoSlots is the Concurrency.Max that is learned.
-const AutoSlots = -1
+// autoSlots is the Concurrency.Max that is learned.
+const autoSlots = -1
 
 // Auto says that the number of slots is learned.
-func (c *Concurrency) Auto() bool { return c.Max == AutoSlots }
+func (c *Concurrency) Auto() bool { return c.Max == autoSlots }
 
 // Queue is where requests wait for budget or a slot.
 type Queue struct {

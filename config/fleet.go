@@ -18,21 +18,18 @@ const (
 type Fleet struct {
 	Cluster, Authority, Domain string
 	Timeout                    time.Duration // the longest that a request waits for a lease
-	OnDown                     OnDown
+	OnDown                     string        // one of the following
 }
 
-// OnDown says what becomes of a request for which no lease is left, while the service doesn't answer.
-type OnDown = string
-
-// What becomes of it.
+// What becomes of a request for which no lease is left, while the service doesn't answer.
 const (
-	DownLocal  OnDown = "local"  // the limit is this proxy's own until it answers
-	DownRefuse OnDown = "refuse" // it is refused
-	DownPass   OnDown = "pass"   // it passes
+	DownLocal  = "local"  // the limit is this proxy's own until it answers
+	DownRefuse = "refuse" // it is refused
+	DownPass   = "pass"   // it passes
 )
 
-// FleetMost is the greatest quantity that the service takes.
-const FleetMost = 1<<32 - 1
+// fleetMost is the greatest quantity that the service takes.
+const fleetMost = 1<<32 - 1
 
 // FleetUnit is the service's name of the window of a limit of the fleet; "": it has none.
 func (l *Limit) FleetUnit() string {
@@ -74,8 +71,8 @@ func (l *Limit) checkFleet(r *reader, path string) {
 		r.problem(join(path, "scope"), l.Scope, "what is under way is counted by each proxy; leave scope out, or choose another unit")
 	case l.FleetUnit() == "":
 		r.problem(join(path, "window"), quote(brief(l.Window)), "the fleet's service has no such window; want 1m, 1h, 24h or 720h")
-	case l.Quantity > FleetMost:
-		r.problem(join(path, "quantity"), strconv.FormatInt(l.Quantity, 10), "more than the fleet's service counts; want at most "+strconv.FormatInt(FleetMost, 10))
+	case l.Quantity > fleetMost:
+		r.problem(join(path, "quantity"), strconv.FormatInt(l.Quantity, 10), "more than the fleet's service counts; want at most "+strconv.FormatInt(fleetMost, 10))
 	case l.Burst != l.Quantity:
 		r.problem(join(path, "burst"), strconv.FormatInt(l.Burst, 10), "a limit of the fleet comes back when a window begins; leave burst out")
 	}

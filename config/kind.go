@@ -110,7 +110,7 @@ var someSlots = integerKind[int]{0, maxCount}
 
 func (slotsKind) want() string { return someSlots.want() + ", or auto" }
 func (slotsKind) plain(n int) any {
-	if n == AutoSlots {
+	if n == autoSlots {
 		return auto
 	}
 	return someSlots.plain(n)
@@ -118,7 +118,7 @@ func (slotsKind) plain(n int) any {
 
 func (slotsKind) parse(v *jsonValue) (int, string) {
 	if v.kind == isString && v.text == auto {
-		return AutoSlots, ""
+		return autoSlots, ""
 	}
 	return someSlots.parse(v)
 }

@@ -11,8 +11,8 @@ import (
 
 // The shape of the book.
 const (
-	Pages       = 1 << 12
-	MostEntries = 16
+	pages       = 1 << 12
+	mostEntries = 16
 
 	entrySize = 10 * 8
 	layout    = 1
@@ -193,7 +193,7 @@ type book struct {
 }
 
 func (b *book) keyOf(id uint64) string {
-	b.key = strconv.AppendUint(append(b.key[:0], b.prefix...), id%Pages, 36)
+	b.key = strconv.AppendUint(append(b.key[:0], b.prefix...), id%pages, 36)
 	return string(b.key)
 }
 
@@ -238,7 +238,7 @@ func (b *book) find(id uint64, now clock.Moment) *Entry {
 			oldest = i
 		}
 	}
-	if len(b.entries) < MostEntries {
+	if len(b.entries) < mostEntries {
 		b.entries = append(b.entries, Entry{})
 		oldest = len(b.entries) - 1
 	}
@@ -258,7 +258,7 @@ var order = binary.LittleEndian
 
 func (b *book) decode(value []byte) {
 	b.entries = b.entries[:0]
-	if len(value) < 8 || order.Uint64(value) != layout || (len(value)-8)%entrySize != 0 || len(value) > 8+MostEntries*entrySize {
+	if len(value) < 8 || order.Uint64(value) != layout || (len(value)-8)%entrySize != 0 || len(value) > 8+mostEntries*entrySize {
 		return // another version's, or damaged: it is begun anew
 	}
 	for v := value[8:]; len(v) > 0; v = v[entrySize:] {

@@ -11,9 +11,9 @@ import (
 
 // Bounds of a worker's client.
 const (
-	MostAsks   = 64   // subjects in one call
-	MostWants  = 1024 // subjects that wait to be asked for
-	MostFronts = 4096
+	mostAsks   = 64   // subjects in one call
+	mostWants  = 1024 // subjects that wait to be asked for
+	mostFronts = 4096
 )
 
 // The pause after a call that failed, which doubles.
@@ -134,7 +134,7 @@ func (c *Client) Front(now clock.Moment, id uint64, t *Terms) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.fronts) >= MostFronts {
+	if len(c.fronts) >= mostFronts {
 		for other, f := range c.fronts {
 			if !f.wanted {
 				delete(c.fronts, other)
@@ -179,7 +179,7 @@ func (f *Front) Asked() bool { return f.wanted }
 // Want has something asked for with the next call. It says false if too much is already.
 func (c *Client) Want(w *Want) bool {
 	f := c.fronts[w.ID]
-	if f == nil || f.wanted || len(c.wants) >= MostWants {
+	if f == nil || f.wanted || len(c.wants) >= mostWants {
 		return false
 	}
 	f.wanted = true
@@ -215,7 +215,7 @@ func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (
 	}
 	c.asks = c.asks[:0]
 	n := 0
-	for ; n < len(c.wants) && len(c.asks) < MostAsks; n++ {
+	for ; n < len(c.wants) && len(c.asks) < mostAsks; n++ {
 		if e := c.begin(now, &c.wants[n], patience+2*time.Second); e != nil {
 			err = e
 		}

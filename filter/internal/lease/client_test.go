@@ -148,12 +148,12 @@ func TestTheEndOfAWindow(t *testing.T) {
 func TestTheBook(t *testing.T) {
 	store := recordtest.NewMemory()
 	c := New(store, "n")
-	for i := range uint64(3 * MostEntries) {
-		_ = c.book.change(i*Pages, start+clock.Moment(i), func(e *Entry) { e.Taken, e.At, e.Empty, e.Known = int64(i)+1, start+clock.Moment(i), true, true })
+	for i := range uint64(3 * mostEntries) {
+		_ = c.book.change(i*pages, start+clock.Moment(i), func(e *Entry) { e.Taken, e.At, e.Empty, e.Known = int64(i)+1, start+clock.Moment(i), true, true })
 	}
-	for i := range uint64(3 * MostEntries) {
-		e, err := c.Look(start, i*Pages)
-		if kept := i >= 2*MostEntries; err != nil || kept != (e.Taken == int64(i)+1) || kept != e.Empty || kept != e.Known || e.Read {
+	for i := range uint64(3 * mostEntries) {
+		e, err := c.Look(start, i*pages)
+		if kept := i >= 2*mostEntries; err != nil || kept != (e.Taken == int64(i)+1) || kept != e.Empty || kept != e.Known || e.Read {
 			t.Errorf("%d: %+v, %v", i, e, err)
 		}
 	}
@@ -168,18 +168,18 @@ func TestTheBook(t *testing.T) {
 // Whatever comes, and whoever wants: nothing is kept without bound.
 func TestManySubjects(t *testing.T) {
 	c := New(recordtest.NewMemory(), "n")
-	for i := range uint64(3 * MostFronts) {
+	for i := range uint64(3 * mostFronts) {
 		if _, err := c.Front(start, i, hourly); err != nil {
 			t.Fatal(err)
 		}
 		w := want(i)
 		c.Want(w)
 	}
-	if len(c.fronts) > MostFronts || len(c.wants) != MostWants {
+	if len(c.fronts) > mostFronts || len(c.wants) != mostWants {
 		t.Errorf("%d known, %d wanted", len(c.fronts), len(c.wants))
 	}
 	body, _ := c.Call(start, "llm", time.Second)
-	if n := strings.Count(string(body), "hitsAddend"); n != MostAsks {
+	if n := strings.Count(string(body), "hitsAddend"); n != mostAsks {
 		t.Error(strconv.Itoa(n) + " in a call")
 	}
 }

@@ -11,9 +11,9 @@
 // # States and owners
 //
 //   - An Entry says of a subject and limit, for the window under way: what this proxy has taken, what the service told last, how large the next lease
-//     is, and until when nobody else is to ask. It is a record that the workers share, in Pages pages; each change is a compare-and-swap.
+//     is, and until when nobody else is to ask. It is a record that the workers share, in pages pages; each change is a compare-and-swap.
 //   - A Client belongs to a worker: what it knows of entries (Front, so that a request costs no look at them), what is wanted, and the one call
-//     that may be under way. A call carries what is wanted for up to MostAsks subjects. So a worker has one call in flight, however many subjects ask.
+//     that may be under way. A call carries what is wanted for up to mostAsks subjects. So a worker has one call in flight, however many subjects ask.
 //   - The window's end is the service's: it tells whole seconds to go, from which follows a moment before which the window doesn't end. A lease ends
 //     then, and is never spent in the next window. Each answer narrows it down. Neither the proxy's wall clock nor another one's is asked, but where
 //     the service can't be (Own).
@@ -35,7 +35,7 @@
 // one addition which went over the limit (the service counts that, too).
 // A lease is lost with the proxy that has it; what it has spent stays counted.
 //
-// Memory: Pages × MostEntries × 80 bytes = 5 MiB of shared data, and MostFronts fronts a worker. Calls: one under way a worker.
+// Memory: pages × mostEntries × 80 bytes = 5 MiB of shared data, and mostFronts fronts a worker. Calls: one under way a worker.
 // Who makes subjects up gets them pooled, 64 a call; of entries that have to go it is the one that was asked for longest ago, which costs another call.
 //
 // # The worst moments

@@ -111,7 +111,7 @@ func (r *reading) Begin(id int, kind jsonscan.Kind) {
 	switch {
 	case id == idStatuses && kind == jsonscan.Array && !r.listed:
 		r.listed = true
-	case id == idStatus && kind == jsonscan.Object && len(r.statuses) < MostAsks+1:
+	case id == idStatus && kind == jsonscan.Object && len(r.statuses) < mostAsks+1:
 		r.statuses = append(r.statuses, status{})
 	default:
 		r.strange()

@@ -140,7 +140,7 @@ func TestACountThatIsForgottenIsAddedAgain(t *testing.T) {
 // What becomes of requests while the service is gone, that it is used again within seconds, and that it is told then what was used meanwhile.
 func TestAFleetWhoseServiceIsGone(t *testing.T) {
 	for _, test := range []struct {
-		onDown config.OnDown
+		onDown string
 		most   int64 // used in each proxy while it is gone
 		least  int64
 		why    string

@@ -34,7 +34,7 @@ type fleetWorld struct {
 	service  service
 	proxies  []*proxy
 	limits   string
-	onDown   config.OnDown
+	onDown   string
 	draw     func(label string, most int) int
 	lossy    bool // calls and answers are lost, come twice and late
 	latency  clock.Moment
