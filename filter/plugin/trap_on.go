@@ -5,6 +5,8 @@ package plugin
 import (
 	"runtime"
 	"runtime/debug"
+
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // trap kills the VM, or panics, when a request says so: the build tag spillway_trap makes a module to test what
@@ -22,7 +24,7 @@ func trap(headers [][2]string) {
 
 // trapAt panics where an attribute of the host's says so: in the ends of streams, and in ticks that look at one.
 func trapAt(attribute []byte) {
-	if string(attribute) == "panic" {
+	if inplace.String(attribute) == "panic" {
 		var list []int
 		_ = list[len(attribute)]
 	}
