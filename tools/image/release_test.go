@@ -34,16 +34,23 @@ func TestReleaseIsTheSameElsewhere(t *testing.T) {
 			t.Errorf("no %s in\n%s", file, here.sums)
 		}
 	}
-	if sums := strings.Count(here.sums, "\n"); sums != 7 {
-		t.Errorf("%d files, want 7:\n%s", sums, here.sums)
+	if sums := strings.Count(here.sums, "\n"); sums != 9 {
+		t.Errorf("%d files, want 9:\n%s", sums, here.sums)
 	}
 	checkModules(t, filepath.Join(here.folder, "spillway.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/tinygo-org/tinygo")
 	checkModules(t, filepath.Join(here.folder, "spillway-release.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/NVIDIA/go-nvml")
-	exporters, err := filepath.Glob(filepath.Join(here.folder, "gpuexporter-*.cdx.json"))
-	if err != nil || len(exporters) != 1 {
-		t.Fatal(exporters, err)
+	checkModules(t, native(t, here, "gpuexporter"), "gpuexporter", "github.com/prometheus/client_golang", "github.com/proxy-wasm/proxy-wasm-go-sdk")
+	checkModules(t, native(t, here, "spillway-check"), "filter/check", "go.yaml.in/yaml/v3", "github.com/NVIDIA/go-nvml")
+}
+
+// native is what says of which modules a native program was built. Its name has the platform's in it.
+func native(t *testing.T, r released, program string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.folder, program+"-*.cdx.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
 	}
-	checkModules(t, exporters[0], "gpuexporter", "github.com/prometheus/client_golang", "github.com/proxy-wasm/proxy-wasm-go-sdk")
+	return files[0]
 }
 
 type released struct{ folder, sums string }
