@@ -45,11 +45,9 @@ var (
 	windows = rule{want: `hour, day, week or month, or a duration such as "60s" or "1h", from 1s to 8784h`,
 		pattern: "^(hour|day|week|month|" + durationPattern + ")$",
 		accept:  func(s string) (string, bool) { _, _, ok := windowOf(s); return s, ok }}
-	tokenHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a token's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
-		accept: acceptTokenHash}
-	keyHashes = rule{want: `"sha256:" and the 64 hexadecimal digits of a key's SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
-		accept: acceptTokenHash}
-	perParts = rule{want: "user, tenant, key, group, model, priority or header:<name>",
+	tokenHashes = hashOf("token")
+	keyHashes   = hashOf("key")
+	perParts    = rule{want: "user, tenant, key, group, model, priority or header:<name>",
 		pattern: "^(user|tenant|key|group|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
 )
 
@@ -102,6 +100,12 @@ func acceptAdminPath(s string) bool {
 		}
 	}
 	return segments[0] == ""
+}
+
+// hashOf is the rule of what is given by its SHA-256.
+func hashOf(what string) rule {
+	return rule{want: `"sha256:" and the 64 hexadecimal digits of a ` + what + `'s SHA-256`, pattern: "^" + TokenHash + "[0-9A-Fa-f]{64}$",
+		accept: acceptTokenHash}
 }
 
 func acceptTokenHash(s string) (string, bool) {

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/abi"
@@ -137,30 +138,35 @@ func (p *plugin) ticked() {
 	p.setTick(p.engine.TickPeriod())
 }
 
-// fetch asks the exporter. The answer comes to this plugin, and not to a stream, which would take it away with it.
+// fetch asks the exporter.
 func (p *plugin) fetch() {
-	if status := abi.SetEffectiveContext(p.id); status != abi.OK {
-		p.vm.host.failed("set_effective_context", status)
-	}
 	source := p.engine.Source()
 	headers := [][2]string{{":method", "GET"}, {":path", source.Path}, {":authority", source.Authority}, {"accept", "application/json"}}
-	if _, status := abi.Call(source.Cluster, headers, nil, uint32(source.Timeout.Milliseconds())); status != abi.OK { // there is no such cluster
+	if p.call(source.Cluster, headers, nil, source.Timeout) == 0 {
 		p.engine.Fetched(now(), 0, nil)
 	}
 }
 
-// ask asks the fleet's service. The answer comes to this plugin, too.
+// ask asks the fleet's service.
 func (p *plugin) ask() {
+	c, body, patience := p.engine.FleetCall()
+	headers := [][2]string{{":method", "POST"}, {":path", "/json"}, {":authority", c.Authority}, {"content-type", "application/json"}}
+	if p.asked = p.call(c.Cluster, headers, body, patience); p.asked == 0 {
+		p.engine.FleetAnswered(now(), 0, nil)
+	}
+}
+
+// call makes a call, and gives its number; 0: there is no such cluster. The answer comes to this plugin, and not to a stream, which would take it
+// away with it.
+func (p *plugin) call(cluster string, headers [][2]string, body []byte, timeout time.Duration) (number uint32) {
 	if status := abi.SetEffectiveContext(p.id); status != abi.OK {
 		p.vm.host.failed("set_effective_context", status)
 	}
-	c, body, patience := p.engine.FleetCall()
-	headers := [][2]string{{":method", "POST"}, {":path", "/json"}, {":authority", c.Authority}, {"content-type", "application/json"}}
-	var status abi.Status
-	if p.asked, status = abi.Call(c.Cluster, headers, body, uint32(patience.Milliseconds())); status != abi.OK {
-		p.asked = 0
-		p.engine.FleetAnswered(now(), 0, nil)
+	number, status := abi.Call(cluster, headers, body, uint32(timeout.Milliseconds()))
+	if status != abi.OK {
+		return 0
 	}
+	return number
 }
 
 // answered takes the answer to a call, of which so many bytes of body have come; also when it never comes.

@@ -147,3 +147,10 @@ func (route *Route) matches(path []string, names []string) ([]string, bool) {
 func (route *Route) serves(method string) bool {
 	return route.Method == method || route.Method == "GET" && method == "HEAD"
 }
+
+func digit(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c - 'a' + 10
+}

@@ -141,7 +141,7 @@ func (e *Engine) wentOn(s *Stream, now clock.Moment) {
 	s.upload.passes = s.upload.passes || s.action == goesOn
 }
 
-// leasePeriodOf is how soon there is something to be done for leases; 0: there is nothing.
+// fleetPeriod is how soon there is something to be done for leases; 0: there is nothing.
 func (e *Engine) fleetPeriod() time.Duration {
 	switch x := &e.leasing; {
 	case x.awaiting.count > 0 && x.news:

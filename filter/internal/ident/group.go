@@ -2,7 +2,6 @@ package ident
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -19,12 +18,8 @@ type groups struct {
 func newGroups(all []config.Group) (g groups) {
 	for i := range all {
 		for _, key := range all[i].Keys {
-			var hash []byte
-			for digits := strings.TrimPrefix(key, config.TokenHash); len(digits) >= 2; digits = digits[2:] {
-				value, _ := strconv.ParseUint(digits[:2], 16, 8) // the parser has seen to their form
-				hash = append(hash, byte(value))
-			}
-			g.keys = append(g.keys, string(hash)+"\x00"+all[i].Name)
+			hash := sha256.Parse(strings.TrimPrefix(key, config.TokenHash))
+			g.keys = append(g.keys, string(hash[:])+"\x00"+all[i].Name)
 		}
 		for _, user := range all[i].Users {
 			g.users = append(g.users, user+"\x00"+all[i].Name)
@@ -51,18 +46,10 @@ func (g *groups) of(user, key string) string {
 
 // member gives the group of a member; "" if there is none.
 func member(members []string, name string) string {
-	low, high := 0, len(members)
-	for low < high {
-		middle := (low + high) / 2
-		if members[middle] < name {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
+	at, _ := slices.BinarySearch(members, name)
 	// All that begin with the name stand from here on; that which is the name and a zero first of all.
-	if low < len(members) && len(members[low]) > len(name) && members[low][len(name)] == 0 && members[low][:len(name)] == name {
-		return members[low][len(name)+1:]
+	if at < len(members) && len(members[at]) > len(name) && members[at][len(name)] == 0 && members[at][:len(name)] == name {
+		return members[at][len(name)+1:]
 	}
 	return ""
 }

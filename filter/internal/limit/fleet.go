@@ -8,6 +8,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/lease"
 	"github.com/spillway-proxy/spillway/filter/internal/sha256"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
@@ -233,21 +234,21 @@ func (s *Set) nameOf(l *limit, r *Request) (name [16]byte) {
 		b = append(b, 0)
 	}
 	s.fleet.text = b
-	hash := sha256.Sum(string(b))
+	hash := sha256.Sum(inplace.String(b))
 	copy(name[:], hash[:])
 	return name
 }
 
 // FleetHash hashes a part of an identity that is never shown, alike in all proxies.
 func FleetHash(value []byte) uint64 {
-	hash := sha256.Sum(string(value))
+	hash := sha256.Sum(inplace.String(value))
 	return binary.LittleEndian.Uint64(hash[:])
 }
 
 // hashPart hashes a part of an identity as its requests have it.
 func (s *Set) hashPart(value string) uint64 {
 	if s.fleet.client != nil {
-		return FleetHash([]byte(value))
+		return FleetHash(inplace.Bytes(value))
 	}
 	return uint64(s.table.Hash([]byte(value)))
 }

@@ -4,6 +4,7 @@ package sha256
 import (
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 
 	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
@@ -41,6 +42,15 @@ func Sum(text string) (hash [32]byte) {
 	}
 	for i, word := range state {
 		binary.BigEndian.PutUint32(hash[4*i:], word)
+	}
+	return hash
+}
+
+// Parse reads a hash that is written in 64 hexadecimal digits, as the configuration has seen to.
+func Parse(digits string) (hash [32]byte) {
+	for i := range hash {
+		octet, _ := strconv.ParseUint(digits[2*i:2*i+2], 16, 8)
+		hash[i] = byte(octet)
 	}
 	return hash
 }

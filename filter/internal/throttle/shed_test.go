@@ -113,17 +113,5 @@ func TestHoldFollowsThePeriod(t *testing.T) {
 	c := standard
 	c.p99.period = time.Second
 	var s State
-	now := noon
-	for i, want := range []time.Duration{1, 2, 4, 8, 8} {
-		s.Merge(now, &c, &Delta{Memory: 0.8})
-		s.Merge(now, &c, &Delta{Memory: 0.1})
-		if r := s.Read(now); !r.Tripped || r.RecoversIn != want*second {
-			t.Errorf("trip %d: %+v", i, r)
-		}
-		now += clock.Moment(want * second)
-		if !s.Merge(now, &c, &Delta{}) {
-			t.Fatalf("trip %d doesn't clear", i)
-		}
-		now += 5 * second
-	}
+	trips(t, &s, &c, 5*second, 1, 2, 4, 8, 8)
 }

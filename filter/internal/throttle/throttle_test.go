@@ -247,23 +247,29 @@ func TestHysteresis(t *testing.T) {
 	expect(t, &s, now+10*second, false, "gpu_memory_80%_over_75%")
 }
 
-// What trips again soon is held for longer.
-func TestRelapse(t *testing.T) {
-	var s State
-	now := noon
-	for i, want := range []time.Duration{10, 20, 40, 80, 80} {
-		s.Merge(now, &standard, &Delta{Memory: 0.8})
-		s.Merge(now, &standard, &Delta{Memory: 0.1})
+// trips has it trip again and again, a while after each recovery, wants so many seconds of hold, and says when it is over.
+func trips(t *testing.T, s *State, c *Settings, after clock.Moment, holds ...time.Duration) (now clock.Moment) {
+	t.Helper()
+	now = noon
+	for i, want := range holds {
+		s.Merge(now, c, &Delta{Memory: 0.8})
+		s.Merge(now, c, &Delta{Memory: 0.1})
 		if r := s.Read(now); !r.Tripped || r.RecoversIn != want*second {
 			t.Errorf("trip %d: %+v", i, r)
 		}
 		now += clock.Moment(want * second)
-		if !s.Merge(now, &standard, &Delta{}) {
+		if !s.Merge(now, c, &Delta{}) {
 			t.Fatalf("trip %d doesn't clear", i)
 		}
-		now += 59 * second
+		now += after
 	}
-	now += second
+	return now
+}
+
+// What trips again soon is held for longer.
+func TestRelapse(t *testing.T) {
+	var s State
+	now := trips(t, &s, &standard, 59*second, 10, 20, 40, 80, 80) + second
 	s.Merge(now, &standard, &Delta{Memory: 0.8})
 	if r := s.Read(now); r.RecoversIn != 10*second {
 		t.Errorf("a minute later: %+v", r)
