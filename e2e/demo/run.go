@@ -135,8 +135,9 @@ func startEnvoys(ctx context.Context, s settings, g *group, p programs) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("starting Envoy %s, which compiles the filter: some seconds …\n", version)
+	fmt.Printf("starting Envoy %s, which compiles the filter: some seconds, half a minute where other programs are busy\n", version)
 	start := time.Now()
+	defer saying("Envoy compiles the filter")()
 	ready, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var running []*envoyproc.Process

@@ -1,0 +1,99 @@
+package steps_test
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Commands run side by side: each of these waits for the other.
+func TestSideBySide(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("./steps.sh", "one|echo hello > "+pipe, "two|cat "+pipe).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), " s  one: done\n") || !strings.Contains(string(out), " s  two: done\n") || strings.Contains(string(out), "hello") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// While something takes long, it says what, with the last that was heard of it.
+func TestSaysWhatIsNotDone(t *testing.T) {
+	t.Parallel()
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	command := exec.Command("./steps.sh", "slow|echo one; echo fetching; until [ -e "+goOn+" ]; do sleep 0.1; done")
+	command.Env = append(os.Environ(), "STEPS_EVERY=1")
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() || !strings.HasSuffix(lines.Text(), "s  … slow: fetching") {
+		t.Errorf("it said %q", lines.Text())
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	for lines.Scan() {
+		last = lines.Text()
+	}
+	if err := command.Wait(); err != nil || !strings.HasSuffix(last, "slow: done") {
+		t.Errorf("it ended with %v, and %q", err, last)
+	}
+}
+
+// What fails is shown, and ends the rest with all that it has started.
+func TestFailureEndsAll(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe") // who holds it open is still there
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command("./steps.sh", "long|(exec sleep 1000) > "+pipe, "bad|read line < "+pipe+"; echo out of order; exit 3")
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = write.WriteString("go\n")
+	_ = write.Close()
+	if err := command.Wait(); err == nil || command.ProcessState.ExitCode() != 1 {
+		t.Errorf("it ended with %v, want status 1", err)
+	}
+	if text := out.String(); !strings.Contains(text, "bad: FAILED\nout of order\n") {
+		t.Errorf("it said %q", text)
+	}
+	awaitNoWriter(t, pipe)
+}
+
+// awaitNoWriter waits until nobody has the pipe open for writing: to read is then at its end at once.
+func awaitNoWriter(t *testing.T, pipe string) {
+	t.Helper()
+	read, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = read.Close() }()
+	if err := read.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("what it started still runs: %v", err)
+	}
+}
