@@ -298,7 +298,7 @@ schema: ## Generate the configuration's JSON Schema
 	@mkdir -p build && go run ./config/schema > build/schema.json && mv build/schema.json config/schema.json
 
 .PHONY: docs
-docs: ## Generate the tables of dialects and of metrics, the names of dialects in config, Envoy's rules for labels (stats_tags), the dashboard's page
+docs: ## Generate the references of keys, dialects, metrics and filter state, the names of dialects in config, Envoy's rules for labels (stats_tags), the dashboard's page
 	@go run ./filter/generate
 
 .PHONY: clean
@@ -531,7 +531,7 @@ check-rules: ## Import rules, no clocks or goroutines in the core, length of fil
 	go run ./tools/repocheck exports
 
 .PHONY: check-generated
-check-generated: ## go.mod is tidy, and the JSON Schema, tables and stats_tags are those of the code
+check-generated: ## go.mod is tidy, and the JSON Schema, tables, references and stats_tags are those of the code
 	@for module in $(MODULES); do
 		go -C "$$module" mod tidy -diff || { echo "go.mod or go.sum of $$module is not tidy: run \`go mod tidy\`" >&2; exit 1; }
 	done

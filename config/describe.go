@@ -11,8 +11,15 @@ type Schema struct {
 	Type        string // "" where Enum or AnyOf says it all
 	Description string
 	Default     any // a bool, int64, float64, string or []any
-	Enum        []any
-	Pattern     string
+
+	// The same as people read it, which isn't in the JSON Schema.
+	Doc   string // Description, without what Want says
+	Want  string // type and range
+	Fixed string // why no override changes it; "": one may
+	Since string // the release that had it first
+
+	Enum    []any
+	Pattern string
 
 	Minimum, Maximum, ExclusiveMinimum, ExclusiveMaximum *float64
 
@@ -29,6 +36,9 @@ type Schema struct {
 	Values     *Schema // of an object with free keys
 	Keys       *Schema
 }
+
+// FirstRelease is the one that had all keys which don't say otherwise.
+const FirstRelease = "0.1.0"
 
 // Property is one key of an object.
 type Property struct {
@@ -59,7 +69,11 @@ func Describe() Schema {
 func describeSection(s *Schema, of section) {
 	s.Type = "object"
 	for _, f := range of.fields() {
-		p := Schema{Description: strings.TrimSpace(f.doc.text())}
+		doc := strings.TrimSpace(f.doc.text())
+		p := Schema{Description: doc, Doc: doc, Want: f.value.want(), Fixed: f.fixed, Since: f.since.text()}
+		if p.Since == "" {
+			p.Since = FirstRelease
+		}
 		f.value.describe(&p)
 		switch {
 		case f.unless != nil:

@@ -14,6 +14,7 @@ type field struct {
 	derived  bool // left out, the value follows from others; the doc says how
 	unless   []exclusion
 	fixed    string // why no override changes it; "": one may
+	since    doc    // the release that had it first; "": the first one
 	kept     bool   // no override adds entries to the list, takes some out or renames them
 }
 

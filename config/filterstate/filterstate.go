@@ -69,7 +69,7 @@ var table = [Count]Row{
 	Priority:    {"spillway.priority", "`URGENT`, `HIGH`, `NORMAL` or `LOW`", 0},
 	QueueMillis: {"spillway.queue.ms", "how long it waited for its turn, if it did", 0},
 
-	Operation:     {"gen_ai.operation.name", "`chat` and the like, as the [table of dialects](../README.md#configuration) has it; `models` or `other` beside those", 0},
+	Operation:     {"gen_ai.operation.name", "`chat` and the like, as the [table of dialects](dialects.md) has it; `models` or `other` beside those", 0},
 	Provider:      {"gen_ai.provider.name", "whose API the path belongs to, of a request that went on to its server", 0},
 	RequestModel:  {"gen_ai.request.model", "as the request names it", tokens},
 	ResponseModel: {"gen_ai.response.model", "as the answer names it", tokens},

@@ -1,4 +1,4 @@
-// Command generate writes what is made of the filter's tables into the files that show it or depend on it: the dialects in README.md,
+// Command generate writes what is made of the filter's tables into the files that show it or depend on it: the keys in docs/configuration.md, the dialects in docs/dialects.md,
 // their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make
 // labels of the metrics' names, its stats_tags. It also joins the dashboard's sources to the page that the filter serves.
 //
@@ -30,18 +30,20 @@ type part struct {
 }
 
 // parts lists all.
-func parts() []part {
+func parts(root string) ([]part, error) {
 	labels := metric.Labels()
+	keys, err := configurationReference(root)
 	return []part{
+		{"docs/configuration.md", "<!-- configuration:begin -->\n", "<!-- configuration:end -->\n", keys},
 		{"config/dialects.go", "// dialects:begin\n", "// dialects:end\n", dialectNames(usage.Describe())},
-		{"README.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
+		{"docs/dialects.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
 		{"docs/filter-state.md", "<!-- filterstate:begin -->\n", "<!-- filterstate:end -->\n", stateTable(filterstate.Table())},
 		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
 		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},
 		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},
 		{"envoygateway/gateway.yaml", "        # stats_tags:begin\n", "        # stats_tags:end\n", tagsInYAML("        ", labels)},
 		{"istio/base/bootstrap.yaml", "        \"stats_tags\": [\n", "        ]\n", tagsInJSON(labels)}, // JSON has no comments
-	}
+	}, err
 }
 
 func main() {
@@ -64,7 +66,11 @@ func generate(check bool, root string) error {
 		return err
 	}
 	policy := part{"filter/internal/page/page.go", "// policy:begin\n", "// policy:end\n", dashboard.header()}
-	return errors.Join(dashboard.write(check, root), run(check, root, append(parts(), policy)))
+	all, err := parts(root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dashboard.write(check, root), run(check, root, append(all, policy)))
 }
 
 // run writes all parts, or compares them with the files if check is set. Its error names every file that isn't as it should be.
