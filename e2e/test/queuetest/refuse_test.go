@@ -15,6 +15,7 @@ func refuse(t *testing.T, g *gateway) {
 	t.Run("bypass", func(t *testing.T) { bypassFull(t, g) })
 	t.Run("shed", func(t *testing.T) { shed(t, g) })
 	t.Run("deadline", func(t *testing.T) { refuseInVain(t, g) })
+	t.Run("patience", func(t *testing.T) { refuseImpatient(t, g) })
 	t.Run("learned slots", func(t *testing.T) { learnSlots(t, g) })
 }
 

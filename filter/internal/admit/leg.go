@@ -2,6 +2,7 @@ package admit
 
 import (
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
@@ -16,9 +17,10 @@ import (
 type leg struct {
 	caller   ident.Caller // whose request it was; by that the next one is known
 	priority string       // the client's header, which has been taken out
-	fellBack bool         // it was sent to the fallback route
-	hiding   bool         // its body was changed
-	counted  bool         // in the requests metric
+	patience time.Duration
+	fellBack bool // it was sent to the fallback route
+	hiding   bool // its body was changed
+	counted  bool // in the requests metric
 }
 
 // endedUnanswered says that it matters whether the stream, which has ended, was one leg of several.
@@ -31,7 +33,7 @@ func (e *Engine) endLeg(s *Stream, now clock.Moment) {
 	e.guard.holding.remove(s)
 	c := s.caller // the stream's memory is used again, maybe by the next leg
 	c.User, c.Tenant, c.Key = strings.Clone(c.User), strings.Clone(c.Tenant), strings.Clone(c.Key)
-	e.endedLeg = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
+	e.endedLeg = &leg{c, strings.Clone(s.headers.Get(e.slots.priority)), s.patience, s.decision.Outcome == gate.FellBack, s.question.hides, s.counted}
 	if s.ticket.Waiting() {
 		s.upstream.queue.Leave(&s.ticket)
 	}
@@ -49,7 +51,7 @@ func (e *Engine) resume(s *Stream, headers [][2]string) {
 	if l == nil || l.caller.User != s.caller.User || l.caller.Tenant != s.caller.Tenant || l.caller.Key != s.caller.Key {
 		return
 	}
-	s.leg, s.counted = l, l.counted
+	s.leg, s.counted, s.patience = l, l.counted, l.patience
 	if name := e.cfg.Priority.Header; name != "" && l.priority != "" && s.headers.Get(e.slots.priority) == "" {
 		e.picker.Pick(append(headers[:len(headers):len(headers)], [2]string{name, l.priority}), &s.headers)
 		s.caller, _ = e.identity.Read(&s.headers)

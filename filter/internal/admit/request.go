@@ -3,6 +3,7 @@ package admit
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/config/filterstate"
@@ -52,12 +53,13 @@ type course struct {
 
 	operation, method string
 	caller            ident.Caller
-	subject           uint64 // of the caller, for the upstream; 0: not asked for yet
-	keyed             bool   // that one has a key
-	preflight         bool   // it is let pass, whoever asks
-	leg               *leg   // what an earlier leg of the request has left
-	modelMatters      bool   // which model it is for makes a difference
-	anyModel          bool   // it was decided as one that may be for any model
+	subject           uint64        // of the caller, for the upstream; 0: not asked for yet
+	keyed             bool          // that one has a key
+	patience          time.Duration // how long it is willing to wait for its turn (dispatch.Ticket)
+	preflight         bool          // it is let pass, whoever asks
+	leg               *leg          // what an earlier leg of the request has left
+	modelMatters      bool          // which model it is for makes a difference
+	anyModel          bool          // it was decided as one that may be for any model
 	upload            upload
 	question          question
 
@@ -134,19 +136,13 @@ func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, header
 		s.exchange.Dialect = nil
 	}
 	s.preflight = e.preflight(s, end)
-	var refusal *ident.Refusal
-	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off && !e.excused(s, refusal, path, end) {
-		if e.refuseIdentity(s, now, refusal) {
-			return
-		}
-	}
-	if e.unknown(s, path, end) && e.refuseUnknown(s, now) {
+	if e.refusesHeaders(s, now, path, end) {
 		return
 	}
 	if e.endedLeg != nil {
 		e.resume(s, headers)
 	}
-	e.hidePriority(s)
+	e.hideOurs(s)
 	s.upload.open = s.exchange.Dialect != nil && !end
 	if s.upload.open && e.cfg.Usage.MaxRequestBytes > 0 {
 		s.upload.reads = allOfIt
@@ -161,10 +157,27 @@ func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, header
 	e.scheduleDecision(s, now)
 }
 
-// hidePriority takes the priority out of the request's headers that the upstream isn't to see, or to believe.
-func (e *Engine) hidePriority(s *Stream) {
+// refusesHeaders refuses a request for what its headers say of it, and says whether it did.
+func (e *Engine) refusesHeaders(s *Stream, now clock.Moment, path string, end bool) bool {
+	var refusal *ident.Refusal
+	if s.caller, refusal = e.identity.Read(&s.headers); refusal != nil && e.cfg.Mode != config.Off && !e.excused(s, refusal, path, end) {
+		if e.refuseIdentity(s, now, refusal) {
+			return true
+		}
+	}
+	if e.unknown(s, path, end) && e.refuseUnknown(s, now) {
+		return true
+	}
+	return s.exchange.Dialect != nil && !e.readPatience(s) && e.refusePatience(s, now)
+}
+
+// hideOurs takes the headers out of the request that are for us: those that the upstream isn't to see, or to believe.
+func (e *Engine) hideOurs(s *Stream) {
 	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
 		e.out.setRequestHeader(s, name, "")
+	}
+	if !e.cfg.Priority.Forward {
+		e.hidePatience(s)
 	}
 }
 

@@ -125,6 +125,8 @@ func (e *Engine) makeRules(cfg config.Config) {
 		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
 		retryAfter: p.Want("retry-after"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
 	}
+	none := p.Want("") // no header has this name
+	e.slots.queue, e.slots.maxWait = none, none
 	e.methods = newMethodSlots(p)
 	if cfg.Admin.Path != "" {
 		e.admins = newSurfaceSlots(p)

@@ -60,6 +60,7 @@ func (e *Engine) newQueue(u *upstream) {
 	u.queue = u.site.queue
 	u.site.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
 	e.hints = newHints(&e.picker)
+	e.wantPatience()
 }
 
 // HasUpstream says that there is an upstream of that name.
@@ -118,6 +119,7 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Prompt: expected.Prompt, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
+	s.ticket.Patience = s.patience
 	if s.upstream.cfg.Queue.Deadline == config.DeadlineSLO {
 		s.ticket.Within = bound(s.headers.Get(s.upstream.slots.ttft))
 	}

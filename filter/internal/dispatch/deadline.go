@@ -3,17 +3,28 @@ package dispatch
 import (
 	"time"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // shortestWithin is how long one may wait that has no time at all: for a slot that is being freed.
 const shortestWithin = time.Millisecond
 
-// hurry notes how long a request may wait by its own deadline: what it asks for, less what the upstream usually takes.
+// hurry notes how long a request may wait by its own word: as long as it is willing to, and what it can bear, less what the upstream usually takes.
 func (g *Gate) hurry(s *shared, t *Ticket) {
+	t.within = max(t.Patience, 0)
 	if t.Within > 0 {
-		t.within = max(t.Within-s.auto.Usual(t.Prompt), shortestWithin)
+		within := max(t.Within-s.auto.Usual(t.Prompt), shortestWithin)
+		if t.within == 0 || within < t.within {
+			t.within = within
+		}
 	}
+}
+
+// declines says that a request that can't go now doesn't wait: it asks not to, and there is a queue, which doesn't let it pass for being full.
+func (g *Gate) declines(t *Ticket, waiting int) bool {
+	room := g.settings.Room()
+	return t.Patience < 0 && room > 0 && (waiting < room || g.settings.WhenFull != config.QueueBypass)
 }
 
 // surely is how many times the pace of late it would take for a request to be in time that is refused at once.

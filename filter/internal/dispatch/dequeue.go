@@ -197,12 +197,20 @@ func (d *Dequeue) expire() bool {
 		}
 		for t := q.oldest(config.Priority(p)); t != nil; t = t.next {
 			if t.within > 0 && d.now.Sub(t.since) >= t.within {
-				d.refuse(t, gate.Late)
+				d.refuse(t, t.impatience(d.now))
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// impatience is why a request that has waited as long as it may by its own word goes.
+func (t *Ticket) impatience(now clock.Moment) string {
+	if t.Patience > 0 && now.Sub(t.since) >= t.Patience {
+		return gate.MaxWait
+	}
+	return gate.Late
 }
 
 func (d *Dequeue) refuse(t *Ticket, reason string) {

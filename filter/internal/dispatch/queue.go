@@ -21,7 +21,9 @@ type Ticket struct {
 	Prompt   int64  // of that, the prompt
 	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its usual time.
 	Within time.Duration
-	Owner  any // the caller's
+	// Patience is how long it asks to wait for its turn at most; 0: as long as its priority may; below 0: not at all.
+	Patience time.Duration
+	Owner    any // the caller's
 
 	state ticketState
 	since clock.Moment // when it came

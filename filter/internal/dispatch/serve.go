@@ -25,6 +25,8 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 		g.write(&c)
 	}
 	switch err := c.update.Err(); {
+	case err == record.ErrContended && t.Patience < 0 && g.settings.Room() > 0 && !g.settings.Shadow:
+		v = turnedAway(gate.NoWait, time.Second)
 	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
 		v = arrivalOf(gate.Queued, "") // the next Dequeue finds it a turn
 		t.tag, g.dirty = g.known.virtual[t.Priority], true
@@ -68,7 +70,11 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 	s.touch(now, t)
 	g.settle(now)
 	by, waiting := s.waiting(now)
+	g.hurry(s, t)
 	if now < s.backoffFor(t) { // its own caller is not to come back yet, and keeps nobody else up
+		if g.declines(t, waiting) {
+			return turnedAway(gate.NoWait, g.advice(now, s, t))
+		}
 		v := g.room(now, s, self, t, waiting, by)
 		if v.parked = v.Outcome == gate.Queued; v.parked {
 			self.waiting[t.Priority]++
@@ -86,7 +92,9 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 		g.start(now, s, self, t)
 		return Arrival{}
 	}
-	g.hurry(s, t)
+	if g.declines(t, waiting) {
+		return turnedAway(gate.NoWait, g.advice(now, s, t))
+	}
 	if late := g.late(now, s, t, by); late > 0 {
 		return turnedAway(gate.Late, min(max(late, time.Second), longestAdvice))
 	}

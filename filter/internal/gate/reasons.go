@@ -8,6 +8,7 @@ const (
 	UnknownPath = "unknown" // operation: nothing says how requests of this path are read
 
 	Expectation = "expectation_failed" // request: nobody will tell its client to go on
+	Patience    = "unreadable_wait"    // request: how long it is willing to wait can't be read
 
 	BreakerOpen = "open"              // breaker
 	Probing     = "half_open_probing" // breaker: others are trying it
@@ -35,6 +36,8 @@ const (
 	Full       = "full"       // queue: there is no room
 	Timeout    = "timeout"    // queue: it has waited as long as its priority may
 	Late       = "late"       // queue: it can't have its turn in time
+	NoWait     = "no_wait"    // queue: it asks not to wait, and would have to
+	MaxWait    = "max_wait"   // queue: it has waited as long as it asks to
 	Dropped    = "dropped"    // queue: it made room for a higher priority, or for a subject with fewer waiting
 	Shed       = "shed"       // queue: nothing can wait here, and its priority's share is used up
 	PassedFull = "queue_full" // queue: it waits, or has waited, past the full queue

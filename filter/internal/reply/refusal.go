@@ -40,6 +40,9 @@ func answer(v *gate.Verdict, c *config.StatusCode) (status int, code string) {
 		}
 		return 400, v.Reason
 	case gate.Request:
+		if v.Reason == gate.Patience {
+			return 400, v.Reason
+		}
 		return 417, v.Reason
 	case gate.Model:
 		return 400, "model_unread"

@@ -77,6 +77,10 @@ func queued(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Timeout:
 		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
+	case gate.MaxWait:
+		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as the request asks to.")
+	case gate.NoWait:
+		return put(b, "There is no room at upstream ", a.Upstream, " now, and the request asks not to wait.")
 	case gate.Late:
 		if v.Waited > 0 {
 			b = put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream)

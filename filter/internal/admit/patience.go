@@ -1,0 +1,99 @@
+package admit
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/ident"
+)
+
+// A request may say that it doesn't want to wait for its turn at its upstream, or for how long: a client that has somewhere else to go would
+// rather know at once. It can only make its own wait shorter, so anybody may say so. Of several words the shortest counts. What can't be
+// read is refused: a promise to be back in time isn't kept by guessing.
+const (
+	queueHeader   = "x-spillway-queue"    // no | yes
+	maxWaitHeader = "x-spillway-max-wait" // a duration such as 500ms or 2s, or a number of milliseconds; 0 is not to wait at all
+)
+
+// unwilling is the patience of a request that isn't to wait.
+const unwilling = time.Duration(-1)
+
+// wantPatience has these headers looked at.
+func (e *Engine) wantPatience() {
+	e.slots.queue, e.slots.maxWait = e.picker.Want(queueHeader), e.picker.Want(maxWaitHeader)
+}
+
+// readPatience reads how long a request is willing to wait. It says false if that can't be read.
+func (e *Engine) readPatience(s *Stream) bool {
+	return s.wordsOf(e.slots.queue, parseQueue) && s.wordsOf(e.slots.maxWait, parseMaxWait)
+}
+
+// wordsOf takes each word of a header into account, of which parse says how long the request is willing to wait; 0: as long as it may.
+func (s *Stream) wordsOf(slot ident.Slot, parse func(string) (time.Duration, bool)) bool {
+	values := s.headers.Values(slot)
+	for values.Next() {
+		if values.Value == "" || strings.IndexByte(values.Value, ',') >= 0 { // nothing is said; or it is a list, whose elements come next
+			continue
+		}
+		d, sound := parse(strings.Trim(values.Value, " \t"))
+		if !sound {
+			return false
+		}
+		if s.patience == 0 || d != 0 && d < s.patience {
+			s.patience = d
+		}
+	}
+	return true
+}
+
+func parseQueue(word string) (time.Duration, bool) {
+	if strings.EqualFold(word, "no") {
+		return unwilling, true
+	}
+	return 0, strings.EqualFold(word, "yes")
+}
+
+// parseMaxWait reads a time. What is longer than any queue lets wait is as good as that.
+func parseMaxWait(word string) (time.Duration, bool) {
+	const longest = time.Hour
+	d, err := time.ParseDuration(word)
+	if ms, failed := strconv.ParseInt(word, 10, 64); failed == nil {
+		d, err = time.Duration(min(ms, longest.Milliseconds()))*time.Millisecond, nil
+	}
+	switch {
+	case err != nil || d < 0:
+		return 0, false
+	case d == 0:
+		return unwilling, true
+	}
+	return min(d, longest), true
+}
+
+// refusePatience answers a request whose patience can't be read; in shadow mode that is only recorded.
+func (e *Engine) refusePatience(s *Stream, now clock.Moment) bool {
+	v := unfit(gate.Request, gate.Patience, "How long the request may wait can't be read. Send "+queueHeader+": no, or "+
+		maxWaitHeader+" with milliseconds or a duration, such as 500 or 2s.")
+	if e.cfg.Mode == config.Shadow {
+		s.patience = 0
+		if s.wouldRefuse.Outcome == gate.Allowed {
+			s.wouldRefuse = gate.Because(gate.Shadowed, gate.Request, gate.Patience)
+		}
+		return false
+	}
+	e.refuse(s, now, &v)
+	return true
+}
+
+// hidePatience takes these headers out.
+func (e *Engine) hidePatience(s *Stream) {
+	if values := s.headers.Values(e.slots.queue); values.Next() {
+		e.out.setRequestHeader(s, queueHeader, "")
+	}
+	if values := s.headers.Values(e.slots.maxWait); values.Next() {
+		e.out.setRequestHeader(s, maxWaitHeader, "")
+	}
+}
