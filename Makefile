@@ -195,6 +195,8 @@ spillway-check: ## Build what checks configurations as the filter does: build/sp
 
 .PHONY: run
 run: platform ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
+##  CONFIG=my.yaml is what the filter does, instead of envoy/spillway.yaml, or what
+##  envoy/standalone.yaml has; it is checked before Envoy is started.
 ##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000 ADMIN_PORT=10001
 ##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9401. CONCURRENCY= is
 ##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates

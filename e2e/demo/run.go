@@ -41,6 +41,13 @@ func (s *settings) locate() (p programs, err error) {
 
 // run starts everything and waits for ctx, which is an end as it should be, or for a failure.
 func run(ctx context.Context, s settings) error {
+	root, err := envoyproc.Root()
+	if err != nil {
+		return err
+	}
+	if s.chosen, err = s.configuration(root); err != nil {
+		return err
+	}
 	p, err := s.locate()
 	if err != nil {
 		return err
@@ -176,17 +183,13 @@ func startEnvoy(s settings, binary string, bootstrap []byte) (*envoyproc.Process
 	return envoyproc.Start(command)
 }
 
-// bootstrap is envoy/standalone.yaml, or envoy/fleet.yaml, with this run's ports and files.
+// bootstrap is envoy/standalone.yaml, or envoy/fleet.yaml, with this run's ports, files and configuration.
 func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 	root, err := envoyproc.Root()
 	if err != nil {
 		return nil, err
 	}
-	file := envoyproc.StandaloneYAML
-	if s.fleet {
-		file = envoyproc.FleetYAML
-	}
-	b, err := envoyproc.Load(filepath.Join(root, file))
+	b, err := envoyproc.Load(filepath.Join(root, s.bootstrapFile()))
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +204,7 @@ func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 	b.SetUpstream(s.server())
 	b.SetExporter(local(s.exporterPort))
 	b.SetWasm(wasm)
+	b.SetPluginConfig(s.chosen.json)
 	return b.JSON()
 }
 

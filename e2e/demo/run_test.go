@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -229,13 +230,19 @@ func try(t *testing.T, instructions string) string {
 	return strings.Join(statuses, " ")
 }
 
-// Killed, it takes Envoy and the exporter with it.
+// Killed, it takes Envoy and the exporter with it. CONFIG is what runs.
 func TestRunKilledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 4)
-	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--nvml off --engine http://127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", ports[0]),
+	ports, mine := freePorts(t, 4), filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(mine, []byte("limits: [{name: all-of-mine, unit: requests, quantity: 5, window: 1m}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, "CONFIG="+mine, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--nvml off --engine http://127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]), fmt.Sprint("ADMIN_PORT=", ports[3]))
 	s.await(t, "Ctrl-C stops everything")
+	harness.Await(t, harness.Patience, "the limit of CONFIG is in force", func() bool {
+		return strings.Contains(look(t, "http://"+local(ports[3])+"/spillway/status"), `"name":"all-of-mine"`)
+	})
 	if err := s.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +364,7 @@ func TestSettings(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := parse(test.args, func(name string) string { return test.env[name] })
-			if test.err == "" && (err != nil || got != test.want) {
+			if test.err == "" && (err != nil || !reflect.DeepEqual(got, test.want)) {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
 			if test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {

@@ -20,6 +20,8 @@ type settings struct {
 	surfacePort                                   int    // of Spillway's admin surface; 0 with a fleet, which has none
 	token                                         string // with which things can be changed there, made at the start
 	upstream                                      string // host:port of a real server; "" is the simulator
+	config                                        string // the file with the filter's configuration; "": spillway.yaml beside the bootstraps, or what these have
+	chosen                                        chosen // what is in it
 	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds
 	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
 	fleet                                         bool   // two Envoys that share limits, instead of one
@@ -80,6 +82,8 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	}
 	flags.StringVar(&s.upstream, "upstream", getenv("UPSTREAM"),
 		"`host:port` of a real server, plain HTTP, instead of the simulator (UPSTREAM)")
+	flags.StringVar(&s.config, "config", getenv("CONFIG"),
+		"`file` with the filter's configuration, YAML or JSON, alone or in a WasmPlugin and the like, instead of envoy/spillway.yaml, or, if that isn't there, of what envoy/standalone.yaml has (CONFIG)")
 	flags.StringVar(&s.exporterArgs, "gpuexporter-args", getenv("GPUEXPORTER_ARGS"),
 		"`arguments` of gpuexporter, separated by spaces, instead of this machine's GPUs, or the simulated profile \"ramp\" where there are none (GPUEXPORTER_ARGS)")
 	flags.BoolVar(&s.fleet, "fleet", false, "run two Envoys that share limits through ratelimit and Redis (make run-fleet)")

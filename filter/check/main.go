@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/check/find"
 )
 
 // Version is set by the linker.
@@ -24,9 +23,6 @@ const (
 	isWrong  = 1 // a configuration isn't what the filter takes
 	cantTell = 2 // a file can't be read or holds no configuration, or an option is unknown
 )
-
-// maxFileBytes is the largest file that is read: it is held in memory some times over.
-const maxFileBytes = 16 << 20
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -71,55 +67,22 @@ func parse(parser *kong.Kong, args []string) (exited bool, err error) {
 }
 
 func checkFile(name string, stdout, stderr io.Writer) int {
-	text, err := read(name)
+	found, err := find.File(name)
 	if err != nil {
-		fmt.Fprintf(stderr, "spillway-check: %v\n", err)
-		return cantTell
-	}
-	found, err := find(text, filepath.Ext(name) == ".json")
-	if err != nil {
-		fmt.Fprintf(stderr, "%s%v\n", name, err)
+		fmt.Fprintln(stderr, err)
 		return cantTell
 	}
 	status := allRight
 	for i := range found {
-		status = max(status, found[i].report(name, stdout, stderr))
+		c := &found[i]
+		_, problems := c.Check()
+		for _, problem := range problems {
+			status = isWrong
+			fmt.Fprintln(stderr, problem)
+		}
+		if problems == nil {
+			fmt.Fprintf(stdout, "%s:%d: %s: ok\n", name, c.Line, c.What)
+		}
 	}
 	return status
-}
-
-// report says what is wrong with a configuration, or that it is right.
-func (f *found) report(file string, stdout, stderr io.Writer) int {
-	_, err := config.Parse(f.json)
-	if err == nil {
-		fmt.Fprintf(stdout, "%s:%d: %s: ok\n", file, f.line, f.what)
-		return allRight
-	}
-	for _, p := range config.Problems(err) {
-		fmt.Fprintf(stderr, "%s:%d: %s\n", file, f.lineOf(&p), sentence(&p))
-	}
-	return isWrong
-}
-
-func sentence(p *config.Problem) string {
-	if p.Path == "" {
-		return p.Message
-	}
-	return p.Path + ": " + p.Message
-}
-
-func read(name string) ([]byte, error) {
-	file := os.Stdin
-	if name != "-" {
-		var err error
-		if file, err = os.Open(name); err != nil {
-			return nil, err
-		}
-		defer file.Close() //nolint:errcheck // it was read only
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
-	if err == nil && len(text) > maxFileBytes {
-		err = fmt.Errorf("%s: larger than %d MiB", name, maxFileBytes>>20)
-	}
-	return text, err
 }

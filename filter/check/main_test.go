@@ -22,7 +22,7 @@ func checkText(t *testing.T, name, text string) (status int, stdout, stderr stri
 
 func TestShippedConfigurationsAreRight(t *testing.T) {
 	for pattern, want := range map[string]int{
-		"../../config/examples/*.yaml": 1, "../../envoy/standalone.yaml": 2, "../../istio/base/wasmplugin.yaml": 1, "../../envoygateway/spillway.yaml": 1,
+		"../../config/examples/*.yaml": 1, "../../envoy/standalone.yaml": 2, "../../envoy/fleet.yaml": 1, "../../istio/base/wasmplugin.yaml": 1, "../../envoygateway/spillway.yaml": 1,
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
@@ -56,6 +56,19 @@ func TestErrorsNameTheLine(t *testing.T) {
 			"  pluginConfig:\n    mode: offf\n", "a.yaml:8: mode: \"offf\": "},
 		{"text in Envoy's", "a.yaml", envoy + "|\n          {\n            \"mode\": 1}\n", "a.yaml:10: mode: 1: want"},
 		{"text in Envoy's that isn't JSON", "a.yaml", envoy + "|\n          {\n            \"mode\": }\n", "a.yaml:10: invalid JSON"},
+		{"YAML as text in Envoy's", "a.yaml", envoy + "|\n          mode: shadow\n", "a.yaml:8: the filter gets this text as it is"},
+		{"Envoy's Struct", "a.yaml", strings.Replace(envoy, "StringValue", "Struct", 1) + "\n          limits:\n          -\n" + indent("            "),
+			"a.yaml:14: limits[0].quantity: 0: "},
+		{"a listener that Envoy is sent", "lds.yaml", "resources:\n- '@type': type.googleapis.com/envoy.config.listener.v3.Listener\n  filter_chains:\n  - filters:\n" +
+			"    - typed_config:\n        http_filters:\n        - name: a\n          typed_config:\n            config:\n              name: mine\n" +
+			"              vm_config: {code: {local: {filename: /etc/spillway.wasm}}}\n              configuration:\n" +
+			"                '@type': type.googleapis.com/google.protobuf.Struct\n                value: {mode: wrong}\n", `lds.yaml:14: mode: "wrong": `},
+		{"an EnvoyFilter", "a.yaml", "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: e}\nspec:\n  configPatches:\n  - applyTo: HTTP_FILTER\n" +
+			"    patch:\n      operation: INSERT_BEFORE\n      value:\n        name: other\n        typed_config:\n          config:\n            root_id: spillway\n" +
+			"            vm_config: {}\n            configuration:\n              '@type': type.googleapis.com/google.protobuf.Struct\n" +
+			"              value:\n                upstreams:\n                - name: a\n                  concurency: {max: 1}\n", "a.yaml:20: upstreams[0].concurency: unknown key"},
+		{"an EnvoyExtensionPolicy", "a.yaml", "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nmetadata: {name: e}\nspec:\n  wasm:\n" +
+			"  - name: spillway\n    code: {type: Image}\n    config:\n      retry: {longest: 1}\n", "a.yaml:9: retry.longest: 1: "},
 		{"text on one line", "a.yaml", envoy + "'{\"mode\": 1}'\n", "a.yaml:8: mode: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -68,6 +81,9 @@ func TestErrorsNameTheLine(t *testing.T) {
 }
 
 func TestWhatCannotBeToldIsTwo(t *testing.T) {
+	if _, _, stderr := checkText(t, "a.yaml", "a: 1\nb: [\n"); !strings.Contains(stderr, "a.yaml:") || !strings.Contains(stderr, ": invalid YAML: ") {
+		t.Errorf("not the line of what isn't YAML: %s", stderr)
+	}
 	for name, text := range map[string]string{
 		"no YAML":                "a: [",
 		"another plugin":         "static_resources: {a: {name: other, vm_config: {}, configuration: {}}}",
@@ -104,22 +120,4 @@ func TestREADMEIsRight(t *testing.T) {
 	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(readme), "\n"+want) {
 		t.Errorf("README.md lacks\n%s", want)
 	}
-}
-
-func FuzzFind(f *testing.F) {
-	for _, seed := range []string{"", "{}", "mode: off", "a: &a [*a]", "limits: [{name: a}]", "{\"mode\": \"\\ud800\"}", "apiVersion: v1\nkind: WasmPlugin\nspec: {pluginConfig: []}"} {
-		f.Add([]byte(seed), true)
-		f.Add([]byte(seed), false)
-	}
-	f.Fuzz(func(t *testing.T, text []byte, saidJSON bool) {
-		all, err := find(text, saidJSON)
-		if err == nil && len(all) == 0 {
-			t.Error("neither a configuration nor an error")
-		}
-		for i := range all {
-			if status := all[i].report("a.yaml", &bytes.Buffer{}, &bytes.Buffer{}); status != allRight && status != isWrong {
-				t.Errorf("status %d", status)
-			}
-		}
-	})
 }

@@ -118,8 +118,8 @@ func setPluginConfig(fatalf func(string, ...any), listeners []map[string]any, co
 		if object["name"] != envoyproc.WasmFilter {
 			return
 		}
-		if configuration, ok := object["configuration"].(map[string]any); ok {
-			configuration["value"], found = config, true
+		if _, ok := object["configuration"]; ok {
+			object["configuration"], found = envoyproc.Text(config), true
 		}
 	})
 	if !found {

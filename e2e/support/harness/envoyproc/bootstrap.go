@@ -150,18 +150,27 @@ func (b *Bootstrap) RemoveListener(name string) {
 
 // SetSurfaceConfig sets the configuration of the admin surface's filter, JSON.
 func (b *Bootstrap) SetSurfaceConfig(config string) {
-	b.Set(config, pluginOf(Surface, "configuration", "value")...)
+	b.Set(Text(config), pluginOf(Surface, "configuration")...)
 }
 
 // SetPluginConfig sets the filter's own configuration, JSON.
 func (b *Bootstrap) SetPluginConfig(config string) {
-	b.Set(config, b.plugin("configuration", "value")...)
+	b.Set(Text(config), b.plugin("configuration")...)
 }
 
 // PluginConfig is the filter's own configuration, JSON, as it is now.
 func (b *Bootstrap) PluginConfig() string {
-	text, _ := b.object(b.plugin("configuration")...)["value"].(string)
-	return text
+	value := b.object(b.plugin("configuration")...)["value"]
+	if text, ok := value.(string); ok {
+		return text
+	}
+	text, _ := json.Marshal(value) // it comes from JSON
+	return string(text)
+}
+
+// Text is a plugin's configuration as Envoy takes it: the filter gets it as it is.
+func Text(config string) map[string]any {
+	return map[string]any{"@type": "type.googleapis.com/google.protobuf.StringValue", "value": config}
 }
 
 // SetAllowStopIteration sets whether Envoy calls the filter with the body while it holds the headers.

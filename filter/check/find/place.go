@@ -1,4 +1,4 @@
-package main
+package find
 
 import (
 	"regexp"
@@ -14,13 +14,13 @@ import (
 var atLine = regexp.MustCompile(`^invalid JSON at line ([0-9]+)`)
 
 // lineOf is the line of the file that a problem is about: that of the key or entry, or of the nearest that is there around it.
-func (f *found) lineOf(p *config.Problem) int {
-	if m := atLine.FindStringSubmatch(p.Message); m != nil && f.raw {
+func (c *Configuration) lineOf(p *config.Problem) int {
+	if m := atLine.FindStringSubmatch(p.Message); m != nil && c.raw {
 		if line, err := strconv.Atoi(m[1]); err == nil {
-			return f.base + line
+			return c.base + line
 		}
 	}
-	n, line := resolve(f.tree), 0
+	n, line := resolve(c.tree), 0
 	for path := p.Path; n != nil; {
 		line = max(n.Line, line)
 		var step string
@@ -33,9 +33,9 @@ func (f *found) lineOf(p *config.Problem) int {
 		}
 	}
 	if line == 0 {
-		return f.line
+		return c.Line
 	}
-	return f.base + line
+	return c.base + line
 }
 
 // nextStep takes the first step off a path such as limits[0].match["a b"]: a key, or an index in brackets.
