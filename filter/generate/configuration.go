@@ -32,7 +32,7 @@ var groups = []group{
 	{"Upstreams", "What is protected. Queue, slots, budget and retreat: [priority](priority.md). Latency, throttle and breaker: [gates](gates.md). [Pressure](pressure.md).",
 		[]string{"upstreams"}},
 	{"Where pressure is read", "[Pressure](pressure.md) says how to run the exporter.", []string{"pressureSource"}},
-	{"What clients are told", "[Clients](clients.md) says what they make of it.",
+	{"What clients are told", "[Reasons](reasons.md) has each refusal; [clients](clients.md) what they make of it.",
 		[]string{"statusCode", "errorFormat", "retry", "rateLimitHeaders", "rateLimitStyle"}},
 	{"What operators see", "[The admin surface](admin.md), and the [filter state](filter-state.md).", []string{"publish", "admin"}},
 	{"More", "", nil},

@@ -1,4 +1,4 @@
-// Command generate writes what is made of the filter's tables into the files that show it or depend on it: the keys in docs/configuration.md, the dialects in docs/dialects.md,
+// Command generate writes what is made of the filter's tables into the files that show it or depend on it: the keys in docs/configuration.md, the refusals in docs/reasons.md, the dialects in docs/dialects.md,
 // their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make
 // labels of the metrics' names, its stats_tags. It also joins the dashboard's sources to the page that the filter serves.
 //
@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	"github.com/spillway-proxy/spillway/config/filterstate"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
@@ -38,6 +39,7 @@ func parts(root string) ([]part, error) {
 		{"config/dialects.go", "// dialects:begin\n", "// dialects:end\n", dialectNames(usage.Describe())},
 		{"docs/dialects.md", "<!-- dialects:begin -->\n", "<!-- dialects:end -->\n", dialectTable(usage.Describe())},
 		{"docs/filter-state.md", "<!-- filterstate:begin -->\n", "<!-- filterstate:end -->\n", stateTable(filterstate.Table())},
+		{"docs/reasons.md", "<!-- reasons:begin -->\n", "<!-- reasons:end -->\n", reasonTables(gate.Table())},
 		{"docs/metrics.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->\n", metricTable(metric.Table())},
 		{"envoy/standalone.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},
 		{"envoy/fleet.yaml", "    # stats_tags:begin\n", "    # stats_tags:end\n", tagsInYAML("    ", labels)},

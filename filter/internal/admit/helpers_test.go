@@ -213,6 +213,9 @@ func (h *host) drain(own *Stream) *Step {
 			_, body, _ := h.FleetCall()
 			h.calls = append(h.calls, string(body))
 		default:
+			if f.Kind == Answer {
+				h.isInTheTable(f.Stream.Reply())
+			}
 			if f.Kind == SetProperty || f.Kind == SetNumber {
 				h.published[f.Name] = true
 			}
