@@ -1,6 +1,6 @@
 // Command spillway-check reads configurations of the filter as the filter does, with the same parser, and says what is wrong with them, by file and
 // line. It takes the plugin's configuration itself (JSON or YAML), and what holds one: a WasmPlugin, an EnvoyFilter, Envoy Gateway's
-// EnvoyExtensionPolicy, Envoy's own configuration.
+// EnvoyExtensionPolicy, Envoy's own configuration. With --explain it says in sentences what they do.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/spillway-proxy/spillway/filter/check/explain"
 	"github.com/spillway-proxy/spillway/filter/check/find"
 )
 
@@ -27,6 +28,7 @@ const (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type options struct {
+	Explain bool             `help:"Say what each configuration does: who is limited, by what, how much, and what happens then; upstreams, gates, and who is believed."`
 	Files   []string         `arg:"" name:"file" help:"Plugin configurations, JSON or YAML, or what holds one: a WasmPlugin, an EnvoyFilter, an EnvoyExtensionPolicy, Envoy's configuration. - is standard input."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
@@ -48,7 +50,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	status := allRight
 	for _, name := range o.Files {
-		status = max(status, checkFile(name, stdout, stderr))
+		status = max(status, o.checkFile(name, stdout, stderr))
 	}
 	return status
 }
@@ -66,7 +68,7 @@ func parse(parser *kong.Kong, args []string) (exited bool, err error) {
 	return false, err
 }
 
-func checkFile(name string, stdout, stderr io.Writer) int {
+func (o *options) checkFile(name string, stdout, stderr io.Writer) int {
 	found, err := find.File(name)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
@@ -75,13 +77,16 @@ func checkFile(name string, stdout, stderr io.Writer) int {
 	status := allRight
 	for i := range found {
 		c := &found[i]
-		_, problems := c.Check()
+		cfg, problems := c.Check()
 		for _, problem := range problems {
 			status = isWrong
 			fmt.Fprintln(stderr, problem)
 		}
 		if problems == nil {
 			fmt.Fprintf(stdout, "%s:%d: %s: ok\n", name, c.Line, c.What)
+			if o.Explain {
+				fmt.Fprint(stdout, explain.Text(&cfg))
+			}
 		}
 	}
 	return status

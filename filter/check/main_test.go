@@ -116,6 +116,14 @@ func TestREADMEIsRight(t *testing.T) {
 	if status := run([]string{"../../istio/base/wasmplugin.yaml"}, &stdout, &stderr); status != allRight {
 		t.Fatal(stderr.String())
 	}
+	var explained bytes.Buffer
+	if status := run([]string{"--explain", "../../config/examples/minimal.yaml"}, &explained, &stderr); status != allRight {
+		t.Fatal(stderr.String())
+	}
+	head, _, _ := strings.Cut(strings.ReplaceAll(explained.String(), "../../", ""), "Upstreams: ")
+	if !strings.Contains(string(readme), "\n"+head+"...\n") {
+		t.Errorf("README.md lacks\n%s", head)
+	}
 	_, _, wrong := checkText(t, "my.yaml", "limits:\n- name: a\n  per: [user]\n  quantity: 0\n  unit: requests\n  window: 1h\n")
 	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(readme), "\n"+want) {
 		t.Errorf("README.md lacks\n%s", want)
