@@ -106,9 +106,9 @@ func TestWhatCannotBeToldIsTwo(t *testing.T) {
 	}
 }
 
-// The README shows what the program prints.
-func TestREADMEIsRight(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The page shows what the program prints.
+func TestThePageIsRight(t *testing.T) {
+	page, err := os.ReadFile("../../docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +121,11 @@ func TestREADMEIsRight(t *testing.T) {
 		t.Fatal(stderr.String())
 	}
 	head, _, _ := strings.Cut(strings.ReplaceAll(explained.String(), "../../", ""), "Upstreams: ")
-	if !strings.Contains(string(readme), "\n"+head+"...\n") {
-		t.Errorf("README.md lacks\n%s", head)
+	if !strings.Contains(string(page), "\n"+head+"...\n") {
+		t.Errorf("docs/install.md lacks\n%s", head)
 	}
 	_, _, wrong := checkText(t, "my.yaml", "limits:\n- name: a\n  per: [user]\n  quantity: 0\n  unit: requests\n  window: 1h\n")
-	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(readme), "\n"+want) {
-		t.Errorf("README.md lacks\n%s", want)
+	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(page), "\n"+want) {
+		t.Errorf("docs/install.md lacks\n%s", want)
 	}
 }
