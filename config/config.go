@@ -242,6 +242,7 @@ type Latency struct {
 	TimeConstant time.Duration
 	Per          LatencyScope
 	WarnAt       float64
+	Predict      bool // requests are refused by what is expected of each
 
 	TTFTHeader, ITLHeader string // request headers with the request's own bounds, in milliseconds; "": none
 }

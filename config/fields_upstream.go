@@ -103,6 +103,8 @@ func (l *Latency) fields() []field {
 			"Time constant of the moving averages: an older sample weighs e times less. They decay while idle, too."),
 		enum("per", &l.Per, LatencyPerModel, []LatencyScope{LatencyPerModel, LatencyGlobal}, "Measure each model by itself, or all together."),
 		float("warnAt", &l.WarnAt, 0.9, someShare, "Share of a threshold at which a warning is given."),
+		boolean("predict", &l.Predict, true,
+			"Refuse a request that would come too late by what is expected of it: from its prompt, what is in flight, and the latest times to the first token."),
 		str("ttftHeader", &l.TTFTHeader, "x-slo-ttft-ms", maybeHeaderNames,
 			"Request header with the highest TTFT that the request itself can bear, in milliseconds; \"\" is none."),
 		str("itlHeader", &l.ITLHeader, "x-slo-tpot-ms", maybeHeaderNames,

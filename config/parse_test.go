@@ -60,7 +60,7 @@ func defaultUpstream(name string) Upstream {
 			Every: 5 * time.Second, RecoverWindow: 2 * time.Minute, RecoverThreshold: 0.02, RecoverStep: 2,
 		},
 		Latency: Latency{
-			Mode: Off, TTFT: time.Second, ITL: 100 * time.Millisecond, TimeConstant: 30 * time.Second, Per: "model", WarnAt: 0.9,
+			Mode: Off, TTFT: time.Second, ITL: 100 * time.Millisecond, TimeConstant: 30 * time.Second, Per: "model", WarnAt: 0.9, Predict: true,
 			TTFTHeader: "x-slo-ttft-ms", ITLHeader: "x-slo-tpot-ms",
 		},
 		Throttle: Throttle{

@@ -60,6 +60,9 @@ func unfit(which, reason, message string) gate.Verdict {
 // send records that the request goes on to the upstream now.
 func (e *Engine) send(s *Stream, now clock.Moment) {
 	s.exchange.Sent = now
+	if s.tracked {
+		s.upstream.health.Sent(&s.track)
+	}
 	if s.exchange.Dialect != nil {
 		e.out.set(s, filterstate.Provider, s.exchange.Dialect.Provider)
 	}

@@ -77,8 +77,9 @@ func (e *Engine) assign(s *Stream, now clock.Moment) {
 		return
 	}
 	subject, _ := e.subject(s)
+	expected := e.accountant.Expect(&s.exchange, now)
 	s.track = health.Request{
-		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now),
+		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now), Prompt: expected.Prompt,
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
 	s.tracked = true
@@ -136,7 +137,11 @@ func (e *Engine) finishTracked(s *Stream, now clock.Moment, end *account.Settlem
 		return
 	}
 	s.tracked = false
+	left := s.tookAtEnd(now, end)
 	o := health.Outcome{Stream: s.exchange.Stream, Duration: s.took(s.pace.answered(s, now)), Result: s.result(now, end), ITL: s.between()}
+	if left.Left {
+		o.Left = left.TTFT
+	}
 	e.gateError(s, s.upstream.health.Finish(now, &s.track, o))
 }
 

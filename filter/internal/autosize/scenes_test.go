@@ -41,16 +41,20 @@ func surgeRate(at time.Duration) float64 {
 	return 11
 }
 
-func scenes() []*scene {
+func scenes() []*scene { return series(0) }
+
+// series is the same scenes with other arrivals; those of series 0 are those that constants were chosen by.
+func series(n uint64) []*scene {
+	seed := func(k uint64) uint64 { return 100*n + k }
 	short := scene{length: 100 * second, target: 200 * time.Millisecond, patience: 300 * time.Millisecond, maxWait: 150 * time.Millisecond}
 	with := func(base scene, name string, hand int, s func() server, jobs func() []*job) *scene {
 		base.name, base.hand, base.server, base.jobs = name, hand, s, jobs
 		return &base
 	}
 	list := []*scene{
-		with(short, "surge", 10, surgeServer(ten), func() []*job { return poisson(6, 100*second, surgeRate, 75, surgeLengths) }),
+		with(short, "surge", 10, surgeServer(ten), func() []*job { return poisson(seed(6), 100*second, surgeRate, 75, surgeLengths) }),
 		with(short, "ramp", 10, surgeServer(ten), func() []*job {
-			return poisson(7, 100*second, func(at time.Duration) float64 { return 5 + 45*at.Seconds()/100 }, 50, surgeLengths)
+			return poisson(seed(7), 100*second, func(at time.Duration) float64 { return 5 + 45*at.Seconds()/100 }, 50, surgeLengths)
 		}),
 		with(short, "step", 10, surgeServer(func(now time.Duration) int {
 			if now > 30*second && now < 65*second {
@@ -58,10 +62,10 @@ func scenes() []*scene {
 			}
 			return 10
 		}), func() []*job {
-			return poisson(8, 100*second, func(time.Duration) float64 { return 23 }, 50, surgeLengths)
+			return poisson(seed(8), 100*second, func(time.Duration) float64 { return 23 }, 50, surgeLengths)
 		}),
 		with(short, "overload 4x", 10, surgeServer(ten), func() []*job {
-			return poisson(9, 100*second, func(time.Duration) float64 { return 100 }, 100, surgeLengths)
+			return poisson(seed(9), 100*second, func(time.Duration) float64 { return 100 }, 100, surgeLengths)
 		}),
 	}
 	long := scene{length: 240 * second, target: 2 * second, patience: 10 * second, maxWait: 1500 * time.Millisecond}
@@ -73,18 +77,20 @@ func scenes() []*scene {
 		return 8
 	}
 	list = append(list,
-		with(long, "vllm bursts", 128, vllm(nil), func() []*job { return poisson(10, 240*second, bursts, 40, chat) }),
+		with(long, "vllm bursts", 128, vllm(nil), func() []*job { return poisson(seed(10), 240*second, bursts, 40, chat) }),
 		with(long, "vllm overload", 128, vllm(nil), func() []*job {
-			return poisson(11, 240*second, func(time.Duration) float64 { return 40 }, 40, chat)
+			return poisson(seed(11), 240*second, func(time.Duration) float64 { return 40 }, 40, chat)
 		}),
 		with(long, "vllm halves", 128, vllm(func(now time.Duration) float64 {
 			if now > 80*second && now < 160*second {
 				return 0.5
 			}
 			return 1
-		}), func() []*job { return poisson(12, 240*second, func(time.Duration) float64 { return 20 }, 40, chat) }),
+		}), func() []*job {
+			return poisson(seed(12), 240*second, func(time.Duration) float64 { return 20 }, 40, chat)
+		}),
 		with(long, "long among short", 28, vllm(nil), func() []*job {
-			return poisson(13, 240*second, func(time.Duration) float64 { return 14 }, 14, func(r *rand.Rand) (int, int) {
+			return poisson(seed(13), 240*second, func(time.Duration) float64 { return 14 }, 14, func(r *rand.Rand) (int, int) {
 				if r.IntN(20) == 0 {
 					return 6000 + r.IntN(6000), 100
 				}
@@ -92,8 +98,8 @@ func scenes() []*scene {
 			})
 		}),
 		with(long, "noisy neighbour", 40, vllm(nil), func() []*job {
-			jobs := poisson(14, 240*second, func(time.Duration) float64 { return 12 }, 12, chat)
-			for _, j := range poisson(15, 240*second, func(at time.Duration) float64 {
+			jobs := poisson(seed(14), 240*second, func(time.Duration) float64 { return 12 }, 12, chat)
+			for _, j := range poisson(seed(15), 240*second, func(at time.Duration) float64 {
 				if at > 60*second && at < 140*second {
 					return 10
 				}
@@ -104,8 +110,8 @@ func scenes() []*scene {
 			}
 			return jobs
 		}),
-		with(long, "azure conv", 40, vllm(nil), func() []*job { return azure("conv", 3, 240*second) }),
-		with(long, "azure code", 12, vllm(nil), func() []*job { return azure("code", 4, 240*second) }),
+		with(long, "azure conv", 40, vllm(nil), func() []*job { return azure("conv", 3+0.3*float64(n), 240*second) }),
+		with(long, "azure code", 12, vllm(nil), func() []*job { return azure("code", 4+0.4*float64(n), 240*second) }),
 	)
 	return list
 }

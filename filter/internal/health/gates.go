@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/predict"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 	"github.com/spillway-proxy/spillway/filter/internal/throttle"
@@ -37,6 +38,9 @@ type Gates struct {
 	names      names               // as last read
 	namesAt    clock.Moment
 	namesRead  bool
+
+	flying int          // requests of this worker that were sent, and have not ended
+	tried  clock.Moment // when a request passed that what is expected was against
 
 	opened  opened        // the record that was opened last
 	unknown breaker.State // what is asked in place of one
@@ -89,11 +93,13 @@ type Request struct {
 	Subject   uint64        // who asks, as a keyed hash
 	TTFT, ITL time.Duration // the bounds that it asks for itself; 0: none
 	Memory    float64       // share of GPU memory in use, as the caller knows it; 0 or less: not known
+	Prompt    int64         // tokens, as far as they are known
 
 	hash   uint64
 	at     place // where its breaker is
 	pass   breaker.Pass
 	judged bool // the breaker was asked
+	beside int  // requests in flight, itself among them, when it was sent; 0: it was not
 }
 
 // Result is how a request ended.
@@ -112,6 +118,7 @@ type Outcome struct {
 	Stream   bool          // it came in pieces
 	Duration time.Duration // from being sent to the last byte
 	ITL      time.Duration // of a stream; its TTFT Observe was told
+	Left     time.Duration // for which a client had waited for the first token of a stream when it left
 }
 
 // Damaged is how often a damaged record was read since it was last asked. Such a record is begun anew by the next write.
@@ -199,10 +206,16 @@ func (g *Gates) Latency(now clock.Moment, r *Request) gate.Verdict {
 		return gate.Verdict{}
 	}
 	reading := state.Judge(now, c)
-	if !reading.Over && (r.TTFT > 0 || r.ITL > 0) {
-		if own := state.Misses(now, c, r.TTFT, r.ITL); own.Over {
-			return g.slow(&own, true)
-		}
+	if reading.Over {
+		return g.slow(&reading, false)
+	}
+	own := state.Misses(now, c, r.TTFT, r.ITL)
+	expected, known := state.Expect(now, c, predict.Load{Prompt: r.Prompt, InFlight: g.flying + 1})
+	if !known || own.Over && own.Signal == latency.ITL {
+		return g.slow(worse(&reading, &own), own.Over)
+	}
+	if bound, wanted := r.bound(c); expected.Most() > bound && (own.Over || !g.tries(now)) {
+		return g.late(&expected, bound, wanted)
 	}
 	return g.slow(&reading, false)
 }
@@ -242,7 +255,11 @@ func (g *Gates) Uncount() {
 
 // Cancel ends a request that was not sent after all. It gives its probe back.
 func (g *Gates) Cancel(now clock.Moment, r *Request) error {
-	if g == nil || !r.judged {
+	if g == nil {
+		return nil
+	}
+	g.landed(r)
+	if !r.judged {
 		return nil
 	}
 	return g.conclude(now, r, &Outcome{}, latency.Sample{})
@@ -259,7 +276,7 @@ func (g *Gates) Observe(now clock.Moment, r *Request, s latency.Sample) error {
 	if err != nil {
 		return err
 	}
-	s.Subject = r.Subject
+	s.Subject, s.Load = r.Subject, r.load()
 	o := g.open(now, at, r, rank)
 	for g.read(o) {
 		o.latency.Record(now, g.settings.Latency, s)
@@ -274,12 +291,17 @@ func (g *Gates) Finish(now clock.Moment, r *Request, o Outcome) error {
 		return nil
 	}
 	r.identify()
+	defer g.landed(r)
 	var sample latency.Sample
 	whole := o.Result == Succeeded
 	if g.settings.Latency != nil {
-		sample = latency.Sample{ITL: o.ITL}
-		if whole && !o.Stream {
-			sample.Unary = o.Duration
+		switch {
+		case o.Left > 0:
+			sample = latency.Sample{TTFT: o.Left, Left: true}
+		case whole && !o.Stream:
+			sample = latency.Sample{Unary: o.Duration}
+		default:
+			sample = latency.Sample{ITL: o.ITL}
 		}
 	}
 	if g.settings.Throttle != nil && whole && o.Duration > 0 {
@@ -307,7 +329,7 @@ func (g *Gates) conclude(now clock.Moment, r *Request, o *Outcome, sample latenc
 	if !counts && sample == (latency.Sample{}) {
 		return nil
 	}
-	sample.Subject = r.Subject
+	sample.Subject, sample.Load = r.Subject, r.load()
 	rank := g.rank(r.hash, o.tells())
 	at, err := r.at, error(nil)
 	if !probe { // that of a probe is known, and must not be made anew

@@ -24,7 +24,7 @@ func upstream() *config.Upstream {
 			Mode: config.Enforce, ErrorRate: 0.5, Window: 30 * time.Second, MinRequests: 20, OpenFor: time.Minute, Probes: 1,
 		},
 		Latency: config.Latency{
-			Mode: config.Enforce, TTFT: time.Second, ITL: 100 * time.Millisecond, TimeConstant: 30 * time.Second, Per: "model", WarnAt: 0.9,
+			Mode: config.Enforce, TTFT: time.Second, ITL: 100 * time.Millisecond, TimeConstant: 30 * time.Second, Per: "model", WarnAt: 0.9, Predict: true,
 		},
 		Throttle: config.Throttle{
 			Mode: config.Enforce, GPUMemory: 0.75,

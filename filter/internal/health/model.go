@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	layout   = 2  // of all records; another one's count as damaged
+	layout   = 3  // of all records; another one's count as damaged
 	longName = 64 // bytes that are kept of a model's name
 
 	recordSize   = 1 + 8 + 1 + longName + latency.Size + breaker.Size

@@ -5,11 +5,12 @@ import (
 	"math"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/predict"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
 // Size is the length of what Append adds, in bytes.
-const Size = 3*16 + 1 + 3*8 + quorum.Size + 8
+const Size = 3*16 + 1 + 3*8 + quorum.Size + 8 + predict.Size
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
@@ -21,7 +22,8 @@ func (s *State) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.last.At))
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.measured))
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(s.last.threshold))
-	return binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
+	b = binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
+	return s.expected.Append(b)
 }
 
 // Decode reads what Append wrote. It says false if that isn't what it was given: then s is the zero value, with which the caller starts
@@ -49,7 +51,7 @@ func (s *State) decode(b []byte) bool {
 		measured: math.Float64frombits(binary.LittleEndian.Uint64(b[9:])), threshold: math.Float64frombits(binary.LittleEndian.Uint64(b[17:])),
 	}
 	s.sole = binary.LittleEndian.Uint64(b[25+quorum.Size:])
-	return s.quorum.Decode(b[25:]) && plausible(s.last.measured) && plausible(s.last.threshold)
+	return s.expected.Decode(b[33+quorum.Size:]) && s.quorum.Decode(b[25:25+quorum.Size]) && plausible(s.last.measured) && plausible(s.last.threshold)
 }
 
 // plausible says that it is a time that Add can lead to; a NaN is none, nor is a negative zero.

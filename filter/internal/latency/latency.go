@@ -42,6 +42,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/predict"
 	"github.com/spillway-proxy/spillway/filter/internal/quorum"
 )
 
@@ -50,11 +51,12 @@ type Settings struct {
 	TTFT, ITL    time.Duration // the thresholds
 	TimeConstant time.Duration
 	WarnAt       float64 // share of a threshold, in (0, 1]
+	Predict      bool    // times to the first token are learned by what they depend on
 }
 
 // NewSettings takes the settings from a checked configuration.
 func NewSettings(c *config.Latency) Settings {
-	return Settings{TTFT: c.TTFT, ITL: c.ITL, TimeConstant: c.TimeConstant, WarnAt: c.WarnAt}
+	return Settings{TTFT: c.TTFT, ITL: c.ITL, TimeConstant: c.TimeConstant, WarnAt: c.WarnAt, Predict: c.Predict}
 }
 
 // Signal is one of the two measures that can close the gate.
@@ -84,6 +86,8 @@ type Sample struct {
 	TTFT, ITL time.Duration // of a stream; ITL is its mean
 	Unary     time.Duration // duration of an answer that came as a whole
 	Subject   uint64        // whose request it was, as a keyed hash
+	Load      predict.Load  // with which TTFT was met
+	Left      bool          // TTFT is how long a client had waited for a first token when it left
 }
 
 // State is the latency of one model, or of all. The zero value has no samples.
@@ -91,6 +95,7 @@ type State struct {
 	ttft, itl, unary average
 	last             Trigger
 	quorum           quorum.Quorum
+	expected         predict.State
 	sole             uint64 // the subject on whose samples alone an average is above its threshold; 0: on those of several
 }
 
@@ -121,6 +126,10 @@ func Explain(b []byte, what string, measured, threshold float64) []byte {
 
 // Record takes a sample, and says whether it closed the gate. What is above a threshold is left out unless it is to be believed.
 func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed bool) {
+	if sample.Left {
+		s.recordLeft(now, c, sample)
+		return false
+	}
 	open := !s.Judge(now, c).Over
 	over := sample.TTFT > c.TTFT || sample.ITL > c.ITL
 	if sample.TTFT > 0 || sample.ITL > 0 {
@@ -128,6 +137,9 @@ func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed boo
 	}
 	if over {
 		sample = s.believed(now, c, sample, open)
+	}
+	if c.Predict {
+		s.expected.Learn(now, sample.Load, sample.TTFT)
 	}
 	s.ttft.add(now, sample.TTFT, c.TimeConstant)
 	s.itl.add(now, sample.ITL, c.TimeConstant)
@@ -137,6 +149,28 @@ func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed boo
 		s.last = Trigger{At: now, Signal: r.Signal, measured: r.Measured, threshold: r.Threshold}
 	}
 	return closed
+}
+
+// recordLeft takes how long a client had waited when it left: what is expected learns by that, the averages don't.
+func (s *State) recordLeft(now clock.Moment, c *Settings, sample Sample) {
+	if !c.Predict {
+		return
+	}
+	if sample.TTFT > c.TTFT {
+		s.quorum.Record(now, memory*c.TimeConstant, sample.Subject, true)
+		if !s.quorum.Credible(now, memory*c.TimeConstant, max(sample.Subject, 1)) {
+			return
+		}
+	}
+	s.expected.AtLeast(now, sample.Load, sample.TTFT)
+}
+
+// Expect gives what is expected of a request, and says false where too little was learned for that.
+func (s *State) Expect(now clock.Moment, c *Settings, load predict.Load) (x predict.Expected, known bool) {
+	if !c.Predict {
+		return x, false
+	}
+	return s.expected.Expect(now, load)
 }
 
 // memory is how long subjects are remembered, in time constants.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/predict"
 )
 
 const (
@@ -226,7 +227,8 @@ func TestNothingCanHarm(t *testing.T) {
 		var s State
 		for range rapid.IntRange(1, 50).Draw(t, "samples") {
 			now := rapid.Int64().Draw(t, "now")
-			s.Record(clock.Moment(now), &standard, Sample{time.Duration(rapid.Int64().Draw(t, "ttft")), time.Duration(rapid.Int64().Draw(t, "itl")), time.Duration(rapid.Int64().Draw(t, "unary")), rapid.Uint64Range(0, 3).Draw(t, "subject")})
+			s.Record(clock.Moment(now), &standard, Sample{time.Duration(rapid.Int64().Draw(t, "ttft")), time.Duration(rapid.Int64().Draw(t, "itl")), time.Duration(rapid.Int64().Draw(t, "unary")), rapid.Uint64Range(0, 3).Draw(t, "subject"),
+				predict.Load{Prompt: rapid.Int64().Draw(t, "prompt"), InFlight: rapid.Int().Draw(t, "in flight")}, rapid.Bool().Draw(t, "left")})
 			r := s.Judge(clock.Moment(rapid.Int64().Draw(t, "then")), &standard)
 			if !(r.Measured >= 0 && r.Measured <= float64(longest)) || r.RecoversIn < 0 || r.RecoversIn > 11*standard.TimeConstant { // ln(1 h / 100 ms) is 10.5
 				t.Fatalf("%+v", r)

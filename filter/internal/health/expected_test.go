@@ -1,0 +1,193 @@
+package health
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
+	"github.com/spillway-proxy/spillway/filter/internal/latency"
+)
+
+// prompted is a request with a prompt of so many tokens.
+func prompted(tokens int64) *Request {
+	r := chat("m")
+	r.Prompt = tokens
+	return r
+}
+
+// pass leads a request to its end, unless it is refused: its first token comes after ttft.
+func pass(t *testing.T, g *Gates, now clock.Moment, r *Request, ttft time.Duration) gate.Verdict {
+	t.Helper()
+	if v := judge(t, g, now, r); v.Outcome.Refuses() {
+		return v
+	}
+	g.Sent(r)
+	end := ending{Outcome: Outcome{Result: Succeeded, Stream: true, Duration: ttft + time.Second, ITL: 10 * millisecond}, ttft: ttft}
+	if err := end.finish(g, now+clock.Moment(ttft), r); err != nil {
+		t.Fatal(err)
+	}
+	return gate.Verdict{}
+}
+
+// learned are gates that know a server which takes 50 ms, and 1 ms for each token of the prompt.
+func learned(t *testing.T, u *config.Upstream) (g *Gates, now clock.Moment) {
+	t.Helper()
+	g, now = workers(u, newStore(), 1)[0], noon
+	for i := range int64(100) {
+		r := prompted(i * 37 % 400)
+		r.Subject = uint64(i%5) + 1
+		if v := pass(t, g, now, r, time.Duration(50+r.Prompt)*time.Millisecond); v.Outcome.Refuses() {
+			t.Fatalf("%+v", v)
+		}
+		now += second / 10
+	}
+	return g, now
+}
+
+// While the average is well below the threshold one request that would be above it is refused, and no other.
+func TestARequestThatWouldComeTooLateIsRefused(t *testing.T) {
+	u := only(gate.Latency)
+	g, now := learned(t, u)
+	if v := judge(t, g, now, prompted(3000)); v.Outcome.Refuses() {
+		t.Fatalf("the first, which is to tell whether that is still so, is refused: %s", v.Text.String())
+	}
+	v := judge(t, g, now, prompted(3000))
+	if v.Outcome != gate.Rejected || v.Reason != gate.TTFT || !strings.HasPrefix(v.Text.String(), "expected_ttft_3") ||
+		v.Measured < 2500 || v.Measured > 4000 || v.Threshold != 1000 || v.Wait < time.Second || v.Wait > 3*time.Second {
+		t.Errorf("%+v, %q", v, v.Text.String())
+	}
+	if v := judge(t, g, now, prompted(300)); v.Outcome.Refuses() {
+		t.Errorf("a short one: %q", v.Text.String())
+	}
+	if v := judge(t, g, now.Add(tryEvery), prompted(3000)); v.Outcome.Refuses() {
+		t.Errorf("five seconds later none is tried: %q", v.Text.String())
+	}
+}
+
+// A prompt that is slow once and quick from then on, as one that a cache of prefixes has, is let pass again.
+func TestAWrongGuessIsCorrected(t *testing.T) {
+	g, now := learned(t, only(gate.Latency))
+	passed := 0
+	for range 600 {
+		if v := pass(t, g, now, prompted(3000), 100*time.Millisecond); !v.Outcome.Refuses() {
+			passed++
+		}
+		now += second / 10
+	}
+	if v := judge(t, g, now, prompted(3000)); v.Outcome.Refuses() || passed < 300 {
+		t.Errorf("after a minute of quick answers %q; %d of 600 have passed", v.Text.String(), passed)
+	}
+}
+
+// What the request itself asks for is held against what is expected of it, not against what others have met.
+func TestARequestsOwnBoundIsForWhatIsExpectedOfIt(t *testing.T) {
+	g, now := learned(t, only(gate.Latency))
+	g.tried = now
+	for _, test := range []struct {
+		prompt  int64
+		bound   time.Duration
+		refused string
+	}{
+		{10, 100 * time.Millisecond, ""}, // the average is above that
+		{300, 100 * time.Millisecond, "slo_ttft_3"},
+		{300, 500 * time.Millisecond, ""},
+		{3000, 10 * time.Second, "expected_ttft_3"}, // it can't loosen ours
+	} {
+		r := prompted(test.prompt)
+		r.TTFT = test.bound
+		v := judge(t, g, now, r)
+		if v.Outcome.Refuses() != (test.refused != "") || !strings.HasPrefix(v.Text.String(), test.refused) {
+			t.Errorf("%d tokens within %v: %v, %q", test.prompt, test.bound, v.Outcome, v.Text.String())
+		}
+	}
+}
+
+func TestWhereItIsOffNothingIsExpected(t *testing.T) {
+	u := only(gate.Latency)
+	u.Latency.Predict = false
+	g, now := learned(t, u)
+	for range 3 {
+		if v := judge(t, g, now, prompted(100_000)); v.Outcome.Refuses() {
+			t.Fatalf("%q", v.Text.String())
+		}
+	}
+}
+
+func TestInShadowALateRequestIsOnlyToldOf(t *testing.T) {
+	u := only(gate.Latency)
+	u.Latency.Mode = config.Shadow
+	g, now := learned(t, u)
+	g.tried = now
+	if v := g.Latency(now, prompted(3000)); v.Outcome != gate.Shadowed || v.Reason != gate.TTFT {
+		t.Errorf("%+v", v)
+	}
+}
+
+// One client with slow requests doesn't have those of others refused.
+func TestOneCallersSlownessIsNotExpectedOfOthers(t *testing.T) {
+	g, now := learned(t, only(gate.Latency))
+	for range 50 {
+		r := prompted(10)
+		r.Subject = 99
+		pass(t, g, now, r, 30*time.Second)
+		r = prompted(10)
+		r.Subject = 98
+		if v := pass(t, g, now, r, 60*time.Millisecond); v.Outcome.Refuses() {
+			t.Fatalf("%q", v.Text.String())
+		}
+		now += second / 10
+	}
+}
+
+// A client that left without a token tells how long it takes at least; one that leaves at once tells nothing.
+func TestClientsThatLeaveTellOfAnOverload(t *testing.T) {
+	leave := func(after time.Duration) gate.Verdict {
+		g, now := learned(t, only(gate.Latency))
+		g.tried = now + 100*second
+		for i := range 60 {
+			r := prompted(10)
+			r.Subject = uint64(i%7) + 1
+			if v := judge(t, g, now, r); !v.Outcome.Refuses() {
+				g.Sent(r)
+				if err := g.Finish(now, r, Outcome{Result: Neither, Stream: true, Left: after}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now += second / 10
+		}
+		g.tried = now
+		return judge(t, g, now, prompted(10))
+	}
+	if v := leave(3 * time.Second); v.Reason != gate.TTFT {
+		t.Errorf("after three seconds each: %+v", v)
+	}
+	if v := leave(10 * time.Millisecond); v.Outcome.Refuses() {
+		t.Errorf("at once: %q", v.Text.String())
+	}
+}
+
+// However requests end, none is in flight for ever.
+func TestWhatHasEndedIsNotInFlight(t *testing.T) {
+	g := workers(upstream(), newStore(), 1)[0]
+	for i := range 10 {
+		r := prompted(10)
+		judge(t, g, noon, r)
+		g.Sent(r)
+		g.Sent(r) // once is enough
+		var err error
+		if i%2 == 0 {
+			err = g.Cancel(noon, r)
+		} else {
+			err = g.Finish(noon, r, quick)
+		}
+		if err != nil || g.flying != 0 {
+			t.Fatalf("%d in flight, %v", g.flying, err)
+		}
+	}
+	if _, known := (&latency.State{}).Expect(noon, g.settings.Latency, prompted(1).load()); known {
+		t.Error("of nothing something is expected")
+	}
+}
