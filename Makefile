@@ -111,9 +111,10 @@ PARALLEL_e2e = -parallel $$((3 * $$(getconf _NPROCESSORS_ONLN)))
 # others lie in e2e/tools.
 MODULES := . e2e tools/image
 # Tests that `make test` runs on the release, too: all of the host's double, and of a real Envoy what the compiler may have changed.
-# From securitytest those in which the filter is at its limits: the others try what the core decides, which is the same code.
-RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest ./test/identitytest
-RELEASE_SECURITY := 'Bound|Junk|Hid|Lying|Leav|Slow|Dead|InFlight|Overshoot|Paths|Log'
+# From securitytest those in which the filter is at its limits: the others try what the core decides, which is the same code. From
+# pagetest those that have the page from the filter.
+RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest ./test/identitytest ./test/admintest ./test/runbooktest
+RELEASE_CHOSEN := -run 'Bound|Junk|Hid|Lying|Leav|Slow|Dead|InFlight|Overshoot|Paths|Log|ThroughEnvoy' ./test/securitytest ./test/pagetest
 # $(call in_module,MODULE): those of PACKAGES that are in it, as it calls them; ./... are all of them.
 in_module = $(if $(filter ./...,$(PACKAGES)),./...,$(if $(filter .,$(1)),$(filter-out $(MODULES:%=./%/%),$(PACKAGES)),$(patsubst ./$(1)/%,./%,$(filter ./$(1)/%,$(PACKAGES)))))
 
@@ -224,7 +225,7 @@ test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-relea
 	$(foreach module,$(MODULES),$(if $(call in_module,$(module)),
 		go -C $(module) test -timeout 60m $(PARALLEL_$(module)) $(GO_TEST_ARGS) $(call in_module,$(module)) || status=$$?))
 	$(if $(TEST_BOTH),$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) $(GO_TEST_ARGS) $(RELEASE_PACKAGES) || status=$$?
-		$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) -run $(RELEASE_SECURITY) $(GO_TEST_ARGS) ./test/securitytest || status=$$?)
+		$(RELEASE_ENV) go -C e2e test -timeout 60m $(PARALLEL_e2e) $(GO_TEST_ARGS) $(RELEASE_CHOSEN) || status=$$?)
 	exit $$status
 
 SOAK_REQUESTS ?= 1000000

@@ -58,13 +58,13 @@ func TestRetreatReset(t *testing.T) {
 	})
 }
 
-// A flood of 429 uses up a budget of 6,000 a minute and lowers it to its floor, 6. Nobody resets it: the next requests go at the lowered rate as soon as the
-// flood is over, where paying for the flood at that rate would take the day; and no faster.
+// A flood of 429 uses up a budget of 6,000 a minute and lowers it to its floor, 30. Nobody resets it: the next requests go at the lowered rate as soon as the
+// flood is over, where paying for the flood, 400 at least, at that rate would take longer than the test waits; and no faster.
 func TestAFloodIsNoDebt(t *testing.T) {
 	t.Parallel()
 	forWorkers(t, func(t *testing.T, workers int) {
 		p := start(t, workers, `"upstreams": [{"name": "llm", "budget": {"requests": 6000, "window": "60s"},
-			"retreat": {"window": "60s", "every": "100ms", "minSamples": 40, "minRequests": 6, "recoverWindow": "10m"}}]`)
+			"retreat": {"window": "60s", "every": "100ms", "minSamples": 400, "minRequests": 30, "recoverWindow": "10m"}}]`)
 		harness.Await(t, harness.Patience, "the budget is at its floor", func() bool {
 			p.any(t, "x-sim-status: 429", "x-sim-retry-after: 0")
 			return p.Sum("spillway_retreat_alarm", "upstream", "llm") == 1
@@ -74,9 +74,9 @@ func TestAFloodIsNoDebt(t *testing.T) {
 			if p.any(t).status == http.StatusOK {
 				passed++
 			}
-			return passed >= 3
+			return passed >= 2
 		})
-		if most := time.Since(began).Seconds()/10 + 2; float64(passed) > most {
+		if most := time.Since(began).Seconds()/2 + 2; float64(passed) > most {
 			t.Errorf("%d have passed, at most %.1f may", passed, most)
 		}
 	})
