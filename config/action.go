@@ -9,16 +9,17 @@ import (
 // Action is what is to become of one subject of a limit: exactly one of Reset, Grant and Quantity.
 type Action struct {
 	Reset    bool          // what it has used is forgotten
-	Grant    int64         // units beside what the limit gives, for a time
+	Grant    int64         // units beside what the limit gives, for a time; of money billionths of a dollar
 	Quantity int64         // in the place of the limit's, for a time
 	For      time.Duration // how long that is
 	Until    int64         // or until when, in nanoseconds since 1970; 0: For says
 	until    string
+	unit     *Unit
 }
 
-// ParseAction reads an action, JSON. The error names everything wrong, as Parse's does.
-func ParseAction(data []byte) (Action, error) {
-	var a Action
+// ParseAction reads an action, JSON, on a limit of a unit. The error names everything wrong, as Parse's does.
+func ParseAction(data []byte, unit *Unit) (Action, error) {
+	a := Action{unit: unit}
 	o := overlay{}
 	root := o.parse(data)
 	if root == nil && len(o.r.errs) == 0 {
@@ -36,8 +37,8 @@ func ParseAction(data []byte) (Action, error) {
 func (a *Action) fields() []field {
 	return []field{
 		boolean("reset", &a.Reset, false, "Forget what it has used."),
-		integer("grant", &a.Grant, 0, 1, maxUnits, "Units beside what the limit gives."),
-		integer("quantity", &a.Quantity, 0, 1, maxUnits, "Units in the place of the limit's quantity."),
+		amountOf("grant", &a.Grant, &a.unit, "Units beside what the limit gives."),
+		amountOf("quantity", &a.Quantity, &a.unit, "Units in the place of the limit's quantity."),
 		duration("for", &a.For, 0, time.Second, longest, "How long."),
 		str("until", &a.until, "", times, "Until when."),
 	}

@@ -13,7 +13,7 @@ func TestActionsAreOneThing(t *testing.T) {
 		`{"quantity":3000,"for":"24h"}`:                    {Quantity: 3000, For: 24 * time.Hour},
 		`{"quantity":3000,"until":"2026-11-28T03:00:00Z"}`: {Quantity: 3000, Until: 1795834800 * int64(time.Second), until: "2026-11-28T03:00:00Z"},
 	} {
-		if got, err := ParseAction([]byte(text)); err != nil || got != want {
+		if got, err := ParseAction([]byte(text), nil); err != nil || got != want {
 			t.Errorf("%s: %v %+v", text, err, got)
 		}
 	}
@@ -22,7 +22,7 @@ func TestActionsAreOneThing(t *testing.T) {
 		`{"grant":5}`: "one of for and until", `{"grant":5,"for":"1h","until":"2026-11-28T03:00:00Z"}`: "one of for and until", `{"grant":-5,"for":"1h"}`: "grant: -5: want a whole number from 1",
 		`{"grant":5,"until":"tomorrow"}`: "until: \"tomorrow\": wrong value; want a time such as", `{"grants":5}`: `did you mean "grant"`, ``: "want an object", `null`: "want an object", `[]`: "want an object", `{`: "invalid JSON",
 	} {
-		if _, err := ParseAction([]byte(text)); err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), strings.Replace(want, "wrong value; ", "", 1)) {
+		if _, err := ParseAction([]byte(text), Requests); err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), strings.Replace(want, "wrong value; ", "", 1)) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -46,7 +46,7 @@ func TestTimesAreReadAsTheLibraryDoes(t *testing.T) {
 func FuzzAction(f *testing.F) {
 	f.Add([]byte(`{"quantity":3000,"until":"2026-11-28T03:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := ParseAction(data)
+		a, err := ParseAction(data, Requests)
 		if err == nil && a.Reset == (a.For > 0 || a.until != "") {
 			t.Errorf("%+v", a)
 		}

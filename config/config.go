@@ -32,6 +32,8 @@ type Config struct {
 	Identity         Identity
 	Priority         PriorityRules
 	Usage            Usage
+	Prices           []Price
+	Unpriced         Unpriced
 	Limits           []Limit
 	Fleet            Fleet
 	Upstreams        []Upstream
@@ -162,7 +164,7 @@ type Limit struct {
 	Per       []string // PerUser and so on, or PerHeader and a name; empty: one bucket for all
 	Match     Match
 	Unit      *Unit
-	Quantity  int64         // units per Window; at least 1
+	Quantity  int64         // units per Window, of money billionths of a dollar; at least 1
 	Window    time.Duration // 0 where the unit is of what is under way; of a calendar's months 30 days
 	Calendar  Calendar      // "": Window is as it was given
 	Zone      time.Duration // that the calendar's time is ahead of UTC

@@ -28,8 +28,20 @@ const (
 	DownPass   = "pass"   // it passes
 )
 
-// fleetMost is the greatest quantity that the service takes.
-const fleetMost = 1<<32 - 1
+// fleetMost is the greatest quantity that the service takes. Of money it counts thousandths of a dollar.
+const (
+	fleetMost  = 1<<32 - 1
+	fleetPart  = Dollar / 1000
+	fleetMoney = fleetMost / 1000 * Dollar
+)
+
+// FleetQuantity is the quantity of a limit of the fleet as the service counts it.
+func (l *Limit) FleetQuantity() int64 {
+	if l.Unit.Money() {
+		return l.Quantity / fleetPart
+	}
+	return l.Quantity
+}
 
 // FleetUnit is the service's name of the window of a limit of the fleet; "": it has none.
 func (l *Limit) FleetUnit() string {
@@ -71,10 +83,13 @@ func (l *Limit) checkFleet(r *reader, path string) {
 		r.problem(join(path, "scope"), l.Scope, "what is under way is counted by each proxy; leave scope out, or choose another unit")
 	case l.FleetUnit() == "":
 		r.problem(join(path, "window"), quote(brief(l.Window)), "the fleet's service has no such window; want 1m, 1h, 24h or 720h")
-	case l.Quantity > fleetMost:
+	case l.Unit.Money() && (l.Quantity%fleetPart != 0 || l.Quantity > fleetMoney):
+		r.problem(join(path, "quantity"), string(l.Unit.Append(nil, l.Quantity)), "the fleet's service counts thousandths of a dollar; want whole ones, and at most "+
+			string(AppendDollars(nil, fleetMoney))+" dollars")
+	case l.FleetQuantity() > fleetMost:
 		r.problem(join(path, "quantity"), strconv.FormatInt(l.Quantity, 10), "more than the fleet's service counts; want at most "+strconv.FormatInt(fleetMost, 10))
 	case l.Burst != l.Quantity:
-		r.problem(join(path, "burst"), strconv.FormatInt(l.Burst, 10), "a limit of the fleet comes back when a window begins; leave burst out")
+		r.problem(join(path, "burst"), string(l.Unit.Append(nil, l.Burst)), "a limit of the fleet comes back when a window begins; leave burst out")
 	}
 }
 

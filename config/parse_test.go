@@ -21,7 +21,7 @@ func defaults() Config {
 		Retry:       Retry{Longest: time.Minute},
 		ErrorFormat: "dialect",
 		Publish:     filterstate.All, RateLimitHeaders: "all", RateLimitStyle: "openai",
-		Unknown: UnknownPass,
+		Unknown: UnknownPass, Unpriced: UnpricedPass,
 		Identity: Identity{
 			User:    Source{Place: Place{Headers: []string{"x-user-id"}}},
 			Tenant:  Source{Place: Place{Headers: []string{"x-tenant-id"}}},

@@ -23,6 +23,7 @@ const (
 	CountsCompletion               // those of its output
 	CountsTotal                    // both
 	CountsCost                     // both, each kind multiplied by its weight in Usage.Cost
+	CountsSpend                    // what it costs by Prices
 )
 
 // Charged is when what is counted is used up. Until then a request only holds it, and a worker that dies gives it back.
@@ -57,17 +58,24 @@ var (
 		Name: "cost", Counts: CountsCost, Charged: WhenEnded,
 		Noun: "cost units", Reason: "cost_exceeded", doc: "tokens times usage.cost",
 	}
+	USD = &Unit{
+		Name: "usd", Counts: CountsSpend, Charged: WhenEnded,
+		Noun: "spend", Reason: "spend_exceeded", doc: "dollars, by prices",
+	}
 	Inflight = &Unit{
 		Name: "inflight", Counts: CountsRequests, Charged: Never,
 		Noun: "requests under way at once", Reason: "inflight_exceeded", doc: "requests under way at once, from admission to their end",
 	}
 
 	// Units are all of them, in the order of the documentation.
-	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost, Inflight}
+	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost, USD, Inflight}
 )
 
 // Tokens says that it counts tokens: it is only for requests that use some, and how many can depend on the body.
 func (u *Unit) Tokens() bool { return u.Counts != CountsRequests }
+
+// Money says that it counts dollars: a limit's quantity and burst, and all amounts of it, are in billionths of one, and are shown as dollars.
+func (u *Unit) Money() bool { return u != nil && u.Counts == CountsSpend }
 
 // unit is the field of a unit, by its name.
 func unit(name string, to **Unit) field {

@@ -20,7 +20,7 @@ func TestUnitsAreComplete(t *testing.T) {
 		if u.Charged == Never {
 			window = ""
 		}
-		if c, err := Parse([]byte(`{"limits": [{"name": "a", "unit": "` + u.Name + `", "quantity": 1` + window + `}]}`)); err != nil || c.Limits[0].Unit != u {
+		if c, err := Parse([]byte(`{"limits": [{"name": "a", "unit": "` + u.Name + `", "quantity": 1` + window + `}], "prices": [{"prompt": 1}]}`)); err != nil || c.Limits[0].Unit != u {
 			t.Errorf("%s: %v", u.Name, err)
 		}
 	}

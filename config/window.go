@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"strconv"
 	"time"
 )
 
@@ -53,6 +52,6 @@ func (l *Limit) finishWindow(r *reader, path string) {
 		r.problem(join(path, "window"), quote(brief(l.Window)), "want whole seconds with refill: window")
 	}
 	if l.Refill == RefillWindow && !fleet && l.Burst > 0 && l.Burst != l.Quantity {
-		r.problem(join(path, "burst"), strconv.FormatInt(l.Burst, 10), "all of the quantity comes back at once; want burst left out")
+		r.problem(join(path, "burst"), string(l.Unit.Append(nil, l.Burst)), "all of the quantity comes back at once; want burst left out")
 	}
 }

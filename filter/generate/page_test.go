@@ -66,7 +66,7 @@ func TestFieldsTellWhatAnEditorNeeds(t *testing.T) {
 	table := fieldsTable(config.Describe())
 	for _, want := range []string{
 		`{"mode":["word","What a verdict does: enforce acts on it, shadow only records it, off reaches none. It is a ceiling over each gate's and limit's own mode.","enforce",null,null,["enforce","shadow","off"]],"limits":[{`,
-		`"errorRate":["number",`, `"quantity":["integer","Units per window; of inflight, at once.",null,1,1000000000000]`,
+		`"errorRate":["number",`, `"quantity":["number","Units per window; of inflight, at once; of usd dollars, such as 0.25.",null,0,1000000000000]`,
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("%s is not in %s", want, table)

@@ -52,6 +52,48 @@ func (t *text) costs(c *config.Config) {
 			t.more("of %s: prompt %g, cached %g, completion %g, reasoning %g", models, w.Prompt, w.Cached, w.Completion, w.Reasoning)
 		}
 	}
+	if slices.ContainsFunc(c.Limits, func(l config.Limit) bool { return l.Unit.Money() }) {
+		t.prices(c)
+	}
+}
+
+// prices says what models cost in dollars.
+func (t *text) prices(c *config.Config) {
+	t.entry("What a million tokens cost in dollars; the first entry that matches a model counts:")
+	for i := range c.Prices {
+		p := &c.Prices[i]
+		models := anyOf(p.Models)
+		if models == "" {
+			models = "any other model"
+		}
+		t.more("of %s: %s", models, rates(&p.Rates))
+		if p.Request > 0 {
+			t.more("  and $%s for each request", config.AppendDollars(nil, p.Request))
+		}
+		if p.Above != nil {
+			t.more("  of a prompt of more than %d tokens: %s", p.Above.PromptTokens, rates(&p.Above.Rates))
+		}
+	}
+	if c.Unpriced == config.UnpricedReject {
+		t.entry("A request for a model without a price is refused where a limit counts dollars: status 400.")
+	} else {
+		t.entry("A request for a model without a price costs nothing; one whose model can't be told costs as much as the dearest.")
+	}
+}
+
+// rates are those that are given.
+func rates(r *config.Rates) string {
+	var parts []string
+	for _, rate := range []struct {
+		name string
+		n    int64
+	}{{"prompt", r.Prompt}, {"cached", r.Cached}, {"cache write", r.CacheWrite}, {"audio prompt", r.AudioPrompt}, {"completion", r.Completion}, {"reasoning", r.Reasoning},
+		{"audio completion", r.AudioCompletion}} {
+		if rate.n != config.NoPrice {
+			parts = append(parts, rate.name+" "+string(config.AppendDollars(nil, rate.n)))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (t *text) surface(a *config.Admin) {

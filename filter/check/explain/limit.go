@@ -118,10 +118,21 @@ func noun(l *config.Limit) string {
 	return l.Unit.Noun
 }
 
+// amount is a number of what a limit counts.
+func amount(l *config.Limit, n int64) string {
+	text := string(l.Unit.Append(nil, n))
+	if l.Unit.Money() {
+		return "$" + text
+	}
+	return text
+}
+
 func may(l *config.Limit) string {
 	switch {
 	case l.Unit.Charged == config.Never:
 		return fmt.Sprintf("have %s under way at once", count(l.Quantity, "request"))
+	case l.Unit.Money():
+		return fmt.Sprintf("spend %s %s", amount(l, l.Quantity), period(l))
 	case l.Unit.Counts == config.CountsRequests:
 		return fmt.Sprintf("send %d %s %s", l.Quantity, noun(l), period(l))
 	}
@@ -152,9 +163,9 @@ func comesBack(l *config.Limit) string {
 	case l.Refill == config.RefillWindow:
 		return fmt.Sprintf(" All of it comes back when the next %s begin.", span(l.Window))
 	case l.Burst < l.Quantity:
-		return fmt.Sprintf(" It flows back evenly; at most %d at once.", l.Burst)
+		return fmt.Sprintf(" It flows back evenly; at most %s at once.", amount(l, l.Burst))
 	case l.Burst > l.Quantity:
-		return fmt.Sprintf(" It flows back evenly; who has saved up may use %d at once.", l.Burst)
+		return fmt.Sprintf(" It flows back evenly; who has saved up may use %s at once.", amount(l, l.Burst))
 	}
 	return " It flows back evenly."
 }

@@ -36,6 +36,6 @@ func cut(t *usage.Tokens, most usage.Tokens) (changed bool) {
 	said := *t
 	t.Prompt, t.Cached, t.CacheWrite = min(t.Prompt, most.Prompt), min(t.Cached, most.Prompt), min(t.CacheWrite, most.Prompt)
 	t.Completion, t.Reasoning = min(t.Completion, most.Completion), min(t.Reasoning, most.Completion)
-	t.Audio = min(t.Audio, most.Prompt+most.Completion)
+	t.Audio, t.AudioOutput = min(t.Audio, most.Prompt+most.Completion), min(t.AudioOutput, most.Completion)
 	return *t != said
 }

@@ -139,7 +139,7 @@ func (a *Accountant) reported(x *Exchange, now clock.Moment, r *usage.Response, 
 	}
 	s.Used = usage.Tokens{
 		Prompt: t.Prompt, Completion: t.Completion,
-		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0), CacheWrite: max(t.CacheWrite, 0), Audio: max(t.Audio, 0),
+		Cached: max(t.Cached, 0), Reasoning: max(t.Reasoning, 0), CacheWrite: max(t.CacheWrite, 0), Audio: max(t.Audio, 0), AudioOutput: t.AudioOutput,
 	}
 }
 

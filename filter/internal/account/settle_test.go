@@ -163,7 +163,7 @@ func TestPartsOfAReport(t *testing.T) {
 		`"prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":4,"audio_tokens":2},`+
 		`"completion_tokens_details":{"reasoning_tokens":1,"audio_tokens":3}}}`+"\n\n")
 	s := d.Settle(x, d.now, true)
-	expect(t, "parts", s.Used, usage.Tokens{Prompt: 9, Completion: 8, Total: 17, Cached: 3, Reasoning: 1, CacheWrite: 4, Audio: 5})
+	expect(t, "parts", s.Used, usage.Tokens{Prompt: 9, Completion: 8, Total: 17, Cached: 3, Reasoning: 1, CacheWrite: 4, Audio: 5, AudioOutput: 3})
 	x = d.request(chat, document)
 	d.answer(x, 200, typeOfJSON, report)
 	s = d.Settle(x, d.now, true)

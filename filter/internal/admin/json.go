@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
@@ -125,6 +126,12 @@ func (j *JSON) Member(key, value string) { j.Key(key); j.String(value) }
 
 // MemberInt writes a key with a whole number.
 func (j *JSON) MemberInt(key string, n int64) { j.Key(key); j.Int(n) }
+
+// MemberAmount writes a key with a number of units, of money in dollars.
+func (j *JSON) MemberAmount(key string, n int64, unit *config.Unit) {
+	j.Key(key)
+	j.b = unit.Append(j.b, n)
+}
 
 // MemberFloat writes a key with a number.
 func (j *JSON) MemberFloat(key string, f float64) { j.Key(key); j.Float(f) }

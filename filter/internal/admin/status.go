@@ -3,6 +3,8 @@ package admin
 import (
 	"math"
 	"time"
+
+	"github.com/spillway-proxy/spillway/config"
 )
 
 // Status is how the filter stands in all workers, as plain values.
@@ -20,6 +22,8 @@ type Status struct {
 	Instances   int           // that told of pressure then
 	Servers     []Instance    // the first of them
 	Fleet       string        // how the service of the fleet's limits does, if there are such: ANSWERS or GONE
+	Spends      bool          // there are limits of dollars
+	Unpriced    []Count       // requests of late by models that have no price, the most frequent
 	Overrides   []byte        // JSON; nil: none
 }
 
@@ -40,14 +44,15 @@ type Count struct {
 
 // Limit is one of the configuration.
 type Limit struct {
-	Name, Unit, Admission, Mode string
-	Scope                       string
-	Per                         []string
-	Quantity, Burst             int64
-	Window                      time.Duration
-	Idle                        time.Duration // of a lifetime; 0: it is none
-	Calendar                    string        // the window's name, where it is one of the calendar
-	Ends                        int64         // when the window of now ends, in nanoseconds since 1970; 0: it has none
+	Name, Admission, Mode string
+	Unit                  *config.Unit
+	Scope                 string
+	Per                   []string
+	Quantity, Burst       int64 // units; of money billionths of a dollar
+	Window                time.Duration
+	Idle                  time.Duration // of a lifetime; 0: it is none
+	Calendar              string        // the window's name, where it is one of the calendar
+	Ends                  int64         // when the window of now ends, in nanoseconds since 1970; 0: it has none
 }
 
 // Absent is a number that isn't there.
@@ -96,6 +101,27 @@ func (s *Status) Append(b []byte) []byte {
 		s.Upstreams[i].write(&j)
 	}
 	j.EndArray()
+	s.writePressure(&j)
+	if s.Fleet != "" {
+		j.Key("fleet")
+		j.Object()
+		j.Member("state", s.Fleet)
+		j.EndObject()
+	}
+	s.writeUnpriced(&j)
+	j.Key("overrides")
+	if s.Overrides == nil {
+		j.Object()
+		j.EndObject()
+	} else {
+		j.Raw(s.Overrides)
+	}
+	j.EndObject()
+	return j.Bytes()
+}
+
+// writePressure writes what is known of the servers.
+func (s *Status) writePressure(j *JSON) {
 	j.Key("pressure")
 	j.Object()
 	j.Key("ageSeconds")
@@ -118,21 +144,22 @@ func (s *Status) Append(b []byte) []byte {
 	}
 	j.EndArray()
 	j.EndObject()
-	if s.Fleet != "" {
-		j.Key("fleet")
+}
+
+// writeUnpriced writes which models have no price, where that matters.
+func (s *Status) writeUnpriced(j *JSON) {
+	if !s.Spends {
+		return
+	}
+	j.Key("unpriced")
+	j.Array()
+	for i := range s.Unpriced {
 		j.Object()
-		j.Member("state", s.Fleet)
+		j.Member("model", s.Unpriced[i].Name)
+		j.MemberInt("requests", s.Unpriced[i].N)
 		j.EndObject()
 	}
-	j.Key("overrides")
-	if s.Overrides == nil {
-		j.Object()
-		j.EndObject()
-	} else {
-		j.Raw(s.Overrides)
-	}
-	j.EndObject()
-	return j.Bytes()
+	j.EndArray()
 }
 
 func (j *JSON) counts(key string, counts []Count) {
@@ -153,8 +180,8 @@ func (l *Limit) write(j *JSON) {
 		j.String(per)
 	}
 	j.EndArray()
-	j.Member("unit", l.Unit)
-	j.MemberInt("quantity", l.Quantity)
+	j.Member("unit", l.Unit.Name)
+	j.MemberAmount("quantity", l.Quantity, l.Unit)
 	j.MemberFloat("windowSeconds", l.Window.Seconds())
 	if l.Idle > 0 { // of a lifetime
 		j.MemberFloat("idleSeconds", l.Idle.Seconds())
@@ -166,7 +193,7 @@ func (l *Limit) write(j *JSON) {
 		j.Key("windowEnds")
 		j.Time(l.Ends)
 	}
-	j.MemberInt("burst", l.Burst)
+	j.MemberAmount("burst", l.Burst, l.Unit)
 	j.Member("admission", l.Admission)
 	j.Member("mode", l.Mode)
 	j.Member("scope", l.Scope)

@@ -1,8 +1,6 @@
 package admit
 
 import (
-	"strconv"
-
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -87,8 +85,9 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 	j.Object()
 	j.Member("limit", name)
 	j.Member("subject", subject)
+	amount := func(name string, n int64) { j.MemberAmount(name, n, of.Unit()) }
 	for _, n := range [...]admin.Count{{Name: "quantity", N: v.Quantity}, {Name: "burst", N: v.Burst}, {Name: "used", N: v.Used}, {Name: "reserved", N: v.Reserved}, {Name: "remaining", N: v.Remaining}} {
-		j.MemberInt(n.Name, n.N)
+		amount(n.Name, n.N)
 	}
 	j.MemberFloat("resetsInSeconds", max(v.Full, v.Ends).Seconds())
 	if v.Ends > 0 {
@@ -100,16 +99,20 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 		j.Null()
 	} else {
 		j.Object()
-		j.MemberInt(kinds[v.Grant.Kind], v.Grant.Amount)
+		amount(kinds[v.Grant.Kind], v.Grant.Amount)
 		j.MemberFloat("endsInSeconds", v.Grant.Until.Sub(now).Seconds())
 		j.EndObject()
 	}
 	if l := v.Lease; l != nil {
 		j.Key("lease")
 		j.Object()
-		j.MemberInt("taken", l.Taken)
-		j.MemberInt("left", l.Left)
-		j.MemberInt("fleetCounted", l.Counted)
+		amount("taken", l.Taken)
+		amount("left", l.Left)
+		if l.Counted < 0 {
+			j.MemberInt("fleetCounted", l.Counted)
+		} else {
+			amount("fleetCounted", l.Counted)
+		}
 		j.MemberFloat("endsInSeconds", l.Ends.Seconds())
 		j.EndObject()
 	}
@@ -132,7 +135,7 @@ func (e *Engine) changeSubject(r *admin.Request, a *admin.Answer) {
 	if of.Secret() {
 		r.Path = "/limits/" + r.Names[0] + "/subjects/***" // as the log has it
 	}
-	action, err := config.ParseAction(r.Body)
+	action, err := config.ParseAction(r.Body, of.Unit())
 	if err != nil {
 		a.Errors(422, faults(err)...)
 		return
@@ -154,19 +157,20 @@ func (e *Engine) changeSubject(r *admin.Request, a *admin.Answer) {
 		return
 	}
 	g.followGrants(now, false)
-	a.Change = strconv.FormatInt(before.Used, 10) + " used of " + strconv.FormatInt(before.Burst, 10) + ": " + told(&action)
+	unit := of.Unit()
+	a.Change = string(unit.Append(nil, before.Used)) + " used of " + string(unit.Append(nil, before.Burst)) + ": " + told(&action, unit)
 	e.showSubject(g, of, r.Names[0], r.Names[1], a)
 }
 
 // told is an action in words.
-func told(a *config.Action) string {
+func told(a *config.Action, unit *config.Unit) string {
 	switch {
 	case a.Reset:
 		return "reset"
 	case a.Quantity > 0:
-		return "quantity " + strconv.FormatInt(a.Quantity, 10) + a.Time()
+		return "quantity " + string(unit.Append(nil, a.Quantity)) + a.Time()
 	default:
-		return "grant " + strconv.FormatInt(a.Grant, 10) + a.Time()
+		return "grant " + string(unit.Append(nil, a.Grant)) + a.Time()
 	}
 }
 

@@ -229,6 +229,9 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if made.Err != nil {
 		e.out.count(metric.Uncharged("store"), 1)
 	}
+	if made.Unpriced && !s.limitRequest.Again {
+		e.unpriced(s, now)
+	}
 	if *v = made.Verdict; v.Outcome.Refuses() && s.tracked {
 		s.upstream.health.Uncount()
 	}
@@ -265,8 +268,10 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 	if end.Spared {
 		e.report(e.limits.Refund(now, charges))
 	} else {
-		e.report(e.limits.Settle(now, charges, s.exchange.Model, limit.Usage(end.Used), end.Status))
-		e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, limit.Usage(end.Used), end.Status)
+		used := e.spent(s, end)
+		e.report(e.limits.Settle(now, charges, s.exchange.Model, used, end.Status))
+		e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, used, end.Status)
+		e.countSpend(s, charges, &used, end.Status)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
-	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
@@ -176,15 +175,16 @@ func (e *Engine) showSubjects(r *admin.Request, a *admin.Answer) {
 	j.Member("limit", name)
 	j.MemberInt("workers", int64(merged.Workers))
 	j.MemberInt("halvedEverySeconds", int64(heavy.HalfLife.Seconds()))
-	j.MemberFloat("usedError", merged.UsedError/bucket.Micro)
+	used := func(n float64) float64 { return g.limits.Shown(number, n) }
+	j.MemberFloat("usedError", used(merged.UsedError))
 	j.MemberFloat("refusedError", merged.RefusedError)
-	v.subjects(&j, "subjects", merged.TopByUse(top))
-	v.subjects(&j, "mostRefused", merged.TopByRefusals(top))
+	v.subjects(&j, "subjects", merged.TopByUse(top), used)
+	v.subjects(&j, "mostRefused", merged.TopByRefusals(top), used)
 	j.EndObject()
 	a.Tagged(r, j.Bytes(), tagOf(j.Bytes()))
 }
 
-func (v *viewer) subjects(j *admin.JSON, key string, subjects []heavy.Subject) {
+func (v *viewer) subjects(j *admin.JSON, key string, subjects []heavy.Subject, used func(float64) float64) {
 	j.Key(key)
 	j.Array()
 	for i := range subjects {
@@ -192,7 +192,7 @@ func (v *viewer) subjects(j *admin.JSON, key string, subjects []heavy.Subject) {
 		j.Object()
 		j.Member("subject", s.Name)
 		for n, key := range [...]string{"used", "usedAtMost", "refused", "refusedAtMost"} {
-			j.MemberFloat(key, [...]float64{s.Used.Low / bucket.Micro, s.Used.High / bucket.Micro, s.Refused.Low, s.Refused.High}[n])
+			j.MemberFloat(key, [...]float64{used(s.Used.Low), used(s.Used.High), s.Refused.Low, s.Refused.High}[n])
 		}
 		j.Key("lastRefusal")
 		if s.Reason == "" {

@@ -7,10 +7,13 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/calendar"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
+	"github.com/spillway-proxy/spillway/filter/internal/heavy"
+	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/retreat"
@@ -83,6 +86,7 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 	s.Mode = string(g.cfg.Mode)
 	g.readShut()
 	v.limits(s)
+	e.lookUnpriced(g, now, s)
 	v.pressure(s)
 	if g.limits.Leases() {
 		if s.Fleet = "ANSWERS"; g.leasing.client.Gone() {
@@ -123,9 +127,23 @@ func (v *viewer) limits(s *admin.Status) {
 	for i := range v.cfg.Limits {
 		l := &v.cfg.Limits[i]
 		s.Limits = append(s.Limits, admin.Limit{
-			Name: l.Name, Per: l.Per, Unit: l.Unit.Name, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle, Calendar: string(l.Calendar),
+			Name: l.Name, Per: l.Per, Unit: l.Unit, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle, Calendar: string(l.Calendar),
 			Ends: windowEnd(l, v.wall), Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
 		})
+	}
+}
+
+// mostUnpriced is how many models without a price a status names.
+const mostUnpriced = 20
+
+// lookUnpriced looks at which models without a price were asked for lately, where limits count dollars.
+func (e *Engine) lookUnpriced(g *Engine, now clock.Moment, s *admin.Status) {
+	if s.Spends = g.limits.Spends(); !s.Spends {
+		return
+	}
+	merged := heavy.Merge(now, g.limits.UnpricedID(), e.collect(func(place int) string { return e.subjectsKey(place, limit.UnpricedNumber) }))
+	for _, m := range merged.TopByUse(mostUnpriced) {
+		s.Unpriced = append(s.Unpriced, admin.Count{Name: m.Name, N: int64(m.Used.Low / bucket.Micro)})
 	}
 }
 

@@ -40,6 +40,7 @@
 package bucket
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"time"
@@ -47,7 +48,8 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
-// Micro is one unit of a limit: amounts are counted in millionths, so that weighted costs and slow leaks stay exact.
+// Micro is one unit of a limit: amounts are counted in millionths, so that weighted costs and slow leaks stay exact. To limits of dollars a millionth is
+// a billionth of a dollar, so that a unit is a thousandth.
 const Micro = 1_000_000
 
 // Most is the greatest amount, in millionths: what is above is cut to it. It is 4e12 units, beyond any use.
@@ -58,6 +60,7 @@ type Rate struct {
 	Burst    int64         // size of the bucket in millionths
 	Quantity int64         // leaks away per Window, in millionths; at least 1
 	Window   time.Duration // 0: nothing is ever used, only reserved
+	Grain    int64         // millionths that a reserved unit stands for; 0: Micro
 	Leased   bool          // nothing flows in: see the package comment
 	Idle     time.Duration // above 0: nothing flows in, until the bucket has been left alone for so long; Window is 0
 	Now      *Window       // nil: Quantity flows in; else all of it comes back when a window begins
@@ -75,7 +78,7 @@ type State struct {
 	Used     int64 // millionths in use at time At
 	At       clock.Moment
 	Window   uint32    // Begin of the window that Used is of; 0: it flows away
-	Reserved [2]uint32 // whole units reserved in the current lease period and the one before
+	Reserved [2]uint32 // units of the rate's grain reserved in the current lease period and the one before
 }
 
 // Leak brings the bucket to the time now.
@@ -155,16 +158,17 @@ func (s *State) Rotate(periods uint32) {
 
 // Balance is what is left, in millionths; below zero it is debt.
 func (s *State) Balance(rate Rate) int64 {
-	return rate.Burst - s.Used - s.reserved()
+	return rate.Burst - s.Used - s.Held(rate)
 }
 
-func (s *State) reserved() int64 {
-	return (int64(s.Reserved[0]) + int64(s.Reserved[1])) * Micro
+// Held is what is reserved, in millionths.
+func (s *State) Held(rate Rate) int64 {
+	return (int64(s.Reserved[0]) + int64(s.Reserved[1])) * cmp.Or(rate.Grain, Micro)
 }
 
 // ReservedShare is how much of the burst is reserved, from 0 to 1.
 func (s *State) ReservedShare(rate Rate) float64 {
-	return min(float64(s.reserved())/float64(max(rate.Burst, 1)), 1)
+	return min(float64(s.Held(rate))/float64(max(rate.Burst, 1)), 1)
 }
 
 // Full says that the bucket is as good as new: forgetting it loses nothing.

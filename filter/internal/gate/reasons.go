@@ -31,6 +31,7 @@ const (
 	Spent     = "lifetime_spent"    // limits: nothing of it comes back
 	Leasing   = "leasing"           // limits: it waits for a part of the fleet's limit
 	FleetDown = "fleet_unavailable" // limits: the fleet's service doesn't answer, and nothing is left that was leased
+	Unpriced  = "unpriced"          // limits: what it costs isn't known
 	Contended = "contended"         // limits: the bucket could not be changed for the crowd of workers
 
 	Full       = "full"       // queue: there is no room

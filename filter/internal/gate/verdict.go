@@ -68,14 +68,14 @@ type Verdict struct {
 	Reason    string        // of a closed set for each gate; "": there is nothing against it
 	Text      Text          // the reason with its numbers, as an operator reads it, where a gate has that: ttft_1240ms_over_1000ms
 	Message   string        // to the client, of a gate that judges the request itself: what is wrong with it, and what would be right
-	Measured  float64       // with a reason: units of the limit, shares, milliseconds, requests a second; Absent: there is no such number
+	Measured  float64       // with a reason: units of the limit (dollars), shares, milliseconds, requests a second; Absent: there is no such number
 	Threshold float64       // the same
 	Wait      time.Duration // until it is worth trying again; 0: not said; Never
 	Waited    time.Duration // that it has waited already
 
 	// Of a limit.
 	Limit     *config.Limit // the one that refuses; nil: it is another gate's
-	Requested int64         // units asked for
+	Requested int64         // units asked for; of money billionths of a dollar
 	Reset     time.Duration // until it is full
 
 	Warning bool  // it passes, but what is measured is near the threshold
@@ -112,11 +112,19 @@ type Headroom struct {
 	Reset     time.Duration // until the bucket is full
 }
 
+// Used is what a limit that refuses has used, in units; of money billionths of a dollar.
+func (v *Verdict) Used() int64 {
+	if v.Limit.Unit.Money() {
+		return int64(math.Round(v.Measured * config.Dollar))
+	}
+	return int64(v.Measured)
+}
+
 // Left is what a limit that refuses has left.
 func (v *Verdict) Left() Headroom {
 	h := Headroom{Limit: v.Limit, Reset: v.Reset}
 	if v.Limit != nil && v.Measured != Absent {
-		h.Remaining = max(v.Limit.Burst-int64(v.Measured), 0)
+		h.Remaining = max(v.Limit.Burst-v.Used(), 0)
 	}
 	return h
 }

@@ -19,6 +19,7 @@ type Admission struct {
 	Charges          []Charge      // what was charged; to be settled once
 	Requests, Tokens gate.Headroom // the tightest limits of either kind that have a window, after this request
 	Evicted          int           // live buckets that had to go
+	Unpriced         bool          // a limit of dollars applies, and the model has no price
 }
 
 // Charge is what one limit holds of a request.
@@ -115,6 +116,12 @@ func (s *Set) judge(c *candidate, now clock.Moment, r *Request, v *Admission) {
 	rate := s.rate(now, c.limit)
 	c.state.Leak(now, rate)
 	c.skip = false
+	if c.limit.Unit.Money() && s.prices.lacks(r.Model) {
+		if v.Unpriced = true; s.prices.reject {
+			s.refuseFor(c, now, r, v, gate.Never, gate.Unpriced)
+			return
+		}
+	}
 	if c.free = s.free(c.limit, r); c.free {
 		c.need = 0
 		return
@@ -151,13 +158,13 @@ func (s *Set) refuseFor(c *candidate, now clock.Moment, r *Request, v *Admission
 	}
 	v.Verdict = gate.Because(outcome, gate.Limits, why)
 	rate := s.rate(now, c.limit)
-	used := units(c.limit.size() - c.state.Balance(rate))
-	v.Measured, v.Threshold = float64(used), float64(c.limit.Burst)
+	used := c.limit.units(c.limit.size() - c.state.Balance(rate))
+	v.Measured, v.Threshold = c.limit.shown(used), c.limit.shown(c.limit.Burst)
 	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
 	if rate.Now != nil {
 		v.Reset = c.state.Ends(rate)
 	}
-	v.Requested = units(max(s.asked(c.limit, r), c.need))
+	v.Requested = c.limit.units(max(s.asked(c.limit, r), c.need))
 }
 
 // untilOneEnds is how long to wait where a limit without a window has no room: nobody knows when a request ends.
@@ -182,7 +189,7 @@ func (s *Set) asked(l *limit, r *Request) int64 {
 	if e.OutputBound == 0 || !l.Unit.Tokens() {
 		return 0
 	}
-	return s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: e.OutputBound, Total: e.Prompt + e.OutputBound})
+	return s.expected(l, r.Model, Usage{Prompt: e.Prompt, Completion: e.OutputBound, Total: e.Prompt + e.OutputBound})
 }
 
 // commit writes the pages. A page that another worker changed meanwhile is read and judged again; if there is no room
@@ -237,7 +244,7 @@ func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission
 			c.used = c.need
 			state.Use(c.used)
 		} else {
-			c.reserved = uint32(min(units(c.need), math.MaxUint32))
+			c.reserved = uint32(min(ceil(c.need, c.limit.rate.Grain), math.MaxUint32))
 			state.Reserve(c.reserved)
 		}
 		page.Again(c.id())
@@ -291,7 +298,7 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.limit.terms != nil && !c.free {
 			s.replenish(now, c, r)
 		}
-		if c.limit.Mode != config.Enforce || c.limit.Window == 0 {
+		if c.limit.Mode != config.Enforce || c.limit.Window == 0 || c.limit.Unit.Money() { // clients know tokens and requests
 			continue
 		}
 		h := s.headroom(now, c)
@@ -326,10 +333,15 @@ func tighter(a, b gate.Headroom) bool {
 	return float64(a.Remaining)*float64(b.Limit.Burst) < float64(b.Remaining)*float64(a.Limit.Burst)
 }
 
-// units rounds millionths up to whole units.
-func units(amount int64) int64 {
+// units rounds millionths up to whole units: those that leases are counted in.
+func units(amount int64) int64 { return ceil(amount, bucket.Micro) }
+
+// units rounds millionths up to those that the limit's quantity is in.
+func (l *limit) units(amount int64) int64 { return ceil(amount, parts(l.Unit)) }
+
+func ceil(amount, unit int64) int64 {
 	if amount <= 0 {
 		return 0
 	}
-	return (amount-1)/bucket.Micro + 1
+	return (amount-1)/unit + 1
 }

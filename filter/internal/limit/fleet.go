@@ -44,7 +44,7 @@ func terms(l *config.Limit) *lease.Terms {
 	if l.Scope != config.ScopeFleet {
 		return nil
 	}
-	return &lease.Terms{Name: l.Name, Quantity: l.Quantity, Unit: l.FleetUnit(), Period: l.Window}
+	return &lease.Terms{Name: l.Name, Quantity: l.FleetQuantity(), Unit: l.FleetUnit(), Period: l.Window}
 }
 
 // stock gives a candidate what its proxy gives itself, where the service doesn't answer and the configuration says so.
@@ -155,7 +155,7 @@ func (s *Set) seek(c *candidate, r *Request, front *lease.Front) {
 	if s.wanted(c.limit, need) < need {
 		left := front.Left
 		if left == 0 {
-			left = c.limit.Quantity
+			left = c.limit.terms.Quantity
 		}
 		need = min(need, max(left/4, 1)*bucket.Micro)
 	}
@@ -195,11 +195,13 @@ func (s *Set) lookFleet(now clock.Moment, l *limit, id uint64, state *bucket.Sta
 	if err != nil {
 		return err
 	}
-	own := Lease{Taken: e.Taken, Left: max(floor(state.Balance(l.rate)), 0), Counted: -1, Ends: max(e.End.Sub(now), 0)}
-	v.Remaining = floor(state.Balance(l.rate))
+	whole := bucket.Micro / parts(l.Unit) // of the limit's units is one that is leased
+	left := state.Balance(l.rate) / parts(l.Unit)
+	own := Lease{Taken: e.Taken * whole, Left: max(left, 0), Counted: -1, Ends: max(e.End.Sub(now), 0)}
+	v.Remaining = left
 	if e.Known {
-		own.Counted = e.Seen
-		v.Remaining += max(l.Quantity-e.Seen, 0)
+		own.Counted = e.Seen * whole
+		v.Remaining += max(l.Quantity-own.Counted, 0)
 	}
 	v.Used, v.Full, v.Lease = max(l.Quantity-v.Remaining-v.Reserved, 0), own.Ends, &own
 	return nil

@@ -60,6 +60,12 @@ func (s *Set) name(l *limit, r *Request) []byte {
 	return s.shown
 }
 
+// Shown gives what an amount in a limit's records is as people read it: units, or dollars.
+func (s *Set) Shown(number int, amount float64) float64 {
+	l := &s.limits[number]
+	return l.shown(1) * amount / float64(parts(l.Unit))
+}
+
 // Number gives the place of a limit, by its name, among those that are on, and what tells it from others in records.
 func (s *Set) Number(name string) (number int, id uint64, on bool) {
 	for i := range s.limits {
@@ -83,5 +89,5 @@ func (s *Set) Tell(now clock.Moment, worker uint64, tell func(number int, record
 		}
 		l.told = l.known.Changes
 	}
-	return nil
+	return s.tellUnpriced(now, worker, tell)
 }

@@ -1,8 +1,8 @@
 package limit
 
 import (
-	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +29,9 @@ func (s Subject) IDs() (limit, subject uint64) { return s.limit.salt, uint64(s.h
 
 // None says that there is no such limit.
 func (s Subject) None() bool { return s.limit == nil }
+
+// Unit is what the limit counts.
+func (s Subject) Unit() *config.Unit { return s.limit.Unit }
 
 // Secret says that something it is told by is never to be shown.
 func (s Subject) Secret() bool {
@@ -119,7 +122,7 @@ func (s *Set) Look(now clock.Moment, of Subject) (v View, err error) {
 	s.table.Release(page)
 	rate := s.rate(now, l)
 	state.Leak(now, rate)
-	v = View{Quantity: l.Quantity, Burst: l.Burst, Used: units(state.Used), Reserved: int64(state.Reserved[0]) + int64(state.Reserved[1])}
+	v = View{Quantity: l.Quantity, Burst: l.Burst, Used: l.units(state.Used), Reserved: l.units(state.Held(rate))}
 	v.Remaining = l.Burst - v.Used - v.Reserved
 	if l.Window > 0 {
 		v.Full = state.Wait(l.rate.Burst, rate)
@@ -196,21 +199,24 @@ func (l *limit) with(g *grant.Grant) limit {
 	own := *l
 	switch g.Kind {
 	case grant.More:
-		own.Burst = min(own.Burst+g.Amount, mostUnits)
+		own.Burst = min(own.Burst+g.Amount, bucket.Most/parts(l.Unit))
 	case grant.Quantity:
-		own.Burst = cmp.Or(scaled(own.Burst, g.Amount, own.Quantity), 1)
+		own.Burst = max(min(scaled(own.Burst, g.Amount, own.Quantity), bucket.Most/parts(l.Unit)), 1)
 		own.Quantity = g.Amount
 	}
-	own.rate.Burst, own.rate.Quantity = own.Burst*bucket.Micro, own.Quantity*bucket.Micro
+	own.rate.Burst, own.rate.Quantity = own.Burst*parts(l.Unit), own.Quantity*parts(l.Unit)
 	return own
 }
 
-// mostUnits bounds a burst: its millionths fit 64 bits.
-const mostUnits = bucket.Most / bucket.Micro
-
-// scaled is n in the proportion of a to b.
+// scaled is n in the proportion of a to b, a half up. What is too large for 64 bits is the largest.
 func scaled(n, a, b int64) int64 {
-	return int64(min(math.Round(float64(n)*float64(a)/float64(b)), float64(mostUnits)))
+	high, low := bits.Mul64(uint64(n), uint64(a))
+	low, carry := bits.Add64(low, uint64(b)/2, 0)
+	if high += carry; high >= uint64(b) {
+		return math.MaxInt64
+	}
+	quotient, _ := bits.Div64(high, low, uint64(b))
+	return int64(min(quotient, math.MaxInt64))
 }
 
 // grantedTo is the limit as it is for a subject.

@@ -72,11 +72,11 @@ type Estimate struct {
 	OutputFloor    int64 // what it asks for at least
 }
 
-// Usage is what a request used. Total is Prompt and Completion; the others are parts of these. It has the fields of usage.Tokens, which it
-// is converted from, none of them absent.
+// Usage is what a request used, in tokens. Total is Prompt and Completion; the others are parts of these. None is below 0.
 type Usage struct {
 	Prompt, Completion, Total, Cached, Reasoning int64
-	CacheWrite, Audio                            int64
+	CacheWrite, Audio, AudioOutput               int64
+	Spend                                        int64 // what it has cost, in billionths of a dollar, where there are limits of dollars (Spend)
 }
 
 // Set is the limits of one configuration.
@@ -84,6 +84,7 @@ type Set struct {
 	limits []limit
 	groups []string
 	cost   []config.CostWeights
+	prices prices
 	table  *table.Table
 	nobody string // what a part of a caller is that the request lacks
 	caller []part // a caller's
@@ -119,7 +120,7 @@ type limit struct {
 }
 
 // size is the most that can be used at once, in millionths.
-func (l *limit) size() int64 { return l.Burst * bucket.Micro }
+func (l *limit) size() int64 { return l.Burst * parts(l.Unit) }
 
 // part is one entry of "per".
 type part struct {
@@ -137,7 +138,7 @@ type headerMatch struct {
 
 // New makes the limits ready. The plugin's mode is a ceiling over each limit's. What their subjects do is noted in the book.
 func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book) *Set {
-	s := &Set{table: t, book: book, cost: c.Usage.Cost, nobody: ident.Nobody(&c.Identity)}
+	s := &Set{table: t, book: book, cost: c.Usage.Cost, prices: newPrices(&c, t), nobody: ident.Nobody(&c.Identity)}
 	for _, configured := range c.Limits {
 		configured.Mode = configured.Mode.Under(c.Mode)
 		if configured.Mode == config.Off {
@@ -146,8 +147,9 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 		l := limit{
 			Limit: configured,
 			rate: bucket.Rate{
-				Burst:    configured.Burst * bucket.Micro,
-				Quantity: configured.Quantity * bucket.Micro,
+				Burst:    configured.Burst * parts(configured.Unit),
+				Quantity: configured.Quantity * parts(configured.Unit),
+				Grain:    grain(configured.Unit),
 				Window:   configured.Window,
 				Idle:     configured.Idle,
 				Leased:   configured.Scope == config.ScopeFleet,
@@ -245,7 +247,7 @@ func (s *Set) Timing(r *Request) Timing {
 		switch {
 		case !l.Unit.Tokens() && (r.ModelKnown || !l.needsModel()):
 			timing = max(timing, AtHeaders)
-		case r.ModelKnown, !l.needsModel() && !(l.Unit.Counts == config.CountsCost && len(s.cost) > 1):
+		case r.ModelKnown, !l.needsModel() && !s.needsPrice(l):
 			timing = max(timing, Estimated)
 		default:
 			timing = AtBody
@@ -363,14 +365,14 @@ func (s *Set) need(l *limit, r *Request, state *bucket.State) int64 {
 	output, states := e.Output, int64(0)
 	if l.Admission == config.Strict && e.OutputBound > 0 {
 		output = e.OutputBound
-		states = s.amount(l, r.Model, Usage{Completion: output, Total: output})
+		states = s.expected(l, r.Model, Usage{Completion: output, Total: output})
 	} else if more := e.OutputMost - e.Output; more > 0 {
-		output += int64(math.Ceil(float64(more) * state.ReservedShare(bucket.Rate{Burst: l.size()})))
+		output += int64(math.Ceil(float64(more) * state.ReservedShare(bucket.Rate{Burst: l.size(), Grain: l.rate.Grain})))
 	}
 	if l.Admission == config.Strict && e.OutputBound == 0 {
-		states = s.amount(l, r.Model, Usage{Completion: e.OutputFloor, Total: e.OutputFloor})
+		states = s.expected(l, r.Model, Usage{Completion: e.OutputFloor, Total: e.OutputFloor})
 	}
-	need := s.amount(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
+	need := s.expected(l, r.Model, Usage{Prompt: e.Prompt, Completion: output, Total: e.Prompt + output})
 	return max(min(need, l.size()), states)
 }
 
@@ -385,10 +387,20 @@ func (s *Set) free(l *limit, r *Request) bool {
 		if r.NoOutput {
 			use.Completion, use.Reasoning = 0, 0
 		}
-		return s.price(r.Model, use) == 0 // of all models, where it is not known
+		return s.weigh(r.Model, &use) == 0 // of all models, where it is not known
+	case config.CountsSpend:
+		return s.prices.free(r.Model, r.NoOutput)
 	default:
 		return false
 	}
+}
+
+// expected is what a use would cost a limit, in millionths.
+func (s *Set) expected(l *limit, model string, u Usage) int64 {
+	if l.Unit.Money() {
+		u.Spend = s.prices.cost(model, &u)
+	}
+	return s.amount(l, model, u)
 }
 
 // amount is what a use costs a limit, in millionths.
@@ -402,14 +414,16 @@ func (s *Set) amount(l *limit, model string, u Usage) int64 {
 		return micro(float64(u.Completion))
 	case config.CountsTotal:
 		return micro(float64(u.Total))
+	case config.CountsSpend:
+		return u.Spend
 	default:
-		return micro(s.price(model, u))
+		return micro(s.weigh(model, &u))
 	}
 }
 
-// price weighs the tokens of each kind; each token is counted once, at its own weight. A model that can't be told is as dear as
+// weigh weighs the tokens of each kind; each token is counted once, at its own weight. A model that can't be told is as dear as
 // the dearest.
-func (s *Set) price(model string, u Usage) (price float64) {
+func (s *Set) weigh(model string, u *Usage) (price float64) {
 	cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	for i := range s.cost {
 		w := &s.cost[i]

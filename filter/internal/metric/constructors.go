@@ -140,5 +140,13 @@ func FleetLeases(status string) Counter {
 	return Counter{Series{fleetLeases, [mostLabels]string{status}}}
 }
 
+// Spend counts what was charged to limits of dollars, in billionths of one.
+func Spend(limit, model string) Counter {
+	return Counter{Series{spend, [mostLabels]string{limit, model}}}
+}
+
+// Unpriced counts requests whose model has no price.
+func Unpriced(model string) Counter { return Counter{Series{unpriced, [mostLabels]string{model}}} }
+
 // FleetDown is 1 while the fleet's service doesn't answer.
 func FleetDown() Gauge { return Gauge{Series{id: fleetDown}} }

@@ -27,8 +27,10 @@ var pinned = map[string]Update{
 	"spillway_budget_available;upstream=u;kind=tokens":                             BudgetAvailable("u", "tokens").Set(1),
 	"spillway_passthrough_total;upstream=u;reason=r":                               Passthrough("u", "r").Add(1),
 
-	"spillway_fleet_leases_total;status=leased": FleetLeases("leased").Add(1),
-	"spillway_fleet_down":                       FleetDown().Set(1),
+	"spillway_fleet_leases_total;status=leased":        FleetLeases("leased").Add(1),
+	"spillway_spend_nanodollars_total;limit=l;model=m": Spend("l", "m").Add(1),
+	"spillway_unpriced_total;model=m":                  Unpriced("m").Add(1),
+	"spillway_fleet_down":                              FleetDown().Set(1),
 
 	"spillway_queue_depth;upstream=u;priority=LOW":                    QueueDepth("u", config.Low).Set(1),
 	"spillway_inflight;upstream=u":                                    InFlight("u").Set(1),

@@ -24,6 +24,8 @@ const (
 	upstreamErrors
 	breakerTransitions
 	fleetLeases
+	spend
+	unpriced
 
 	queueDepth
 	inFlight
@@ -81,6 +83,11 @@ var table = [Count]Row{
 
 	fleetLeases: {"spillway_fleet_leases_total", KindCounter, "leases", []string{"status"},
 		"Leases of limits of the fleet that its service was asked for: `leased`; `over_limit`, the fleet has used its limit up; `failed`, no answer that can be used."},
+
+	spend: {"spillway_spend_nanodollars_total", KindCounter, "billionths of a dollar", []string{"limit", "model"},
+		"What was charged to each limit of dollars, by `prices`. A request that several limits are charged for counts in each. Of `model` the request's counts."},
+	unpriced: {"spillway_unpriced_total", KindCounter, "requests", []string{"model"},
+		"Requests whose model has no price, where a limit counts dollars: refused, or passed without a charge, as `unpriced` says. Those whose model can't be told are among them."},
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},

@@ -1,6 +1,7 @@
 package reply
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -14,12 +15,15 @@ func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	case v.Unchecked():
 		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
 	case v.Reason == gate.Spent:
-		b = strconv.AppendInt(put(b, "This session is over: the limit ", v.Limit.Name, " of "), v.Limit.Burst, 10)
-		b = strconv.AppendInt(put(b, " ", v.Limit.Unit.Noun, " in all does not come back, used "), int64(v.Measured), 10)
-		return put(strconv.AppendInt(put(b, ", requested "), v.Requested, 10), ". Trying again will not help.")
+		b = appendUnits(put(b, "This session is over: the limit ", v.Limit.Name, " of "), v.Limit, v.Limit.Burst)
+		b = appendUnits(put(b, " ", v.Limit.Unit.Noun, " in all does not come back, used "), v.Limit, v.Used())
+		return put(appendUnits(put(b, ", requested "), v.Limit, v.Requested), ". Trying again will not help.")
+	case v.Reason == gate.Unpriced:
+		return put(b, "What a request costs is not known, since its model has no price here, and the limit ", v.Limit.Name, " is one of dollars. ",
+			"Whoever runs the gateway names the model under prices.")
 	case v.Wait == gate.Never:
-		b = strconv.AppendInt(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Requested, 10)
-		b = strconv.AppendInt(put(b, ". Ask for at most "), v.Limit.Burst, 10)
+		b = appendUnits(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Limit, v.Requested)
+		b = appendUnits(put(b, ". Ask for at most "), v.Limit, v.Limit.Burst)
 		return put(b, "; waiting will not help. (limit ", v.Limit.Name, ")")
 	}
 	b = subject(put(b, "Rate limit reached for "), v, a)
@@ -28,8 +32,26 @@ func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	} else {
 		b = put(b, ", now ")
 	}
-	b = put(strconv.AppendInt(b, int64(v.Measured), 10), ", requested ")
-	return put(strconv.AppendInt(b, v.Requested, 10), ".")
+	b = put(appendUnits(b, v.Limit, v.Used()), ", requested ")
+	return put(appendUnits(b, v.Limit, v.Requested), ".")
+}
+
+// appendUnits appends an amount of a limit, of dollars with their cents, and to the millionth, rounded up: $0.01, $500.00, $0.000251.
+func appendUnits(b []byte, l *config.Limit, n int64) []byte {
+	if !l.Unit.Money() {
+		return strconv.AppendInt(b, n, 10)
+	}
+	const thousand = 1000
+	start := len(b) + 1
+	b = config.AppendDollars(append(b, '$'), (max(n, 0)+thousand-1)/thousand*thousand)
+	point := bytes.IndexByte(b[start:], '.')
+	if point < 0 {
+		return put(b, ".00")
+	}
+	if len(b)-start-point == len(".0") {
+		b = append(b, '0')
+	}
+	return b
 }
 
 // subject says for which model which limit holds.
@@ -41,7 +63,7 @@ func subject(b []byte, v *gate.Verdict, a *About) []byte {
 	case v.Limit.Window != 0:
 		b = appendWindow(put(b, " per "), v.Limit.Window)
 	}
-	return strconv.AppendInt(put(b, ": limit "), v.Limit.Burst, 10)
+	return appendUnits(put(b, ": limit "), v.Limit, v.Limit.Burst)
 }
 
 // AppendHeadroom appends the headers that tell what two limits have left, in a style; none of one that didn't apply, or has no window: they
@@ -58,8 +80,10 @@ func AppendHeadroom(headers [][2]string, text []byte, style config.RateLimitStyl
 	return headers, text
 }
 
-// told says that clients are told of a limit.
-func told(h *gate.Headroom) bool { return h.Limit != nil && h.Limit.Window != 0 }
+// told says that clients are told of a limit. Nobody knows headers of dollars.
+func told(h *gate.Headroom) bool {
+	return h.Limit != nil && h.Limit.Window != 0 && !h.Limit.Unit.Money()
+}
 
 // appendOpenAI appends a limit's x-ratelimit-*.
 func appendOpenAI(headers [][2]string, text []byte, h *gate.Headroom) ([][2]string, []byte) {

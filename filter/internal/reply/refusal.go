@@ -60,6 +60,9 @@ func answer(v *gate.Verdict, c *config.StatusCode) (status int, code string) {
 	case gate.Throttle:
 		return c.Throttle, ""
 	case gate.Limits:
+		if v.Reason == gate.Unpriced {
+			return 400, "model_unpriced"
+		}
 		return c.Limits, ""
 	case gate.Queue:
 		if v.Reason == gate.Full || v.Reason == gate.Dropped || v.Reason == gate.Drained {
@@ -90,7 +93,7 @@ func message(b []byte, v *gate.Verdict, a *About) []byte {
 // kind gives OpenAI's type and code of a refusal that is not the request's own fault.
 func kind(v *gate.Verdict, status int) (kind, code string) {
 	switch {
-	case v.Reason == gate.Spent:
+	case v.Reason == gate.Spent, v.Limit != nil && v.Limit.Unit.Money():
 		return "insufficient_quota", "insufficient_quota"
 	case v.Limit != nil && v.Limit.Unit.Tokens():
 		return "tokens", "rate_limit_exceeded"

@@ -161,7 +161,7 @@ func orElse(count *int64, n int64) {
 func (r *report) meant(outputs bool) Tokens {
 	t := r.Tokens
 	if r.promptAudio != Absent || r.outputAudio != Absent {
-		t.Audio = sum(r.promptAudio, r.outputAudio)
+		t.Audio, t.AudioOutput = sum(r.promptAudio, r.outputAudio), max(r.outputAudio, 0)
 	}
 	switch {
 	case t.Prompt == Absent || t.Completion == Absent:

@@ -32,7 +32,7 @@ func checkResponses(t *testing.T, stream bool, tests []responseTest) {
 			for how, lengths := range cuts {
 				got := readResponse(test.dialect, stream, []byte(test.body), lengths)
 				got.Text, got.Final, got.Unknown, got.UnknownText, got.Absurd = 0, false, 0, 0, false // have tests of their own
-				got.Tokens.CacheWrite, got.Tokens.Audio = Absent, Absent
+				got.Tokens.CacheWrite, got.Tokens.Audio, got.Tokens.AudioOutput = Absent, Absent, 0
 				if !stream {
 					got.Outputs = 0 // means something in streams alone
 				}

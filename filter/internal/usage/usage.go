@@ -85,10 +85,12 @@ type Tokens struct {
 
 	CacheWrite int64 // of the prompt, written to a cache
 	Audio      int64 // of the prompt and of the completion
+
+	AudioOutput int64 // of Audio, that of the completion; never Absent
 }
 
 // none is a report of nothing.
-var none = Tokens{Absent, Absent, Absent, Absent, Absent, Absent, Absent}
+var none = Tokens{Absent, Absent, Absent, Absent, Absent, Absent, Absent, 0}
 
 // Response is what a response brought so far.
 type Response struct {

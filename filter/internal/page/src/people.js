@@ -6,7 +6,7 @@ function subjects() {
   const chosen = limits.find(l => l.name === known.limit) || limits[0];
   const told = known.subjects?.limit === chosen.name ? known.subjects : null;
   const list = told && [...told.subjects, ...(told.mostRefused || []).filter(s => !told.subjects.some(o => o.subject === s.subject))];
-  const most = Math.max(...(list || []).map(s => s.used), 1);
+  const most = Math.max(...(list || []).map(s => s.used), 0) || 1;
   return [
     h('section', { class: 'card' },
       h('div', { class: 'row' }, h('h2', {}, 'Heaviest subjects'),
@@ -16,7 +16,7 @@ function subjects() {
       known.failed.subjects && h('p', { class: 'error' }, known.failed.subjects),
       !list ? h('p', { class: 'empty' }, 'Asking…') : !list.length ? h('p', { class: 'empty' }, 'Nobody has used this limit lately.') :
         table('Heaviest subjects of ' + chosen.name, ['Subject', 'Used', '!Refused', 'Last refusal', 'Actions'], list.map(s => [h('code', {}, s.subject),
-          [meter(s.used, most, 'used by ' + s.subject), ' ', number(s.used)], number(s.refused),
+          [meter(s.used, most, 'used by ' + s.subject), ' ', amount(chosen, s.used)], number(s.refused),
           s.lastRefusal ? [words(s.lastRefusal.reason), ' ', h('small', {}, ago(s.lastRefusal.time))] : '–', actions(chosen, s.subject)]))),
     balance(chosen),
   ];
@@ -40,8 +40,8 @@ function balance(limit) {
       h('button', {}, 'Look up')),
     f?.error && h('p', { class: 'error' }, f.error),
     f?.limit === limit.name && table('Balance of ' + f.subject, ['Subject', '!Left', '!Reserved', '!Used', '!Granted', '!Full in', 'Actions'], [[h('code', {}, f.subject),
-      number(f.remaining), number(f.reserved), number(f.used),
-      f.granted ? number(f.granted.grant ?? f.granted.quantity) + ' for ' + duration(f.granted.endsInSeconds) : '–', duration(f.resetsInSeconds), actions(limit, f.subject)]]));
+      amount(limit, f.remaining), amount(limit, f.reserved), amount(limit, f.used),
+      f.granted ? amount(limit, f.granted.grant ?? f.granted.quantity) + ' for ' + duration(f.granted.endsInSeconds) : '–', duration(f.resetsInSeconds), actions(limit, f.subject)]]));
 }
 
 async function lookUp(limit, subject) {
@@ -60,9 +60,9 @@ function recheck(answer) {
 function grant(limit, subject, path) {
   inquire({
     title: 'Grant to ' + subject, text: 'On top of what ' + limit.name + ' allows, and only for a while.', action: 'Grant',
-    fields: [{ name: 'grant', label: 'How much (' + unitOf(limit) + ')', type: 'number', min: 1, step: 'any', required: true },
+    fields: [{ name: 'grant', label: 'How much (' + unitOf(limit) + ')', type: 'number', min: limit.unit === 'usd' ? 0 : 1, step: 'any', required: true },
       { name: 'for', label: 'For how long', value: '1h', pattern: '([0-9.]+(ms|s|m|h))+', required: true }],
-    then: v => { change_(path, { method: 'POST', body: { grant: Number(v.grant), for: v.for } }, 'Granted ' + number(+v.grant) + ' to ' + subject + ' for ' + v.for + '.').then(recheck); },
+    then: v => { change_(path, { method: 'POST', body: { grant: Number(v.grant), for: v.for } }, 'Granted ' + amount(limit, +v.grant) + ' to ' + subject + ' for ' + v.for + '.').then(recheck); },
   });
 }
 
