@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/exporter-toolkit/web"
+
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/fetch"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/nvidia"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/server"
@@ -57,9 +59,12 @@ func serve(ctx context.Context, config settings.Config, stderr io.Writer, librar
 		return fmt.Errorf("--listen: %w", err)
 	}
 	handler := e.handler()
-	web := server.Listen(handler, log)
+	httpServer := server.Listen(handler, log)
 	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(listener) }()
+	go func() {
+		flags := web.FlagConfig{WebConfigFile: &config.WebConfig}
+		failed <- web.Serve(listener, httpServer, &flags, log.With("component", "web"))
+	}()
 
 	measuring, stopMeasuring := context.WithCancel(context.Background())
 	defer stopMeasuring()
@@ -75,9 +80,9 @@ func serve(ctx context.Context, config settings.Config, stderr io.Writer, librar
 	handler.Stop()
 	ending, cancel := context.WithTimeout(context.Background(), config.Shutdown)
 	defer cancel()
-	if err := web.Shutdown(ending); err != nil {
+	if err := httpServer.Shutdown(ending); err != nil {
 		log.Warn("some requests were cut off", "error", err)
-		_ = web.Close()
+		_ = httpServer.Close()
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		log.Warn("serving ended", "error", err)

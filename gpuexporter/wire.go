@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/dcgm"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/engine"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/export"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/fleet"
@@ -54,6 +55,10 @@ func (e *exporter) addSources(ctx context.Context, library func(path string) nvi
 		e.board.Add("simulated", source.Simulated, simulate.New(e.config.Simulate, e.config.Node, e.now), timing)
 		others++
 	}
+	if e.config.DCGM != nil {
+		e.board.Add(e.config.DCGM.Redacted(), source.DCGM, dcgm.New(e.config.DCGM, client), timing)
+		others++
+	}
 	use, err := e.useNVML(ctx, library, others)
 	if use {
 		e.board.Add("nvml", source.NVML, e.gpus, timing)
@@ -71,9 +76,10 @@ func (e *exporter) peerOptions(client *http.Client) peer.Options {
 // useNVML tries NVML once, for as long as a measurement may take. A driver that hangs already now is used all the same, and
 // shown as hung.
 func (e *exporter) useNVML(ctx context.Context, library func(path string) nvidia.Library, others int) (bool, error) {
-	if e.config.NVML == settings.Off || e.config.NVML == settings.Auto && e.config.Simulate != nil {
+	elsewhere := e.config.Simulate != nil || e.config.DCGM != nil
+	if e.config.NVML == settings.Off || e.config.NVML == settings.Auto && elsewhere {
 		if others == 0 {
-			return false, errors.New("nothing to measure: NVML is off, and no --engine, --peer or --simulate is given")
+			return false, errors.New("nothing to measure: NVML is off, and no --engine, --dcgm, --peer or --simulate is given")
 		}
 		return false, nil
 	}
@@ -102,7 +108,7 @@ func (e *exporter) useNVML(ctx context.Context, library func(path string) nvidia
 	case e.config.NVML == settings.On:
 		return false, fmt.Errorf("--nvml on: %w", err)
 	case others == 0:
-		return false, fmt.Errorf("no GPU to measure: %w; give --engine, --peer or --simulate to run without one (see --help)", err)
+		return false, fmt.Errorf("no GPU to measure: %w; give --engine, --dcgm, --peer or --simulate to run without one (see --help)", err)
 	}
 	e.log.Info("no GPU to measure here", "reason", err)
 	return false, nil

@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/lines"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
 )
 
 // maxInstances bounds the instances that one address may speak for.
 const maxInstances = 1024
+
+// maxSamples bounds the lines that are read: five metrics of each of maxInstances servers, and room.
+const maxSamples = 8 * maxInstances
 
 // errNothingKnown is the error for text without a single metric of the table.
 var errNothingKnown = errors.New("none of its metrics is one that vLLM, SGLang, TensorRT-LLM, Triton or Dynamo tells its load by")
@@ -30,7 +35,8 @@ type Reading struct {
 // are skipped unread. So no line does harm to what another one tells. Only text without any known value is an error.
 func Parse(text []byte) (Reading, error) {
 	var r Reading
-	families := r.read(text)
+	families, skipped := lines.Read(text, wanted, maxSamples)
+	r.Skipped = skipped
 	r.instances(families)
 	switch {
 	case len(r.Instances) > 0:
@@ -42,7 +48,7 @@ func Parse(text []byte) (Reading, error) {
 }
 
 // instances applies the table.
-func (r *Reading) instances(families map[string][]sample) {
+func (r *Reading) instances(families map[string][]lines.Sample) {
 	servers := map[string]*[meanings]*float64{}
 	for _, m := range metrics {
 		for name, value := range m.values(families) {
@@ -79,7 +85,7 @@ func instance(name string, values *[meanings]*float64) pressure.Instance {
 }
 
 // values gives the metric's value for each server: under "" where it isn't split.
-func (m *metric) values(families map[string][]sample) map[string]float64 {
+func (m *metric) values(families map[string][]lines.Sample) map[string]float64 {
 	divisor := 1.0
 	if m.of != "" {
 		total, ok := m.total(families)
@@ -90,18 +96,18 @@ func (m *metric) values(families map[string][]sample) map[string]float64 {
 	}
 	parts := map[string]map[string]float64{}
 	for _, s := range families[m.name] {
-		if !s.has(m.labels) {
+		if !has(s, m.labels) {
 			continue
 		}
-		server := s.label(m.split)
+		server := s.Label(m.split)
 		if m.split != "" && !pressure.ValidName(server) {
 			continue
 		}
 		if parts[server] == nil {
 			parts[server] = map[string]float64{}
 		}
-		part := s.part()
-		parts[server][part] = max(parts[server][part], s.value/divisor)
+		p := part(s)
+		parts[server][p] = max(parts[server][p], s.Value/divisor)
 	}
 	values := make(map[string]float64, len(parts))
 	for server, of := range parts {
@@ -117,11 +123,40 @@ func (m *metric) values(families map[string][]sample) map[string]float64 {
 }
 
 // total is what a share is counted from: where parts differ, the smallest, which errs towards full.
-func (m *metric) total(families map[string][]sample) (total float64, ok bool) {
+func (m *metric) total(families map[string][]lines.Sample) (total float64, ok bool) {
 	for _, s := range families[m.of] {
-		if s.has(m.ofLabels) && s.value > 0 && (!ok || s.value < total) {
-			total, ok = s.value, true
+		if has(s, m.ofLabels) && s.Value > 0 && (!ok || s.Value < total) {
+			total, ok = s.Value, true
 		}
 	}
 	return total, ok
+}
+
+// wanted gives the table's name for a metric that is in it.
+func wanted(metric string) string {
+	name := strings.TrimPrefix(strings.ReplaceAll(metric, ":", "_"), "ray_")
+	if !known[name] {
+		return ""
+	}
+	return name
+}
+
+func has(s lines.Sample, labels map[string]string) bool {
+	for name, value := range labels {
+		if s.Label(name) != value {
+			return false
+		}
+	}
+	return true
+}
+
+// part names what the sample is a part of: all its labels but those of copies.
+func part(s lines.Sample) string {
+	var b strings.Builder
+	for _, l := range s.Labels {
+		if !copyLabels[l.GetName()] {
+			fmt.Fprintf(&b, "%q=%q,", l.GetName(), l.GetValue())
+		}
+	}
+	return b.String()
 }

@@ -33,7 +33,7 @@ func readFile(path string) (*file, error) {
 
 // key is a flag's name in the file.
 func key(flag string) string {
-	words := strings.Split(flag, "-")
+	words := strings.Split(strings.ReplaceAll(flag, ".", "-"), "-")
 	for i := 1; i < len(words); i++ {
 		words[i] = strings.ToUpper(words[i][:1]) + words[i][1:]
 	}

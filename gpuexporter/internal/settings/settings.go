@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/pressure"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/simulate"
@@ -37,15 +38,19 @@ const (
 
 // Config is what the program does.
 type Config struct {
-	Listen   string
-	Shutdown time.Duration
-	Node     string
-	Interval time.Duration
-	Timeout  time.Duration
+	Listen string
+	// WebConfig is a file of the Prometheus exporter-toolkit, "" for plain HTTP without passwords.
+	WebConfig string
+	Shutdown  time.Duration
+	Node      string
+	Interval  time.Duration
+	Timeout   time.Duration
 
 	NVML        string
 	NVMLLibrary string
-	Engines     []Engine
+	// DCGM is this machine's dcgm-exporter, nil without one.
+	DCGM    *url.URL
+	Engines []Engine
 	// EngineGPUs are indices or UUIDs by the engine's full name.
 	EngineGPUs map[string][]string
 	Peers      []*url.URL
@@ -74,6 +79,7 @@ type flags struct {
 	EngineGpus []string `group:"Sources" name:"engine-gpus" help:"GPUs of an engine, by index or UUID, such as vllm=0+1. Repeatable. Without it a single engine has all GPUs, and of several none has any." placeholder:"NAME=GPU+GPU"`
 	Peer       []string `group:"Sources" help:"Another exporter whose instances are told here too. Repeatable. dns+http://HOST:PORT asks every address that the name has, looked up anew each time." placeholder:"URL"`
 	Nvml       string   `group:"Sources" help:"GPUs of this machine: auto measures them if there are any (and not when simulating), on needs them, off leaves them alone." default:"auto" placeholder:"auto|on|off"`
+	Dcgm       string   `group:"Sources" help:"dcgm-exporter of this machine, which is read instead of NVML, such as http://127.0.0.1:9400/metrics." placeholder:"URL"`
 	NvmlLib    string   `group:"Sources" name:"nvml-library" help:"Path of libnvidia-ml.so.1, where the system's loader doesn't find it." placeholder:"FILE"`
 	Simulate   string   `group:"Sources" help:"Make up servers and GPUs: ${profiles}, or a YAML file." placeholder:"PROFILE"`
 
@@ -84,7 +90,8 @@ type flags struct {
 	MaxInstances string `group:"The document" help:"Most instances in /v1/pressure. Beyond it the fullest are left out and counted." default:"1000"`
 	DropAfter    string `group:"The document" help:"An instance that nobody has measured for this long is left out." default:"5m"`
 
-	Listen          string `group:"Serving" help:"Address for /metrics, /v1/pressure, /healthz and /readyz. There is no authentication, so it is this machine's own unless another is given; 0.0.0.0:9401 is all of them." default:"127.0.0.1:9401"`
+	Listen          string `group:"Serving" help:"Address for /metrics, /v1/pressure, /healthz and /readyz. It is this machine's own unless another is given, because without a --web.config.file there is no authentication; 0.0.0.0:9401 is all of them." default:"127.0.0.1:9401"`
+	WebConfig       string `group:"Serving" name:"web.config.file" help:"TLS, client certificates and passwords, in the form that exporters of Prometheus share (exporter-toolkit)." placeholder:"FILE" type:"path"`
 	ShutdownTimeout string `group:"Serving" help:"How long requests that run at SIGTERM or SIGINT may take to end." default:"5s"`
 	LogLevel        string `group:"Serving" help:"debug, info, warn or error." default:"info"`
 	LogFormat       string `group:"Serving" help:"text or json, to standard error." default:"text"`
@@ -100,6 +107,7 @@ Examples:
   gpuexporter                                       GPUs of this machine
   gpuexporter --engine http://127.0.0.1:8000        with the vLLM that uses them
   gpuexporter --listen 0.0.0.0:9401                 for others to ask, too
+  gpuexporter --dcgm http://127.0.0.1:9400          by dcgm-exporter, which is there already
   gpuexporter --nvml off --peer dns+http://gpuexporter.monitoring.svc:9401
                                                     one address for a fleet
   gpuexporter --simulate ramp                       without a GPU`
@@ -159,7 +167,7 @@ func (c *check) complain(format string, values ...any) {
 func (f *flags) check() (Config, error) {
 	var c check
 	config := Config{
-		Listen: f.Listen, NVML: f.Nvml, NVMLLibrary: f.NvmlLib, LogFormat: f.LogFormat,
+		Listen: f.Listen, WebConfig: f.WebConfig, NVML: f.Nvml, NVMLLibrary: f.NvmlLib, LogFormat: f.LogFormat,
 		Interval:  c.duration("interval", f.Interval, 100*time.Millisecond, time.Hour),
 		Timeout:   c.duration("timeout", f.Timeout, 10*time.Millisecond, time.Hour),
 		DropAfter: c.duration("drop-after", f.DropAfter, time.Second, 24*time.Hour),
@@ -181,6 +189,15 @@ func (f *flags) check() (Config, error) {
 	config.MaxInstances = n
 	c.engines(f, &config)
 	c.peers(f, &config)
+	if f.Dcgm != "" {
+		config.DCGM = c.url("dcgm", f.Dcgm, "/metrics", "http", "https")
+		if f.Nvml == On {
+			c.complain("--nvml on, --dcgm: both measure the same GPUs: choose one")
+		}
+	}
+	if err := web.Validate(f.WebConfig); err != nil {
+		c.complain("--web.config.file: %w", err)
+	}
 	if f.Simulate != "" {
 		profile, err := simulate.Load(f.Simulate, os.ReadFile)
 		if err != nil {

@@ -59,6 +59,12 @@ func TestSources(t *testing.T) {
 	if want := map[string][]string{"n/a": {"0", "1", "2"}, "n/b": {"GPU-x"}}; !reflect.DeepEqual(c.EngineGPUs, want) {
 		t.Errorf("GPUs %v", c.EngineGPUs)
 	}
+	if c, err := Parse([]string{"--node=n", "--dcgm=http://d:9400"}, "v", &bytes.Buffer{}); err != nil || c.DCGM.String() != "http://d:9400/metrics" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if _, err := Parse([]string{"--node=n", "--dcgm=http://d:9400", "--nvml=on"}, "v", &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "choose one") {
+		t.Errorf("both measure the same GPUs: %v", err)
+	}
 	if c.Peers[0].String() != "http://p/v1/pressure" || c.Peers[1].String() != "dns+http://q:9401/v1/pressure" || c.Simulate == nil {
 		t.Errorf("got %+v", c)
 	}
@@ -69,6 +75,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 		"--listen=9401", "--interval=1", "--timeout=-1s", "--drop-after=never", "--shutdown-timeout=x", "--nvml=maybe", "--log-level=loud",
 		"--log-format=xml", "--max-instances=0", "--engine=localhost:8000", "--engine=ftp://x", "--engine=a=http://x", "--engine=a=http://y",
 		"--engine-gpus=c=0", "--engine-gpus=a", "--peer=dns+ftp://x", "--peer=http://p", "--peer=http://p/", "--simulate=nowhere", "--node=\x01",
+		"--dcgm=127.0.0.1:9400", "--web.config.file=/nowhere.yml",
 	}, "v", &bytes.Buffer{})
 	if err == nil {
 		t.Fatal("no error")
@@ -77,6 +84,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 		`--listen "9401"`, `--interval "1"`, `--timeout "-1s"`, `--drop-after "never"`, `--shutdown-timeout "x"`, `--nvml "maybe": want auto, on, off`,
 		`--log-level "loud"`, `--log-format "xml"`, `--max-instances "0"`, `--engine "localhost:8000"`, `--engine "ftp://x"`,
 		`another engine has the name "a"`, `no --engine has the name "c"`, `--engine-gpus "a": want`, `--peer "dns+ftp://x"`,
+		`--dcgm "127.0.0.1:9400": want http:// or https://HOST:PORT`, `--web.config.file: open /nowhere.yml`,
 		`is given twice`, `"nowhere" is neither built in`, `--node`,
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -90,7 +98,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 
 func TestMistakesInTheFile(t *testing.T) {
 	for text, want := range map[string][]string{
-		"intervall: 3s\nconfig: x\nnvml: {a: 1}\n": {`no setting has the name "intervall": want one of dropAfter,`, `no setting has the name "config"`, `nvml: want a value`},
+		"intervall: 3s\nconfig: x\nnvml: {a: 1}\n": {`no setting has the name "intervall": want one of dcgm, dropAfter,`, `no setting has the name "config"`, `nvml: want a value`},
 		"interval: [1s, 2s]\n":                     {"want one value, not a list"},
 		"interval: 3s\ninterval: 4s\n":             {"already"},
 		"- a\n":                                    {"cannot unmarshal"},

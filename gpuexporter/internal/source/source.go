@@ -48,6 +48,7 @@ type Kind string
 // The kinds of sources.
 const (
 	NVML      Kind = "nvml"
+	DCGM      Kind = "dcgm"
 	Engine    Kind = "engine"
 	Peer      Kind = "peer"
 	Simulated Kind = "simulated"
