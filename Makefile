@@ -528,10 +528,11 @@ check-vet: ## go vet, natively and for Wasm
 	GOOS=wasip1 GOARCH=wasm go vet ./filter ./filter/plugin
 
 .PHONY: check-rules
-check-rules: ## Import rules, no clocks or goroutines in the core, length of files
+check-rules: ## Import rules, no clocks or goroutines in the core, length of files, links of the pages
 	@go run ./tools/repocheck source
 	go run ./tools/repocheck deps
 	go run ./tools/repocheck exports
+	go run ./tools/repocheck docs
 
 .PHONY: check-generated
 check-generated: ## go.mod is tidy, and the JSON Schema, tables, references and stats_tags are those of the code

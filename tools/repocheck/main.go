@@ -3,6 +3,7 @@
 //	repocheck source                      import rules, clocks and goroutines in the core, length of files
 //	repocheck deps                        what the compiled filter and the core are linked from
 //	repocheck exports                     what packages of the core export and no other one uses
+//	repocheck docs                        links and commands of the pages
 //	repocheck wasm -max-bytes N FILE      size and exports of the compiled filter
 package main
 
@@ -28,7 +29,7 @@ func main() {
 
 func check(args []string) (findings []string, err error) {
 	if len(args) == 0 {
-		return nil, fmt.Errorf("name a check: source, deps, exports or wasm")
+		return nil, fmt.Errorf("name a check: source, deps, exports, docs or wasm")
 	}
 	switch name := args[0]; name {
 	case "source":
@@ -42,6 +43,8 @@ func check(args []string) (findings []string, err error) {
 			return nil, err
 		}
 		return checkExports(*most)
+	case "docs":
+		return checkDocs(".")
 	case "wasm":
 		flags := flag.NewFlagSet(name, flag.ContinueOnError)
 		limit := flags.Int("max-bytes", 0, "largest size of the file that is all right, in bytes")
@@ -54,6 +57,6 @@ func check(args []string) (findings []string, err error) {
 		}
 		return checkWasm(flags.Arg(0), module, *limit)
 	default:
-		return nil, fmt.Errorf("%q is not a check; there are source, deps, exports and wasm", name)
+		return nil, fmt.Errorf("%q is not a check; there are source, deps, exports, docs and wasm", name)
 	}
 }
