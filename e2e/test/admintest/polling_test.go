@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
-// Who polls the status costs no more than a part of what a request costs that is governed: it is answered from what was made once for all. So what
-// 200 of them cost once a second is less than what 200 requests do.
+// Who polls the status costs no more than a part of what a request costs that is governed: it is answered from what was made once for all (what that
+// takes is pinned in wasmtest). So what 200 of them cost once a second is less than what 100 requests do; a quarter is usual, most of which is Envoy's own.
 func TestPollingCost(t *testing.T) {
 	t.Parallel()
 	p := start(t, 1, `"limits": [{"name": "r", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}],
@@ -47,8 +47,8 @@ func TestPollingCost(t *testing.T) {
 		unchanged += cost(polls("if-none-match: *"))
 	}
 	t.Logf("CPU of a request %v, of a status %v, of one that has not changed %v", asked/3, polled/3, unchanged/3)
-	if polled > asked {
-		t.Errorf("a status costs %v, a governed request %v", polled/3, asked/3)
+	if 2*polled > asked || 2*unchanged > asked {
+		t.Errorf("a status costs %v, one that has not changed %v, a governed request %v", polled/3, unchanged/3, asked/3)
 	}
 	harness.Await(t, harness.Patience, "the load is told", func() bool { n, _ := at(p.status(t), "requests", "ALLOWED").(float64); return n >= clients*each })
 }

@@ -48,12 +48,14 @@ type Answer struct {
 	Change  string // what was changed, for the log: before and after; "": nothing
 }
 
-// segments splits a path below the surface's into its segments, without escapes. It says false if a server might read it in another way.
-func segments(path string) (list []string, plain bool) {
+// segments splits a path below the surface's into its segments, without escapes, behind those of list. It says false if a server might read it in
+// another way.
+func segments(path string, list []string) (all []string, plain bool) {
 	if path == "/" {
-		return nil, true
+		return list, true
 	}
-	for segment := range strings.SplitSeq(path[1:], "/") {
+	for segment, rest, more := "", path[1:], true; more; {
+		segment, rest, more = strings.Cut(rest, "/")
 		text, sound := unescape(segment, false)
 		if !sound || text == "" || text == "." || text == ".." {
 			return nil, false

@@ -18,6 +18,7 @@ type Server struct {
 	read   config.AdminRead
 	guard  guard
 	routes []Route
+	parts  []string // of the path that is being looked up
 }
 
 // New gives the surface; nil if it is off.
@@ -67,8 +68,8 @@ func (s *Server) handle(r *Request, a *Answer) {
 
 // find finds the route.
 func (s *Server) find(path string, r *Request, a *Answer) bool {
-	list, plain := segments(path)
-	if !plain {
+	list, plain := segments(path, s.parts[:0])
+	if s.parts = list; !plain {
 		a.Error(404, "", "there is nothing at this path")
 		return false
 	}
@@ -182,7 +183,7 @@ const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; for
 // begin begins an answer.
 func (a *Answer) begin(status int, media string) {
 	a.Status = status
-	a.Headers = [][2]string{{"content-type", media}, {"cache-control", "no-store"}, {"x-content-type-options", "nosniff"}}
+	a.Headers = append(a.Headers[:0], [2]string{"content-type", media}, [2]string{"cache-control", "no-store"}, [2]string{"x-content-type-options", "nosniff"})
 }
 
 // Header adds a header.

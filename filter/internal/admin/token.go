@@ -18,13 +18,15 @@ const (
 // guard knows the tokens that are good.
 type guard struct {
 	hashes [][32]byte
+	names  []string     // whose they are: the first 8 digits of each
 	since  clock.Moment // when the first of the wrong tokens came
 	wrong  int          // tokens since then
 }
 
 func newGuard(tokens []string) (g guard) {
 	for _, token := range tokens {
-		g.hashes = append(g.hashes, sha256.Parse(strings.TrimPrefix(token, config.TokenHash)))
+		hash := sha256.Parse(strings.TrimPrefix(token, config.TokenHash))
+		g.hashes, g.names = append(g.hashes, hash), append(g.names, hexadecimal(hash[:4]))
 	}
 	return g
 }
@@ -37,10 +39,9 @@ func (g *guard) look(authorization string) (given, good bool, who string) {
 	}
 	hash := sha256.Sum(strings.TrimSpace(authorization[len(scheme):]))
 	for i := range g.hashes {
-		good = same(&g.hashes[i], &hash) || good
-	}
-	if good {
-		who = hexadecimal(hash[:4])
+		if same(&g.hashes[i], &hash) {
+			good, who = true, g.names[i]
+		}
 	}
 	return true, good, who
 }

@@ -2,7 +2,6 @@ package admit
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -25,6 +24,7 @@ const uploadTime = 10 * time.Second
 type surface struct {
 	server    *admin.Server // nil: it has none
 	uploading streamSet     // their bodies are to come
+	idle      []*adminCall  // of requests that have ended: their memory is used again
 	now       clock.Moment  // of the request that is being handled
 	status    admin.Status
 	text      []byte // of the status, as it was at the moment at
@@ -38,6 +38,20 @@ type surface struct {
 // surfaceSlots are the headers that it looks at.
 type surfaceSlots struct {
 	authority, authorization, origin, site, match, encoding ident.Slot
+}
+
+// mostIdle bounds the memory kept for requests to come.
+const mostIdle = 256
+
+// call gives the memory of an admin request.
+func (x *surface) call() (c *adminCall) {
+	n := len(x.idle)
+	if n == 0 {
+		return &adminCall{}
+	}
+	c, x.idle = x.idle[n-1], x.idle[:n-1]
+	*c = adminCall{request: admin.Request{Names: c.request.Names[:0]}, answer: admin.Answer{Headers: c.answer.Headers[:0]}}
+	return c
 }
 
 // adminCall is an admin request.
@@ -65,14 +79,14 @@ func newSurfaceSlots(p *ident.Picker) surfaceSlots {
 func (e *Engine) adminHeaders(s *Stream, now clock.Moment, path string, end bool) {
 	h, x := &s.headers, &e.surface
 	s.phase, s.counted = stDone, true
-	s.admin = &adminCall{until: now.Add(uploadTime)}
 	s.exchange.Length = contentLength(h.Get(e.slots.length))
-	s.admin.request = admin.Request{
-		Method: strings.Clone(h.Get(e.slots.method)), Path: strings.Clone(path),
-		Authority: h.Get(e.admins.authority), Authorization: h.Get(e.admins.authorization), ContentType: h.Get(e.slots.contentType),
-		Origin: h.Get(e.admins.origin), FetchSite: h.Get(e.admins.site), Match: h.Get(e.admins.match), Encoding: h.Get(e.admins.encoding),
-		Length: s.exchange.Length, Ended: end,
-	}
+	s.admin = x.call()
+	s.admin.until = now.Add(uploadTime)
+	r := &s.admin.request
+	r.Method, r.Path = h.Get(e.slots.method), path
+	r.Authority, r.Authorization, r.ContentType = h.Get(e.admins.authority), h.Get(e.admins.authorization), h.Get(e.slots.contentType)
+	r.Origin, r.FetchSite, r.Match, r.Encoding = h.Get(e.admins.origin), h.Get(e.admins.site), h.Get(e.admins.match), h.Get(e.admins.encoding)
+	r.Length, r.Ended = s.exchange.Length, end
 	x.now = now
 	if !x.server.Begin(now, &s.admin.request, &s.admin.answer) {
 		e.adminAnswered(s)
@@ -124,9 +138,13 @@ func (e *Engine) adminAnswered(s *Stream) {
 	s.action = isAnswered
 }
 
-// endAdmin ends a request to the surface, whose answer may be large.
+// endAdmin ends a request to the surface. Its answer, which may be large, is not kept.
 func (e *Engine) endAdmin(s *Stream) {
-	e.surface.uploading.remove(s)
+	x := &e.surface
+	x.uploading.remove(s)
+	if len(x.idle) < mostIdle {
+		x.idle = append(x.idle, s.admin)
+	}
 	s.admin, s.reply = nil, reply.Reply{}
 }
 

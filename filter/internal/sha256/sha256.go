@@ -32,13 +32,13 @@ func Sum(text string) (hash [32]byte) {
 	var end [2 * size]byte
 	n := copy(end[:], rest)
 	end[n] = 0x80
-	padded := end[:size]
+	padded := size
 	if n >= size-8 {
-		padded = end[:]
+		padded = len(end)
 	}
-	binary.BigEndian.PutUint64(padded[len(padded)-8:], uint64(len(text))*8)
-	for ; len(padded) > 0; padded = padded[size:] {
-		block(&state, padded[:size])
+	binary.BigEndian.PutUint64(end[padded-8:padded], uint64(len(text))*8)
+	for from := 0; from < padded; from += size { // a slice that may be of two lengths, TinyGo would keep on the heap
+		block(&state, end[from:from+size])
 	}
 	for i, word := range state {
 		binary.BigEndian.PutUint32(hash[4*i:], word)
