@@ -198,11 +198,13 @@ spillway-check: ## Build what checks configurations as the filter does: build/sp
 run: platform ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
 ##  CONFIG=my.yaml is what the filter does, instead of envoy/spillway.yaml, or what
 ##  envoy/standalone.yaml has; it is checked before Envoy is started.
-##  UPSTREAM=host:port puts a real server behind it. Ports: GATEWAY_PORT=10000 ADMIN_PORT=10001
+##  UPSTREAM=host:port, or https://host, puts a real server behind it; its certificate
+##  must be one of the system's, or of SSL_CERT_FILE=. Ports: GATEWAY_PORT=10000 ADMIN_PORT=10001
 ##  ENVOY_ADMIN_PORT=9901 SIM_PORT=8000 GPUEXPORTER_PORT=9401. CONCURRENCY= is
-##  Envoy's worker threads. The exporter measures this machine's GPUs, and simulates
-##  where there are none; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000' measures
-##  a server, '--simulate ramp' simulates. WASM=release runs the release's filter
+##  Envoy's worker threads. The exporter measures this machine's GPUs, and UPSTREAM's
+##  metrics, if there are any; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000'
+##  measures another server, '--simulate ramp' simulates some. WASM=release runs the
+##  release's filter
 	@$(call build_run)
 	exec build/spillway-run
 

@@ -59,7 +59,11 @@ func (g *greeting) end(err error) {
 
 // fleetInstructions are what is printed once a fleet is running.
 func (s *settings) fleetInstructions(replace ...string) string {
-	return strings.NewReplacer(append(replace,
+	outcome := "200 200 200 200 429 429"
+	if s.upstream != (upstream{}) {
+		outcome = "200 until 300 tokens are used, then 429"
+	}
+	return strings.NewReplacer(append(replace, "{outcome}", outcome,
 		"{gateway2}", local(s.gateway2), "{admin2}", local(s.admin2),
 		"{redis}", local(s.redis), "{ratelimit}", local(s.ratelimit),
 	)...).Replace(fleetInstructionsText)
@@ -67,12 +71,12 @@ func (s *settings) fleetInstructions(replace ...string) string {
 
 const fleetInstructionsText = `
   gateways     http://{gateway} and http://{gateway2}: an OpenAI-compatible API
-  {kind}    http://{server}
+  {kind}    {server}
   ratelimit    {ratelimit} (gRPC), which counts in Redis at {redis}
   Envoy admin  http://{admin} and http://{admin2}; metrics: /stats/prometheus
 
-Each x-user-id has 300 completion tokens an hour over both gateways (envoy/ratelimit/config/llm.yaml); {note}. In another
-terminal, try
+Each x-user-id has 300 completion tokens an hour over both gateways (envoy/ratelimit/config/llm.yaml). {note}
+In another terminal, try
 
   # the limit, over one gateway and the other in turn: {outcome}
   for gateway in {gateway} {gateway2} {gateway} {gateway2} {gateway} {gateway2}; do

@@ -24,7 +24,6 @@ func main() {
 	case err != nil:
 		fail(err)
 	}
-	settings.chooseSource(nvidiaDevice)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, settings); err != nil {

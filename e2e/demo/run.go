@@ -52,11 +52,18 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	if s.upstream != (upstream{}) {
+		s.found = s.upstream.look(ctx)
+	}
+	s.chooseSource(nvidiaDevice)
 	if err := s.checkPorts(); err != nil {
 		return err
 	}
+	if warning := s.upstream.warning(s.found); warning != "" {
+		fmt.Fprintln(os.Stderr, "spillway-run:", warning)
+	}
 	s.token = rand.Text()
-	if s.upstream == "" {
+	if s.upstream == (upstream{}) {
 		simulator, err := startSimulator(s.simPort)
 		if err != nil {
 			return err
@@ -76,9 +83,11 @@ func run(ctx context.Context, s settings) error {
 
 // startAll starts all programs, and what Envoy asks before Envoy.
 func (s *settings) startAll(ctx context.Context, g *group, p programs) error {
-	exporter, err := startExporter(ctx, *s, p.exporter)
-	if err := g.add("gpuexporter", exporter, err); err != nil {
-		return err
+	if s.exporterArgs != "" {
+		exporter, err := startExporter(ctx, *s, p.exporter)
+		if err := g.add("gpuexporter", exporter, err); err != nil {
+			return err
+		}
 	}
 	if s.fleet {
 		if err := s.startShared(ctx, g, p.fleet); err != nil {
@@ -114,8 +123,8 @@ func startExporter(ctx context.Context, s settings, binary string) (*envoyproc.P
 	ready, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := exporter.AwaitOK(ready, "http://"+local(s.exporterPort)+"/healthz"); err != nil {
-		if s.exporterArgs == ownGPUs {
-			err = fmt.Errorf("%w; GPUEXPORTER_ARGS='--simulate ramp' does without a GPU", err)
+		if strings.HasPrefix(s.exporterArgs, ownGPUs) {
+			err = fmt.Errorf("%w; GPUEXPORTER_ARGS='--nvml off' leaves this machine's GPUs alone", err)
 		}
 		return exporter, fmt.Errorf("await gpuexporter: %w", err)
 	}
@@ -201,7 +210,11 @@ func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 	}
 	b.SetPort(envoyproc.Gateway, i.gateway)
 	b.SetAdminPort(i.adminPort)
-	b.SetUpstream(s.server())
+	if s.upstream == (upstream{}) {
+		b.SetUpstream(local(s.simPort))
+	} else if err := s.upstream.configure(b); err != nil {
+		return nil, err
+	}
 	b.SetExporter(local(s.exporterPort))
 	b.SetWasm(wasm)
 	b.SetPluginConfig(s.chosen.json)
@@ -210,8 +223,8 @@ func (s *settings) bootstrap(wasm string, i instance) ([]byte, error) {
 
 // server is where requests end.
 func (s *settings) server() string {
-	if s.upstream != "" {
-		return s.upstream
+	if s.upstream != (upstream{}) {
+		return s.upstream.url()
 	}
-	return local(s.simPort)
+	return "http://" + local(s.simPort)
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
+const simulated = "--simulate ramp --node demo"
+
 // asMain makes this test binary behave as the program.
 const asMain = "SPILLWAY_RUN_AS_MAIN"
 
@@ -116,7 +118,7 @@ func listening(port int) bool {
 func TestRunServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
 	ports, temporary := freePorts(t, 5), t.TempDir()
-	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="+simulated, fmt.Sprint("GATEWAY_PORT=", ports[0]),
+	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="+simulated, "CONFIG=", fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]), fmt.Sprint("ADMIN_PORT=", ports[4]))
 	output := s.await(t, "Ctrl-C stops everything")
 
@@ -125,6 +127,12 @@ func TestRunServesUntilInterrupted(t *testing.T) {
 	}
 	if got := strings.Count(output, "curl "); got != 6 {
 		t.Errorf("it prints %d curls, want 6", got)
+	}
+	if want := "  user-completion-tokens: each user may use 300 completion tokens an hour."; !strings.Contains(output, want) {
+		t.Errorf("it doesn't say what runs: no %q in\n%s", want, output)
+	}
+	if want := "# the limit: 200 200 200 200 429\n"; !strings.Contains(output, want) {
+		t.Errorf("no %q in\n%s", want, output)
 	}
 	checkSurface(t, output)
 	awaitPressure(t, output)
@@ -293,24 +301,26 @@ func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
 	}
 }
 
-// The GPUs of this machine are measured where there are any, unless told otherwise.
+// This machine's GPUs are measured where there are any, and the upstream's metrics, unless told otherwise. Nothing is made up that nobody asked for.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	device := filepath.Join(t.TempDir(), "nvidiactl")
 	for _, test := range []struct {
 		name, args, want string
-		gpu              bool
+		gpu, metrics     bool
 	}{
-		{name: "no GPU", want: simulated},
+		{name: "nothing", want: ""},
+		{name: "an engine", metrics: true, want: "--nvml off --engine http://127.0.0.1:8000"},
 		{name: "a GPU", gpu: true, want: ownGPUs},
-		{name: "told", gpu: true, args: "--nvml off", want: "--nvml off"},
+		{name: "both", gpu: true, metrics: true, want: "--nvml on --engine http://127.0.0.1:8000"},
+		{name: "told", gpu: true, metrics: true, args: "--nvml off", want: "--nvml off"},
 	} {
 		if test.gpu {
 			if err := os.WriteFile(device, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s := settings{exporterArgs: test.args}
+		s := settings{exporterArgs: test.args, upstream: upstream{address: "127.0.0.1:8000"}, found: found{metrics: test.metrics}}
 		if s.chooseSource(device); s.exporterArgs != test.want {
 			t.Errorf("%s: gpuexporter %s, want %s", test.name, s.exporterArgs, test.want)
 		}
@@ -340,7 +350,7 @@ func TestSettings(t *testing.T) {
 		},
 		{
 			name: "a server on the simulator's port", env: map[string]string{"UPSTREAM": "http://localhost:8000/", "GATEWAY_PORT": "8000"},
-			want: settings{gatewayPort: 8000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: "localhost:8000"},
+			want: settings{gatewayPort: 8000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: upstream{address: "localhost:8000"}},
 		},
 		{
 			name: "a fleet", args: []string{"-fleet"}, env: map[string]string{"REDIS_PORT": "6380"},
@@ -357,7 +367,16 @@ func TestSettings(t *testing.T) {
 		{name: "no such port", env: map[string]string{"SIM_PORT": "65536"}, err: "SIM_PORT is 65536; a port is from 1 to 65535"},
 		{name: "one port twice", env: map[string]string{"SIM_PORT": "10000"}, err: "GATEWAY_PORT and SIM_PORT are both 10000"},
 		{name: "no port", env: map[string]string{"UPSTREAM": "localhost"}, err: "UPSTREAM"},
-		{name: "TLS", env: map[string]string{"UPSTREAM": "https://api.example:443"}, err: "UPSTREAM"},
+		{
+			name: "TLS", env: map[string]string{"UPSTREAM": "https://api.example/"},
+			want: settings{gatewayPort: 10000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: upstream{address: "api.example:443", tls: true}},
+		},
+		{
+			name: "a URL without a port", env: map[string]string{"UPSTREAM": "http://[::1]"},
+			want: settings{gatewayPort: 10000, surfacePort: 10001, adminPort: 9901, simPort: 8000, exporterPort: 9401, upstream: upstream{address: "[::1]:80"}},
+		},
+		{name: "a path", env: map[string]string{"UPSTREAM": "https://api.example/v1"}, err: "leave out /v1: the path is the client's. Want https://api.example"},
+		{name: "another protocol", env: map[string]string{"UPSTREAM": "grpc://api.example"}, err: "grpc:// is neither"},
 		{name: "concurrency", env: map[string]string{"CONCURRENCY": "-1"}, err: "CONCURRENCY is -1"},
 		{name: "an argument", args: []string{"now"}, err: `"now" is not a flag`},
 	} {

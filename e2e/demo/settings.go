@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // settings are what a user can choose.
@@ -19,10 +17,12 @@ type settings struct {
 	gatewayPort, adminPort, simPort, exporterPort int
 	surfacePort                                   int    // of Spillway's admin surface; 0 with a fleet, which has none
 	token                                         string // with which things can be changed there, made at the start
-	upstream                                      string // host:port of a real server; "" is the simulator
+	upstream                                      upstream
+	found                                         found  // of the upstream
 	config                                        string // the file with the filter's configuration; "": spillway.yaml beside the bootstraps, or what these have
 	chosen                                        chosen // what is in it
-	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds
+	exporterArgs                                  string // of gpuexporter, separated by spaces; "" is what chooseSource finds, or that there is none
+	sourceChosen                                  bool   // so that "" is that there is none
 	concurrency                                   int    // Envoy's worker threads; 0 is one per CPU
 	fleet                                         bool   // two Envoys that share limits, instead of one
 	fleetPorts
@@ -80,12 +80,12 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 		}
 		flags.IntVar(c.value, c.flag, initial, c.usage+" ("+c.env+")")
 	}
-	flags.StringVar(&s.upstream, "upstream", getenv("UPSTREAM"),
-		"`host:port` of a real server, plain HTTP, instead of the simulator (UPSTREAM)")
+	upstream := flags.String("upstream", getenv("UPSTREAM"),
+		"`host:port` of a real server, or its URL, http:// or https://, instead of the simulator (UPSTREAM). SSL_CERT_FILE names the certificates to believe instead of the system's")
 	flags.StringVar(&s.config, "config", getenv("CONFIG"),
 		"`file` with the filter's configuration, YAML or JSON, alone or in a WasmPlugin and the like, instead of envoy/spillway.yaml, or, if that isn't there, of what envoy/standalone.yaml has (CONFIG)")
 	flags.StringVar(&s.exporterArgs, "gpuexporter-args", getenv("GPUEXPORTER_ARGS"),
-		"`arguments` of gpuexporter, separated by spaces, instead of this machine's GPUs, or the simulated profile \"ramp\" where there are none (GPUEXPORTER_ARGS)")
+		"`arguments` of gpuexporter, separated by spaces, instead of this machine's GPUs and the metrics of UPSTREAM; \"--simulate ramp\" simulates (GPUEXPORTER_ARGS)")
 	flags.BoolVar(&s.fleet, "fleet", false, "run two Envoys that share limits through ratelimit and Redis (make run-fleet)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -103,18 +103,18 @@ func parse(args []string, getenv func(string) string) (settings, error) {
 	} else {
 		s.fleetPorts = fleetPorts{}
 	}
+	if *upstream != "" {
+		var err error
+		if s.upstream, err = parseUpstream(*upstream); err != nil {
+			return s, err
+		}
+	}
 	return s, s.validate()
 }
 
 func (s *settings) validate() error {
 	if s.concurrency < 0 {
 		return fmt.Errorf("CONCURRENCY is %d; it must be 0 (one worker per CPU) or more", s.concurrency)
-	}
-	if s.upstream != "" {
-		s.upstream = strings.TrimSuffix(strings.TrimPrefix(s.upstream, "http://"), "/")
-		if _, _, err := envoyproc.SplitAddress(s.upstream); err != nil {
-			return fmt.Errorf("UPSTREAM: %w", err)
-		}
 	}
 	taken := make(map[int]string)
 	for _, c := range s.ports() {
@@ -133,17 +133,25 @@ func (s *settings) validate() error {
 const (
 	nvidiaDevice = "/dev/nvidiactl" // is there once NVIDIA's driver is loaded
 	ownGPUs      = "--nvml on"
-	simulated    = "--simulate ramp --node demo"
+	noGPUs       = "--nvml off"
 )
 
-// chooseSource has gpuexporter measure this machine's GPUs where there are any, and simulate where there are none.
+// chooseSource has gpuexporter measure this machine's GPUs where there are any, and read the upstream's metrics where it has any. Where there is
+// neither, there is no exporter.
 func (s *settings) chooseSource(device string) {
+	s.sourceChosen = true
 	if s.exporterArgs != "" {
 		return
 	}
-	s.exporterArgs = simulated
-	if _, err := os.Stat(device); err == nil {
+	_, err := os.Stat(device)
+	switch {
+	case err == nil:
 		s.exporterArgs = ownGPUs
+	case s.found.metrics:
+		s.exporterArgs = noGPUs
+	}
+	if s.found.metrics {
+		s.exporterArgs += " --engine " + s.upstream.url()
 	}
 }
 
@@ -151,7 +159,10 @@ func (s *settings) chooseSource(device string) {
 func (s *settings) ports() []choice {
 	var ports []choice
 	for _, c := range s.choices() {
-		if c.isPort && (!c.onlyForSim || s.upstream == "") && (!c.onlyForFleet || s.fleet) && !(c.notForFleet && s.fleet) {
+		if c.value == &s.exporterPort && s.sourceChosen && s.exporterArgs == "" {
+			continue
+		}
+		if c.isPort && (!c.onlyForSim || s.upstream == upstream{}) && (!c.onlyForFleet || s.fleet) && !(c.notForFleet && s.fleet) {
 			ports = append(ports, c)
 		}
 	}

@@ -119,12 +119,13 @@ func (t *text) gates(u *config.Upstream, c *config.Config) {
 		name   string
 		mode   config.Mode
 		when   string
+		means  string // of words in when
 		status int
 	}{
-		{"breaker", u.Breaker.Mode, breaks(&u.Breaker), c.StatusCode.Breaker},
-		{"pressure", u.Pressure.Mode, presses(&u.Pressure, c), c.StatusCode.Pressure},
-		{"latency", u.Latency.Mode, lags(&u.Latency), c.StatusCode.Latency},
-		{"throttle", u.Throttle.Mode, throttles(&u.Throttle), c.StatusCode.Throttle},
+		{"breaker", u.Breaker.Mode, breaks(&u.Breaker), "", c.StatusCode.Breaker},
+		{"pressure", u.Pressure.Mode, "while every server is too full,", presses(&u.Pressure, c), c.StatusCode.Pressure},
+		{"latency", u.Latency.Mode, lags(&u.Latency), "", c.StatusCode.Latency},
+		{"throttle", u.Throttle.Mode, throttles(&u.Throttle), "", c.StatusCode.Throttle},
 	} {
 		mode := g.mode.Under(c.Mode)
 		if mode == config.Off {
@@ -135,7 +136,7 @@ func (t *text) gates(u *config.Upstream, c *config.Config) {
 		if g.name == "breaker" {
 			verdict = fallback(&u.Breaker.Fallback, g.status)
 		}
-		t.more("%s: %s requests are %s.", g.name, g.when, onlySo(mode, verdict))
+		t.more("%s: %s requests are %s.%s", g.name, g.when, onlySo(mode, verdict), g.means)
 	}
 	if len(off) > 0 {
 		t.more("Off: %s.", list(off, "and"))
@@ -176,12 +177,12 @@ func fallback(f *config.Fallback, status int) string {
 func presses(p *config.Pressure, c *config.Config) string {
 	shares := make([]string, len(priorities))
 	for i, priority := range priorities {
-		shares[i] = name(priority) + " from " + percent(p.Ceilings[priority])
+		shares[i] = name(priority) + " requests from " + percent(p.Ceilings[priority])
 	}
 	stale := map[config.OnStale]string{config.StaleIgnore: "nothing is refused", config.StaleHold: "the last one counts", config.StaleFull: "every server counts as full"}
 	s := &c.PressureSource
-	return fmt.Sprintf("while every server is too full (above %s of KV-cache blocks, %d tokens being prefilled or %s of GPU memory; %s of that on), by what %s says, and without word from it for %s %s,",
-		percent(p.ActiveDecodeBlocks), p.ActivePrefillTokens, percent(p.GPUMemory), strings.Join(shares, ", "), s.Cluster, span(s.StaleAfter), stale[p.OnStale])
+	return fmt.Sprintf("\n      Full is %s of KV-cache blocks, %d tokens being prefilled or %s of GPU memory, as %s says. Refused are, of what is full, %s. Without word for %s %s.",
+		percent(p.ActiveDecodeBlocks), p.ActivePrefillTokens, percent(p.GPUMemory), s.Cluster, strings.Join(shares, ", "), span(s.StaleAfter), stale[p.OnStale])
 }
 
 func lags(l *config.Latency) string {

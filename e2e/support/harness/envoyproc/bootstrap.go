@@ -84,6 +84,33 @@ func (b *Bootstrap) SetAdminPort(port int) {
 // SetUpstream sends the traffic to address, host:port.
 func (b *Bootstrap) SetUpstream(address string) { b.setCluster("llm", address) }
 
+// SetUpstreamTLS has the traffic go over TLS, to who proves to be host by what the certificates in the file roots vouch for, with that authority as
+// its Host header.
+func (b *Bootstrap) SetUpstreamTLS(host, authority, roots string) {
+	kind := "DNS"
+	if net.ParseIP(host) != nil {
+		kind = "IP_ADDRESS"
+	}
+	tls := map[string]any{
+		"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+		"common_tls_context": map[string]any{
+			"alpn_protocols": []any{"http/1.1"},
+			"validation_context": map[string]any{
+				"trusted_ca":                    map[string]any{"filename": roots},
+				"match_typed_subject_alt_names": []any{map[string]any{"san_type": kind, "matcher": map[string]any{"exact": host}}},
+			},
+		},
+	}
+	if kind == "DNS" {
+		tls["sni"] = host
+	}
+	cluster := []any{"static_resources", "clusters", Named("llm")}
+	b.Set(map[string]any{"name": "envoy.transport_sockets.tls", "typed_config": tls}, append(cluster, "transport_socket")...)
+	b.Set("LOGICAL_DNS", append(cluster, "type")...) // a provider's name has many addresses, which change
+	b.Set("5s", append(cluster, "connect_timeout")...)
+	b.Set(authority, append(connectionManager(), "route_config", "virtual_hosts", 0, "routes", 0, "route", "host_rewrite_literal")...)
+}
+
 // SetExporter makes address, host:port, the one that is asked for pressure.
 func (b *Bootstrap) SetExporter(address string) { b.setCluster("gpuexporter", address) }
 

@@ -44,6 +44,7 @@ func TestChangesTakeEffect(t *testing.T) {
 		{"admin port", func(b *Bootstrap) { b.SetAdminPort(0) }, `"admin":{"address":{"socket_address":{"address":"127.0.0.1","port_value":0}}}`},
 		{"upstream", func(b *Bootstrap) { b.SetUpstream("llm.example:8080") }, `{"address":"llm.example","port_value":8080}`},
 		{"upstream, IPv6", func(b *Bootstrap) { b.SetUpstream("[::1]:8080") }, `{"address":"::1","port_value":8080}`},
+		{"upstream, TLS", func(b *Bootstrap) { b.SetUpstreamTLS("llm.example", "llm.example", "/roots.pem") }, `"trusted_ca":{"filename":"/roots.pem"}`},
 		{"filter", func(b *Bootstrap) { b.SetWasm("/a.wasm") }, `"filename":"/a.wasm"`},
 		{"VM", func(b *Bootstrap) { b.SetVMID("other") }, `"vm_id":"other"`},
 		{"configuration", func(b *Bootstrap) { b.SetPluginConfig("{}") }, `"value":"{}"`},
