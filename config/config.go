@@ -219,6 +219,7 @@ func (c *Concurrency) Auto() bool { return c.Max == autoSlots }
 // Queue is where requests wait for budget or a slot.
 type Queue struct {
 	Max      int
+	MaxBytes int64
 	WhenFull WhenFull
 	MaxWait  map[Priority]time.Duration // all four priorities are present
 	Fairness Fairness

@@ -44,6 +44,9 @@ func (c *Concurrency) fields() []field {
 func (q *Queue) fields() []field {
 	return []field{
 		integer("max", &q.Max, 500, 0, maxCount, "Requests that can wait; 0 lets none wait."),
+		integer("maxBytes", &q.MaxBytes, 256<<20, 0, 1024*gibibyte, "Bytes of bodies that are kept back while their requests wait; 0 is no limit. One half is shared "+
+			"out evenly over the queue's places, so that large bodies can't shut out small ones; what is larger than such a share waits only while "+
+			"no more than the other half waits with it."),
 		enum("whenFull", &q.WhenFull, QueueReject, []WhenFull{QueuePassthrough, QueueReject, QueueDropLowest, QueueBypass},
 			"What happens to a request that finds the queue full: reject refuses it; dropLowest refuses the newest request of the lowest "+
 				"priority below its own instead, or else it; passthrough lets it wait for budget and slots all the same, as long as its "+

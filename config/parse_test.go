@@ -50,7 +50,7 @@ func defaultUpstream(name string) Upstream {
 		Models: []string{"*"},
 		Budget: Budget{Window: time.Minute}, Concurrency: Concurrency{Min: 1, Limit: 256},
 		Queue: Queue{
-			Max: 500, WhenFull: "reject", Fairness: "user", Deadline: "none",
+			Max: 500, MaxBytes: 256 << 20, WhenFull: "reject", Fairness: "user", Deadline: "none",
 			MaxWait: map[Priority]time.Duration{
 				Urgent: time.Minute, High: time.Minute, Normal: time.Minute, Low: 2 * time.Second,
 			},

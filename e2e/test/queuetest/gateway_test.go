@@ -137,6 +137,7 @@ type ask struct {
 	stream                      bool
 	sim                         string // x-sim headers: "ttft=20ms tokens=3"
 	headers                     []string
+	more                        int // bytes of a chat's question beside that
 }
 
 func (a ask) text() string {
@@ -148,7 +149,7 @@ func (a ask) text() string {
 	case embeddingsPath:
 		return fmt.Sprintf(`{"model":%q,"input":"hello"}`, model)
 	default:
-		return fmt.Sprintf(`{"model":%q,"max_tokens":1000,"stream":%v,"messages":[{"role":"user","content":"hello"}]}`, model, a.stream)
+		return fmt.Sprintf(`{"model":%q,"max_tokens":1000,"stream":%v,"messages":[{"role":"user","content":"hello%s"}]}`, model, a.stream, strings.Repeat("x", a.more))
 	}
 }
 

@@ -16,6 +16,7 @@ func refuse(t *testing.T, g *gateway) {
 	t.Run("shed", func(t *testing.T) { shed(t, g) })
 	t.Run("deadline", func(t *testing.T) { refuseInVain(t, g) })
 	t.Run("patience", func(t *testing.T) { refuseImpatient(t, g) })
+	t.Run("bytes", func(t *testing.T) { refuseBytes(t, g) })
 	t.Run("learned slots", func(t *testing.T) { learnSlots(t, g) })
 }
 

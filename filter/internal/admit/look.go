@@ -203,7 +203,7 @@ func (v *viewer) queue(u *upstream, view *admin.Upstream) {
 		waiting += n
 	}
 	q := admin.View{Value: float64(waiting), Threshold: float64(s.Room), State: "EMPTY", Counts: []admin.Count{{Name: "inFlight", N: int64(s.InFlight)},
-		{Name: "slots", N: int64(s.Slots)}}, Why: s.Why}
+		{Name: "slots", N: int64(s.Slots)}, {Name: "bytes", N: s.Bytes}, {Name: "maxBytes", N: s.MaxBytes}}, Why: s.Why}
 	switch {
 	case waiting >= s.Room && waiting > 0:
 		q.State = "FULL"

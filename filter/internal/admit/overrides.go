@@ -208,17 +208,29 @@ func (e *Engine) conflicts(now clock.Moment, cfg *config.Config) (found []admin.
 		u, was := &cfg.Upstreams[i], &e.latest.cfg.Upstreams[i]
 		queue := e.site(u.Name).queue
 		settings := dispatch.NewSettings(u, cfg.Mode)
-		if queue == nil || !settings.Governs() || u.Queue.Max >= was.Queue.Max {
+		if queue == nil || !settings.Governs() {
 			continue
 		}
-		waiting := 0
-		for _, n := range queue.Snapshot(now).Waiting {
-			waiting += n
+		snapshot := queue.Snapshot(now)
+		waiting := int64(0)
+		for _, n := range snapshot.Waiting {
+			waiting += int64(n)
 		}
-		if waiting > settings.QueueMax {
-			found = append(found, admin.Fault{Path: "upstreams[" + strconv.Itoa(i) + "].queue.max",
-				Message: strconv.Itoa(waiting) + " requests wait there; want at least as many, or try again when there are fewer"})
+		path := "upstreams[" + strconv.Itoa(i) + "].queue.max"
+		if u.Queue.Max < was.Queue.Max {
+			found = smaller(found, path, waiting, int64(settings.QueueMax), " requests wait there; want at least as many, or try again when there are fewer")
+		}
+		if most := u.Queue.MaxBytes; most > 0 && (most < was.Queue.MaxBytes || was.Queue.MaxBytes == 0) {
+			found = smaller(found, path+"Bytes", snapshot.Bytes, most, " bytes wait there; want at least as many, or try again when there are fewer")
 		}
 	}
 	return found
+}
+
+// smaller adds a fault if more waits than may.
+func smaller(found []admin.Fault, path string, waiting, most int64, message string) []admin.Fault {
+	if waiting <= most {
+		return found
+	}
+	return append(found, admin.Fault{Path: path, Message: strconv.FormatInt(waiting, 10) + message})
 }

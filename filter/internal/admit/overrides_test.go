@@ -156,6 +156,12 @@ func TestAQueueIsNoSmallerThanWhatWaitsInIt(t *testing.T) {
 	}
 	status, answer = h.send("PATCH", "/overrides", `{"upstreams":{"llm":{"queue":{"max":3}}}}`)
 	expect(t, answer, status, 200)
+	status, answer = h.send("PATCH", "/overrides", `{"upstreams":{"llm":{"queue":{"maxBytes":100}}}}`)
+	if waits := strconv.Itoa(3*len(chatBody)) + " bytes wait there"; status != 409 || !strings.Contains(answer, `{"path":"upstreams[0].queue.maxBytes","message":"`+waits) {
+		t.Errorf("%d %s", status, answer)
+	}
+	status, answer = h.send("PATCH", "/overrides", `{"upstreams":{"llm":{"queue":{"maxBytes":300}}}}`)
+	expect(t, answer, status, 200)
 	status, answer = h.send("PATCH", "/overrides", `{"mode":"off","upstreams":{"llm":{"queue":{"max":0}}}}`)
 	expect(t, answer, status, 200)
 	h.tick()

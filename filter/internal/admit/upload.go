@@ -24,6 +24,7 @@ type upload struct {
 	passes   bool // the headers have gone on: the route can't be changed any more, and the upstream may answer
 	unsized  bool // they went on without the body's length
 	received int64
+	kept     int64        // of what was received, that hasn't gone on
 	look     clock.Moment // when it will be looked at whether the host keeps the body back
 }
 
@@ -153,6 +154,7 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 	}
 	e.guard.delivered(s)
 	s.upload.received += int64(size)
+	s.upload.kept += int64(size)
 	e.take(s, size)
 	switch {
 	case !s.upload.open:
@@ -166,6 +168,9 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 		s.action = isHeld
 	}
 	e.goOn(s, now)
+	if s.action == goesOn && e.cfg.RequestHold != config.HoldBufferFilter {
+		s.upload.kept = 0
+	}
 }
 
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.

@@ -119,7 +119,7 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 		Priority: s.caller.Priority, Subject: e.turnsOf(s), Tokens: expected.Prompt + expected.Output, Prompt: expected.Prompt, Owner: s,
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
-	s.ticket.Patience = s.patience
+	s.ticket.Patience, s.ticket.Bytes = s.patience, s.upload.kept
 	if s.upstream.cfg.Queue.Deadline == config.DeadlineSLO {
 		s.ticket.Within = bound(s.headers.Get(s.upstream.slots.ttft))
 	}
@@ -295,6 +295,7 @@ func (e *Engine) describeQueue(now clock.Moment) {
 		if v.Slots > 0 {
 			e.out.gauge(metric.Slots(u.name), int64(v.Slots))
 		}
+		e.out.gauge(metric.QueueBytes(u.name), v.Bytes)
 		for p, n := range v.Waiting {
 			e.out.gauge(metric.QueueDepth(u.name, config.Priority(p)), int64(n))
 		}

@@ -22,9 +22,10 @@ func (g *Gate) hurry(s *shared, t *Ticket) {
 }
 
 // declines says that a request that can't go now doesn't wait: it asks not to, and there is a queue, which doesn't let it pass for being full.
-func (g *Gate) declines(t *Ticket, waiting int) bool {
+func (g *Gate) declines(now clock.Moment, s *shared, t *Ticket, waiting int) bool {
 	room := g.settings.Room()
-	return t.Patience < 0 && room > 0 && (waiting < room || g.settings.WhenFull != config.QueueBypass)
+	full := waiting >= room || g.excess(now, s, t) > 0
+	return t.Patience < 0 && room > 0 && !(full && g.settings.WhenFull == config.QueueBypass)
 }
 
 // surely is how many times the pace of late it would take for a request to be in time that is refused at once.

@@ -37,7 +37,8 @@
 // # Bounds
 //
 // Budget of requests and concurrency are exact: each start is one compare-and-swap of the record. A budget of tokens takes
-// what is expected and is corrected by what was used. A request never waits longer than its longest wait and one Tick. A
+// what is expected and is corrected by what was used. What waits is bounded by bytes, too (bytes.go). A request never waits longer than its longest wait,
+// or than it asks to, and one Tick. A
 // lower priority passes a waiting higher one of another worker only while that worker has not been heard of for fresh (it
 // is stuck, or dead). A subject waits, beyond the requests already in flight, for no more than what it is ahead of
 // the virtual time, plus one request of each worker (a worker doesn't hold back for a difference of less than one request's

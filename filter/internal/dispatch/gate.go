@@ -73,6 +73,7 @@ const Whole = retreat.Whole
 // Snapshot is what the workers together look like.
 type Snapshot struct {
 	Waiting  [Priorities]int
+	Bytes    int64 // of what waits
 	InFlight int
 	Phase    retreat.Phase
 	Scale    int64   // millionths of the budget that the retreat leaves
@@ -81,6 +82,7 @@ type Snapshot struct {
 
 	Requests, Tokens Meter         // of the budgets, as the retreat leaves them
 	Slots, Room      int           // requests in flight and waiting requests at most; 0 slots: no limit
+	MaxBytes         int64         // of what waits at most; 0: no limit
 	Why              string        // there are as many slots, where they are learned
 	Lowered          clock.Moment  // when the retreat lowered the budget last
 	RecoversIn       time.Duration // until it is whole again, if nothing more is said against it; 0: it is
@@ -99,7 +101,7 @@ func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 	v.Phase, v.Scale, v.Alarm = s.retreat.Phase(), s.scale(), s.retreat.Alarm()
 	v.Share, _ = s.retreat.Share(now, &g.settings.Retreat)
 	v.Requests, v.Tokens = meter(&s.requests, &g.settings.Requests, g.requests(), 0), meter(&s.tokens, &g.settings.Tokens, g.tokens(), s.reserved())
-	v.Slots, v.Room = g.slots(s), g.settings.Room()
+	v.Slots, v.Room, v.Bytes, v.MaxBytes = g.slots(s), g.settings.Room(), s.bytes(now), g.settings.MaxBytes
 	if g.settings.Learns() {
 		g.buffer = s.auto.AppendWhy(g.buffer[:0], &g.settings.Auto)
 		v.Why = string(g.buffer)
@@ -209,7 +211,7 @@ func (g *Gate) report(now clock.Moment, self *worker, next *Ticket) {
 		}
 		asked += int(self.drop[p])
 	}
-	self.parked = uint32(max(g.queue.parked-asked, 0))
+	self.parked, self.bytes = uint32(max(g.queue.parked-asked, 0)), g.queue.bytes
 	self.expect(next, 0)
 	if next != nil {
 		self.tag = next.tag
@@ -220,6 +222,7 @@ func (g *Gate) report(now clock.Moment, self *worker, next *Ticket) {
 func (w *worker) loses(t *Ticket) {
 	p := t.Priority
 	w.waiting[p]--
+	w.bytes -= min(t.Bytes, w.bytes)
 	if w.longestOf[p] == t.Subject {
 		w.longest[p] -= min(w.longest[p], 1)
 	}

@@ -19,6 +19,7 @@ type Ticket struct {
 	Keyed    bool   // it has a key of its own
 	Tokens   int64  // what it is expected to use, at least 0
 	Prompt   int64  // of that, the prompt
+	Bytes    int64  // that are kept back of it while it waits
 	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its usual time.
 	Within time.Duration
 	// Patience is how long it asks to wait for its turn at most; 0: as long as its priority may; below 0: not at all.
@@ -66,8 +67,9 @@ func (t *Ticket) cost() uint64 { return uint64(max(t.Tokens, 1)) }
 type queue struct {
 	lanes   [Priorities]lane
 	waiting int
-	parked  int // of them, beside the queue: they are in no line
-	hurried int // of them, those with a deadline of their own
+	parked  int   // of them, beside the queue: they are in no line
+	hurried int   // of them, those with a deadline of their own
+	bytes   int64 // that are kept back of them
 	arrived uint64
 }
 
@@ -108,6 +110,7 @@ func (q *queue) add(t *Ticket) {
 	l.last = t
 	l.count++
 	q.waiting++
+	q.bytes += t.Bytes
 	if t.within > 0 {
 		q.hurried++
 	}
@@ -152,6 +155,7 @@ func (q *queue) remove(t *Ticket) {
 	}
 	l.count--
 	q.waiting--
+	q.bytes -= t.Bytes
 	if t.within > 0 {
 		q.hurried--
 	}

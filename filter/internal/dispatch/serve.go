@@ -27,7 +27,7 @@ func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	switch err := c.update.Err(); {
 	case err == record.ErrContended && t.Patience < 0 && g.settings.Room() > 0 && !g.settings.Shadow:
 		v = turnedAway(gate.NoWait, time.Second)
-	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.Shadow:
+	case err == record.ErrContended && g.queue.waiting < g.settings.Room() && !g.settings.isLarge(t) && !g.settings.Shadow:
 		v = arrivalOf(gate.Queued, "") // the next Dequeue finds it a turn
 		t.tag, g.dirty = g.known.virtual[t.Priority], true
 	case err != nil:
@@ -72,12 +72,13 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 	by, waiting := s.waiting(now)
 	g.hurry(s, t)
 	if now < s.backoffFor(t) { // its own caller is not to come back yet, and keeps nobody else up
-		if g.declines(t, waiting) {
+		if g.declines(now, s, t, waiting) {
 			return turnedAway(gate.NoWait, g.advice(now, s, t))
 		}
 		v := g.room(now, s, self, t, waiting, by)
 		if v.parked = v.Outcome == gate.Queued; v.parked {
 			self.waiting[t.Priority]++
+			self.bytes += t.Bytes
 		}
 		return v
 	}
@@ -92,7 +93,7 @@ func (g *Gate) judge(now clock.Moment, s *shared, self *worker, t *Ticket) Arriv
 		g.start(now, s, self, t)
 		return Arrival{}
 	}
-	if g.declines(t, waiting) {
+	if g.declines(now, s, t, waiting) {
 		return turnedAway(gate.NoWait, g.advice(now, s, t))
 	}
 	if late := g.late(now, s, t, by); late > 0 {
@@ -112,6 +113,7 @@ func (g *Gate) enqueue(s *shared, self *worker, t *Ticket) {
 		t.tag = s.enqueue(t)
 	}
 	self.waiting[t.Priority]++
+	self.bytes += t.Bytes
 	if head := g.queue.head(); head == nil || alone && t.before(head) {
 		self.expect(t, t.tag)
 	}
@@ -137,13 +139,15 @@ func (g *Gate) first(now clock.Moment, s *shared, t *Ticket) bool {
 // room finds a place in the queue for a request that can't go now.
 func (g *Gate) room(now clock.Moment, s *shared, self *worker, t *Ticket, waiting int, by [Priorities]int) Arrival {
 	c := &g.settings
+	if over := g.excess(now, s, t); over > 0 {
+		return g.roomForBytes(now, s, self, t, over)
+	}
 	switch {
 	case waiting < c.QueueMax:
 		return arrivalOf(gate.Queued, "")
 	case self.parked > 0 && now >= s.backoffFor(t):
 		idle := g.queue.newestParked()
-		self.waiting[idle.Priority]--
-		self.parked--
+		self.losesParked(idle)
 		return inPlaceOf(idle)
 	case waiting < c.Room():
 		return arrivalOf(gate.Queued, gate.PassedFull)

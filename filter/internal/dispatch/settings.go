@@ -16,6 +16,7 @@ type Settings struct {
 	Auto                         autosize.Settings // in place of Slots: they are learned; Limit 0: they aren't
 	ReservedUrgent, ReservedHigh int
 	QueueMax                     int
+	MaxBytes                     int64           // of what waits; 0: no limit
 	WhenFull                     config.WhenFull // "" is to reject
 	MaxWait                      [Priorities]time.Duration
 	Foresees                     bool // what can't have its turn in time is refused at once
@@ -41,7 +42,7 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 	s := Settings{
 		Requests: rate(u.Budget.Requests, u.Budget.Burst, u.Budget.Window),
 		Slots:    u.Concurrency.Max, ReservedUrgent: u.Concurrency.ReservedUrgent, ReservedHigh: u.Concurrency.ReservedHigh,
-		QueueMax: u.Queue.Max, WhenFull: u.Queue.WhenFull, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
+		QueueMax: u.Queue.Max, MaxBytes: u.Queue.MaxBytes, WhenFull: u.Queue.WhenFull, Retreat: retreat.NewSettings(u), Shadow: mode == config.Shadow,
 	}
 	if u.Concurrency.Auto() {
 		s.Slots, s.Auto = 0, autosize.Settings{Min: u.Concurrency.Min, Limit: u.Concurrency.Limit}

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	layout      = 6   // of the record; another one's counts as damaged
+	layout      = 7   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -62,6 +62,7 @@ type worker struct {
 	longest   [Priorities]uint32 // how many wait in its longest line
 	longestOf [Priorities]uint64 // whose line that is
 	parked    uint32             // how many wait beside its queue
+	bytes     int64              // that are kept back of its waiting requests
 	reserved  int64              // tokens that its requests in flight are expected to use
 	waits     bool
 	head      config.Priority // of its best waiting request, if any waits
@@ -266,7 +267,7 @@ const (
 	learned    = 10 // where it says whether slots are
 	headerSize = 12 + 2*16 + 3*8 + 2*24 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
-	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8
+	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8 + 8
 )
 
 var order = binary.LittleEndian
@@ -338,6 +339,7 @@ func (w *worker) encode(b []byte) []byte {
 		b = order.AppendUint64(b, subject)
 	}
 	b = order.AppendUint32(b, w.parked)
+	b = order.AppendUint64(b, uint64(w.bytes))
 	b = order.AppendUint64(b, uint64(w.reserved))
 	b = order.AppendUint64(b, w.tag)
 	b = order.AppendUint64(b, uint64(w.since))
@@ -426,6 +428,7 @@ func (r *reader) worker(w *worker) {
 	}
 	w.parked = order.Uint32(*r)
 	*r = (*r)[4:]
+	w.bytes = min(max(int64(r.next()), 0), mostBytes)
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()
 	w.since = clock.Moment(r.next())

@@ -63,6 +63,7 @@ func workers(t *rapid.T) worker {
 		}
 	}
 	w.parked = rapid.Uint32().Draw(t, "idle")
+	w.bytes = rapid.Int64Range(0, mostBytes).Draw(t, "bytes")
 	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")
 	w.tag, w.since = uint64s.Draw(t, "tag"), clock.Moment(int64s.Draw(t, "since"))
 	if w.waits = rapid.Bool().Draw(t, "waits"); w.waits {

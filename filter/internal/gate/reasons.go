@@ -27,7 +27,7 @@ const (
 	GPUMemory = "gpu_memory" // throttle
 	Fused     = "fused"      // throttle: of the signals together
 
-	TooLarge  = "request_too_large" // limits: waiting won't help
+	TooLarge  = "request_too_large" // limits: waiting won't help; queue: it can't wait
 	Spent     = "lifetime_spent"    // limits: nothing of it comes back
 	Leasing   = "leasing"           // limits: it waits for a part of the fleet's limit
 	FleetDown = "fleet_unavailable" // limits: the fleet's service doesn't answer, and nothing is left that was leased
@@ -37,6 +37,7 @@ const (
 	Full       = "full"       // queue: there is no room
 	Timeout    = "timeout"    // queue: it has waited as long as its priority may
 	Late       = "late"       // queue: it can't have its turn in time
+	FullBytes  = "full_bytes" // queue: what waits has too many bytes for a body as large as this one to wait, too
 	NoWait     = "no_wait"    // queue: it asks not to wait, and would have to
 	MaxWait    = "max_wait"   // queue: it has waited as long as it asks to
 	Dropped    = "dropped"    // queue: it made room for a higher priority, or for a subject with fewer waiting

@@ -88,6 +88,8 @@ var limitRows = []Row{
 // Requests that got no turn at their upstream.
 var queueRows = []Row{
 	{Queue, Full, "queueFull", false, "`queue.max` requests wait already.", "Add capacity, raise `queue.max`, or its priority where `whenFull` is `dropLowest`."},
+	{Queue, FullBytes, "queueFull", false, "Too many bytes wait already for a body as large as this one to wait, too (`queue.maxBytes`).", "Add capacity, or raise `queue.maxBytes` if Envoy has the memory."},
+	{Queue, TooLarge, "413", true, "The body is larger than half of `queue.maxBytes`, and would have to wait.", "Send less, or raise `queue.maxBytes`."},
 	{Queue, Dropped, "queueFull", false, "The queue was full, and it made room: for a higher priority, or for a subject with fewer waiting.", "The same."},
 	{Queue, Drained, "queueFull", false, "An operator has [drained](admin.md#steer-an-upstream) the upstream.", "`POST …/resume`."},
 	{Queue, Timeout, "queueTimeout", false, "It has waited for its priority's `queue.maxWait`.", "Add capacity, raise `maxWait`, or the priority: [priority](priority.md)."},

@@ -58,6 +58,11 @@ func QueueDepth(upstream string, priority config.Priority) Gauge {
 	return Gauge{Series{queueDepth, [mostLabels]string{upstream, priority.String()}}}
 }
 
+// QueueBytes is how many bytes are kept back of the requests that wait.
+func QueueBytes(upstream string) Gauge {
+	return Gauge{Series{queueBytes, [mostLabels]string{upstream}}}
+}
+
 // InFlight is how many requests the upstream has.
 func InFlight(upstream string) Gauge { return Gauge{Series{inFlight, [mostLabels]string{upstream}}} }
 

@@ -32,6 +32,7 @@ var pinned = map[string]Update{
 	"spillway_unpriced_total;model=m":                  Unpriced("m").Add(1),
 	"spillway_fleet_down":                              FleetDown().Set(1),
 
+	"spillway_queue_bytes;upstream=u":                                 QueueBytes("u").Set(1),
 	"spillway_queue_depth;upstream=u;priority=LOW":                    QueueDepth("u", config.Low).Set(1),
 	"spillway_inflight;upstream=u":                                    InFlight("u").Set(1),
 	"spillway_retreat_state;upstream=u":                               RetreatState("u").Set(1),

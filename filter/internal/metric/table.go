@@ -28,6 +28,7 @@ const (
 	unpriced
 
 	queueDepth
+	queueBytes
 	inFlight
 	slots
 	retreatState
@@ -91,6 +92,8 @@ var table = [Count]Row{
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},
+	queueBytes: {"spillway_queue_bytes", KindGauge, "bytes", []string{"upstream"},
+		"Bytes of bodies that are kept back while their requests wait, of all workers (`queue.maxBytes`)."},
 	inFlight: {"spillway_inflight", KindGauge, "requests", []string{"upstream"},
 		"Requests that the upstream has, of all workers."},
 	slots: {"spillway_slots", KindGauge, "requests", []string{"upstream"},

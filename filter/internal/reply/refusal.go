@@ -65,7 +65,10 @@ func answer(v *gate.Verdict, c *config.StatusCode) (status int, code string) {
 		}
 		return c.Limits, ""
 	case gate.Queue:
-		if v.Reason == gate.Full || v.Reason == gate.Dropped || v.Reason == gate.Drained {
+		switch v.Reason {
+		case gate.TooLarge:
+			return 413, v.Reason
+		case gate.Full, gate.FullBytes, gate.Dropped, gate.Drained:
 			return c.QueueFull, ""
 		}
 		return c.QueueTimeout, ""

@@ -77,6 +77,11 @@ func queued(b []byte, v *gate.Verdict, a *About) []byte {
 	switch v.Reason {
 	case gate.Timeout:
 		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
+	case gate.TooLarge:
+		b = strconv.AppendInt(put(b, "The body is too large to wait for upstream ", a.Upstream, ": "), int64(v.Measured), 10)
+		return put(strconv.AppendInt(put(b, " bytes, where bodies of up to "), int64(v.Threshold), 10), " can. Send less.")
+	case gate.FullBytes:
+		return put(b, "The queue for upstream ", a.Upstream, " is full: too many bytes wait there for a body of this size.")
 	case gate.MaxWait:
 		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as the request asks to.")
 	case gate.NoWait:

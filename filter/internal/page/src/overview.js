@@ -74,7 +74,7 @@ function queue(u) {
   const depths = priorities.map(p => q[p] || 0);
   const top = Math.max(...depths, 5);
   return h('div', { class: 'block' }, h('h3', {}, 'Queue'),
-    h('p', { class: 'figure' }, number(q.value), h('small', {}, q.threshold > 0 ? ' of ' + number(q.threshold) + ' places' : ' wait')),
+    h('p', { class: 'figure' }, number(q.value), h('small', {}, q.threshold > 0 ? ' of ' + number(q.threshold) + ' places' : ' wait'), q.bytes > 1e6 && h('small', {}, ', ' + number(q.bytes / 1e6) + ' MB')),
     h('ul', { class: 'bars' }, priorities.map((p, i) =>
       h('li', {}, h('b', {}, number(depths[i])), h('i', { class: p, style: { height: (depths[i] / top * 100).toFixed(1) + '%' } }), h('span', {}, p)))));
 }
