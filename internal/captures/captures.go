@@ -26,6 +26,7 @@ var sample []byte
 // Capture is one exchange.
 type Capture struct {
 	ID              string            `json:"id"`
+	Provider        string            `json:"provider"`
 	Dialect         string            `json:"dialect"`
 	Method          string            `json:"method"`
 	Path            string            `json:"path"`

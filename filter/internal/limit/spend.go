@@ -108,12 +108,17 @@ func (p *prices) cost(model string, u *Usage) int64 {
 	return p.of(model).Cost(&use)
 }
 
-// priced is a use as prices are for.
+// priced is a use as prices are for. Reasoning that is more than all of the completion is no part of it, whatever the total says, and is billed on top of it: so
+// does Vercel's gateway, of Gemini's answers.
 func (u *Usage) priced() price.Use {
-	return price.Use{
+	use := price.Use{
 		Prompt: u.Prompt, Cached: u.Cached, CacheWrite: u.CacheWrite, AudioPrompt: max(u.Audio-u.AudioOutput, 0),
 		Completion: u.Completion, Reasoning: u.Reasoning, AudioCompletion: u.AudioOutput,
 	}
+	if u.Reasoning > u.Completion {
+		use.Completion += u.Reasoning
+	}
+	return use
 }
 
 // Spend is what a request has cost whose model is told, or can't be (""), and which a model of that name has answered ("": it doesn't say), in billionths of a dollar;
