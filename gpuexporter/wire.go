@@ -20,6 +20,7 @@ import (
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/fleet"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/nvidia"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/peer"
+	"github.com/spillway-proxy/spillway/gpuexporter/internal/pods"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/server"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/settings"
 	"github.com/spillway-proxy/spillway/gpuexporter/internal/simulate"
@@ -58,6 +59,13 @@ func (e *exporter) addSources(ctx context.Context, library func(path string) nvi
 	if e.config.DCGM != nil {
 		e.board.Add(e.config.DCGM.Redacted(), source.DCGM, dcgm.New(e.config.DCGM, client), timing)
 		others++
+	}
+	if e.config.PodResources != "" {
+		kubelet, err := pods.New(e.config.PodResources)
+		if err != nil {
+			return fmt.Errorf("--pod-resources: %w", err)
+		}
+		e.board.Add(e.config.PodResources, source.Pods, kubelet, timing)
 	}
 	use, err := e.useNVML(ctx, library, others)
 	if use {
@@ -130,7 +138,9 @@ func (e *exporter) handler() *server.Handler {
 	})
 	build.Set(1)
 	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		export.New(e.board, e.view, e.now))
+		export.New(export.Options{
+			Board: e.board, View: e.view, Now: e.now, Host: e.config.Node, DCGM: e.config.DCGMNames, Pods: e.config.PodResources != "",
+		}))
 	return server.New(server.Options{
 		Board: e.board, View: e.view, Now: e.now, ID: e.id,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{

@@ -17,25 +17,45 @@ import (
 // Collector writes metrics from the last samples. It never waits for a source.
 type Collector struct {
 	board *source.Board
+	dcgm  *dcgmNames // nil: GPUs have gpuexporter's own names
 	view  func(states []*source.State, now time.Time) fleet.View
 	now   func() time.Time
 }
 
-// New makes a collector. view puts the fleet together.
-func New(board *source.Board, view func([]*source.State, time.Time) fleet.View, now func() time.Time) *Collector {
-	return &Collector{board: board, view: view, now: now}
+// Options are what a collector needs.
+type Options struct {
+	Board *source.Board
+	// View puts the fleet together.
+	View func([]*source.State, time.Time) fleet.View
+	Now  func() time.Time
+	// DCGM has GPUs told by dcgm-exporter's names, with labels of the host and, with Pods, of who has them.
+	DCGM, Pods bool
+	Host       string
+}
+
+// New makes a collector.
+func New(o Options) *Collector {
+	c := &Collector{board: o.Board, view: o.View, now: o.Now}
+	if o.DCGM {
+		c.dcgm = newDCGMNames(o.Host, o.Pods)
+	}
+	return c
 }
 
 // Describe sends every description.
-func (*Collector) Describe(to chan<- *prometheus.Desc) {
+func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range descriptions {
 		to <- d
+	}
+	if c.dcgm != nil {
+		c.dcgm.describe(to)
 	}
 }
 
 // Collect sends every metric that has a value.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	states, now := c.board.States(), c.now()
+	who := owners(states, now)
 	told := map[string]bool{} // a GPU's series are its UUID's, whoever measures it
 	for _, s := range states {
 		collectSource(to, s, now)
@@ -45,11 +65,20 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 		for _, g := range s.Sample.GPUs {
 			if !told[g.UUID] {
 				told[g.UUID] = true
-				collectGPU(to, g)
+				c.collectGPU(to, g, who)
 			}
 		}
 	}
 	collectFleet(to, c.view(states, now), now)
+}
+
+func (c *Collector) collectGPU(to chan<- prometheus.Metric, g gpu.Reading, who map[string]source.Owner) {
+	if c.dcgm != nil {
+		c.dcgm.collect(to, g, who)
+	} else {
+		collectMeasured(to, g)
+	}
+	collectRest(to, g)
 }
 
 var descriptions []*prometheus.Desc
@@ -83,12 +112,17 @@ var (
 	processMemory        = describeGPU("gpu_process_memory_bytes", "Memory that a process holds.", "pid")
 )
 
-func collectGPU(to chan<- prometheus.Metric, g gpu.Reading) {
+// gaugesOf gives what sends gauges of a GPU.
+func gaugesOf(to chan<- prometheus.Metric, g gpu.Reading) func(d *prometheus.Desc, value float64, more ...string) {
 	id := []string{strconv.Itoa(g.Index), g.UUID, g.Name}
-	gauge := func(d *prometheus.Desc, value float64, more ...string) {
+	return func(d *prometheus.Desc, value float64, more ...string) {
 		send(to, d, prometheus.GaugeValue, value, append(slices.Clip(id), more...)...)
 	}
-	gauge(gpuLost, number(g.Lost))
+}
+
+// collectMeasured sends what dcgm-exporter has names for, too.
+func collectMeasured(to chan<- prometheus.Metric, g gpu.Reading) {
+	gauge := gaugesOf(to, g)
 	for d, value := range map[*prometheus.Desc]*uint64{gpuMemoryUsed: g.MemoryUsed, gpuMemoryTotal: g.MemoryTotal} {
 		if value != nil {
 			gauge(d, float64(*value))
@@ -103,22 +137,26 @@ func collectGPU(to chan<- prometheus.Metric, g gpu.Reading) {
 		}
 	}
 	if g.Throttle != nil {
-		gauge(gpuThrottled, number(g.Throttle.Throttled()))
 		for _, r := range gpu.AllReasons {
 			gauge(gpuThrottleReason, number(*g.Throttle&r.Mask != 0), r.Name)
 		}
 	}
 	for kind, value := range map[string]*uint64{"corrected": g.ECCCorrected, "uncorrected": g.ECCUncorrected} {
 		if value != nil {
-			send(to, gpuECC, prometheus.CounterValue, float64(*value), append(slices.Clip(id), kind)...)
+			send(to, gpuECC, prometheus.CounterValue, float64(*value), strconv.Itoa(g.Index), g.UUID, g.Name, kind)
 		}
 	}
-	collectParts(g, gauge)
-}
-
-func collectParts(g gpu.Reading, gauge func(d *prometheus.Desc, value float64, more ...string)) {
 	if g.MIGEnabled != nil {
 		gauge(gpuMIG, number(*g.MIGEnabled))
+	}
+}
+
+// collectRest sends what dcgm-exporter has no name for, or another meaning.
+func collectRest(to chan<- prometheus.Metric, g gpu.Reading) {
+	gauge := gaugesOf(to, g)
+	gauge(gpuLost, number(g.Lost))
+	if g.Throttle != nil {
+		gauge(gpuThrottled, number(g.Throttle.Throttled()))
 	}
 	for _, p := range g.MIG {
 		if p.MemoryUsed != nil {

@@ -37,7 +37,7 @@ func scrape(t *testing.T, first, second readings) (series []string, err error) {
 			return fleet.Compose(states, fleet.Options{Node: "n", MaxInstances: 10, DropAfter: time.Minute}, now)
 		}
 		registry := prometheus.NewRegistry()
-		registry.MustRegister(New(board, view, time.Now))
+		registry.MustRegister(New(Options{Board: board, View: view, Now: time.Now}))
 		families, gathered := registry.Gather()
 		err = gathered
 		for _, f := range families {

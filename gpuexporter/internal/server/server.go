@@ -89,7 +89,9 @@ func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) {
 		age := "never"
 		if s.Sample != nil {
 			age = now.Sub(s.SampledAt).Round(time.Millisecond).String() + " ago"
-			status = http.StatusOK
+			if s.Kind.Measures() {
+				status = http.StatusOK
+			}
 		}
 		fmt.Fprintf(&b, "%s %q: last good sample %s", s.Kind, s.Name, age)
 		if s.Err != nil {

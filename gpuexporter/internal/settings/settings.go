@@ -39,6 +39,9 @@ const (
 // Config is what the program does.
 type Config struct {
 	Listen string
+	// DCGMNames says that GPUs have dcgm-exporter's names in /metrics, and PodResources is the kubelet's socket, "" without one.
+	DCGMNames    bool
+	PodResources string
 	// WebConfig is a file of the Prometheus exporter-toolkit, "" for plain HTTP without passwords.
 	WebConfig string
 	Shutdown  time.Duration
@@ -92,6 +95,8 @@ type flags struct {
 
 	Listen          string `group:"Serving" help:"Address for /metrics, /v1/pressure, /healthz and /readyz. It is this machine's own unless another is given, because without a --web.config.file there is no authentication; 0.0.0.0:9401 is all of them." default:"127.0.0.1:9401"`
 	WebConfig       string `group:"Serving" name:"web.config.file" help:"TLS, client certificates and passwords, in the form that exporters of Prometheus share (exporter-toolkit)." placeholder:"FILE" type:"path"`
+	Metrics         string `group:"Serving" help:"Names of GPUs' metrics: gpuexporter's own, or dcgm-exporter's, for dashboards and alerts that know those." default:"gpuexporter" placeholder:"gpuexporter|dcgm"`
+	PodResources    string `group:"Serving" help:"Socket of the kubelet that says which pod has a GPU, for dcgm-exporter's labels: /var/lib/kubelet/pod-resources/kubelet.sock." placeholder:"FILE" type:"path"`
 	ShutdownTimeout string `group:"Serving" help:"How long requests that run at SIGTERM or SIGINT may take to end." default:"5s"`
 	LogLevel        string `group:"Serving" help:"debug, info, warn or error." default:"info"`
 	LogFormat       string `group:"Serving" help:"text or json, to standard error." default:"text"`
@@ -167,7 +172,7 @@ func (c *check) complain(format string, values ...any) {
 func (f *flags) check() (Config, error) {
 	var c check
 	config := Config{
-		Listen: f.Listen, WebConfig: f.WebConfig, NVML: f.Nvml, NVMLLibrary: f.NvmlLib, LogFormat: f.LogFormat,
+		Listen: f.Listen, WebConfig: f.WebConfig, PodResources: f.PodResources, NVML: f.Nvml, NVMLLibrary: f.NvmlLib, LogFormat: f.LogFormat,
 		Interval:  c.duration("interval", f.Interval, 100*time.Millisecond, time.Hour),
 		Timeout:   c.duration("timeout", f.Timeout, 10*time.Millisecond, time.Hour),
 		DropAfter: c.duration("drop-after", f.DropAfter, time.Second, 24*time.Hour),
@@ -178,6 +183,10 @@ func (f *flags) check() (Config, error) {
 		c.complain("--listen %q: want HOST:PORT or :PORT", f.Listen)
 	}
 	c.oneOf("nvml", f.Nvml, Auto, On, Off)
+	c.oneOf("metrics", f.Metrics, "gpuexporter", "dcgm")
+	if config.DCGMNames = f.Metrics == "dcgm"; f.PodResources != "" && !config.DCGMNames {
+		c.complain("--pod-resources: pods are labels of dcgm-exporter's metrics: add --metrics=dcgm")
+	}
 	c.oneOf("log-format", f.LogFormat, "text", "json")
 	if err := config.LogLevel.UnmarshalText([]byte(f.LogLevel)); err != nil {
 		c.complain("--log-level %q: want debug, info, warn or error", f.LogLevel)

@@ -75,7 +75,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 		"--listen=9401", "--interval=1", "--timeout=-1s", "--drop-after=never", "--shutdown-timeout=x", "--nvml=maybe", "--log-level=loud",
 		"--log-format=xml", "--max-instances=0", "--engine=localhost:8000", "--engine=ftp://x", "--engine=a=http://x", "--engine=a=http://y",
 		"--engine-gpus=c=0", "--engine-gpus=a", "--peer=dns+ftp://x", "--peer=http://p", "--peer=http://p/", "--simulate=nowhere", "--node=\x01",
-		"--dcgm=127.0.0.1:9400", "--web.config.file=/nowhere.yml",
+		"--dcgm=127.0.0.1:9400", "--web.config.file=/nowhere.yml", "--metrics=own", "--pod-resources=/s",
 	}, "v", &bytes.Buffer{})
 	if err == nil {
 		t.Fatal("no error")
@@ -84,7 +84,7 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 		`--listen "9401"`, `--interval "1"`, `--timeout "-1s"`, `--drop-after "never"`, `--shutdown-timeout "x"`, `--nvml "maybe": want auto, on, off`,
 		`--log-level "loud"`, `--log-format "xml"`, `--max-instances "0"`, `--engine "localhost:8000"`, `--engine "ftp://x"`,
 		`another engine has the name "a"`, `no --engine has the name "c"`, `--engine-gpus "a": want`, `--peer "dns+ftp://x"`,
-		`--dcgm "127.0.0.1:9400": want http:// or https://HOST:PORT`, `--web.config.file: open /nowhere.yml`,
+		`--dcgm "127.0.0.1:9400": want http:// or https://HOST:PORT`, `--metrics "own": want gpuexporter, dcgm`, `--pod-resources: pods are`, `--web.config.file: open /nowhere.yml`,
 		`is given twice`, `"nowhere" is neither built in`, `--node`,
 	} {
 		if !strings.Contains(err.Error(), want) {

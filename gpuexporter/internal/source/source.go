@@ -27,10 +27,17 @@ type Sample struct {
 	Instances []Instance
 	// GPUsPlaced says that the instances have these GPUs already.
 	GPUsPlaced bool
+	// Owners are who has which GPU, by its UUID or the name of its device.
+	Owners map[string]Owner
 	// Targets and Failed count the addresses behind a source that stands for several.
 	Targets, Failed int
 	// Notes are counts of what was odd about this sample, by a short fixed name.
 	Notes map[string]int
+}
+
+// Owner is a container that has a GPU.
+type Owner struct {
+	Namespace, Pod, Container string
 }
 
 // Instance is a server as it was at some time. Its AgeSeconds is not used here: ages are worked out when they are written.
@@ -49,10 +56,16 @@ type Kind string
 const (
 	NVML      Kind = "nvml"
 	DCGM      Kind = "dcgm"
+	Pods      Kind = "pods"
 	Engine    Kind = "engine"
 	Peer      Kind = "peer"
 	Simulated Kind = "simulated"
 )
+
+// Measures says whether a source measures servers or GPUs, rather than know about them.
+func (k Kind) Measures() bool {
+	return k != Pods
+}
 
 // Local says whether a source measures by itself, rather than repeat what another exporter measured.
 func (k Kind) Local() bool {
