@@ -81,8 +81,9 @@ func TestRunBelievesNoOtherCertificate(t *testing.T) {
 	if want := "certificate signed by unknown authority"; !strings.Contains(s.stderr.String(), want) || !strings.Contains(s.stderr.String(), "SSL_CERT_FILE=") {
 		t.Errorf("it said %q, want %q in it", s.stderr, want)
 	}
-	if status, body := ask(t, ports[0]); status != http.StatusServiceUnavailable {
-		t.Errorf("status %d, %s, want 503", status, body)
+	const want = `{"error":{"message":"The model server can't be reached.","type":"server_error","param":null,"code":"service_unavailable"}}`
+	if status, body := ask(t, ports[0]); status != http.StatusServiceUnavailable || body != want {
+		t.Errorf("status %d, %s, want 503 and %s", status, body, want)
 	}
 }
 

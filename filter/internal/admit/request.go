@@ -78,6 +78,7 @@ type course struct {
 	answer    dispatch.Answer // what its answer says of the upstream's limits
 	pace      pace
 	torn      bool // the upstream broke the response off
+	restated  restated
 
 	admin *adminCall // it is a request to the admin surface; nil: it is not
 }

@@ -46,6 +46,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	if s.ticket.InFlight() && !s.foreign() && !e.fromAnotherFilter(s, headers) {
 		s.answer = e.hints.read(&s.response, s.exchange.Status)
 	}
+	e.restate(s, end)
 	if !s.exchange.Failed() && e.cfg.RateLimitHeaders == config.RateLimitsAll {
 		e.tellHeadroom(s)
 	}
@@ -98,6 +99,12 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 		return
 	}
 	s.pace.received(now, size)
+	if s.restated != asItIs {
+		if e.restateBody(s); end {
+			e.finish(s, now, true)
+		}
+		return
+	}
 	var piece []byte // all of it, where that is more than read
 	if size > 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
 		piece = e.host.Piece(0, size)

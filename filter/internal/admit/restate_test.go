@@ -1,0 +1,57 @@
+package admit
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/spillway-proxy/spillway/filter/internal/origin"
+	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+)
+
+// Where the upstream can't answer, the client gets an error of its API with the reason, not the proxy's words.
+func TestTheProxysErrorsSpeakTheDialect(t *testing.T) {
+	const openAI = `{"error":{"message":"The model server can't be reached.","type":"server_error","param":null,"code":"service_unavailable"}}`
+	for _, c := range []struct {
+		name, path, status, reason, body string
+		from                             origin.Origin
+	}{
+		{"unreachable", "/v1/chat/completions", "503", "upstream/unreachable", openAI, origin.Unreachable},
+		{"too slow", "/v1/chat/completions", "504", "upstream/timeout",
+			`{"error":{"message":"The model server took too long to answer.","type":"server_error","param":null,"code":"service_unavailable"}}`, origin.TimedOut},
+		{"broken off, Anthropic", "/v1/messages", "503", "upstream/broken",
+			`{"type":"error","error":{"type":"overloaded_error","message":"The model server broke off before it answered."}}`, origin.Broken},
+		{"another filter's", "/v1/chat/completions", "503", "", "", origin.Elsewhere},
+		{"the upstream's own", "/v1/chat/completions", "503", "", "", origin.Upstream},
+	} {
+		h := newHost(t, `{"requestHold": "stopIteration"}`, recordtest.NewMemory())
+		x := h.startWith([][2]string{{":path", c.path}, {":method", "POST"}, {"content-type", "application/json"}}, false)
+		x.body(chatBody, true)
+		h.comes(c.from)
+		step := x.status(c.status, "text/plain", false)
+		expect(t, c.name+": reason", header(step.Headers, "x-spillway-reason"), c.reason)
+		if c.reason == "" {
+			expect(t, c.name+": headers", len(step.Headers), 0)
+			expect(t, c.name+": replaced", x.response("upstream connect error", true).Replace, false)
+			continue
+		}
+		expect(t, c.name+": type", header(step.Headers, "content-type"), "application/json")
+		expect(t, c.name+": length", header(step.Headers, "content-length"), strconv.Itoa(len(c.body)))
+		expect(t, c.name+": replaced", x.response("upstream connect", false).Replace, true)
+		expect(t, c.name+": body", string(x.Body()), c.body)
+		expect(t, c.name+": the rest", x.response(" error", true).Replace && len(x.Body()) == 0, true)
+		x.done()
+	}
+}
+
+// An answer to HEAD has no body, and with mode off nothing is touched.
+func TestWhatIsNotRestated(t *testing.T) {
+	for mode, reason := range map[string]string{"enforce": "upstream/unreachable", "off": ""} {
+		configuration := `{"mode": "` + mode + `", "upstreams": [{"name": "u", "breaker": {"mode": "enforce"}}]}`
+		h := newHost(t, configuration, recordtest.NewMemory())
+		x := h.startWith([][2]string{{":path", "/v1/chat/completions"}, {":method", "POST"}}, true)
+		h.comes(origin.Unreachable)
+		step := x.status("503", "text/plain", true)
+		expect(t, configuration+": reason", header(step.Headers, "x-spillway-reason"), reason)
+		expect(t, configuration+": type", header(step.Headers, "content-type"), "")
+	}
+}
