@@ -129,7 +129,7 @@ TINYGO_WASM = "$(TINYGO)" build -target=tools/tinygo/target.json -buildmode=c-sh
 # has written the files that it was from.
 renew = install -C -m $(2) build/new/$(1) build/$(1)
 GO_EXPORTER = go build -trimpath -buildvcs=false -ldflags="-s -w -X main.Version=$(VERSION)"
-GO_CHECK = CGO_ENABLED=0 $(GO_EXPORTER)
+GO_NATIVE = CGO_ENABLED=0 $(GO_EXPORTER)
 
 # Tests and `make run` find the binaries, and the Python packages, by these.
 export ENVOY
@@ -191,8 +191,15 @@ gpuexporter: ## Build the exporter of GPU and inference pressure: build/gpuexpor
 spillway-check: ## Build what checks configurations as the filter does: build/spillway-check
 ##  build/spillway-check FILE... takes YAML and JSON, WasmPlugins, EnvoyFilters, Envoy's
 	@mkdir -p build/new
-	$(GO_CHECK) -o build/new/spillway-check ./filter/check
+	$(GO_NATIVE) -o build/new/spillway-check ./filter/check
 	$(call renew,spillway-check,755)
+
+.PHONY: spillway-prices
+spillway-prices: ## Build what makes prices of LiteLLM's list: build/spillway-prices
+##  build/spillway-prices -m 'gpt-4o*' -m 'claude-*' model_prices_and_context_window.json
+	@mkdir -p build/new
+	$(GO_NATIVE) -o build/new/spillway-prices ./filter/prices
+	$(call renew,spillway-prices,755)
 
 .PHONY: run
 run: platform ## Run Envoy with the filter, an LLM simulator and an exporter; Ctrl-C stops all
@@ -326,18 +333,20 @@ image: wasm-release spillway-image ## Pack the filter as an OCI image: build/ima
 RELEASE := build/release
 GPUEXPORTER_RELEASE = gpuexporter-$(shell go env GOOS)-$(shell go env GOARCH)
 CHECK_RELEASE = spillway-check-$(shell go env GOOS)-$(shell go env GOARCH)
+PRICES_RELEASE = spillway-prices-$(shell go env GOOS)-$(shell go env GOARCH)
 .PHONY: release
 release: $(TINYGO) spillway-image ## Build filter, exporter, image and lists of their parts (SBOM), reproducibly: build/release
 	@rm -rf "$(RELEASE)" && mkdir -p "$(RELEASE)"
 	$(GO_WASM) -o "$(RELEASE)/spillway.wasm" ./filter
 	$(TINYGO_WASM) -o "$(RELEASE)/spillway-release.wasm" ./filter
 	$(GO_EXPORTER) -o "$(RELEASE)/$(GPUEXPORTER_RELEASE)" ./gpuexporter
-	$(GO_CHECK) -o "$(RELEASE)/$(CHECK_RELEASE)" ./filter/check
+	$(GO_NATIVE) -o "$(RELEASE)/$(CHECK_RELEASE)" ./filter/check
+	$(GO_NATIVE) -o "$(RELEASE)/$(PRICES_RELEASE)" ./filter/prices
 	layout=$$(mktemp -d)
 	trap 'rm -rf "$$layout"' EXIT
 	build/spillway-image build --wasm "$(RELEASE)/spillway-release.wasm" --version "$(VERSION)" --revision "$(REVISION)" \
 		--output "$$layout" --archive "$(RELEASE)/spillway-image.tar"
-	for program in spillway.wasm $(GPUEXPORTER_RELEASE) $(CHECK_RELEASE); do
+	for program in spillway.wasm $(GPUEXPORTER_RELEASE) $(CHECK_RELEASE) $(PRICES_RELEASE); do
 		build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/$$program.cdx.json" "$(RELEASE)/$$program"
 	done
 	build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/spillway-release.wasm.cdx.json" \

@@ -34,13 +34,14 @@ func TestReleaseIsTheSameElsewhere(t *testing.T) {
 			t.Errorf("no %s in\n%s", file, here.sums)
 		}
 	}
-	if sums := strings.Count(here.sums, "\n"); sums != 9 {
-		t.Errorf("%d files, want 9:\n%s", sums, here.sums)
+	if sums := strings.Count(here.sums, "\n"); sums != 11 {
+		t.Errorf("%d files, want 11:\n%s", sums, here.sums)
 	}
 	checkModules(t, filepath.Join(here.folder, "spillway.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/tinygo-org/tinygo")
 	checkModules(t, filepath.Join(here.folder, "spillway-release.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/NVIDIA/go-nvml")
 	checkModules(t, native(t, here, "gpuexporter"), "gpuexporter", "github.com/prometheus/client_golang", "github.com/proxy-wasm/proxy-wasm-go-sdk")
 	checkModules(t, native(t, here, "spillway-check"), "filter/check", "go.yaml.in/yaml/v3", "github.com/NVIDIA/go-nvml")
+	checkModules(t, native(t, here, "spillway-prices"), "filter/prices", "github.com/alecthomas/kong", "github.com/NVIDIA/go-nvml")
 }
 
 // native is what says of which modules a native program was built. Its name has the platform's in it.
