@@ -114,6 +114,9 @@ type PriorityRules struct {
 	Forward bool      // the header reaches the upstream, of those who may set it
 	Trust   []Callers // who may set the header; nil: everybody
 	Rules   []PriorityRule
+
+	Objectives      map[string]string // names that ObjectiveHeader may have, and the priorities' names; empty: it isn't read
+	ObjectiveHeader string            // lower case
 }
 
 // Callers are some of those who ask; an empty list matches everyone.

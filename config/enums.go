@@ -149,7 +149,7 @@ const (
 	QueueBypass      WhenFull = "bypass"      // it starts at once: neither budget nor slots hold for it
 )
 
-// Fairness says who takes turns in a queue.
+// Fairness says who takes turns in a queue; or PerHeader and a header's name.
 type Fairness string
 
 // Who takes turns.

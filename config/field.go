@@ -100,6 +100,12 @@ func str(name string, to *string, standard string, r rule, doc string) field {
 	return single[string](name, to, standard, textKind{r}, doc)
 }
 
+// text is a string of a type of its own.
+func text[T ~string](name string, to *T, standard T, r rule, doc string) field {
+	read := scalar[string]{new(string), string(standard), textKind{r}}
+	return field{name: name, doc: docOf(doc), value: assigned{read, func(s string) { *to = T(s) }, func() string { return string(*to) }}}
+}
+
 // enum is read as a string and handed on: to read each type by itself would cost the module 8 KB for each.
 func enum[T ~string](name string, to *T, standard T, values []T, doc string) field {
 	words := make([]string, len(values))

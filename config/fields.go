@@ -126,8 +126,12 @@ func (p *PriorityRules) fields() []field {
 		str("header", &p.Header, "x-priority", maybeHeaderNames,
 			"Header with the priority that the client asks for; \"\" ignores the client."),
 		priority("default", &p.Default, Normal, "Priority of a request that asks for none or an unknown one."),
+		strMap("objectives", &p.Objectives, someText, priorityNames, "Names of the Gateway API Inference Extension's InferenceObjectives, and the priorities that they stand for here. "+
+			"A request that says both an objective and a priority has the lower one. Empty: objectives aren't read."),
+		str("objectiveHeader", &p.ObjectiveHeader, "x-gateway-inference-objective", headerNames,
+			"Header with the objective's name (llm-d from 0.8 on: x-llm-d-inference-objective). It reaches the upstream, unless its sender isn't trusted."),
 		boolean("forward", &p.Forward, false, "Let the header reach the upstream, of those who may set it."),
-		maybeObjects("trust", &p.Trust, "Who may set the header at all; of the others it is ignored. Left out: everybody, so that every "+
+		maybeObjects("trust", &p.Trust, "Who may set the headers at all; of the others they are ignored. Left out: everybody, so that every "+
 			"client can be urgent, which is said once in the log. An empty list: nobody."),
 		objects("rules", &p.Rules, "", nil, "Priorities by caller; the first match counts."),
 	}

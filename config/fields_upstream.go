@@ -57,8 +57,9 @@ func (q *Queue) fields() []field {
 			"What a request that can't have its turn in time, at twice the pace of late, is refused for at once, in place of waiting in vain: maxWait is the "+
 				"longest wait of its priority; slo is also the time to first token that it asks for itself (latency.ttftHeader), less what is usual where slots "+
 				"are learned, and it waits no longer than that; none lets it wait."),
-		enum("fairness", &q.Fairness, FairToUsers, []Fairness{FairToUsers, FairToTenants, FairToKeys, FairToNone},
-			"Between whom turns are shared within a priority; none is first come, first served."),
+		text("fairness", &q.Fairness, FairToUsers, fairnesses,
+			"Between whom turns are shared within a priority; none is first come, first served. header:<name> is who has the same value in a header, of those whom "+
+				"priority.trust believes; such as header:x-gateway-inference-fairness-id."),
 	}
 }
 

@@ -29,7 +29,7 @@ func defaults() Config {
 			Missing: "anonymous",
 			Probes:  ProbesPass,
 		},
-		Priority: PriorityRules{Header: "x-priority", Default: Normal},
+		Priority: PriorityRules{Header: "x-priority", Default: Normal, ObjectiveHeader: "x-gateway-inference-objective"},
 		Models:   Models{Unread: UnreadMatch},
 		Usage: Usage{
 			EnsureStreamUsage: true, IdentityEncoding: true, MaxRequestBytes: 1048576, PromptTokensPerByte: 0.25, OutputTokens: 256,
@@ -139,16 +139,18 @@ func TestParseFalseIsOff(t *testing.T) {
 func TestParseCanonicalForms(t *testing.T) {
 	c := mustParse(t, `{
 		"identity": {"user": {"headers": ["X-User"]}, "key": {"headers": [], "query": []}},
-		"priority": {"header": "X-Prio", "default": " Medium ", "rules": [{"set": "URGENT"}, {"match": {"keys": ["k*"]}, "max": "High"}]},
+		"priority": {"header": "X-Prio", "default": " Medium ", "objectiveHeader": "X-Aim", "objectives": {"Chat": " HIGH", "batch": "low", "rest": "Medium"}, "rules": [{"set": "URGENT"}, {"match": {"keys": ["k*"]}, "max": "High"}]},
 		"limits": [{"name": "a", "per": ["header:X-Team", "user"], "unit": "cost", "quantity": 1, "window": "1s",
 			"match": {"headers": {"X-Tier": "gold*"}, "priorities": ["LOW", "medium"]}}],
-		"upstreams": [{"name": "u", "breaker": {"fallback": {"routeHeader": {"X-Fallback": "1"}}}}]}`)
+		"upstreams": [{"name": "u", "queue": {"fairness": "header:X-Flow"}, "breaker": {"fallback": {"routeHeader": {"X-Fallback": "1"}}}}]}`)
 	high, urgent := High, Urgent
 	wantEqual(t, c.Identity.User.Headers, []string{"x-user"})
 	wantEqual(t, c.Identity.Key, Source{Hash: true})
-	wantEqual(t, c.Priority, PriorityRules{Header: "x-prio", Default: Normal, Rules: []PriorityRule{
-		{Set: &urgent}, {Callers: Callers{Keys: []string{"k*"}}, Max: &high},
-	}})
+	wantEqual(t, c.Upstreams[0].Queue.Fairness, Fairness("header:x-flow"))
+	wantEqual(t, c.Priority, PriorityRules{Header: "x-prio", Default: Normal, ObjectiveHeader: "x-aim",
+		Objectives: map[string]string{"Chat": "high", "batch": "low", "rest": "normal"}, Rules: []PriorityRule{
+			{Set: &urgent}, {Callers: Callers{Keys: []string{"k*"}}, Max: &high},
+		}})
 	wantEqual(t, c.Limits[0].Per, []string{"header:x-team", "user"})
 	wantEqual(t, c.Limits[0].Match, Match{Headers: map[string]string{"x-tier": "gold*"}, Priorities: []Priority{Low, Normal}})
 	wantEqual(t, c.Upstreams[0].Breaker.Fallback, Fallback{RouteHeader: map[string]string{"x-fallback": "1"}})

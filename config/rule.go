@@ -47,7 +47,11 @@ var (
 		accept:  func(s string) (string, bool) { _, _, ok := windowOf(s); return s, ok }}
 	tokenHashes = hashOf("token")
 	keyHashes   = hashOf("key")
-	perParts    = rule{want: "user, tenant, key, group, model, priority or header:<name>",
+	// priorityNames are kept in lower case.
+	priorityNames = rule{want: priorityKind{}.want(), pattern: "^([Uu][Rr][Gg][Ee][Nn][Tt]|[Hh][Ii][Gg][Hh]|[Nn][Oo][Rr][Mm][Aa][Ll]|[Mm][Ee][Dd][Ii][Uu][Mm]|[Ll][Oo][Ww])$",
+		accept: func(s string) (string, bool) { p, ok := ParsePriority(s); return p.key(), ok }}
+	fairnesses = rule{want: "user, tenant, key, none or header:<name>", pattern: "^(user|tenant|key|none|header:" + tokenPattern + ")$", accept: acceptFairness}
+	perParts   = rule{want: "user, tenant, key, group, model, priority or header:<name>",
 		pattern: "^(user|tenant|key|group|model|priority|header:" + tokenPattern + ")$", accept: acceptPer}
 )
 
@@ -86,6 +90,17 @@ func acceptPer(s string) (string, bool) {
 	default:
 		return s, false
 	}
+}
+
+func acceptFairness(s string) (string, bool) {
+	switch Fairness(s) {
+	case FairToUsers, FairToTenants, FairToKeys, FairToNone:
+		return s, true
+	}
+	if !strings.HasPrefix(s, PerHeader) {
+		return s, false
+	}
+	return acceptPer(s)
 }
 
 // acceptAdminPath takes what no server reads in two ways.

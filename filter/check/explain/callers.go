@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -157,11 +158,15 @@ func hashed(s *config.Source) string {
 
 // priority says who goes first.
 func (t *text) priority(p *config.PriorityRules) {
+	header := p.Header
+	if len(p.Objectives) > 0 {
+		header = strings.TrimPrefix(header+" or "+p.ObjectiveHeader, " or ")
+	}
 	switch {
-	case p.Header == "":
+	case header == "":
 		t.entry("Priority: %s; clients can't ask for one.", name(p.Default))
 	case p.Trust == nil:
-		t.entry("Priority: what the header %s asks for, of everybody, so that any client can be urgent (priority.trust says who may); else %s.", p.Header, name(p.Default))
+		t.entry("Priority: what the header %s asks for, of everybody, so that any client can be urgent (priority.trust says who may); else %s.", header, name(p.Default))
 	case len(p.Trust) == 0:
 		t.entry("Priority: %s; nobody is believed who asks for another.", name(p.Default))
 	default:
@@ -169,7 +174,10 @@ func (t *text) priority(p *config.PriorityRules) {
 		for i := range p.Trust {
 			who[i] = caller(&p.Trust[i])
 		}
-		t.entry("Priority: what the header %s asks for, of %s; else %s.", p.Header, list(who, "or"), name(p.Default))
+		t.entry("Priority: what the header %s asks for, of %s; else %s.", header, list(who, "or"), name(p.Default))
+	}
+	for _, objective := range slices.Sorted(maps.Keys(p.Objectives)) {
+		t.more("Objective %s: %s.", objective, p.Objectives[objective])
 	}
 	for i := range p.Rules {
 		r := &p.Rules[i]

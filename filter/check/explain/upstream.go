@@ -66,6 +66,18 @@ func takes(u *config.Upstream) string {
 	return strings.Join(parts, ", and ")
 }
 
+// turns says whose turn it is.
+func turns(q *config.Queue) string {
+	who := string(q.Fairness)
+	if header, is := strings.CutPrefix(who, config.PerHeader); is {
+		return "fair between the values of the header " + header + " within a priority"
+	}
+	if q.Fairness == config.FairToNone {
+		return "first come, first served within a priority"
+	}
+	return "fair between " + who + "s within a priority"
+}
+
 // waiting says how requests wait that an upstream can't take.
 func (t *text) waiting(u *config.Upstream, c *config.Config) {
 	if !bounded(u) {
@@ -82,11 +94,10 @@ func (t *text) waiting(u *config.Upstream, c *config.Config) {
 		for i, p := range priorities {
 			longest[i] = name(p) + " " + span(q.MaxWait[p])
 		}
-		turns := "first come, first served within a priority"
-		if q.Fairness != config.FairToNone {
-			turns = fmt.Sprintf("fair between %ss within a priority", q.Fairness)
-		}
-		t.more("The others wait, up to %d, the highest priority first, %s: %s at the longest, then status %d.", q.Max, turns, strings.Join(longest, ", "), c.StatusCode.QueueTimeout)
+		t.more("The others wait, up to %d, the highest priority first, %s: %s at the longest, then status %d.", q.Max, turns(q), strings.Join(longest, ", "), c.StatusCode.QueueTimeout)
+	}
+	if c.Mode != config.Shadow && q.Max > 0 && q.MaxBytes > 0 {
+		t.more("Of their bodies no more than %d bytes are kept.", q.MaxBytes)
 	}
 	if c.Mode != config.Shadow {
 		t.more("%s", strings.ReplaceAll(whenFull[q.WhenFull], "{status}", fmt.Sprint(c.StatusCode.QueueFull)))

@@ -107,6 +107,7 @@ type slots struct {
 	method, path, length, encoding, accept, expect, status, contentType, priority, retryAfter, limitReset, shouldRetry ident.Slot
 
 	queue, maxWait ident.Slot // of patience.go, where anything can have to wait
+	objective      ident.Slot // where objectives are read
 }
 
 // New makes a configuration ready. worker is that of all configurations that it lives through; random is 16 random bytes.

@@ -25,6 +25,7 @@ import (
 // gateSlots are the headers that an upstream's gates look at.
 type gateSlots struct {
 	ttft, itl ident.Slot   // what the request itself asks for, in milliseconds
+	fairness  ident.Slot   // by which turns in the queue are shared
 	fallback  []ident.Slot // of fallback.routeHeader, in the order of routes
 	routes    [][2]string
 }

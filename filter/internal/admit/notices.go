@@ -11,6 +11,9 @@ import (
 // worker that has it, and not again before the proxy is restarted.
 func (e *Engine) advise() {
 	header := e.cfg.Priority.Header
+	if header == "" && len(e.cfg.Priority.Objectives) > 0 {
+		header = e.cfg.Priority.ObjectiveHeader
+	}
 	if header == "" || e.cfg.Priority.Trust != nil || e.cfg.Mode == config.Off || !e.first("priority") {
 		return
 	}

@@ -177,6 +177,11 @@ func (e *Engine) hideOurs(s *Stream) {
 	if name := e.cfg.Priority.Header; name != "" && (!e.cfg.Priority.Forward || s.caller.Untrusted) && s.headers.Get(e.slots.priority) != "" {
 		e.out.setRequestHeader(s, name, "")
 	}
+	if s.caller.Untrusted && len(e.cfg.Priority.Objectives) > 0 {
+		if values := s.headers.Values(e.slots.objective); values.Next() {
+			e.out.setRequestHeader(s, e.cfg.Priority.ObjectiveHeader, "")
+		}
+	}
 	if !e.cfg.Priority.Forward {
 		e.hidePatience(s)
 	}

@@ -126,7 +126,10 @@ func (e *Engine) makeRules(cfg config.Config) {
 		retryAfter: p.Want("retry-after"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
 	}
 	none := p.Want("") // no header has this name
-	e.slots.queue, e.slots.maxWait = none, none
+	e.slots.queue, e.slots.maxWait, e.slots.objective = none, none, none
+	if len(cfg.Priority.Objectives) > 0 {
+		e.slots.objective = p.Want(cfg.Priority.ObjectiveHeader)
+	}
 	e.methods = newMethodSlots(p)
 	if cfg.Admin.Path != "" {
 		e.admins = newSurfaceSlots(p)

@@ -1,7 +1,9 @@
 package admit
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -61,6 +63,9 @@ func (e *Engine) newQueue(u *upstream) {
 	u.site.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)
 	e.hints = newHints(&e.picker)
 	e.wantPatience()
+	if name, is := strings.CutPrefix(string(u.cfg.Queue.Fairness), config.PerHeader); is {
+		u.slots.fairness = e.picker.Want(name)
+	}
 }
 
 // HasUpstream says that there is an upstream of that name.
@@ -154,8 +159,13 @@ func (e *Engine) turnsOf(s *Stream) uint64 {
 		who = s.caller.Tenant
 	case config.FairToKeys:
 		who = s.caller.Key
-	default:
+	case config.FairToNone:
 		return 0
+	default: // a header
+		who = e.identity.Nobody()
+		if slot := s.upstream.slots.fairness; !s.caller.Untrusted && !s.headers.Repeated(slot) {
+			who = cmp.Or(s.headers.Get(slot), who)
+		}
 	}
 	if who == e.identity.Nobody() {
 		subject, _ := e.subject(s)

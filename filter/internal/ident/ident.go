@@ -35,6 +35,8 @@ type Identity struct {
 	once              []once  // headers that a limit is per
 	priority          config.PriorityRules
 	prioritySlot      Slot
+	objectiveSlot     Slot
+	objectives        []objective // none: they aren't read
 	hash              func([]byte) uint64
 	attributes        Attributes
 }
@@ -63,6 +65,11 @@ func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) ui
 	i.missing = Nobody(&c.Identity)
 	if c.Priority.Header != "" {
 		i.prioritySlot = p.Want(c.Priority.Header)
+	}
+	for name, word := range c.Priority.Objectives {
+		priority, _ := config.ParsePriority(word)
+		i.objectives = append(i.objectives, objective{name, priority})
+		i.objectiveSlot = p.Want(c.Priority.ObjectiveHeader)
 	}
 	for _, need := range needs {
 		for n, part := range parts {
@@ -210,7 +217,7 @@ func (i *Identity) show(h *Headers, s *source, value string) string {
 // rank gives the priority: what the client claims, within what the first matching rule allows.
 func (i *Identity) rank(h *Headers, c *Caller, key string) config.Priority {
 	priority := i.priority.Default
-	if i.priority.Header != "" && !c.Untrusted {
+	if !c.Untrusted {
 		priority = i.claimed(h, priority)
 	}
 	for _, rule := range i.priority.Rules {
@@ -238,14 +245,47 @@ func (i *Identity) trusts(tenant, user, key string) bool {
 	return false
 }
 
-// claimed is what the priority header says: of several values the lowest, whoever sent or added which.
+// claimed is what the headers say: of several values the lowest, whoever sent or added which.
 func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priority {
-	lowest, found := otherwise, false
-	values := h.Values(i.prioritySlot)
-	for values.Next() {
-		if p, known := config.ParsePriority(values.Value); known && (!found || p < lowest) {
-			lowest, found = p, true
+	c := claims{lowest: otherwise}
+	if i.priority.Header != "" {
+		for values := h.Values(i.prioritySlot); values.Next(); {
+			c.add(config.ParsePriority(values.Value))
 		}
 	}
-	return lowest
+	if len(i.objectives) > 0 {
+		for values := h.Values(i.objectiveSlot); values.Next(); {
+			c.add(i.objective(values.Value))
+		}
+	}
+	return c.lowest
+}
+
+// claims is the lowest of the priorities that a request asks for.
+type claims struct {
+	lowest config.Priority
+	some   bool
+}
+
+func (c *claims) add(p config.Priority, known bool) {
+	if known && (!c.some || p < c.lowest) {
+		c.lowest, c.some = p, true
+	}
+}
+
+// objective is a name of the Gateway API Inference Extension's for what a request is for, and its priority here. What that calls them is a resource of its
+// own, with a number; which of our four that is, the configuration says.
+type objective struct {
+	name     string
+	priority config.Priority
+}
+
+func (i *Identity) objective(name string) (config.Priority, bool) {
+	name = strings.Trim(name, " \t")
+	for n := range i.objectives {
+		if i.objectives[n].name == name {
+			return i.objectives[n].priority, true
+		}
+	}
+	return 0, false
 }

@@ -301,6 +301,40 @@ func TestOnlyWhoIsTrustedSetsHisPriority(t *testing.T) {
 	}
 }
 
+// An inference gateway's objectives stand for priorities, believed from whom a priority would be; the lowest counts of all that is said.
+func TestObjectivesStandForPriorities(t *testing.T) {
+	const standard = `{"priority":{"objectives":{"premium":"high","batch":"low","now":"urgent"},"trust":[{"match":{"tenants":["web"]}}]}}`
+	const alone = `{"priority":{"header":"","default":"low","objectiveHeader":"x-llm-d-inference-objective","objectives":{"premium":"high"}}}`
+	aim := func(v string) [2]string { return [2]string{"x-gateway-inference-objective", v} }
+	web := [2]string{"x-tenant-id", "web"}
+	for _, test := range []struct {
+		configuration string
+		headers       [][2]string
+		want          config.Priority
+	}{
+		{standard, [][2]string{web, aim("premium")}, config.High},
+		{standard, [][2]string{web, aim(" premium\t")}, config.High},
+		{standard, [][2]string{web, aim("Premium")}, config.Normal},
+		{standard, [][2]string{web, aim("prémium")}, config.Normal},
+		{standard, [][2]string{web, aim("")}, config.Normal},
+		{standard, [][2]string{web, aim("high")}, config.Normal}, // its name is another one
+		{standard, [][2]string{web, aim("now"), aim("batch")}, config.Low},
+		{standard, [][2]string{web, aim("now,batch")}, config.Low},
+		{standard, [][2]string{web, aim("now, unknown")}, config.Urgent},
+		{standard, [][2]string{web, aim("now"), {"x-priority", "low"}}, config.Low},
+		{standard, [][2]string{web, aim("batch"), {"x-priority", "urgent"}}, config.Low},
+		{standard, [][2]string{web, aim("unknown"), {"x-priority", "urgent"}}, config.Urgent},
+		{standard, [][2]string{aim("now")}, config.Normal},
+		{alone, [][2]string{{"x-llm-d-inference-objective", "premium"}, {"x-priority", "urgent"}}, config.High},
+		{alone, [][2]string{aim("premium"), {"x-priority", "urgent"}}, config.Low},
+		{`{}`, [][2]string{aim("premium")}, config.Normal},
+	} {
+		if got, refusal := read(t, test.configuration, nil, test.headers...); refusal != nil || got.Priority != test.want {
+			t.Errorf("%q: %v, %+v; want %v", test.headers, got.Priority, refusal, test.want)
+		}
+	}
+}
+
 func TestHeadersArePickedOnce(t *testing.T) {
 	var picker Picker
 	a, again, b := picker.Want("a"), picker.Want("a"), picker.Want("b")
