@@ -48,14 +48,14 @@ func TestErrorsNameTheLine(t *testing.T) {
 	for _, c := range []struct{ name, file, text, want string }{
 		{"YAML", "a.yaml", "# mine\nlimits:\n  -\n" + indent("    "), "a.yaml:7: limits[0].quantity: 0: "},
 		{"JSON with tabs", "a.json", "{\n\t\"limits\": [],\n\t\"modee\": \"off\"\n}", `a.json:3: modee: unknown key; did you mean "mode"?`},
-		{"JSON that isn't", "a.json", "{\n  \"mode\": \"off\",\n}", "a.json:3: invalid JSON at line 3"},
+		{"JSON that isn't", "a.json", "{\n  \"mode\": \"off\",\n}", "a.json:3: configuration: invalid JSON at line 3"},
 		{"characters of two halves", "a.json", "{\n  \"\\ud83d\\ude00\": 1}", "a.json:2: "},
 		{"a key twice", "a.yaml", "mode: off\nnamespace: a\nmode: shadow\n", "a.yaml:3: mode: duplicate key"},
 		{"a missing key", "a.yaml", "limits:\n  - name: a\n", "a.yaml:2: limits[0].unit: missing"},
 		{"second document", "a.yaml", "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nspec:\n" +
 			"  pluginConfig:\n    mode: offf\n", "a.yaml:8: mode: \"offf\": "},
 		{"text in Envoy's", "a.yaml", envoy + "|\n          {\n            \"mode\": 1}\n", "a.yaml:10: mode: 1: want"},
-		{"text in Envoy's that isn't JSON", "a.yaml", envoy + "|\n          {\n            \"mode\": }\n", "a.yaml:10: invalid JSON"},
+		{"text in Envoy's that isn't JSON", "a.yaml", envoy + "|\n          {\n            \"mode\": }\n", "a.yaml:10: configuration: invalid JSON"},
 		{"YAML as text in Envoy's", "a.yaml", envoy + "|\n          mode: shadow\n", "a.yaml:8: the filter gets this text as it is"},
 		{"Envoy's Struct", "a.yaml", strings.Replace(envoy, "StringValue", "Struct", 1) + "\n          limits:\n          -\n" + indent("            "),
 			"a.yaml:14: limits[0].quantity: 0: "},

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
+	"github.com/spillway-proxy/spillway/filter/check/find"
 )
 
 // settings turn on what computes: limits of each unit, and every gate.
@@ -46,7 +49,33 @@ func builds(t testing.TB) (modules []*wasmhost.Module) {
 	return modules
 }
 
-// What a configuration is refused for is said in the same words.
+// checkSays compares what spillway-check says of a configuration with what the filter has logged.
+func checkSays(t *testing.T, bad string, logged []wasmhost.LogLine) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := find.File(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, problems := all[0].Check()
+	for i := range problems {
+		_, line, _ := strings.Cut(problems[i], ".json:")
+		_, problems[i], _ = strings.Cut(line, ": ")
+	}
+	var lines []string
+	for _, line := range logged {
+		lines = append(lines, line.Message)
+	}
+	_, refused, _ := strings.Cut(strings.Join(lines, "\n"), "the configuration is refused:\n")
+	if want := "spillway: " + strings.Join(problems, "\nspillway: "); refused != want {
+		t.Errorf("%.100s\nspillway-check: %s\nthe filter:     %s", bad, want, refused)
+	}
+}
+
+// What a configuration is refused for is said in the same words by both, and by spillway-check, which puts file and line before them.
 func TestBothBuildsRefuseTheSame(t *testing.T) {
 	modules := builds(t)
 	for _, bad := range []string{
@@ -62,6 +91,7 @@ func TestBothBuildsRefuseTheSame(t *testing.T) {
 				t.Errorf("%.100s is accepted", bad)
 			}
 			said[i] = strings.Join(metrics(h), "\n")
+			checkSays(t, bad, h.Logs())
 		}
 		if said[0] != said[1] || said[0] == "" {
 			t.Errorf("%.100s\nstock Go: %s\nTinyGo:   %s", bad, said[0], said[1])

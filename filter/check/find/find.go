@@ -6,6 +6,7 @@ package find
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -83,11 +84,7 @@ func (c *Configuration) Check() (config.Config, []string) {
 	lines := make([]string, len(problems))
 	for i := range problems {
 		p := &problems[i]
-		text := p.Message
-		if p.Path != "" {
-			text = p.Path + ": " + p.Message
-		}
-		lines[i] = fmt.Sprintf("%s:%d: %s", c.file, c.lineOf(p), text)
+		lines[i] = fmt.Sprintf("%s:%d: %s: %s", c.file, c.lineOf(p), cmp.Or(p.Path, "configuration"), p.Message)
 	}
 	if c.text && c.tree != nil && c.tree.Kind == yaml.MappingNode && !isJSON(c.JSON) {
 		lines = append(lines, fmt.Sprintf("%s:%d: %s", c.file, c.Line, wantStruct))

@@ -137,6 +137,10 @@ var (
 func (c *converter) scalar(n *yaml.Node) {
 	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) != 0
 	var value any
+	if !quoted && isNumber(n.Value) {
+		c.out.WriteString(n.Value) // as it is written
+		return
+	}
 	switch {
 	case !quoted && slices.Contains(yes, n.Value):
 		value = true
@@ -161,6 +165,11 @@ func (c *converter) scalar(n *yaml.Node) {
 		}
 		c.string(n.Value)
 	}
+}
+
+// isNumber tells whether text is a number as JSON has them.
+func isNumber(text string) bool {
+	return text != "" && (text[0] == '-' || '0' <= text[0] && text[0] <= '9') && json.Valid([]byte(text))
 }
 
 func (c *converter) string(s string) {
