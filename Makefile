@@ -335,7 +335,19 @@ GPUEXPORTER_RELEASE = gpuexporter-$(shell go env GOOS)-$(shell go env GOARCH)
 CHECK_RELEASE = spillway-check-$(shell go env GOOS)-$(shell go env GOARCH)
 PRICES_RELEASE = spillway-prices-$(shell go env GOOS)-$(shell go env GOARCH)
 .PHONY: release
-release: $(TINYGO) spillway-image ## Build filter, exporter, image and lists of their parts (SBOM), reproducibly: build/release
+release: ## Build filter, exporter, checker, image and lists of their parts (SBOM): build/release
+##  VERSION=v0.1.0 also tags this commit, and writes build/release/NOTES.md, from
+##  CHANGELOG.md. It pushes nothing
+ifeq ($(origin VERSION),command line)
+	@tools/release/release.sh check "$(VERSION)"
+	$(MAKE) release-files
+	tools/release/release.sh tag "$(VERSION)" "$(RELEASE)/NOTES.md"
+else
+	@$(MAKE) release-files
+endif
+
+.PHONY: release-files
+release-files: $(TINYGO) spillway-image
 	@rm -rf "$(RELEASE)" && mkdir -p "$(RELEASE)"
 	$(GO_WASM) -o "$(RELEASE)/spillway.wasm" ./filter
 	$(TINYGO_WASM) -o "$(RELEASE)/spillway-release.wasm" ./filter

@@ -14,7 +14,7 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// make release gives the same files in the checkout and in a copy of it, in a folder of another name and depth, without git.
+// make release-files gives the same files in the checkout and in a copy of it, in a folder of another name and depth, without git.
 func TestReleaseIsTheSameElsewhere(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
@@ -59,14 +59,14 @@ type released struct{ folder, sums string }
 func release(t *testing.T, root string) released {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "release")
-	command := exec.CommandContext(t.Context(), "make", "-C", root, "release", "RELEASE="+folder, "VERSION=v1.2.3", "REVISION=abc")
+	command := exec.CommandContext(t.Context(), "make", "-C", root, "release-files", "RELEASE="+folder, "VERSION=v1.2.3", "REVISION=abc")
 	// What the make that runs this test was told is not for this one.
 	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"}, name)
 	})
 	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("make release in %s: %v\n%s", root, err, output)
+		t.Fatalf("make release-files in %s: %v\n%s", root, err, output)
 	}
 	sums, err := os.ReadFile(filepath.Join(folder, "SHA256SUMS"))
 	if err != nil {

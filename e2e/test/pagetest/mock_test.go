@@ -121,7 +121,7 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 		},
 		"upstreams": []object{{
 			"name": "vllm", "drained": m.drained,
-			"budget":   gate(412-wave*20, 600, "OPEN", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
+			"budget":   gate(412-wave*20, 600, "AVAILABLE", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
 			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40}),
 			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429"}, "recoversInSeconds": 106, "effectiveRpm": 450 - wave, "budgetThousandths": 750}),
 			"latency":  gate(930+wave*6, 1000, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "llama-3 ttft"}), gate(41, 100, "PASSING", object{"name": "llama-3 itl"})}}),

@@ -238,10 +238,10 @@ func budget(s *dispatch.Snapshot) *admin.View {
 	if m.Burst == 0 {
 		return nil
 	}
-	b := admin.View{Value: float64(m.Left), Threshold: float64(m.Burst), State: "OPEN", Counts: []admin.Count{{Name: "requestsLeft", N: s.Requests.Left},
+	b := admin.View{Value: float64(m.Left), Threshold: float64(m.Burst), State: "AVAILABLE", Counts: []admin.Count{{Name: "requestsLeft", N: s.Requests.Left},
 		{Name: "requestsBurst", N: s.Requests.Burst}, {Name: "tokensLeft", N: s.Tokens.Left}, {Name: "tokensBurst", N: s.Tokens.Burst}}}
 	if m.Left <= 0 {
-		b.State = "EMPTY"
+		b.State = "USED_UP"
 	}
 	return &b
 }

@@ -32,7 +32,7 @@ type View struct {
 	Name             string // of a throttle's signal
 	State            string // "": it is off, or nothing is known
 	Value, Threshold float64
-	LastAt           clock.Moment // when it last closed
+	LastAt           clock.Moment // when it shut last, or opened
 	LastReason       string       // "": never
 	RecoversIn       time.Duration
 }

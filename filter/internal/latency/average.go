@@ -9,7 +9,7 @@ import (
 
 // average is a time-weighted exponential moving average. A sample stands for the time since the one before: it enters with
 // the weight 1-exp(-elapsed/timeConstant), and what was known keeps exp(-elapsed/timeConstant). The first sample is the
-// average. While nothing is sampled it decays towards zero: what nobody measures any more can't keep a gate closed.
+// average. While nothing is sampled it decays towards zero: what nobody measures any more can't keep a gate shut.
 //
 // The zero value has no samples. An average takes 16 bytes, and a sample constant time, however many there were.
 type average struct {

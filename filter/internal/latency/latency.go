@@ -1,8 +1,8 @@
 // Package latency closes a gate while an upstream is slow to answer, by the time to its first token (TTFT) and between
 // tokens (ITL).
 //
-// A State has a time-weighted moving average of each. The gate is closed while one of them is above its
-// threshold; from WarnAt of the threshold on it warns. It opens by itself: refused requests aren't sampled, so the averages
+// A State has a time-weighted moving average of each. The gate is shut while one of them is above its
+// threshold; from WarnAt of the threshold on it warns. It passes again by itself: refused requests aren't sampled, so the averages
 // decay, and reach the threshold after TimeConstant × ln(average/threshold), which is what RecoversIn says. It is the earliest
 // time: answers of requests that were admitted before can only keep an average up, however fast they are. Nothing else is
 // remembered, so there is no state that could be stuck. The idea, the averages and the numbers of the default
@@ -12,17 +12,17 @@
 //
 // Only streams have a first token and a time between tokens: a unary answer comes as a whole, and its duration says how
 // long it is rather than how slow the server is. So unary answers are averaged apart, for metrics, and close nothing. A
-// closed gate refuses both kinds, because both take the same server's time. The caller leaves out what says nothing about
+// shut gate refuses both kinds, because both take the same server's time. The caller leaves out what says nothing about
 // the upstream: answers of the proxy itself, and refused requests.
 //
 // A TTFT can be sampled as soon as the first token has come, long before the stream ends: in an overload that is the
 // earliest sign. The first sample after a long silence is the whole average. A cold start of 40 s against a threshold of
-// 1 s keeps a gate with a time constant of 30 s closed for 30 s × ln 40, nearly two minutes.
+// 1 s keeps a gate with a time constant of 30 s shut for 30 s × ln 40, nearly two minutes.
 //
 // # Whose samples
 //
 // A client can make its own requests slow, with huge prompts. So a sample above a threshold is taken in only if package quorum finds
-// it credible: while others measure fine, it isn't. One that is alone is believed, but a gate that its samples alone have closed is closed
+// it credible: while others measure fine, it isn't. One that is alone is believed, but a gate that its samples alone have shut is shut
 // for it alone (Concerns): others pass, and their samples tell.
 //
 // # Who owns what, and the worst moments
@@ -99,14 +99,14 @@ type State struct {
 	sole             uint64 // the subject on whose samples alone an average is above its threshold; 0: on those of several
 }
 
-// Trigger is when and why the gate closed. The zero value is never.
+// Trigger is when and why the gate shut. The zero value is never.
 type Trigger struct {
 	At                  clock.Moment
 	Signal              Signal
 	measured, threshold float64 // nanoseconds
 }
 
-// String is the reason as an operator reads it, such as ttft_1240ms_over_1000ms; "" if it never closed.
+// String is the reason as an operator reads it, such as ttft_1240ms_over_1000ms; "" if it never did.
 func (t Trigger) String() string {
 	if t.Signal == None {
 		return ""
@@ -124,19 +124,19 @@ func Explain(b []byte, what string, measured, threshold float64) []byte {
 	return append(b, "ms"...)
 }
 
-// Record takes a sample, and says whether it closed the gate. What is above a threshold is left out unless it is to be believed.
-func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed bool) {
+// Record takes a sample, and says whether that shut the gate. What is above a threshold is left out unless it is to be believed.
+func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (shut bool) {
 	if sample.Left {
 		s.recordLeft(now, c, sample)
 		return false
 	}
-	open := !s.Judge(now, c).Over
+	passes := !s.Judge(now, c).Over
 	over := sample.TTFT > c.TTFT || sample.ITL > c.ITL
 	if sample.TTFT > 0 || sample.ITL > 0 {
 		s.quorum.Record(now, memory*c.TimeConstant, sample.Subject, over)
 	}
 	if over {
-		sample = s.believed(now, c, sample, open)
+		sample = s.believed(now, c, sample, passes)
 	}
 	if c.Predict {
 		s.expected.Learn(now, sample.Load, sample.TTFT)
@@ -145,10 +145,10 @@ func (s *State) Record(now clock.Moment, c *Settings, sample Sample) (closed boo
 	s.itl.add(now, sample.ITL, c.TimeConstant)
 	s.unary.add(now, sample.Unary, c.TimeConstant)
 	r := s.Judge(now, c)
-	if closed = open && r.Over; closed {
+	if shut = passes && r.Over; shut {
 		s.last = Trigger{At: now, Signal: r.Signal, measured: r.Measured, threshold: r.Threshold}
 	}
-	return closed
+	return shut
 }
 
 // recordLeft takes how long a client had waited when it left: what is expected learns by that, the averages don't.
@@ -177,7 +177,7 @@ func (s *State) Expect(now clock.Moment, c *Settings, load predict.Load) (x pred
 const memory = 2
 
 // believed is what remains of a sample that is above a threshold.
-func (s *State) believed(now clock.Moment, c *Settings, sample Sample, open bool) Sample {
+func (s *State) believed(now clock.Moment, c *Settings, sample Sample, passes bool) Sample {
 	switch subject := max(sample.Subject, 1); {
 	case !s.quorum.Credible(now, memory*c.TimeConstant, subject):
 		if sample.TTFT > c.TTFT {
@@ -188,7 +188,7 @@ func (s *State) believed(now clock.Moment, c *Settings, sample Sample, open bool
 		}
 	case s.quorum.Weigh(now, memory*c.TimeConstant).Sole != subject:
 		s.sole = 0
-	case open:
+	case passes:
 		s.sole = subject
 	case s.sole != subject:
 		s.sole = 0
@@ -199,16 +199,16 @@ func (s *State) believed(now clock.Moment, c *Settings, sample Sample, open bool
 // Concerns says that the averages tell something to the subject: they aren't above a threshold for the samples of another one alone.
 func (s *State) Concerns(subject uint64) bool { return s.sole == 0 || s.sole == max(subject, 1) }
 
-// Last is when the gate last closed.
+// Last is when the gate shut last.
 func (s *State) Last() Trigger { return s.last }
 
 // Reading is what the averages say.
 type Reading struct {
 	Signal              Signal
 	Measured, Threshold float64       // nanoseconds
-	Over                bool          // the gate is closed
+	Over                bool          // the gate is shut
 	Warn                bool          // it isn't, but the average has reached WarnAt of the threshold
-	RecoversIn          time.Duration // until decay alone opens it
+	RecoversIn          time.Duration // until decay alone lets it pass again
 }
 
 // Judge looks at the signal that is highest in proportion to its threshold: the last one to recover.

@@ -50,7 +50,7 @@ function severity(state) {
   const s = words(state);
   if (!s || s === 'off') return 'off';
   if (/half|warn|recover|retreat|shadow|drain|probing|near|hold/.test(s)) return 'warn';
-  return /open|refus|reject|busy|full|stale|shut|clos(ed)? *gate|empty|exhaust|alarm|floor/.test(s) ? 'bad' : 'ok';
+  return /open|refus|reject|busy|full|stale|shut|used up|exhaust|alarm|floor/.test(s) ? 'bad' : 'ok';
 }
 
 // yaml writes a value of the configuration.
