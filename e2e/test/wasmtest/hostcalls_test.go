@@ -34,12 +34,15 @@ var hostCalls = []struct {
 	{"no limits, but an address, JSON", byAddress(`{}`), askJSON, [...]int{22, 17, 12}},
 	// A place is reserved at admission, and released at the end: two calls each. No header tells of it.
 	{"one limit of requests under way, JSON", underWay(1000), askJSON, [...]int{26, 21, 16}},
+	// No header tells of dollars; one call counts them.
+	{"one limit of dollars, JSON", dollars("1000"), askJSON, [...]int{27, 22, 17}},
 	{"one upstream, JSON", slotsOf(1000, ""), askJSON, [...]int{26, 21, 16}},
 	// Headers, the subject's page, the answer, a metric; the rest is what is published of it.
 	{"a refusal", limitOf("requests", 1), askJSON, [...]int{15, 4, 7}},
 	{"a refusal of one too many at once", underWay(1), askBesideAnother, [...]int{15, 4, 7}},
 	// One of these reads the body: how much it asks for is known by that.
 	{"a refusal by tokens", limitOf("completionTokens", 1), askJSON, [...]int{17, 6, 8}},
+	{"a refusal by dollars", dollars("0.000001"), askJSON, [...]int{17, 6, 8}},
 	{"a breaker, JSON", gatesOf("breaker"), askJSON, [...]int{25, 20, 15}},
 	{"a latency gate, SSE of 10 pieces", gatesOf("latency"), askEvents, [...]int{49, 42, 39}},
 	// The throttle writes what it has counted four times a second, not for each request.
@@ -58,6 +61,11 @@ func byAddress(config string) string {
 // underWay is a configuration with a limit of each user's requests under way.
 func underWay(quantity int) string {
 	return fmt.Sprintf(`{"requestHold":"stopIteration","limits":[{"name":"a","per":["user"],"unit":"inflight","quantity":%d}]}`, quantity)
+}
+
+// dollars is a configuration with a limit of each user's dollars.
+func dollars(quantity string) string {
+	return `{"requestHold":"stopIteration","limits":[{"name":"a","per":["user"],"unit":"usd","quantity":` + quantity + `,"window":"24h"}],"prices":[{"prompt":1,"completion":4}]}`
 }
 
 // gatesOf is a configuration with some of an upstream's adaptive gates.
