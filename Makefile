@@ -312,6 +312,7 @@ schema: ## Generate the configuration's JSON Schema
 .PHONY: docs
 docs: ## Generate the references of keys, dialects, metrics and filter state, the names of dialects in config, Envoy's rules for labels (stats_tags), the dashboard's page
 	@go run ./filter/generate
+	go run ./filter/generate # the names of dialects, which the first run has written, are in the reference of keys
 
 .PHONY: clean
 clean: ## Remove build/ (the cache of tools stays: see CACHE in the Makefile)

@@ -1,5 +1,5 @@
 // Command generate writes what is made of the filter's tables into the files that show it or depend on it: the keys in docs/configuration.md, the refusals in docs/reasons.md, the dialects in docs/dialects.md,
-// their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, and, where Envoy is to make
+// their names in the configuration, the values of the filter state in docs/filter-state.md, the metrics in docs/metrics.md, the way from each page of docs to the next, and, where Envoy is to make
 // labels of the metrics' names, its stats_tags. It also joins the dashboard's sources to the page that the filter serves.
 //
 //	go run ./filter/generate
@@ -72,7 +72,11 @@ func generate(check bool, root string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(dashboard.write(check, root), run(check, root, append(all, policy)))
+	navigation, err := navigationParts(root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dashboard.write(check, root), run(check, root, slices.Concat(all, navigation, []part{policy})))
 }
 
 // run writes all parts, or compares them with the files if check is set. Its error names every file that isn't as it should be.

@@ -88,7 +88,7 @@ func TestRecordedExchanges(t *testing.T) {
 			continue // what they say is taken from their documentation
 		}
 		if sum == nil {
-			t.Errorf("no exchange in %s was recorded", d.Name)
+			t.Errorf("no exchange in %s was recorded: want one in internal/captures/sample.jsonl", d.Name)
 			continue
 		}
 		fmt.Fprintf(&table, "\n%-20s %4d exchanges, %6d of %6d values, whole and in pieces", d.Name, sum.exchanges, sum.found, sum.expected)

@@ -6,8 +6,13 @@ import "testing"
 func TestADialectIsComplete(t *testing.T) {
 	suffixes := map[string]string{}
 	for _, d := range dialects {
-		if d.requestPaths == nil || d.request == nil || d.responsePaths == nil || d.response == nil || d.silent == nil || d.Errors == nil {
-			t.Errorf("%s lacks a reader or its errors: %+v", d.Name, d)
+		for field, missing := range map[string]bool{
+			"requestPaths": d.requestPaths == nil, "request": d.request == nil, "responsePaths": d.responsePaths == nil,
+			"response": d.response == nil, "silent": d.silent == nil, "Errors": d.Errors == nil,
+		} {
+			if missing {
+				t.Errorf("%s has no %s: a dialect needs it (docs/adding-a-dialect.md)", d.Name, field)
+			}
 		}
 		if byName(d.Name) != d {
 			t.Errorf("two dialects are called %s", d.Name)
