@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,5 +128,47 @@ func TestThePageIsRight(t *testing.T) {
 	_, _, wrong := checkText(t, "my.yaml", "limits:\n- name: a\n  per: [user]\n  quantity: 0\n  unit: requests\n  window: 1h\n")
 	if want := strings.ReplaceAll(stdout.String(), "../../", "") + wrong; !strings.Contains(string(page), "\n"+want) {
 		t.Errorf("docs/install.md lacks\n%s", want)
+	}
+}
+
+// A log is led through the gateway's configuration, of those that a bootstrap has.
+func TestReplay(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "access.log")
+	var lines string
+	for second := range 6 {
+		lines += fmt.Sprintf(`{"time":"2026-11-28T09:00:%02dZ","status":200,"duration_ms":10,"operation":"chat","request_model":"m","prompt_tokens":"20","completion_tokens":"76","user":"ann"}`+"\n", second)
+	}
+	if err := os.WriteFile(log, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"--replay", log, "../../envoy/standalone.yaml"}, &stdout, &stderr); status != allRight || !strings.Contains(stdout.String(), "Refused would have been 2 (33.3 %)") {
+		t.Errorf("status %d, %s%s", status, stdout.String(), stderr.String())
+	}
+	page, err := os.ReadFile("../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown, _, _ := strings.Cut(stdout.String(), "\nby hour"); !strings.Contains(string(page), shown+"...\n") {
+		t.Errorf("docs/install.md lacks\n%s...", shown)
+	}
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{cantTell, []string{"--replay", "no-such-log", "../../envoy/standalone.yaml"}},
+		{cantTell, []string{"--replay", log, "../../config/examples/minimal.yaml", "../../config/examples/latency.yaml"}},
+		{cantTell, []string{"--replay", log, "no-such-file"}},
+		{isWrong, []string{"--replay", log, "main_test.go.yaml"}},
+	} {
+		if c.status == isWrong {
+			c.args[2] = filepath.Join(t.TempDir(), "wrong.yaml")
+			if err := os.WriteFile(c.args[2], []byte("mode: wrong"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if status := run(c.args, &stdout, &stderr); status != c.status {
+			t.Errorf("%q: status %d, want %d", c.args, status, c.status)
+		}
 	}
 }
