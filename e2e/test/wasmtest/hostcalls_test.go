@@ -37,6 +37,10 @@ var hostCalls = []struct {
 	// No header tells of dollars; one call counts them.
 	{"one limit of dollars, JSON", dollars("1000"), askJSON, [...]int{27, 22, 17}},
 	{"one upstream, JSON", slotsOf(1000, ""), askJSON, [...]int{26, 21, 16}},
+	// The headers are taken out, one call each.
+	{"one upstream, JSON, of one who says how long to wait", slotsOf(1000, ""), askPatiently, [...]int{28, 23, 18}},
+	// To refuse who doesn't wait the upstream's record is read, and not written; the header is taken out, and the body read.
+	{"a refusal of one who doesn't wait", slotsOf(1, ""), declineBesideAnother, [...]int{14, 7, 9}},
 	// Headers, the subject's page, the answer, a metric; the rest is what is published of it.
 	{"a refusal", limitOf("requests", 1), askJSON, [...]int{15, 4, 7}},
 	{"a refusal of one too many at once", underWay(1), askBesideAnother, [...]int{15, 4, 7}},
@@ -90,6 +94,21 @@ func askBesideAnother(p *proxy, vm *wasmhost.VM) {
 		request{user: "ann"}.send(vm)
 	}
 	askJSON(p, vm)
+}
+
+// askPatiently says how long it is willing to wait, and needn't.
+func askPatiently(p *proxy, vm *wasmhost.VM) {
+	s := request{user: "ann", headers: [][2]string{{"x-spillway-max-wait", "2s"}, {"x-spillway-queue", "yes"}}}.send(vm)
+	p.Advance(answerTime)
+	answer(s, completion(76))
+}
+
+// declineBesideAnother declines to wait for the slot that another request has, from the first time on.
+func declineBesideAnother(_ *proxy, vm *wasmhost.VM) {
+	if vm.Contexts() == 0 {
+		request{user: "ann"}.send(vm)
+	}
+	request{user: "bob", headers: [][2]string{{"x-spillway-queue", "no"}}}.send(vm).Done()
 }
 
 func askModels(_ *proxy, vm *wasmhost.VM) {

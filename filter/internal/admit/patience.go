@@ -36,10 +36,14 @@ func (e *Engine) readPatience(s *Stream) bool {
 func (s *Stream) wordsOf(slot ident.Slot, parse func(string) (time.Duration, bool)) bool {
 	values := s.headers.Values(slot)
 	for values.Next() {
-		if values.Value == "" || strings.IndexByte(values.Value, ',') >= 0 { // nothing is said; or it is a list, whose elements come next
+		if strings.IndexByte(values.Value, ',') >= 0 { // its elements come next
 			continue
 		}
-		d, sound := parse(strings.Trim(values.Value, " \t"))
+		word := strings.Trim(values.Value, " \t")
+		if word == "" {
+			continue
+		}
+		d, sound := parse(word)
 		if !sound {
 			return false
 		}
@@ -60,9 +64,14 @@ func parseQueue(word string) (time.Duration, bool) {
 // parseMaxWait reads a time. What is longer than any queue lets wait is as good as that.
 func parseMaxWait(word string) (time.Duration, bool) {
 	const longest = time.Hour
-	d, err := time.ParseDuration(word)
-	if ms, failed := strconv.ParseInt(word, 10, 64); failed == nil {
-		d, err = time.Duration(min(ms, longest.Milliseconds()))*time.Millisecond, nil
+	var d time.Duration
+	var err error
+	if last := word[len(word)-1:]; last >= "0" && last <= "9" {
+		var ms int64
+		ms, err = strconv.ParseInt(word, 10, 64)
+		d = time.Duration(min(max(ms, -1), longest.Milliseconds())) * time.Millisecond
+	} else {
+		d, err = time.ParseDuration(word)
 	}
 	switch {
 	case err != nil || d < 0:

@@ -43,6 +43,8 @@ func TestPatienceAsItIsWritten(t *testing.T) {
 		{[][2]string{most("-1")}, unreadable},
 		{[][2]string{most("-1ms")}, unreadable},
 		{[][2]string{most("soon")}, unreadable},
+		{[][2]string{most(" \t")}, 0},
+		{[][2]string{most("-5000000000000000000")}, unreadable},
 		{[][2]string{most("1e3")}, unreadable},
 		{[][2]string{most("0x10")}, unreadable},
 		{[][2]string{most("500 ms")}, unreadable},
