@@ -147,7 +147,7 @@ func TestLeases(t *testing.T) {
 		name string
 		run  func(*leased)
 	}{
-		{"at the edge", leaseEdge}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"odd names", leaseNames},
+		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"odd names", leaseNames},
 		{"kill -9", leaseKills}, {"ratelimit is gone", leaseDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -178,6 +178,24 @@ func leaseEdge(f *leased) {
 	r := f.send(1, ask{user: "edge"})
 	if r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" || r.header.Get("retry-after") == "" {
 		f.t.Errorf("one more: %d %v", r.status, r.header)
+	}
+}
+
+// leaseDollars is the same in dollars, which are leased by the thousandth: a token costs one.
+func leaseDollars(f *leased) {
+	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
+		"limits":[{"name":"dollars","per":["user"],"unit":"usd","quantity":%g,"window":"1h","scope":"fleet"}]}`, limit/1000.0))
+	for f.crowd(4, ask{user: "dollars"}) > 0 {
+		continue
+	}
+	used := f.used("dollars")
+	f.t.Logf("%d thousandths used of %d, %d counted", used, limit, f.counted("dollars"))
+	if used < limit*8/10 || used > limit+2*answer {
+		f.t.Errorf("%d thousandths used of %d", used, limit)
+	}
+	r := f.send(1, ask{user: "dollars"})
+	if r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/spend_exceeded" || !strings.Contains(r.body, "limit $0.30, used $0.3") {
+		f.t.Errorf("one more: %d %v %s", r.status, r.header, r.body)
 	}
 }
 

@@ -154,3 +154,35 @@ func TestPricesAreOverridden(t *testing.T) {
 		t.Error(answer)
 	}
 }
+
+// The path's model counts where a path names one, by whatever spelling; a body that names a cheaper one is no way around, nor is a name in other letters.
+func TestAModelInThePathIsTheOneThatIsBilled(t *testing.T) {
+	const prices = `"prices":[{"models":["dear"],"prompt":20,"completion":20},{"models":["free"],"prompt":0}]}`
+	const silent = `{"choices":[{"message":{"content":"hello"}}],"usage":{"prompt_tokens":100,"completion_tokens":100,"total_tokens":200}}`
+	for path, answer := range map[string]string{
+		"/openai/deployments/dear/chat/completions?api-version=1":                silent,
+		"/openai/deployments/DEAR/chat/completions":                              silent,
+		"/openai/deployments/d%65ar/chat/completions":                            silent,
+		"/v1beta/models/dear:generateContent":                                    `{"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":100,"totalTokenCount":200}}`,
+		"/v1/projects/p/locations/l/publishers/anthropic/models/dear:rawPredict": `{"type":"message","usage":{"input_tokens":100,"output_tokens":100}}`,
+	} {
+		h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"u","unit":"usd","quantity":1,"window":"1h"}],`+prices, recordtest.NewMemory())
+		x := h.startWith([][2]string{{":method", "POST"}, {":path", path}, {"content-type", "application/json"}}, false)
+		x.body(`{"model":"free","anthropic_version":"vertex-2023-10-16","contents":[{"parts":[{"text":"hi"}]}],"messages":[{"role":"user","content":"hi"}]}`, true)
+		if x.Refused() {
+			t.Errorf("%s: refused for %s", path, refusedFor(x))
+			continue
+		}
+		x.answer(answer)
+		if got := h.counts["spillway_spend_nanodollars_total u other"]; got != 4_000_000 {
+			t.Errorf("%s: %d", path, got)
+		}
+	}
+	for _, name := range []string{"DEAR", "Dear", " dear", "dear "} {
+		h := newHost(t, `{"requestHold":"stopIteration","limits":[{"name":"u","per":["user"],"unit":"usd","quantity":1,"window":"1h"}],`+prices, recordtest.NewMemory())
+		h.asksFor(name).answer(silent)
+		if got := h.counts["spillway_spend_nanodollars_total u other"]; got != 4_000_000 {
+			t.Errorf("%q: %d", name, got)
+		}
+	}
+}

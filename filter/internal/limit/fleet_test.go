@@ -14,10 +14,19 @@ import (
 
 const fleetLimits = `[{"name":"f","per":["user"],"unit":"completionTokens","quantity":300,"window":"1h","scope":"fleet"}]`
 
+// The same in dollars: a token costs a thousandth of one, which is what is leased.
+const fleetDollars = `[{"name":"f","per":["user"],"unit":"usd","quantity":0.3,"window":"1h","scope":"fleet"}],"prices":[{"prompt":0,"completion":1000}]`
+
 // The scene of the issue: 228 of 300 are used, and 12 come at once at two proxies.
 func TestParallelRequestsAtTheEndOfAFleetsLimit(t *testing.T) {
+	for limits, reason := range map[string]string{fleetLimits: "tokens_exceeded", fleetDollars: "spend_exceeded"} {
+		atTheEnd(t, limits, reason)
+	}
+}
+
+func atTheEnd(t *testing.T, limits, reason string) {
 	for _, workers := range []int{1, 4} {
-		f := newFleet(t, 2, workers, fleetLimits)
+		f := newFleet(t, 2, workers, limits)
 		for i := range 3 {
 			f.ask(f.proxies[i%2].workers[i%workers], "u", 76, 76, second/10)
 			f.run(second)
@@ -38,7 +47,7 @@ func TestParallelRequestsAtTheEndOfAFleetsLimit(t *testing.T) {
 			t.Errorf("%d workers: %d are used", workers, all)
 		}
 		t.Logf("%d workers: %d used, %d calls, refused %v", workers, all, f.calls, f.refused)
-		if f.refused["tokens_exceeded"] == 0 || len(f.refused) != 1 {
+		if f.refused[reason] == 0 || len(f.refused) != 1 {
 			t.Errorf("refused: %v", f.refused)
 		}
 	}

@@ -287,7 +287,9 @@ func (f *fleetWorld) try(w *fleetWorker, r *Request, deadline clock.Moment, use 
 			return // its proxy is gone
 		}
 		delete(p.running, x)
-		w.Settle(f.now, x.charges, "m", Usage{Prompt: 10, Completion: use, Total: use + 10}, 200)
+		u := Usage{Prompt: 10, Completion: use, Total: use + 10}
+		u.Spend = w.Spend("m", "", &u, 200)
+		w.Settle(f.now, x.charges, "m", u, 200)
 	})
 }
 
