@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -40,5 +43,32 @@ func TestThePagesOfThisRepository(t *testing.T) {
 	findings, err := checkDocs("../..")
 	if err != nil || len(findings) > 0 {
 		t.Errorf("%v\n%s", err, strings.Join(findings, "\n"))
+	}
+}
+
+// The figures of the first page are those of the benchmarks.
+func TestFiguresOfTheFirstPage(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	benchmarks, err := os.ReadFile("../../docs/benchmarks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peers, _ := strings.Cut(string(benchmarks), "## Peers")
+	for peer, form := range map[string]string{"Spillway": "%.1f", "Envoy AI Gateway": "%.1f", "LiteLLM, a limit": "%.0f"} {
+		m := regexp.MustCompile(`(?m)^\| ` + peer + ` \| \d+ \| \*\*([\d.]+)\*\*`).FindStringSubmatch(peers)
+		if m == nil {
+			t.Errorf("docs/benchmarks.md has no CPU of %s", peer)
+			continue
+		}
+		ratio, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf(form+" times", ratio); !strings.Contains(string(readme), want) {
+			t.Errorf("README.md lacks %q, of %s, as docs/benchmarks.md has it", want, peer)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,4 +79,18 @@ func statusOf(key string, c *config.StatusCode) int {
 	}
 	status, _ := strconv.Atoi(key)
 	return status
+}
+
+// What is said of a server that doesn't answer is no refusal, and stands on the operators' page as well.
+func TestReasonsOfServersAreOnThePage(t *testing.T) {
+	page := read(t, "../../../docs/reasons.md")
+	reasons := regexp.MustCompile(`"upstream/[a-z_]+"`).FindAllString(read(t, "restate.go"), -1)
+	if len(reasons) < 3 {
+		t.Fatalf("found %q", reasons)
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(page, "`"+strings.Trim(reason, `"`)+"`") {
+			t.Errorf("docs/reasons.md lacks %s", reason)
+		}
+	}
 }
