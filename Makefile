@@ -153,7 +153,8 @@ FIRST = $(wildcard $(ENVOY))$(wildcard $(CURDIR)/build/spillway-run)
 define build_run
 	echo "building what runs, side by side$(if $(FIRST),, (the first time: $(if $(filter release,$(WASM)),about 15 minutes,1 to 4 minutes); after that, seconds))"
 	tools/steps/steps.sh $(call STEP,the filter,$(WASM_BUILD)) $(call STEP,the exporter of pressure,gpuexporter) $(call STEP,Envoy $(ENVOY_VERSION),envoy) \
-		$(call STEP,the program that starts them,spillway-run) $(foreach goal,$(1),$(call STEP,$(goal),$(goal)))
+		$(call STEP,the program that starts them,spillway-run) \
+		$(call STEP,the checker of configurations,spillway-check) $(foreach goal,$(1),$(call STEP,$(goal),$(goal)))
 endef
 
 .DEFAULT_GOAL := help

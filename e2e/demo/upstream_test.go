@@ -140,6 +140,24 @@ func TestLook(t *testing.T) {
 	}
 }
 
+// The exporter reads the metrics of a server that has some.
+func TestRunReadsTheUpstreamsMetrics(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			_, _ = io.WriteString(w, "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name=\"m\"} 7\n"+
+				"# TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc{model_name=\"m\"} 0.25\n")
+		}
+	}))
+	t.Cleanup(server.Close)
+	ports := freePorts(t, 4)
+	start(t, "CONFIG=", "GPUEXPORTER_ARGS=", "UPSTREAM="+server.URL, fmt.Sprint("GATEWAY_PORT=", ports[0]), fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]),
+		fmt.Sprint("ADMIN_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]))
+	harness.Await(t, harness.Patience, "the exporter tells what the server does", func() bool {
+		return listening(ports[3]) && strings.Contains(look(t, "http://"+local(ports[3])+"/v1/pressure"), `"running":7`)
+	})
+}
+
 func TestRoots(t *testing.T) {
 	t.Parallel()
 	if got, err := roots(func(string) string { return harness.InRepository(t, "go.mod") }); err != nil || filepath.Base(got) != "go.mod" {

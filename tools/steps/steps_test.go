@@ -82,6 +82,38 @@ func TestFailureEndsAll(t *testing.T) {
 	awaitNoWriter(t, pipe)
 }
 
+// Where no Envoy can be fetched, that is said at once, with what to do.
+func TestPlatforms(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		machine, libc string
+		fails         bool
+	}{
+		"Linux":            {"Linux x86_64", "glibc 2.36", false},
+		"Linux on arm64":   {"Linux aarch64", "glibc 2.36", false},
+		"Linux with musl":  {"Linux x86_64", "", true},
+		"macOS":            {"Darwin arm64", "", false},
+		"macOS on Intel's": {"Darwin x86_64", "", true},
+		"Windows":          {"MINGW64_NT-10.0 x86_64", "", true},
+	} {
+		system, machine, _ := strings.Cut(c.machine, " ")
+		bin := t.TempDir()
+		for program, script := range map[string]string{
+			"uname": `case "$1" in -s) echo ` + system + `;; -m) echo ` + machine + `;; *) echo ` + c.machine + `;; esac`, "getconf": "echo " + c.libc, "go": "", "python3": "",
+		} {
+			if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		command := exec.Command("make", "-s", "-C", "../..", "platform")
+		command.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+bin, "ENVOY=", "MAKEFLAGS=")
+		out, err := command.CombinedOutput()
+		if (err != nil) != c.fails || c.fails && !strings.Contains(string(out), "ENVOY=/path/to/envoy is one of yours") {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
+	}
+}
+
 // awaitNoWriter waits until nobody has the pipe open for writing: to read is then at its end at once.
 func awaitNoWriter(t *testing.T, pipe string) {
 	t.Helper()
