@@ -28,7 +28,7 @@ const settings = `{"namespace":"builds","requestHold":"stopIteration","models":{
 	{"name":"tokens","per":["user","model"],"unit":"totalTokens","quantity":5000,"window":"1m","admission":"strict"},
 	{"name":"inflight","per":["user"],"unit":"inflight","quantity":3}],
 	"usage":{"promptTokensPerByte":0.3,"cost":[{"models":["m-1"],"prompt":0.7,"cached":0.013,"completion":3.3,"reasoning":1e-3},{"models":["*"]}]},
-	"upstreams":[{"name":"u","budget":{"requests":300,"window":"1m"},"concurrency":{"max":4},"retreat":{"mode":"enforce"},
+	"upstreams":[{"name":"u","budget":{"requests":300,"window":"1m"},"concurrency":{"max":4},"queue":{"max":20,"maxBytes":20000,"fairness":"header:x-flow"},"retreat":{"mode":"enforce"},
 	"latency":{"mode":"enforce","ttft":"700ms","itl":"90ms"},"throttle":{"mode":"enforce"},"breaker":{"mode":"enforce"}}]}`
 
 const (
@@ -147,9 +147,15 @@ func (r traffic) ask() (headers [][2]string, body string) {
 		"/v1beta/models/m-1:streamGenerateContent?alt=sse", "/v1%2Fchat/completions", "/V1//completions", "/health")
 	body = fmt.Sprintf(`{"model":"m-%d","stream":%v,"max_tokens":%s,"n":%s,"messages":[{"role":"user","content":"%s"}],"options":{"num_predict":%s}}`,
 		r.IntN(4), r.one("true", "false"), r.number(), r.one("1", "2", r.number()), strings.Repeat("héllo ", r.IntN(200)), r.number())
-	return [][2]string{{":method", "POST"}, {":path", path}, {":authority", "llm"}, {"content-type", "application/json"},
+	headers = [][2]string{{":method", "POST"}, {":path", path}, {":authority", "llm"}, {"content-type", "application/json"},
 		{"x-user-id", r.one("ann", "bob", "Zoë", "a,b")}, {"x-tenant-id", r.one("t1", "t2")},
-		{"x-priority", r.one("urgent", "high", "normal", "low", "?")}, {"x-slo-ttft-ms", r.one("500", "0.5", "1e3", "x")}}, r.spoil(body)
+		{"x-priority", r.one("urgent", "high", "normal", "low", "?")}, {"x-slo-ttft-ms", r.one("500", "0.5", "1e3", "x")}}
+	if r.IntN(4) == 0 {
+		headers = append(headers, [2]string{"x-spillway-max-wait", r.one("500", "2s", "0", "1h", "100ms,2s", "-5000000000000000000", "soon", "٥")},
+			[2]string{"x-spillway-queue", r.one("yes", "yes", "no", "?")}, [2]string{"x-gateway-inference-objective", r.one("chat", "batch", "chat,batch", "Chat")},
+			[2]string{"x-flow", r.one("a", "b", "a,b", "")})
+	}
+	return headers, r.spoil(body)
 }
 
 func (r traffic) answer() (status string, events bool, body string) {

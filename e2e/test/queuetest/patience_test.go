@@ -30,7 +30,7 @@ func refuseImpatient(t *testing.T, g *gateway) {
 		wrong := g.send(t, ask{headers: []string{"x-spillway-max-wait", "soon"}})
 		wrong.wait(t)
 		if wrong.status != http.StatusBadRequest || wrong.header.Get("x-spillway-reason") != "request/unreadable_wait" ||
-			!strings.Contains(string(wrong.body), "Send x-spillway-queue: no, or x-spillway-max-wait with milliseconds or a duration, such as 500 or 2s.") {
+			!strings.Contains(string(wrong.body), "Send x-spillway-queue: no, or x-spillway-max-wait with a whole number of milliseconds or with a unit, such as 500 or 2s.") {
 			t.Errorf("a word that can't be read: %v", wrong.answer)
 		}
 		if patient.over() {

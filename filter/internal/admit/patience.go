@@ -16,7 +16,7 @@ import (
 // read is refused: a promise to be back in time isn't kept by guessing.
 const (
 	queueHeader   = "x-spillway-queue"    // no | yes
-	maxWaitHeader = "x-spillway-max-wait" // a duration such as 500ms or 2s, or a number of milliseconds; 0 is not to wait at all
+	maxWaitHeader = "x-spillway-max-wait" // such as 500ms or 2s, or a number of milliseconds; 0 is not to wait at all
 )
 
 // unwilling is the patience of a request that isn't to wait.
@@ -61,31 +61,36 @@ func parseQueue(word string) (time.Duration, bool) {
 	return 0, strings.EqualFold(word, "yes")
 }
 
-// parseMaxWait reads a time. What is longer than any queue lets wait is as good as that.
+// units are those of a wait. (What reads durations in the library has them in a map, whose look-ups allocate in TinyGo's build.)
+var units = [...]struct {
+	name string
+	is   time.Duration
+}{{"ms", time.Millisecond}, {"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"", time.Millisecond}}
+
+// parseMaxWait reads a time: a whole number, with a unit or of milliseconds. What is longer than any queue lets wait is as good as that.
 func parseMaxWait(word string) (time.Duration, bool) {
 	const longest = time.Hour
-	var d time.Duration
-	var err error
-	if last := word[len(word)-1:]; last >= "0" && last <= "9" {
-		var ms int64
-		ms, err = strconv.ParseInt(word, 10, 64)
-		d = time.Duration(min(max(ms, -1), longest.Milliseconds())) * time.Millisecond
-	} else {
-		d, err = time.ParseDuration(word)
+	for _, unit := range units {
+		number, is := strings.CutSuffix(word, unit.name)
+		if !is {
+			continue
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		switch {
+		case err != nil || n < 0:
+			return 0, false
+		case n == 0:
+			return unwilling, true
+		}
+		return time.Duration(min(n, int64(longest/unit.is))) * unit.is, true
 	}
-	switch {
-	case err != nil || d < 0:
-		return 0, false
-	case d == 0:
-		return unwilling, true
-	}
-	return min(d, longest), true
+	return 0, false
 }
 
 // refusePatience answers a request whose patience can't be read; in shadow mode that is only recorded.
 func (e *Engine) refusePatience(s *Stream, now clock.Moment) bool {
 	v := unfit(gate.Request, gate.Patience, "How long the request may wait can't be read. Send "+queueHeader+": no, or "+
-		maxWaitHeader+" with milliseconds or a duration, such as 500 or 2s.")
+		maxWaitHeader+" with a whole number of milliseconds or with a unit, such as 500 or 2s.")
 	if e.cfg.Mode == config.Shadow {
 		s.patience = 0
 		if s.wouldRefuse.Outcome == gate.Allowed {

@@ -249,12 +249,14 @@ func (i *Identity) trusts(tenant, user, key string) bool {
 func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priority {
 	c := claims{lowest: otherwise}
 	if i.priority.Header != "" {
-		for values := h.Values(i.prioritySlot); values.Next(); {
+		values := h.Values(i.prioritySlot) // not in the loop's head: TinyGo would allocate it for each turn
+		for values.Next() {
 			c.add(config.ParsePriority(values.Value))
 		}
 	}
 	if len(i.objectives) > 0 {
-		for values := h.Values(i.objectiveSlot); values.Next(); {
+		values := h.Values(i.objectiveSlot)
+		for values.Next() {
 			c.add(i.objective(values.Value))
 		}
 	}
