@@ -20,8 +20,8 @@
 //
 // A State is a value of Size bytes that belongs to its caller, who shares it between workers; time comes in as an argument. What is in flight is what one
 // worker has in flight: the slope is by that, so each worker's share is as good a measure as the whole. Nothing is expected before
-// Enough times were learned. While nothing is learned the mean and the error fade, so what is like those that were learned passes again; the slopes
-// stay, so whoever refuses by them has to let one pass now and then, or a guess shuts out for good those by whom it would be corrected. The clock leaps ahead: all is faded; it steps back: as if no time had passed. The record is garbage: Decode
+// Enough times were learned. While nothing is learned what is expected fades, and its error with it: nobody who refuses all, or has all refused, does so for
+// longer than a few times Recent. But where some are learned and others refused, of these nothing is learned: whoever refuses has to let one pass now and then. The clock leaps ahead: all is faded; it steps back: as if no time had passed. The record is garbage: Decode
 // refuses it, and all begins anew.
 package predict
 
@@ -106,7 +106,7 @@ func (s *State) fade(now clock.Moment) float64 {
 func (s *State) expect(fade float64, load Load) float64 {
 	prompt, flying := load.floats()
 	perToken, perFlight := s.slopes()
-	seconds := s.recent.time*fade + perToken*(prompt-s.recent.prompt) + perFlight*(flying-s.recent.flying*fade)
+	seconds := fade * (s.recent.time + perToken*(prompt-s.recent.prompt) + perFlight*(flying-s.recent.flying))
 	return min(max(seconds, 0), Longest.Seconds())
 }
 
