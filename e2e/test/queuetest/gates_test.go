@@ -19,6 +19,7 @@ func gates(t *testing.T, g *gateway) {
 	t.Run("streams that fail", func(t *testing.T) { breakOnStreams(t, g) })
 	t.Run("fallback", func(t *testing.T) { fallBack(t, g) })
 	t.Run("latency", func(t *testing.T) { latency(t, g) })
+	t.Run("latency, expected", func(t *testing.T) { expect(t, g) })
 	t.Run("throttle", func(t *testing.T) { throttle(t, g) })
 }
 
@@ -203,6 +204,50 @@ func latency(t *testing.T, g *gateway) {
 	g.until(t, "it has opened by decay alone", func() bool { return g.do(t, ask{model: "slow"}).status == http.StatusOK })
 	g.untilRefused(t, "latency/slo_ttft", ask{model: "slow", headers: []string{"x-slo-ttft-ms", "1"}})
 	g.awaitMetric(t, 0, "spillway_gate_state", "gate", "latency")
+}
+
+// Of a server whose time to the first token is told by the prompt, a request whose own would be too late is refused before the server has it; short
+// ones pass all the while.
+func expect(t *testing.T, g *gateway) {
+	const tokens = 4 // bytes for each, about
+	g.configure(t, "stopIteration", fmt.Sprintf(`{"upstreams": [{"name": "prompted-%d", "latency": {"mode": "enforce", "ttft": "2s", "itl": "10s"}}]}`, time.Now().UnixNano()))
+	short, long := ask{stream: true, sim: "ttft=5ms"}, ask{stream: true, sim: "ttft=500ms", more: 2_000 * tokens}
+	longest := long
+	longest.more, longest.sim = 10*long.more, "ttft=5s"
+	var refused *call
+	g.until(t, "it is known that prompts take time", func() bool {
+		for i, a := range []ask{short, long, short, long, short, long} {
+			a.user = fmt.Sprint("user-", i)
+			wantServed(t, g.send(t, a).wait(t))
+		}
+		var calls []*call
+		for range 6 { // each worker lets one pass, to see
+			calls = append(calls, g.send(t, longest))
+		}
+		for _, c := range calls {
+			if c.wait(t).status != http.StatusOK {
+				refused = c
+			}
+		}
+		return refused != nil
+	})
+	wantRefused(t, refused, http.StatusTooManyRequests, "latency/ttft", "is too slow")
+	record := g.logs(t, refused)[0]
+	record.Want(t, map[string]string{"decision": "REJECTED", "gate": "latency", "threshold": "2000", "retryable": "true"})
+	if got := record.Text("reason"); !regexp.MustCompile(`^expected_ttft_\d+ms_over_2000ms$`).MatchString(got) {
+		t.Errorf("the record's reason is %q", got)
+	}
+	if g.seen(refused) {
+		t.Error("the server saw a refused request")
+	}
+	for range 10 {
+		wantServed(t, g.send(t, short))
+	}
+	long.headers = []string{"x-slo-ttft-ms", "100"}
+	c := g.untilRefused(t, "latency/slo_ttft", long)
+	if got := g.logs(t, c)[0].Text("reason"); !regexp.MustCompile(`^slo_ttft_\d+ms_over_100ms$`).MatchString(got) {
+		t.Errorf("the record's reason is %q", got)
+	}
 }
 
 // Answers that take too long shed the low priorities, thin the normal ones out, and leave the high ones alone.

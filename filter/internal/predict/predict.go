@@ -13,8 +13,8 @@
 // # What is learned
 //
 // A time to the first token (Learn), and of a client that left without one how long it had waited, as far as that is longer than what was
-// expected (AtLeast): in an overload those are all there is. A time longer than Longest counts as that, and one that is further off than
-// anything before moves the regression no more than four times the usual error would. Whose times are to be believed is up to the caller.
+// expected (AtLeast): in an overload those are all there is. A time longer than Longest counts as that, and one that is far longer than
+// expected counts as ten times the usual error. That a time was shorter than expected makes no great error, however far off it was: it isn't what anybody fears. Whose times are to be believed is up to the caller.
 //
 // # Who owns what, bounds, and the worst moments
 //
@@ -44,7 +44,7 @@ const (
 
 	leastWeight  = 0.02 // of a time, beside those of the same moment
 	fewest       = 200  // times that the slopes are of, at least, if there were as many
-	outlier      = 20   // errors
+	outlier      = 10   // errors
 	errorWeight  = 0.02
 	mostTokens   = 10_000_000
 	mostInFlight = 1_000_000
@@ -141,12 +141,14 @@ func (s *State) Learn(now clock.Moment, load Load, ttft time.Duration) {
 	if s.count == 0 {
 		first := means{seconds, prompt, flying}
 		*s = State{at: now, recent: first, far: first}
-	} else if expected := s.expect(1, load); s.count >= Enough {
-		near := outlier * max(s.off, 0.1*s.recent.time)
-		s.off += errorWeight * (min(math.Abs(seconds-expected), near) - s.off)
-		seconds = min(seconds, expected+near)
 	} else {
-		s.off += (math.Abs(seconds-expected) - s.off) / float64(s.count)
+		expected := s.expect(1, load)
+		near := outlier * max(s.off, 0.1*s.recent.time)
+		off := min(max(seconds-expected, min(expected-seconds, s.recent.time)), near)
+		s.off += max(errorWeight, 1/float64(s.count)) * (off - s.off)
+		if s.count >= Enough {
+			seconds = min(seconds, expected+near)
+		}
 	}
 	s.count = min(s.count+1, fewest)
 	elapsed := max(now.Sub(s.at), 0)
