@@ -15,14 +15,18 @@ func reasonTables(rows []gate.Row) string {
 	last := ""
 	for _, row := range rows {
 		if row.Gate != last {
-			fmt.Fprintf(&b, "\n### %s\n\n| `x-spillway-reason` | Status | It is refused when | What to do |\n|---|---|---|---|\n", row.Gate)
+			fmt.Fprintf(&b, "\n### %s\n\n| `x-spillway-reason`; `spillway.reason`, if not the same | Status | It is refused when | What to do |\n|---|---|---|---|\n", row.Gate)
 			last = row.Gate
 		}
 		never := ""
 		if row.Never {
 			never = ", never retry"
 		}
-		fmt.Fprintf(&b, "| `%s/%s` | %s%s | %s | %s |\n", row.Gate, row.Reason, status(row.Status), never, row.When, row.Do)
+		form := ""
+		if row.Forms != nil {
+			form = "; " + list(row.Forms)
+		}
+		fmt.Fprintf(&b, "| `%s/%s`%s | %s%s | %s | %s |\n", row.Gate, row.Reason, form, status(row.Status), never, row.When, row.Do)
 	}
 	return b.String()
 }

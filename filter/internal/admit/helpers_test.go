@@ -214,7 +214,7 @@ func (h *host) drain(own *Stream) *Step {
 			h.calls = append(h.calls, string(body))
 		default:
 			if f.Kind == Answer {
-				h.isInTheTable(f.Stream.Reply())
+				h.isInTheTable(f.Stream)
 			}
 			if f.Kind == SetProperty || f.Kind == SetNumber {
 				h.published[f.Name] = true

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
-	"github.com/spillway-proxy/spillway/filter/internal/reply"
 )
 
 // refused are those that tests of this package have met, by their reasons.
@@ -42,7 +41,8 @@ func TestMain(m *testing.M) {
 }
 
 // isInTheTable holds a refusal against the operators' table.
-func (h *host) isInTheTable(r *reply.Reply) {
+func (h *host) isInTheTable(s *Stream) {
+	r := s.Reply()
 	h.Helper()
 	name := header(r.Headers, "x-spillway-reason")
 	if name == "" || strings.HasPrefix(name, "promptsize/") { // the admin surface's, or the example's of docs/adding-a-gate.md
@@ -61,6 +61,9 @@ func (h *host) isInTheTable(r *reply.Reply) {
 		return
 	}
 	row := &rows[at]
+	if text := s.decision.Text.String(); text != "" && !slices.ContainsFunc(row.Forms, func(known string) bool { return form(known) == form(text) }) {
+		h.Errorf("%s is told as %s, and gate.Table has the forms %q", name, text, row.Forms)
+	}
 	if row.Gate == gate.Breaker && slices.ContainsFunc(h.cfg.Upstreams, func(u config.Upstream) bool { return u.Breaker.Fallback.Status != 0 }) {
 		return // the answer is the configured one
 	}
@@ -68,6 +71,17 @@ func (h *host) isInTheTable(r *reply.Reply) {
 	if never != row.Never || header(r.Headers, "x-envoy-ratelimited") != "true" || r.Status != statusOf(row.Status, &h.cfg.StatusCode) {
 		h.Errorf("%s has status %d and the headers %q, and in gate.Table status %s and that waiting helps: %v", name, r.Status, r.Headers, row.Status, !row.Never)
 	}
+}
+
+// form is a reason without its numbers, which differ from one time to the next.
+func form(text string) string {
+	parts := strings.Split(text, "_")
+	for i, part := range parts {
+		if part[0] >= '0' && part[0] <= '9' && part != "5xx" {
+			parts[i] = "#"
+		}
+	}
+	return strings.Join(parts, "_")
 }
 
 // statusOf is the status of a row.
