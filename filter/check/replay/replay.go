@@ -283,8 +283,11 @@ func (r *run) sends(x *request) {
 		return
 	}
 	x.sent = true
-	r.after(time.Duration(max(x.DurationMS-x.QueueMS, 1))*time.Millisecond, func() { r.answers(x) })
+	r.after(min(time.Duration(max(x.DurationMS-x.QueueMS, 1))*time.Millisecond, longest), func() { r.answers(x) })
 }
+
+// longest is how long a server takes at most: while a request is under way, the engine's clocks have to tick.
+const longest = 6 * time.Hour
 
 // answers has the server answer.
 func (r *run) answers(x *request) {
@@ -307,7 +310,7 @@ func (r *run) ends(x *request) {
 
 // body is what a request's may have been: as long as its tokens let expect.
 func (r *run) body(x *request) []byte {
-	size := 4 * int(min(x.Prompt, 1<<20))
+	size := 4 * int(min(x.Prompt, 1<<18)) // a megabyte at most: more than is read by default
 	if len(r.padding) < size {
 		r.padding = strings.Repeat("a", size)
 	}
