@@ -271,7 +271,7 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 		used := e.spent(s, end)
 		e.report(e.limits.Settle(now, charges, s.exchange.Model, used, end.Status))
 		e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, used, end.Status)
-		e.countSpend(s, charges, &used, end.Status)
+		e.countSpend(s, charges, used.Spend, end.Status)
 	}
 }
 

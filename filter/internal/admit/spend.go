@@ -15,19 +15,19 @@ func (e *Engine) spent(s *Stream, end *account.Settlement) limit.Usage {
 	used := limit.Usage{Prompt: u.Prompt, Completion: u.Completion, Total: u.Total, Cached: u.Cached, Reasoning: u.Reasoning,
 		CacheWrite: u.CacheWrite, Audio: u.Audio, AudioOutput: u.AudioOutput}
 	if e.limits.Spends() {
-		used.Spend = e.limits.Spend(s.exchange.Model, e.canonical(end.Model), &used, end.Status)
+		used.Spend = e.limits.Spend(s.exchange.Model, e.canonical(end.Model), used, end.Status)
 	}
 	return used
 }
 
 // countSpend counts what was charged to each limit of dollars.
-func (e *Engine) countSpend(s *Stream, charges []limit.Charge, used *limit.Usage, status int) {
-	if used.Spend == 0 {
+func (e *Engine) countSpend(s *Stream, charges []limit.Charge, spend int64, status int) {
+	if spend == 0 {
 		return
 	}
 	for i := range charges {
 		if name := charges[i].Spends(status); name != "" {
-			e.out.count(metric.Spend(name, e.label(s.exchange.Model)), used.Spend)
+			e.out.count(metric.Spend(name, e.label(s.exchange.Model)), spend)
 		}
 	}
 }

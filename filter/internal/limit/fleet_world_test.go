@@ -288,7 +288,7 @@ func (f *fleetWorld) try(w *fleetWorker, r *Request, deadline clock.Moment, use 
 		}
 		delete(p.running, x)
 		u := Usage{Prompt: 10, Completion: use, Total: use + 10}
-		u.Spend = w.Spend("m", "", &u, 200)
+		u.Spend = w.Spend("m", "", u, 200)
 		w.Settle(f.now, x.charges, "m", u, 200)
 	})
 }

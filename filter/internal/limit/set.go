@@ -387,7 +387,7 @@ func (s *Set) free(l *limit, r *Request) bool {
 		if r.NoOutput {
 			use.Completion, use.Reasoning = 0, 0
 		}
-		return s.weigh(r.Model, &use) == 0 // of all models, where it is not known
+		return s.weigh(r.Model, use) == 0 // of all models, where it is not known
 	case config.CountsSpend:
 		return s.prices.free(r.Model, r.NoOutput)
 	default:
@@ -398,7 +398,7 @@ func (s *Set) free(l *limit, r *Request) bool {
 // expected is what a use would cost a limit, in millionths.
 func (s *Set) expected(l *limit, model string, u Usage) int64 {
 	if l.Unit.Money() {
-		u.Spend = s.prices.cost(model, &u)
+		u.Spend = s.prices.cost(model, u)
 	}
 	return s.amount(l, model, u)
 }
@@ -417,13 +417,13 @@ func (s *Set) amount(l *limit, model string, u Usage) int64 {
 	case config.CountsSpend:
 		return u.Spend
 	default:
-		return micro(s.weigh(model, &u))
+		return micro(s.weigh(model, u))
 	}
 }
 
 // weigh weighs the tokens of each kind; each token is counted once, at its own weight. A model that can't be told is as dear as
 // the dearest.
-func (s *Set) weigh(model string, u *Usage) (price float64) {
+func (s *Set) weigh(model string, u Usage) (price float64) {
 	cached, reasoning := min(u.Cached, u.Prompt), min(u.Reasoning, u.Completion)
 	for i := range s.cost {
 		w := &s.cost[i]

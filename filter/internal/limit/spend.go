@@ -5,6 +5,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/price"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 )
@@ -48,7 +49,8 @@ type prices struct {
 	table  *price.Table // nil: no limit is of dollars
 	reject bool         // what has no price is refused
 
-	model []byte // which was looked for last
+	use   price.Use // that is being priced: TinyGo keeps on the heap what is pointed to
+	model []byte    // which was looked for last
 	found *price.Model
 	known bool
 
@@ -82,7 +84,7 @@ func (s *Set) needsPrice(l *limit) bool {
 
 // of gives the price of a model that can be told; nil: it has none.
 func (p *prices) of(model string) *price.Model {
-	if !p.known || string(p.model) != model {
+	if !p.known || inplace.String(p.model) != model {
 		p.model, p.found, p.known = append(p.model[:0], model...), p.table.Of(model), true
 	}
 	return p.found
@@ -100,41 +102,40 @@ func (p *prices) free(model string, noOutput bool) bool {
 }
 
 // cost is what a use costs: of a model that can't be told as of the dearest.
-func (p *prices) cost(model string, u *Usage) int64 {
-	use := u.priced()
+func (p *prices) cost(model string, u Usage) int64 {
+	p.price(u)
 	if model == "" {
-		return p.table.Dearest(&use)
+		return p.table.Dearest(&p.use)
 	}
-	return p.of(model).Cost(&use)
+	return p.of(model).Cost(&p.use)
 }
 
-// priced is a use as prices are for. Reasoning that is more than all of the completion is no part of it, whatever the total says, and is billed on top of it: so
+// price has a use priced. Reasoning that is more than all of the completion is no part of it, whatever the total says, and is billed on top of it: so
 // does Vercel's gateway, of Gemini's answers.
-func (u *Usage) priced() price.Use {
-	use := price.Use{
+func (p *prices) price(u Usage) {
+	p.use = price.Use{
 		Prompt: u.Prompt, Cached: u.Cached, CacheWrite: u.CacheWrite, AudioPrompt: max(u.Audio-u.AudioOutput, 0),
 		Completion: u.Completion, Reasoning: u.Reasoning, AudioCompletion: u.AudioOutput,
 	}
 	if u.Reasoning > u.Completion {
-		use.Completion += u.Reasoning
+		p.use.Completion += u.Reasoning
 	}
-	return use
 }
 
 // Spend is what a request has cost whose model is told, or can't be (""), and which a model of that name has answered ("": it doesn't say), in billionths of a dollar;
 // 0 without limits of dollars. An error, or no answer at all (status 0), of which no tokens are charged costs nothing, not even what each request does.
-func (s *Set) Spend(model, answer string, u *Usage, status int) int64 {
+func (s *Set) Spend(model, answer string, u Usage, status int) int64 {
 	p := &s.prices
 	if p.table == nil || u.Total == 0 && (status == 0 || status >= 400) {
 		return 0
 	}
 	if answer != "" && answer != model {
-		use := u.priced()
+		p.price(u)
 		switch served := p.table.Named(answer); {
 		case served != nil:
-			return served.Cost(&use)
+			return served.Cost(&p.use)
 		case model == "": // it can be told now
-			return p.of(answer).Cost(&use)
+			return p.of(answer).Cost(&p.use)
 		}
 	}
 	return p.cost(model, u)

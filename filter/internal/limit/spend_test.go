@@ -39,7 +39,7 @@ func dollars(model string) *Request {
 func (w *world) spends(t fataler, v Admission, model, answer string, prompt, completion int64, status int) int64 {
 	t.Helper()
 	u := Usage{Prompt: prompt, Completion: completion, Total: prompt + completion}
-	u.Spend = w.Spend(model, answer, &u, status)
+	u.Spend = w.Spend(model, answer, u, status)
 	if o := w.Settle(start, v.Charges, model, u, status); o != (Outcome{}) {
 		t.Fatalf("%+v", o)
 	}
@@ -128,8 +128,8 @@ func TestTheModelThatServedIsBilled(t *testing.T) {
 	}
 	w, _ := worker(t, `{"limits":`+monthly+`,"prices":[{"models":["m"],"prompt":1},{"prompt":50}]}`, recordtest.NewMemory())
 	u := Usage{Prompt: 1000, Total: 1000}
-	expect(t, "a dated name that only the entry for every model matches", w.Spend("m", "m-2024", &u, 200), 1_000_000)
-	expect(t, "a model that can't be told, by that entry", w.Spend("", "m-2024", &u, 200), 50_000_000)
+	expect(t, "a dated name that only the entry for every model matches", w.Spend("m", "m-2024", u, 200), 1_000_000)
+	expect(t, "a model that can't be told, by that entry", w.Spend("", "m-2024", u, 200), 50_000_000)
 }
 
 // What costs no tokens for an error costs nothing for the request; what was left does.
@@ -137,10 +137,10 @@ func TestWhatARequestItselfCosts(t *testing.T) {
 	w := newSpender(t, monthly, "")
 	none, some := Usage{}, Usage{Prompt: 1, Total: 1}
 	for status, want := range map[int]int64{200: 10_000_000, 400: 0, 429: 0, 503: 0, 0: 0} {
-		if got := w.Spend("dear", "", &none, status); got != want {
+		if got := w.Spend("dear", "", none, status); got != want {
 			t.Errorf("%d: %d", status, got)
 		}
-		if got := w.Spend("dear", "", &some, status); got != 10_100_000 {
+		if got := w.Spend("dear", "", some, status); got != 10_100_000 {
 			t.Errorf("%d, with tokens: %d", status, got)
 		}
 	}
@@ -211,7 +211,7 @@ func TestAMonthEndsWhileRequestsRun(t *testing.T) {
 func (w *world) settleAt(t fataler, after int64, v Admission, prompt, completion int64) {
 	t.Helper()
 	u := Usage{Prompt: prompt, Completion: completion, Total: prompt + completion}
-	u.Spend = w.Spend("cheap", "", &u, 200)
+	u.Spend = w.Spend("cheap", "", u, 200)
 	if o := w.Settle(start+clock.Moment(after), v.Charges, "cheap", u, 200); o != (Outcome{}) {
 		t.Fatalf("%+v", o)
 	}
@@ -248,7 +248,7 @@ func TestSettlementsAreTheExactSum(t *testing.T) {
 			u := Usage{Prompt: rapid.Int64Range(0, 3_000_000).Draw(t, "prompt"), Completion: rapid.Int64Range(0, 200_000).Draw(t, "completion")}
 			u.Cached, u.Total = rapid.Int64Range(0, u.Prompt).Draw(t, "cached"), u.Prompt+u.Completion
 			v := w.Admit(start, request("ann"), nil)
-			u.Spend = w.Spend("m", "", &u, 200)
+			u.Spend = w.Spend("m", "", u, 200)
 			w.Settle(start, v.Charges, "m", u, 200)
 			millionths := (u.Prompt-u.Cached)*37_500_000 + u.Cached*3_750_000 + u.Completion*150_000_001 + 3*1_000_000
 			exact.Add(exact, big.NewInt((millionths+500_000)/1_000_000))
@@ -269,7 +269,7 @@ func TestDollarsAllocateNothing(t *testing.T) {
 			v := w.Admit(start, r, charges[:0])
 			charges = v.Charges
 			u := Usage{Prompt: 10, Completion: 5, Total: 15}
-			u.Spend = w.Spend(r.Model, "dear-2024", &u, 200)
+			u.Spend = w.Spend(r.Model, "dear-2024", u, 200)
 			w.Settle(start, charges, r.Model, u, 200)
 			w.Used(start, charges, r, r.Model, u, 200)
 			if v.Unpriced {

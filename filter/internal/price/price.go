@@ -167,41 +167,39 @@ func (m *Model) Cost(u *Use) int64 {
 	if m.above > 0 && u.Prompt > m.above {
 		r = &m.high
 	}
-	s := sum{}
-	s.add(m.request, million)
 	prompt, completion := u.Prompt, u.Completion
-	s.part(&prompt, u.Cached, r.Cached)
-	s.part(&prompt, u.CacheWrite, r.CacheWrite)
-	s.part(&prompt, u.AudioPrompt, r.AudioPrompt)
-	s.add(prompt, r.Prompt)
-	s.part(&completion, u.AudioCompletion, r.AudioCompletion)
-	s.part(&completion, u.Reasoning, r.Reasoning)
-	s.add(completion, r.Completion)
-	return s.rounded()
+	cached := min(u.Cached, prompt)
+	prompt -= cached
+	written := min(u.CacheWrite, prompt)
+	prompt -= written
+	heard := min(u.AudioPrompt, prompt)
+	prompt -= heard
+	spoken := min(u.AudioCompletion, completion)
+	completion -= spoken
+	thought := min(u.Reasoning, completion)
+	completion -= thought
+	high, low := add(0, 0, m.request, million)
+	high, low = add(high, low, prompt, r.Prompt)
+	high, low = add(high, low, cached, r.Cached)
+	high, low = add(high, low, written, r.CacheWrite)
+	high, low = add(high, low, heard, r.AudioPrompt)
+	high, low = add(high, low, completion, r.Completion)
+	high, low = add(high, low, thought, r.Reasoning)
+	high, low = add(high, low, spoken, r.AudioCompletion)
+	return rounded(high, low)
 }
 
-// sum is one of products, exactly.
-type sum struct{ high, low uint64 }
-
-// part adds what a part of some tokens costs, and takes it off them.
-func (s *sum) part(of *int64, tokens, rate int64) {
-	tokens = min(tokens, *of)
-	*of -= tokens
-	s.add(tokens, rate)
+// add adds a product to a sum in 128 bits.
+func add(high, low uint64, a, b int64) (sumHigh, sumLow uint64) {
+	productHigh, productLow := bits.Mul64(uint64(max(a, 0)), uint64(b))
+	low, carry := bits.Add64(low, productLow, 0)
+	return high + productHigh + carry, low
 }
 
-func (s *sum) add(a, b int64) {
-	high, low := bits.Mul64(uint64(max(a, 0)), uint64(b))
-	var carry uint64
-	s.low, carry = bits.Add64(s.low, low, 0)
-	s.high += high + carry
-}
-
-// rounded is the sum by a million, a half up.
-func (s *sum) rounded() int64 {
-	low, carry := bits.Add64(s.low, million/2, 0)
-	high := s.high + carry
-	if high >= million {
+// rounded is a sum by a million, a half up.
+func rounded(high, low uint64) int64 {
+	low, carry := bits.Add64(low, million/2, 0)
+	if high += carry; high >= million {
 		return Most
 	}
 	quotient, _ := bits.Div64(high, low, million)
