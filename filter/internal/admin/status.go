@@ -9,22 +9,24 @@ import (
 
 // Status is how the filter stands in all workers, as plain values.
 type Status struct {
-	Version     string
-	Uptime      time.Duration
-	Workers     int  // that have been heard of lately
-	Configured  bool // there is a gateway whose configuration is known
-	Mode        string
-	Requests    []Count // by decision
-	Tokens      []Count // by type
-	Limits      []Limit
-	Upstreams   []Upstream
-	PressureAge time.Duration // since the last fetch; below 0: there was none
-	Instances   int           // that told of pressure then
-	Servers     []Instance    // the first of them
-	Fleet       string        // how the service of the fleet's limits does, if there are such: ANSWERS or GONE
-	Spends      bool          // there are limits of dollars
-	Unpriced    []Count       // requests of late by models that have no price, the most frequent
-	Overrides   []byte        // JSON; nil: none
+	Version string
+	Uptime  time.Duration
+	Workers int // that have been heard of lately
+
+	Configurations int  // different ones that these have
+	Configured     bool // there is a gateway whose configuration is known
+	Mode           string
+	Requests       []Count // by decision
+	Tokens         []Count // by type
+	Limits         []Limit
+	Upstreams      []Upstream
+	PressureAge    time.Duration // since the last fetch; below 0: there was none
+	Instances      int           // that told of pressure then
+	Servers        []Instance    // the first of them
+	Fleet          string        // how the service of the fleet's limits does, if there are such: ANSWERS or GONE
+	Spends         bool          // there are limits of dollars
+	Unpriced       []Count       // requests of late by models that have no price, the most frequent
+	Overrides      []byte        // JSON; nil: none
 }
 
 // MostServers is how many servers a status has at most: more than that nobody reads once a second.
@@ -86,6 +88,7 @@ func (s *Status) Append(b []byte) []byte {
 	j.Member("version", s.Version)
 	j.MemberInt("uptimeSeconds", int64(s.Uptime/time.Second))
 	j.MemberInt("workers", int64(s.Workers))
+	j.MemberInt("configurations", int64(s.Configurations))
 	j.Member("mode", s.Mode)
 	j.counts("requests", s.Requests)
 	j.counts("tokens", s.Tokens)

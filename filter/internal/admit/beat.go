@@ -2,6 +2,7 @@ package admit
 
 import (
 	"encoding/binary"
+	"strconv"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -27,6 +28,9 @@ type Worker struct {
 // beatPeriod is how often a worker looks whether anybody wants to know of it, and tells the others.
 const beatPeriod = time.Second
 
+// followPeriod is how often a worker looks for what an operator has changed, while there is an admin surface: overrides, drains and grants.
+const followPeriod = beatPeriod / 4
+
 // wanted is how long somebody's wish to know holds.
 const wanted = 10 * time.Second
 
@@ -34,8 +38,11 @@ const wanted = 10 * time.Second
 type beat struct {
 	roster *roster.Roster
 	at     clock.Moment // the last one
-	asked  string       // the key of the wish
-	told   uint32       // the worker's journal's Changes, when it was told last
+	looked clock.Moment // when it was looked last for what an operator has changed
+	steers bool         // there was an admin surface, at the last beat
+	rivals rivals
+	asked  string // the key of the wish
+	told   uint32 // the worker's journal's Changes, when it was told last
 	record []byte
 }
 
@@ -75,31 +82,94 @@ func (e *Engine) beatDue(now clock.Moment) bool {
 // readWall reads the wall clock. Later events go by it.
 func (e *Engine) readWall(now clock.Moment) { e.worker.wall.Read(now, e.host.Wall()) }
 
-// tickBeat does what is done once a second. What was counted is kept while nobody wants to know.
+// tickFollow brings into force what an operator has changed. It says whether overrides are others now.
+func (e *Engine) tickFollow(now clock.Moment) (news bool) {
+	if age := now.Sub(e.beat.looked); !e.beatDue(now) && age >= 0 && age < e.followPeriod()*9/10 { // timers may be early
+		return false
+	}
+	x := &e.overrides
+	e.beat.looked = now
+	before, problem := x.inForce.Revision, x.problem
+	e.readShut()
+	e.follow()
+	if x.file != nil { // it is a gateway's
+		e.followGrants(now, true)
+	}
+	return before != x.inForce.Revision || problem != x.problem
+}
+
+// followPeriod is how often it is looked for what an operator has changed.
+func (e *Engine) followPeriod() time.Duration {
+	if e.beat.steers {
+		return followPeriod
+	}
+	return beatPeriod
+}
+
+// tickBeat does what is done once a second, and tells the others at once of new overrides. What was counted is kept while nobody wants to know.
 func (e *Engine) tickBeat(now clock.Moment) {
-	if !e.beatDue(now) {
+	news, b := e.tickFollow(now), &e.beat
+	if !news && !e.beatDue(now) {
 		return
 	}
-	b := &e.beat
 	if b.at == 0 {
 		e.uptime(now)
 	}
 	b.at = now
-	e.readShut()
-	e.follow()
-	if e.overrides.file != nil { // it is a gateway's
-		e.followGrants(now, true)
-	}
 	err := e.ask(now)
-	if err == nil && e.IsGateway() && e.isAsked(now) {
-		b.roster.Served = e.worker.served
-		if err = b.roster.Beat(now); err == nil {
+	b.steers = err == nil && e.IsGateway() && e.isAsked(now)
+	if b.steers {
+		r := b.roster
+		r.Served, r.Revision, r.Refused = e.worker.served, e.overrides.inForce.Revision, e.overrides.problem != ""
+		if err = r.Beat(now); err == nil {
 			err = e.tell(now)
+		}
+		if err == nil {
+			err = e.compare(now)
 		}
 	}
 	if err != nil {
 		e.storeFailed("the record of this worker can't be used", err)
 	}
+}
+
+// Gateways with different configurations that share a namespace share the overrides, each of which is checked against one of them only. Workers have
+// different ones for a while after each reload, too: as long as the streams of the earlier one are drained, which Envoy does for ten
+// minutes by default. So it is told after rivalTime (status tells at once how many there are).
+const (
+	rivalTime     = 15 * time.Minute
+	comparePeriod = time.Minute
+)
+
+// rivals are other configurations in the same namespace.
+type rivals struct {
+	looked clock.Moment // when it was looked for them last
+	since  clock.Moment // when they were first seen; 0: there are none
+	told   bool
+}
+
+// compare warns of gateways that have other configurations in the same namespace.
+func (e *Engine) compare(now clock.Moment) error {
+	x := &e.beat.rivals
+	if age := now.Sub(x.looked); x.looked != 0 && age >= 0 && age < comparePeriod {
+		return nil
+	}
+	x.looked = now
+	var counts [counted]int64
+	all, err := e.beat.roster.Sum(now, counts[:])
+	switch {
+	case err != nil:
+		return err
+	case all.Configurations < 2:
+		*x = rivals{looked: now}
+	case x.since == 0:
+		x.since = now
+	case !x.told && now.Sub(x.since) >= rivalTime:
+		x.told = true
+		e.out.warn("gateways with " + strconv.Itoa(all.Configurations) + " different configurations share the namespace " + e.cfg.Namespace +
+			", and what is overridden: give each a namespace of its own")
+	}
+	return nil
 }
 
 // ask says that there is an admin surface, so that all workers tell it how they stand.

@@ -142,7 +142,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 
 // TickPeriod is how often Tick wants to be called, in milliseconds; 0: not at all.
 func (e *Engine) TickPeriod() uint32 {
-	period := shorter(e.gatePeriod(), beatPeriod)
+	period := shorter(e.gatePeriod(), e.followPeriod())
 	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}

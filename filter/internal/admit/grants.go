@@ -9,7 +9,7 @@ import (
 )
 
 // What an operator looks at and changes of one subject of a limit. A reset changes its bucket, which all workers share, at once. What it is granted for
-// a time is in a record of all grants (package grant), which each worker looks at once a second.
+// a time is in a record of all grants (package grant), which each worker looks at four times a second.
 
 // grants is what an engine knows of them.
 type grants struct {

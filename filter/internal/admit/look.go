@@ -66,17 +66,18 @@ func (e *Engine) mute() {
 func (e *Engine) look(now clock.Moment, s *admin.Status) {
 	*s = admin.Status{Version: e.worker.Version, Uptime: e.uptime(now), PressureAge: -1}
 	var counts [counted]int64
-	var err error
-	if s.Workers, err = e.beat.roster.Sum(now, counts[:]); err != nil {
+	all, err := e.beat.roster.Sum(now, counts[:])
+	if err != nil {
 		e.storeFailed("the records of the workers can't be read", err)
 	}
+	s.Workers, s.Configurations, e.surface.workers = all.Workers, all.Configurations, all.Revisions
 	for _, o := range outcomes {
 		s.Requests = append(s.Requests, admin.Count{Name: o.String(), N: counts[o]})
 	}
 	s.Tokens = []admin.Count{{Name: "prompt", N: counts[countPrompt]}, {Name: "completion", N: counts[countCompletion]}, {Name: "total", N: counts[countTotal]}}
 	g := e.gateway()
 	if g != nil {
-		s.Overrides = g.overrides.shown
+		s.Overrides = g.appendOverrides(nil, all.Revisions)
 	}
 	if g == nil {
 		s.Mode = string(e.cfg.Mode)

@@ -10,11 +10,13 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/override"
+	"github.com/spillway-proxy/spillway/filter/internal/roster"
 )
 
-// What is overridden of the configuration while it runs is one record that all workers share (package override). Each looks at it once a second, and
-// has other rules when it is another one (rules.go); so does a new configuration of the file's, which it is laid over. Overrides that don't fit
-// leave what was in force: the file, or those before them. That is logged, counted, and told by the admin surface.
+// What is overridden of the configuration while it runs is one record that all workers share (package override). Each looks at it four times a second
+// (followPeriod), and has other rules when it is another one (rules.go); so does a new configuration of the file's, which it is laid over. Overrides that
+// don't fit leave what was in force: the file, or those before them. That is logged, counted, and told by the admin surface, as is which worker
+// goes by which revision (package roster).
 
 // overrides is what an engine knows of them.
 type overrides struct {
@@ -23,6 +25,7 @@ type overrides struct {
 	plain   config.Config   // the same, as it is without overrides
 	inForce override.Record // what the engine goes by
 	problem string          // why it isn't the latest; "": it is
+	refused uint64          // the revision that has the problem
 	shown   []byte          // in JSON
 }
 
@@ -31,13 +34,14 @@ func (e *Engine) overrideBy(text []byte) {
 	x := &e.overrides
 	x.shared, x.file, x.plain = override.New(e.host, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
 	x.show(&e.cfg)
+	e.beat.roster.Config = fnv(text)
 	e.follow()
 }
 
 // follow brings the latest overrides into force, if they are others.
 func (e *Engine) follow() {
 	x := &e.overrides
-	if x.file == nil || e.Crowded() {
+	if x.file == nil {
 		return
 	}
 	r, news, err := x.shared.Look()
@@ -47,19 +51,59 @@ func (e *Engine) follow() {
 		return
 	case !news:
 		return
+	case e.Crowded():
+		x.shared.Again()
+		e.refuseOverrides(&r, crowded)
+		return
 	}
 	cfg, err := config.ParseWith(x.file, r.Text)
 	if err != nil {
-		x.problem = err.Error()
-		x.show(&e.latest.cfg)
-		e.out.count(metric.ConfigErrors("overrides"), 1)
-		e.out.warn("overrides don't fit the configuration, so what was in force stays (revision " + revision(&x.inForce) + ", not " + revision(&r) + "): " + x.problem)
+		e.refuseOverrides(&r, err.Error())
 		return
 	}
 	x.inForce, x.problem = r, ""
 	e.Change(cfg)
 	x.show(&e.latest.cfg)
 	e.out.info("overrides of revision " + revision(&r) + " are in force")
+}
+
+// crowded is why overrides have to wait.
+var crowded = "streams of " + strconv.Itoa(mostRules) + " earlier configurations are still under way, which have to end first"
+
+// refuseOverrides takes note of why overrides don't come into force, once.
+func (e *Engine) refuseOverrides(r *override.Record, why string) {
+	x := &e.overrides
+	if x.problem == why && x.refused == r.Revision {
+		return
+	}
+	x.problem, x.refused = why, r.Revision
+	x.show(&e.latest.cfg)
+	e.out.count(metric.ConfigErrors("overrides"), 1)
+	e.out.warn("overrides don't fit, so what was in force stays (revision " + revision(&x.inForce) + ", not " + revision(r) + "): " + why)
+}
+
+// appendOverrides adds what is overridden, and how many workers go by it; nothing where nothing can be overridden.
+func (e *Engine) appendOverrides(b []byte, workers []roster.Revision) []byte {
+	var j admin.JSON
+	shown := e.overrides.shown
+	if len(shown) == 0 {
+		return nil
+	}
+	j.Reset(append(b, shown[:len(shown)-1]...))
+	j.Key("workers")
+	j.Array()
+	for _, r := range workers {
+		j.Object()
+		j.MemberInt("revision", int64(r.Revision))
+		j.MemberInt("workers", int64(r.Workers))
+		if r.Refused > 0 {
+			j.MemberInt("refused", int64(r.Refused))
+		}
+		j.EndObject()
+	}
+	j.EndArray()
+	j.EndObject()
+	return j.Bytes()
 }
 
 func revision(r *override.Record) string { return strconv.FormatUint(r.Revision, 10) }
@@ -109,7 +153,9 @@ func (e *Engine) showConfig(r *admin.Request, a *admin.Answer) {
 	case g == nil:
 		a.Error(404, "", notConfigured)
 	case r.Asks("overrides"):
-		a.Tagged(r, g.overrides.shown, tagOf(g.overrides.shown))
+		e.refreshStatus()
+		text := g.appendOverrides(nil, e.surface.workers)
+		a.Tagged(r, text, tagOf(text))
 	default:
 		text := g.latest.cfg.JSON()
 		a.Tagged(r, text, tagOf(text))
@@ -148,7 +194,7 @@ var (
 	errPast      = errors.New("that is over; want a time to come")
 )
 
-// override changes what is overridden, and answers with what is in force then. The other workers follow within a second.
+// override changes what is overridden, and answers with what is in force then. The other workers follow within followPeriod.
 func (e *Engine) override(r *admin.Request, a *admin.Answer, change func(file, laid []byte) (config.Config, []byte, error)) {
 	g := e.gateway()
 	if g == nil || g.overrides.file == nil {

@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/override"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
+	"github.com/spillway-proxy/spillway/filter/internal/roster"
 )
 
 // ofGateway is a gateway's configuration, to be overridden.
@@ -64,7 +66,7 @@ func overridesIn(t fataler, answer string) string {
 	return string(shown.Overrides)
 }
 
-func TestAnOverrideIsInForceInEveryWorkerWithinASecond(t *testing.T) {
+func TestAnOverrideIsInForceInEveryWorkerWithinAQuarterOfASecond(t *testing.T) {
 	for _, where := range []string{"an admin listener", "the gateway"} {
 		t.Run(where, func(t *testing.T) {
 			store := recordtest.NewMemory()
@@ -89,7 +91,8 @@ func TestAnOverrideIsInForceInEveryWorkerWithinASecond(t *testing.T) {
 				t.Error(logged)
 			}
 			for _, h := range []*host{first, other} {
-				h.now += second
+				h.now += clock.Moment(h.TickPeriod()) * millisecond
+				expect(t, "ticks come often", h.TickPeriod() <= 250, true)
 				h.tick()
 				x := h.ask("alice" + where)
 				expect(t, "passes, with what it has used", x.Refused(), false)
@@ -105,7 +108,8 @@ func TestAnOverrideIsInForceInEveryWorkerWithinASecond(t *testing.T) {
 			status, answer = asked.send("DELETE", "/overrides", "")
 			expect(t, fmt.Sprint("all taken back: ", status), overridesIn(t, answer), `{}`)
 			for _, h := range []*host{first, other} {
-				h.now += second
+				h.now += clock.Moment(h.TickPeriod()) * millisecond
+				expect(t, "ticks come often", h.TickPeriod() <= 250, true)
 				h.tick()
 				expect(t, "of the file", h.latest.cfg.Limits[0].Quantity, 300)
 				expect(t, "of the file", h.latest.cfg.StatusCode.Limits, 429)
@@ -259,5 +263,104 @@ func TestAThousandOverridesOfFourAdmins(t *testing.T) {
 		if !strings.Contains(string(h.overrides.shown), `"revision":1000`) {
 			t.Errorf("%s", h.overrides.shown)
 		}
+	}
+}
+
+// Who asks is told which revision how many workers go by: at once, when they do, and also when some can't.
+func TestHowManyWorkersHaveAnOverride(t *testing.T) {
+	store := recordtest.NewMemory()
+	var all []*host
+	for i := range 3 {
+		all = append(all, workerOf(t, ofGateway(adminConfig("open")+","), store, byte(i+1)))
+	}
+	step := func(workers []*host, by clock.Moment) {
+		for _, h := range all {
+			h.now += by
+		}
+		for _, h := range workers {
+			h.worker.served = true
+			h.tick()
+		}
+	}
+	says := func(want string) {
+		t.Helper()
+		all[0].surface.at = 0 // the snapshot is not what is tested
+		for _, path := range []string{"/status", "/config?overrides"} {
+			if _, answer := all[0].send("GET", path, ""); !strings.Contains(answer, `"workers":[`+want+`]`) {
+				t.Errorf("%s: want %s: %s", path, want, answer)
+			}
+		}
+	}
+	for i, h := range all {
+		h.worker.id = uint64(i + 1)
+		h.beat.roster = roster.New(store, "default", uint64(i+1), uint64(i+1), counted)
+	}
+	step(all, second)
+	says(`{"revision":0,"workers":3}`)
+	all[0].send("PATCH", "/overrides", `{"limits":{"u":{"quantity":500}}}`)
+	step(all[1:2], 250*millisecond)
+	says(`{"revision":1,"workers":1},{"revision":0,"workers":2}`) // the one that was asked tells so with its next beat
+	all[2].overrides.file = []byte(`{"limits":[{"name":"w","per":["user"],"unit":"completionTokens","quantity":300,"window":"1h"}]}`)
+	step(all, second)
+	says(`{"revision":1,"workers":2},{"revision":0,"workers":1,"refused":1}`)
+	expect(t, "counted", all[2].counts["spillway_config_errors_total overrides"], 1)
+	expect(t, "logged", strings.Contains(strings.Join(all[2].notes, ""), "limits.u: no such name"), true)
+}
+
+// A worker in which too many streams of earlier configurations run says that overrides wait, once, and has them as soon as it can.
+func TestOverridesWaitForStreams(t *testing.T) {
+	h := workerOf(t, ofGateway(adminConfig("open")+","), recordtest.NewMemory(), 1)
+	var streams []*exchange
+	for i := range mostRules + 1 {
+		h.now += second
+		h.send("PATCH", "/overrides", fmt.Sprintf(`{"limits":{"r":{"quantity":%d}}}`, 1000+i))
+		x := h.start("ann", false)
+		streams = append(streams, x)
+	}
+	h.now += second
+	status, answer := h.send("PATCH", "/overrides", `{"limits":{"r":{"quantity":7777}}}`)
+	if status != 200 || !strings.Contains(answer, `"problem":"streams of 100 earlier configurations`) || !strings.Contains(answer, `"revision":101,`) {
+		t.Errorf("%d %s", status, answer)
+	}
+	for range 5 {
+		h.now += second
+		h.tick()
+	}
+	expect(t, "counted", h.counts["spillway_config_errors_total overrides"], 1)
+	streams[0].done()
+	h.now += second
+	h.tick()
+	expect(t, "in force", h.latest.cfg.Limits[1].Quantity, 7777)
+	expect(t, "no problem", h.overrides.problem, "")
+}
+
+// Two gateways that share a namespace with different configurations are told of: at once by the status, and by a warning when it can't be a
+// reload's doing any more.
+func TestGatewaysThatShareANamespace(t *testing.T) {
+	store := recordtest.NewMemory()
+	one := workerOf(t, ofGateway(adminConfig("open")+","), store, 1)
+	two := workerOf(t, ofGateway(adminConfig("open")+`,"mode":"shadow",`), store, 2)
+	warned := func() int {
+		return strings.Count(strings.Join(append(one.notes, two.notes...), "\n"), "different configurations share the namespace default")
+	}
+	pass := func(d clock.Moment, hosts ...*host) {
+		for range d / second {
+			for _, h := range hosts {
+				h.now += second
+				h.tick()
+			}
+		}
+	}
+	pass(14*60*second, one, two)
+	if _, answer := one.send("GET", "/status", ""); !strings.Contains(answer, `"configurations":2`) {
+		t.Error(answer)
+	}
+	expect(t, "warnings of what may be a reload", warned(), 0)
+	pass(20*60*second, one, two)
+	expect(t, "warnings, one of each", warned(), 2)
+	two.now = one.now
+	pass(2*60*second, one)
+	if _, answer := one.send("GET", "/status", ""); !strings.Contains(answer, `"configurations":1`) {
+		t.Error(answer)
 	}
 }

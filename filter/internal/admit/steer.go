@@ -14,7 +14,7 @@ import (
 )
 
 // What an operator does to an upstream, he does to the records that all workers share. That of the gates that learn and of the queue is read with every
-// request; which upstreams are drained each worker reads once a second, so that it costs nothing on a request's way.
+// request; which upstreams are drained each worker reads four times a second, so that it costs nothing on a request's way.
 
 // shutWait is what a request to a drained upstream is told to wait: nobody knows how long it takes.
 const shutWait = 10 * time.Second

@@ -11,6 +11,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/ident"
 	"github.com/spillway-proxy/spillway/filter/internal/page"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
+	"github.com/spillway-proxy/spillway/filter/internal/roster"
 )
 
 // A request to the admin surface (package admin) is one from its headers on: it comes to no gate, belongs to no caller, is neither counted nor
@@ -30,6 +31,7 @@ type surface struct {
 	text      []byte // of the status, as it was at the moment at
 	tag       string
 	at        clock.Moment
+	workers   []roster.Revision // which overrides they go by, at that moment
 	lists     []list
 	view      *Engine // of the gateway whose admin surface this is; nil: there is none yet
 	viewOf    uint32  // the version of its configuration
@@ -238,13 +240,16 @@ func (e *Engine) refreshStatus() {
 	x.tag = tagOf(x.text)
 }
 
-// tagOf is an entity tag (FNV-1a, 64 bits).
-func tagOf(text []byte) string {
+// tagOf is an entity tag.
+func tagOf(text []byte) string { return `"` + strconv.FormatUint(fnv(text), 16) + `"` }
+
+// fnv is a hash of a text that nobody chooses with ill intent (FNV-1a, 64 bits).
+func fnv(text []byte) uint64 {
 	hash := uint64(14695981039346656037)
 	for _, c := range text {
 		hash = (hash ^ uint64(c)) * 1099511628211
 	}
-	return `"` + strconv.FormatUint(hash, 16) + `"`
+	return hash
 }
 
 // worstState is the first of the states that one of the views has.

@@ -1,5 +1,5 @@
 // Package grant keeps what operators have granted single subjects of limits, for a time: more of what the limit gives, or another quantity. All of them
-// are one record that the workers share, which each of them looks at once a second, so that a request costs nothing for it.
+// are one record that the workers share, which each of them looks at four times a second, so that a request costs nothing for it.
 //
 // # States and owners
 //

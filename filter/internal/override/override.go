@@ -1,5 +1,5 @@
 // Package override keeps what all workers of a namespace have overridden of their configuration: one record, which whoever changes it writes
-// and everybody looks at once a second.
+// and everybody looks at four times a second.
 //
 // # States and owners
 //

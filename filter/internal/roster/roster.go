@@ -5,7 +5,8 @@
 //
 // There is a record for each place, and a worker takes the first place that is free, or whose worker has been silent for Silent. It adds to the record
 // what it has counted since it last did, so the sums are those of all workers there have ever been, and a worker that dies takes no more with it than
-// one beat's worth. Nobody but its owner writes a record while its owner lives.
+// one beat's worth. Nobody but its owner writes a record while its owner lives. Beside the counts it tells which overrides it goes by, and which
+// configuration these are laid over.
 //
 // # Who is a worker
 //
@@ -14,7 +15,7 @@
 //
 // # Bounds
 //
-// MostPlaces records of 29 bytes and 8 for each count; a worker for which there is no place isn't seen, and keeps what it has counted.
+// MostPlaces records of 45 bytes and 8 for each count; a worker for which there is no place isn't seen, and keeps what it has counted.
 // A beat costs a read and a write; a sum reads the records that there are.
 //
 // # The worst moments
@@ -25,6 +26,7 @@ package roster
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,14 +40,22 @@ const (
 	// Silent is how long a worker is taken for alive without a word from it.
 	Silent = 5 * time.Second
 
-	layout = 1
-	head   = 4 + 8 + 8 + 8 + 1
+	layout = 2
+	head   = 4 + 8 + 8 + 8 + 8 + 8 + 1
+
+	// what a worker is, in the record's last byte of its head
+	served  = 1
+	refused = 2
 )
 
 // Roster is one worker's view of the others. Its counts are the worker's since the last beat.
 type Roster struct {
 	Counts []int64
 	Served bool // the worker has had a request
+
+	Revision uint64 // of the overrides that it goes by
+	Refused  bool   // it can't go by later ones
+	Config   uint64 // a hash of what these are laid over
 
 	store  record.Store
 	prefix string
@@ -58,22 +68,23 @@ type Roster struct {
 // New gives the roster of a namespace. id tells this one from all others, of this process and of all it lives through; worker is that of all
 // configurations in the same worker. counts is how many counts there are.
 func New(store record.Store, namespace string, id, worker uint64, counts int) *Roster {
-	return &Roster{Counts: make([]int64, counts), store: store, prefix: namespace + "/w1/", id: id, worker: worker, place: -1}
+	return &Roster{Counts: make([]int64, counts), store: store, prefix: namespace + "/w2/", id: id, worker: worker, place: -1}
 }
 
 // entry is a record.
 type entry struct {
-	id, worker uint64
-	heard      clock.Moment
-	served     bool
-	counts     []byte // of 8 bytes each
+	id, worker       uint64
+	heard            clock.Moment
+	revision, config uint64
+	flags            byte
+	counts           []byte // of 8 bytes each
 }
 
 func (r *Roster) decode(b []byte) (e entry, sound bool) {
 	if len(b) != head+8*len(r.Counts) || order.Uint32(b) != layout {
 		return e, false
 	}
-	return entry{order.Uint64(b[4:]), order.Uint64(b[12:]), clock.Moment(order.Uint64(b[20:])), b[head-1] != 0, b[head:]}, true
+	return entry{order.Uint64(b[4:]), order.Uint64(b[12:]), clock.Moment(order.Uint64(b[20:])), order.Uint64(b[28:]), order.Uint64(b[36:]), b[head-1], b[head:]}, true
 }
 
 // alive says that the worker has been heard of lately. A clock that was set back kills nobody for long.
@@ -134,11 +145,9 @@ func (r *Roster) write(now clock.Moment, place int) (done bool, err error) {
 		b = order.AppendUint64(b, r.id)
 		b = order.AppendUint64(b, r.worker)
 		b = order.AppendUint64(b, uint64(now))
-		served := byte(0)
-		if r.Served {
-			served = 1
-		}
-		b = append(b, served)
+		b = order.AppendUint64(b, r.Revision)
+		b = order.AppendUint64(b, r.Config)
+		b = append(b, r.flags())
 		for i, n := range r.Counts {
 			if sound {
 				n += int64(order.Uint64(known.counts[8*i:]))
@@ -154,14 +163,39 @@ func (r *Roster) write(now clock.Moment, place int) (done bool, err error) {
 	return false, u.Err()
 }
 
-// Sum adds up what all workers have counted, as far as they have told, into counts, and says how many of them live.
-func (r *Roster) Sum(now clock.Moment, counts []int64) (workers int, err error) {
+func (r *Roster) flags() (flags byte) {
+	if r.Served {
+		flags |= served
+	}
+	if r.Refused {
+		flags |= refused
+	}
+	return flags
+}
+
+// All is what the workers are together, of those that have been heard of lately.
+type All struct {
+	Workers        int
+	Revisions      []Revision // of overrides that they go by, the latest first
+	Configurations int        // different ones that they have
+}
+
+// Revision is one of the overrides that some workers go by.
+type Revision struct {
+	Revision uint64
+	Workers  int
+	Refused  int // of them can't go by a later one
+}
+
+// Sum adds up what all workers have counted, as far as they have told, into counts, and says who lives.
+func (r *Roster) Sum(now clock.Moment, counts []int64) (all All, err error) {
 	clear(counts)
 	var living living
 	for place := range MostPlaces {
-		value, _, found, err := r.store.Get(r.key(place))
-		if err != nil || !found {
-			return living.workers(), err
+		value, _, found, failed := r.store.Get(r.key(place))
+		if failed != nil || !found {
+			err = failed
+			break
 		}
 		e, sound := r.decode(value)
 		if !sound {
@@ -174,27 +208,67 @@ func (r *Roster) Sum(now clock.Moment, counts []int64) (workers int, err error) 
 			living.add(&e)
 		}
 	}
-	return living.workers(), nil
+	return living.all(), err
 }
 
 // living are the workers that have been heard of lately.
 type living struct {
-	ids    [MostPlaces]uint64
-	n      int
-	unused int // of them that have had no request
+	workers [MostPlaces]member
+	n       int
+	configs []uint64 // that they have
+}
+
+type member struct {
+	id, revision uint64
+	flags        byte
 }
 
 func (l *living) add(e *entry) {
-	for _, known := range l.ids[:l.n] {
-		if known == e.worker {
+	if !slices.Contains(l.configs, e.config) {
+		l.configs = append(l.configs, e.config)
+	}
+	for i := range l.workers[:l.n] {
+		if known := &l.workers[i]; known.id == e.worker { // by another configuration: it is as far as the one that is behind
+			known.revision = min(known.revision, e.revision)
+			known.flags |= e.flags
 			return
 		}
 	}
-	l.ids[l.n] = e.worker
-	if l.n++; !e.served {
-		l.unused++
-	}
+	l.workers[l.n] = member{e.worker, e.revision, e.flags}
+	l.n++
 }
 
-// workers is how many of them serve.
-func (l *living) workers() int { return l.n - min(l.unused, 1) }
+// all sums up those of them that serve.
+func (l *living) all() (all All) {
+	main := -1 // of those that have had no request, the one that is furthest isn't counted
+	for i := range l.workers[:l.n] {
+		if w := &l.workers[i]; w.flags&served == 0 && (main < 0 || w.revision > l.workers[main].revision) {
+			main = i
+		}
+	}
+	for i := range l.workers[:l.n] {
+		if i != main {
+			all.Workers++
+			all.of(&l.workers[i])
+		}
+	}
+	all.Configurations = len(l.configs)
+	return all
+}
+
+// of counts a worker among those of its revision.
+func (all *All) of(w *member) {
+	at := 0
+	for at < len(all.Revisions) && all.Revisions[at].Revision > w.revision {
+		at++
+	}
+	if at == len(all.Revisions) || all.Revisions[at].Revision != w.revision {
+		all.Revisions = append(all.Revisions, Revision{})
+		copy(all.Revisions[at+1:], all.Revisions[at:])
+		all.Revisions[at] = Revision{Revision: w.revision}
+	}
+	x := &all.Revisions[at]
+	if x.Workers++; w.flags&refused != 0 {
+		x.Refused++
+	}
+}

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -23,9 +24,9 @@ func beat(t *testing.T, r *Roster, now clock.Moment, n int64) {
 func sum(t *testing.T, r *Roster, now clock.Moment, wantWorkers int, want int64) {
 	t.Helper()
 	var counts [2]int64
-	workers, err := r.Sum(now, counts[:])
-	if err != nil || workers != wantWorkers || counts[0] != want {
-		t.Errorf("at %v: %d workers have counted %d (%v), want %d and %d", now.Sub(start), workers, counts[0], err, wantWorkers, want)
+	all, err := r.Sum(now, counts[:])
+	if err != nil || all.Workers != wantWorkers || counts[0] != want {
+		t.Errorf("at %v: %d workers have counted %d (%v), want %d and %d", now.Sub(start), all.Workers, counts[0], err, wantWorkers, want)
 	}
 }
 
@@ -78,7 +79,7 @@ func TestDamaged(t *testing.T) {
 	a, b := New(store, "n", 1, 1, 2), New(store, "n", 2, 2, 2)
 	beat(t, a, start, 1)
 	beat(t, b, start, 1)
-	for u := record.Open(store, "n/w1/0"); u.Read(); {
+	for u := record.Open(store, "n/w2/0"); u.Read(); {
 		u.Write([]byte("garbage"))
 	}
 	sum(t, a, start, 1, 1)
@@ -111,5 +112,26 @@ func TestTheMainThreadIsNoWorker(t *testing.T) {
 			}
 		}
 		sum(t, all[0], start, 3, 0)
+	}
+}
+
+// How far the workers are is told by revision, the latest first; one that has two configurations is as far as the one that is behind.
+func TestHowFarTheyAre(t *testing.T) {
+	store := recordtest.NewMemory()
+	for i, r := range []Roster{{Revision: 7, worker: 1}, {Revision: 5, Refused: true, worker: 2}, {Revision: 7, worker: 3}, {Revision: 6, worker: 4}, {Revision: 7, worker: 4, Config: 1}} {
+		n := New(store, "n", uint64(i+1), r.worker, 2)
+		n.Revision, n.Refused, n.Config, n.Served = r.Revision, r.Refused, r.Config, true
+		if err := n.Beat(start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	main := New(store, "n", 9, 9, 2)
+	if err := main.Beat(start); err != nil {
+		t.Fatal(err)
+	}
+	var counts [2]int64
+	all, err := main.Sum(start, counts[:])
+	if want := []Revision{{7, 2, 0}, {6, 1, 0}, {5, 1, 1}}; err != nil || all.Workers != 4 || all.Configurations != 2 || !slices.Equal(all.Revisions, want) {
+		t.Errorf("%+v (%v), want %+v", all, err, want)
 	}
 }

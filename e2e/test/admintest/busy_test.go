@@ -1,0 +1,100 @@
+package admintest
+
+import (
+	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
+)
+
+// inForce is how long what an operator changes may take until every worker goes by it.
+const inForce = 2 * time.Second
+
+// keepBusy has two programs do nothing, as fast as they can, until the test ends.
+func keepBusy(t *testing.T) {
+	t.Helper()
+	for range 2 {
+		busy := exec.Command("timeout", "60", "sh", "-c", "while :; do :; done")
+		if err := busy.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = busy.Process.Kill()
+			_ = busy.Wait()
+		})
+	}
+}
+
+// lateness says how much later the machine wakes who sleeps than it should, at most, until it is asked.
+func lateness() (most func() time.Duration) {
+	const nap = 10 * time.Millisecond
+	var late time.Duration
+	end := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			began := time.Now()
+			select {
+			case <-end:
+				return
+			case <-time.After(nap):
+				late = max(late, time.Since(began)-nap)
+			}
+		}
+	})
+	return func() time.Duration {
+		close(end)
+		all.Wait()
+		return late
+	}
+}
+
+// An override, a grant or a drain is in force in every worker within two seconds, also where the machine has other work, which may take no more than
+// Envoy has to wait for its turn. Who asks is told when all have it.
+func TestInForceOnABusyMachine(t *testing.T) {
+	t.Parallel()
+	g := steer(t, 4)
+	for range 2 {
+		g.chat(t, "ann")
+	}
+	g.everywhere(t, "ann", http.StatusTooManyRequests)
+	stop := g.load(t)
+	keepBusy(t)
+	late := lateness()
+	worst := time.Duration(0)
+	for i := range 4 {
+		status, answer := g.admin(t, http.MethodPatch, "/overrides", fmt.Sprintf(`{"statusCode":{"limits":%d}}`, 430+i))
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		worst = max(worst, g.everywhere(t, "ann", 430+i))
+	}
+	harness.Await(t, harness.Patience, "it is told that all have it", func() bool {
+		_, answer := g.admin(t, http.MethodGet, "/config?overrides", "")
+		return strings.Contains(answer, `"workers":[{"revision":4,"workers":4}]`)
+	})
+	n := stop()
+	if status, answer := g.admin(t, http.MethodPost, "/limits/few/subjects/bob", `{"quantity":1000000,"for":"1h"}`); status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
+	worst = max(worst, g.everywhere(t, "bob", http.StatusOK))
+	for _, step := range []struct {
+		what string
+		want int
+	}{{"drain", http.StatusServiceUnavailable}, {"resume", http.StatusOK}} {
+		if status, answer := g.admin(t, http.MethodPost, "/upstreams/llm/"+step.what, ""); status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		worst = max(worst, g.everywhere(t, "bob", step.want))
+	}
+	waited := late()
+	t.Logf("in force after %v at most, where this program has waited for its turn for %v; %d requests beside it", worst, waited, n)
+	if worst > inForce+10*waited {
+		t.Errorf("in force after %v", worst)
+	}
+}
