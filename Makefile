@@ -488,6 +488,7 @@ $(REDIS_DIR)/redis-server:
 .PHONY: chromium
 chromium: $(if $(filter $(CHROMIUM_DIR)/%,$(CHROMIUM)),$(CHROMIUM)) ## Fetch Chromium, for the tests, unless CHROMIUM= names one
 	@command -v "$(CHROMIUM)" > /dev/null || { echo "CHROMIUM=$(CHROMIUM) can't be run: correct it, or unset it to have Chromium fetched" >&2; exit 1; }
+	echo "tests use $$("$(CHROMIUM)" --version)"
 
 $(CHROMIUM_DIR)/chromium:
 	@echo "fetching Chromium, once: 70 MB, into $(CHROMIUM_DIR)"

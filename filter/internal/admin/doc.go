@@ -13,7 +13,8 @@
 // # Who may
 //
 // A change takes a token: its SHA-256 stands in the configuration, and is compared with all of those in constant time. After MostWrong wrong tokens in
-// a minute the worker says 429 to wrong ones until the minute is over; a right one passes all the same, so nobody is locked out by others. A browser
+// a minute the worker says 429 to wrong ones until the minute is over; a right one passes all the same, so nobody is locked out by others. Where everybody
+// may come, no token is looked at, so that nobody tries there which one is right. A browser
 // doesn't send the token by itself (it is no cookie), and what another site's page sends is refused all the same: by Origin, Sec-Fetch-Site, and
 // the content type of the body, which no form can have.
 //

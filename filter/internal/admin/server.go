@@ -107,6 +107,10 @@ func also(list, method string) string {
 
 // admits says whether who asks may, and answers if not.
 func (s *Server) admits(now clock.Moment, r *Request, a *Answer) bool {
+	if r.route.Access == Open { // to whoever has a wrong token as well, who doesn't learn here that it is one
+		r.Who = ""
+		return true
+	}
 	given, good, who := s.guard.look(r.Authorization)
 	r.Who = who
 	needs := r.route.Access == Changes || r.route.Access == Reads && s.read == config.ReadToken
@@ -138,8 +142,8 @@ func (s *Server) refuse(now clock.Moment, a *Answer) {
 	a.Header("retry-after", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 }
 
-// MayRead says that who asks may read what isn't open to everybody.
-func (s *Server) MayRead(r *Request) bool { return s.read == config.ReadOpen || r.Who != "" }
+// OpenToAll says that nothing of what can be read is kept from anybody.
+func (s *Server) OpenToAll() bool { return s.read == config.ReadOpen }
 
 // crossSite says that a page of another origin makes the browser ask.
 func (r *Request) crossSite() bool {

@@ -229,3 +229,23 @@ func TestTagged(t *testing.T) {
 		}
 	}
 }
+
+// What is open to everybody looks at no token: nobody learns there which one is right, and who has a wrong one (a probe's, before it was rotated)
+// is answered all the same.
+func TestOpenPlacesLookAtNoToken(t *testing.T) {
+	s, _ := newServer(config.ReadToken, "right")
+	for range 3 * MostWrong {
+		for _, token := range []string{"", "Bearer wrong", "Bearer right"} {
+			r := &Request{Method: "GET", Path: "/spillway/", Authorization: token, Length: -1, Ended: true}
+			if a := ask(s, start, r); a.Status != 200 || r.Who != "" {
+				t.Fatalf("%q: %d, taken for %q", token, a.Status, r.Who)
+			}
+		}
+	}
+	for _, want := range []int{403, 200} { // none of these was counted
+		token := map[int]string{403: "Bearer wrong", 200: "Bearer right"}[want]
+		if a := ask(s, start, &Request{Method: "GET", Path: "/spillway/status", Authorization: token, Length: -1, Ended: true}); a.Status != want {
+			t.Errorf("%q: %d, want %d", token, a.Status, want)
+		}
+	}
+}

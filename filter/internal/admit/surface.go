@@ -209,14 +209,14 @@ func (e *Engine) showHealth(_ *admin.Request, a *admin.Answer) {
 }
 
 // showReadiness says whether more can be sent here, and if not, why.
-func (e *Engine) showReadiness(r *admin.Request, a *admin.Answer) {
+func (e *Engine) showReadiness(_ *admin.Request, a *admin.Answer) {
 	e.refreshStatus()
 	against := e.surface.status.Reasons()
 	code := 200
 	if len(against) > 0 {
 		code = 503
 	}
-	a.JSON(code, e.surface.status.Health(nil, against, e.surface.server.MayRead(r)))
+	a.JSON(code, e.surface.status.Health(nil, against, e.surface.server.OpenToAll()))
 }
 
 // showStatus says how everything stands.
