@@ -21,6 +21,10 @@ func (p *plugin) carryOut(own *admit.Stream) abi.Action {
 			}
 			at = f.Stream
 		}
+		if f.Stream == own && f.Kind == admit.Resume { // its turn came while its own event was handled, since another stream was found gone
+			action = abi.Continue
+			continue
+		}
 		p.do(f)
 		switch {
 		case f.Kind == admit.Fetch || f.Kind == admit.Ask:

@@ -20,14 +20,6 @@ func (r *Request) bound(c *latency.Settings) (bound time.Duration, wanted bool) 
 	return c.TTFT, false
 }
 
-// worse is the request's own bound if that is missed.
-func worse(reading, own *latency.Reading) *latency.Reading {
-	if own.Over {
-		return own
-	}
-	return reading
-}
-
 // tries says that a request passes in spite of what is expected of it: else what was learned of such requests could never turn out to be
 // wrong.
 func (g *Gates) tries(now clock.Moment) bool {

@@ -211,10 +211,10 @@ func (g *Gates) Latency(now clock.Moment, r *Request) gate.Verdict {
 	}
 	own := state.Misses(now, c, r.TTFT, r.ITL)
 	expected, known := state.Expect(now, c, predict.Load{Prompt: r.Prompt, InFlight: g.flying + 1})
-	if !known || own.Over && own.Signal == latency.ITL {
-		return g.slow(worse(&reading, &own), own.Over)
+	if own.Over && (!known || own.Signal == latency.ITL) {
+		return g.slow(&own, true)
 	}
-	if bound, wanted := r.bound(c); expected.Most() > bound && (own.Over || !g.tries(now)) {
+	if bound, wanted := r.bound(c); known && expected.Most() > bound && (own.Over || !g.tries(now)) {
 		return g.late(&expected, bound, wanted)
 	}
 	return g.slow(&reading, false)
