@@ -209,6 +209,7 @@ type ask struct {
 	stream    bool
 	unbounded bool     // without a number of tokens at most
 	path      string   // "" is a chat
+	body      string   // "" is one that suits the path
 	header    []string // names and values in turn
 }
 
@@ -224,12 +225,15 @@ func (a ask) request(ctx context.Context, base string) (*http.Request, error) {
 	if a.unbounded {
 		body = strings.Replace(body, `"max_completion_tokens":100,`, "", 1)
 	}
+	if a.body != "" {
+		body = a.body
+	}
 	if a.stream {
 		body = `{"stream":true,` + body[1:]
 	}
 	if a.path == "" {
 		a.path = "/v1/chat/completions"
-	} else {
+	} else if a.body == "" {
 		body = `{"model":"mock","input":"hello"}`
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+a.path, strings.NewReader(body))

@@ -24,6 +24,7 @@ func TestFleet(t *testing.T) {
 		run  func(t *testing.T, f *fleet)
 	}{
 		{"one limit over all proxies", oneLimit},
+		{"what the fleet refuses is told in the request's dialect", fleetDialects},
 		{"requests without a user are one user", anonymous},
 		{"a client that leaves is charged what passed", leave},
 		{"the limit is changed", changed},
@@ -58,7 +59,8 @@ func oneLimit(t *testing.T, f *fleet) {
 		}
 	}
 	wantRefusedByFleet(t, f.send(0, ask{user: "one-true", header: []string{"traceparent", "refused"}}))
-	f.awaitLogged(0, map[string]string{"traceparent": "refused", "status_details": "request_rate_limited", "response_flags": "RL", "decision": "ALLOWED"})
+	f.awaitLogged(0, map[string]string{"traceparent": "refused", "status": "429", "response_flags": "RL", "decision": "REJECTED", "gate": "limits",
+		"reason": "fleet_exceeded", "limit": "user-tokens", "threshold": "300", "retryable": "true"})
 	stats := f.envoys[0].Stats("cluster.llm.ratelimit.")
 	for _, name := range []string{"ok", "over_limit"} {
 		if stats["cluster.llm.ratelimit."+name] == 0 {
@@ -82,23 +84,24 @@ func (f *fleet) awaitLogged(envoy int, want map[string]string) {
 	})
 }
 
-// wantRefusedByFleet checks the answer of Envoy's ratelimit filter.
+// wantRefusedByFleet checks the answer that stands in the place of the one of Envoy's ratelimit filter.
 func wantRefusedByFleet(t *testing.T, r reply) {
 	t.Helper()
-	if r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "" {
-		t.Fatalf("got %d with the reason %q, want the fleet's 429", r.status, r.header.Get("x-spillway-reason"))
+	if r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/fleet_exceeded" || r.header.Get("x-envoy-ratelimited") != "true" {
+		t.Fatalf("got %d with the reason %q, x-envoy-ratelimited %q, want the fleet's 429", r.status, r.header.Get("x-spillway-reason"), r.header.Get("x-envoy-ratelimited"))
 	}
 	var body struct {
 		Error struct{ Message, Type, Code string }
 	}
-	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Error.Code != "rate_limit_exceeded" || body.Error.Type != "tokens" {
-		t.Errorf("the body is no error of OpenAI's API (%v): %s", err, r.body)
+	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Error.Code != "rate_limit_exceeded" || body.Error.Type != "tokens" ||
+		!strings.HasPrefix(body.Error.Message, "Rate limit reached for mock on user-tokens, over all gateways: limit 30") {
+		t.Errorf("the body is no error of OpenAI's API that names the limit (%v): %s", err, r.body)
 	}
 	reset, err := strconv.Atoi(r.header.Get("x-ratelimit-reset"))
 	if err != nil || reset < 0 || reset > 3600 {
 		t.Errorf("x-ratelimit-reset is %q, want the seconds that are left of the hour", r.header.Get("x-ratelimit-reset"))
 	}
-	if r.header.Get("retry-after") != r.header.Get("x-ratelimit-reset") {
+	if after := r.header.Get("retry-after"); after != strconv.Itoa(max(reset, 1)) || r.header.Get("retry-after-ms") != after+"000" {
 		t.Errorf("retry-after is %q, want that of x-ratelimit-reset, %q", r.header.Get("retry-after"), r.header.Get("x-ratelimit-reset"))
 	}
 	if never := r.header.Get("x-should-retry") == "false"; never != (reset > 60) { // retry.longest

@@ -97,14 +97,17 @@ type Engine struct {
 	owed        []*Stream // their answers wait for the next tick
 	dropped     *Stream   // it has made room for the one that arrives, and is refused after it
 	droppedWait time.Duration
-	turns       int          // how many others may still be let go on or answered before the next tick
-	endedLeg    *leg         // the leg of a request that has just ended, and whose next one begins now
+	turns       int  // how many others may still be let go on or answered before the next tick
+	endedLeg    *leg // the leg of a request that has just ended, and whose next one begins now
+	fleetLimit  reply.FleetLimit
 	described   clock.Moment // when the gates last described themselves
 }
 
 // slots are the headers that the engine itself reads.
 type slots struct {
-	method, path, length, encoding, accept, expect, status, contentType, priority, retryAfter, limitReset, shouldRetry ident.Slot
+	method, path, length, encoding, accept, expect, status, contentType, priority, retryAfter, shouldRetry ident.Slot
+
+	limit, limitRemaining, limitReset ident.Slot // of a limit that holds over all proxies
 
 	queue, maxWait ident.Slot // of patience.go, where anything can have to wait
 	objective      ident.Slot // where objectives are read

@@ -3,7 +3,6 @@ package admit
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -30,6 +29,9 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	s.exchange.Status = max(status, 1) // even one that is none is a response's
 	if origin.Counts(s.response.Get(e.slots.status)) {
 		s.exchange.Origin = e.origin()
+	}
+	if e.answeredByFleet(s, now) {
+		return
 	}
 	if s.phase != stSent {
 		if e.answeredEarly(s, now); s.Refused() {
@@ -60,21 +62,6 @@ func (e *Engine) tellHeadroom(s *Stream) {
 	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], e.cfg.RateLimitStyle, &s.requests, &s.tokens)
 	for i := range e.pairs {
 		e.out.setResponseHeader(s, e.pairs[i][0], e.pairs[i][1])
-	}
-}
-
-// adviseRetry makes another filter's refusal, as by a limit of the whole fleet, say what ours do: how long to wait, where it tells that as Envoy's
-// ratelimit filter does, and that clients are not to sit out by themselves what is too long for that.
-func (e *Engine) adviseRetry(s *Stream) {
-	after := s.response.Get(e.slots.retryAfter)
-	if after == "" {
-		if after = s.response.Get(e.slots.limitReset); number(after) < 0 {
-			return
-		}
-		e.out.setResponseHeader(s, "retry-after", after)
-	}
-	if number(after) > int64(e.cfg.Retry.Longest/time.Second) && s.response.Get(e.slots.shouldRetry) == "" {
-		e.out.setResponseHeader(s, "x-should-retry", "false")
 	}
 }
 

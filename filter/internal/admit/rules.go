@@ -123,7 +123,7 @@ func (e *Engine) makeRules(cfg config.Config) {
 	e.slots = slots{
 		method: p.Want(":method"), path: p.Want(":path"), length: p.Want("content-length"),
 		expect: p.Want("expect"), encoding: p.Want("content-encoding"), accept: p.Want("accept-encoding"), status: p.Want(":status"), contentType: p.Want("content-type"),
-		retryAfter: p.Want("retry-after"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
+		retryAfter: p.Want("retry-after"), limit: p.Want("x-ratelimit-limit"), limitRemaining: p.Want("x-ratelimit-remaining"), limitReset: p.Want("x-ratelimit-reset"), shouldRetry: p.Want("x-should-retry"),
 	}
 	none := p.Want("") // no header has this name
 	e.slots.queue, e.slots.maxWait, e.slots.objective = none, none, none

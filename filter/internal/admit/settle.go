@@ -14,7 +14,9 @@ import (
 // What a request has used, and what that teaches, is package account's; here is done what it says.
 
 // foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
-func (s *Stream) foreign() bool { return s.exchange.Origin == origin.Elsewhere }
+func (s *Stream) foreign() bool {
+	return s.exchange.Origin == origin.Elsewhere || s.exchange.Origin == origin.OverLimit
+}
 
 // finish settles an admitted request, once. complete says that the whole response has passed.
 func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {

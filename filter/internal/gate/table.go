@@ -82,6 +82,8 @@ var limitRows = []Row{
 	{Limits, Spent, limitStatus, true, "A limit with `lifetime` is used up: the session is over.", "Begin another session.", nil},
 	{Limits, Unpriced, "400", true, "`unpriced` is `reject`, a limit counts dollars, and the model has no price, or can't be told.",
 		"Give it one in [`prices`](limits.md#money), or have the client name a model that has one.", nil},
+	{Limits, FleetOver, limitStatus, false, "Envoy's ratelimit filter refuses it: a limit over all proxies is used up. The record's `limit` is the name that it has in the service's file.",
+		"Raise it there, or wait as `retry-after` says: [fleet](fleet.md). A `scope: fleet` limit has its unit's reason instead.", nil},
 	{Limits, FleetDown, limitStatus, false, "`fleet.onDown` is `refuse`, the fleet's service doesn't answer, and nothing that was leased is left.",
 		"Mend ratelimit and Redis, or set `onDown` to `local` or `pass`: [fleet](fleet.md).", nil},
 	{Limits, Contended, limitStatus, false, "Too many workers changed the same balance at once.", "Rare. If it lasts, spread the load over more subjects, or use fewer workers.", nil},

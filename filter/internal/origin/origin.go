@@ -22,10 +22,11 @@ const (
 	Broken                    // the proxy's own: the upstream had the request, and broke off before its response began
 	Unreachable               // the proxy's own: there is no upstream to be had, and none had the request
 	Elsewhere                 // another filter's, or the proxy's own for a reason of its own: the upstream never had the request
+	OverLimit                 // the refusal of Envoy's ratelimit filter, by a limit over all proxies: as Elsewhere
 )
 
 // Spares says that the upstream never had the request.
-func (o Origin) Spares() bool { return o == Unreachable || o == Elsewhere }
+func (o Origin) Spares() bool { return o == Unreachable || o == Elsewhere || o == OverLimit }
 
 // Of reads the attribute response.code_details of an answer that Counts, or that mentions limits:
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
@@ -34,6 +35,8 @@ func Of(details string) Origin {
 	switch details {
 	case "via_upstream":
 		return Upstream
+	case "request_rate_limited":
+		return OverLimit
 	case "no_healthy_upstream":
 		return Unreachable
 	case "response_timeout", "upstream_per_try_timeout", "upstream_per_try_idle_timeout", "stream_idle_timeout",

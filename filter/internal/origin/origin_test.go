@@ -25,7 +25,7 @@ func TestWhoMadeAnAnswer(t *testing.T) {
 		"upstream_reset_before_response_started{protocol_error}":                                              Broken,
 		"upstream_reset_before_response_started":                                                              Broken,
 		"upstream_something_that_is_new":                                                                      Broken,
-		"request_rate_limited":                                                                                Elsewhere,
+		"request_rate_limited":                                                                                OverLimit,
 		"ext_authz_denied":                                                                                    Elsewhere,
 		"rate_limiter_error":                                                                                  Elsewhere,
 		"cluster_not_found":                                                                                   Elsewhere,

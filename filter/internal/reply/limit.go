@@ -12,6 +12,8 @@ import (
 // limited says that a limit has no room.
 func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	switch {
+	case v.Reason == gate.FleetOver:
+		return overFleet(b, a)
 	case v.Unchecked():
 		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
 	case v.Reason == gate.Spent:
@@ -34,6 +36,21 @@ func limited(b []byte, v *gate.Verdict, a *About) []byte {
 	}
 	b = put(appendUnits(b, v.Limit, v.Used()), ", requested ")
 	return put(appendUnits(b, v.Limit, v.Requested), ".")
+}
+
+// overFleet says that a limit is used up that only its own service knows well.
+func overFleet(b []byte, a *About) []byte {
+	b = appendModel(put(b, "Rate limit reached for "), a.Model)
+	if a.Fleet.Name != "" {
+		b = put(b, " on ", a.Fleet.Name)
+	}
+	if b = put(b, ", over all gateways"); a.Fleet.Quantity != "" {
+		b = put(b, ": limit ", a.Fleet.Quantity)
+	}
+	if a.Fleet.Window != 0 {
+		b = appendWindow(put(b, " per "), a.Fleet.Window)
+	}
+	return put(b, ".")
 }
 
 // appendUnits appends an amount of a limit, of dollars with their cents, and to the millionth, rounded up: $0.01, $500.00, $0.000251.

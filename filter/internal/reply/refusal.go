@@ -1,6 +1,9 @@
 package reply
 
 import (
+	"strings"
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/inplace"
@@ -12,6 +15,13 @@ type About struct {
 	Upstream, Model, Priority string
 	NoHeadroom                bool // it doesn't tell what a limit has left
 	Style                     config.RateLimitStyle
+	Fleet                     *FleetLimit // with the reason FleetOver
+}
+
+// FleetLimit is what Envoy's ratelimit filter tells of its limit; "" and 0: it doesn't.
+type FleetLimit struct {
+	Name, Quantity string
+	Window         time.Duration
 }
 
 // Refuse makes the answer that a verdict asks for. statuses are the configured ones.
@@ -21,7 +31,9 @@ func (r *Reply) Refuse(v *gate.Verdict, a *About, statuses *config.StatusCode) {
 	r.message = again(message(r.message[:0], v, a), v)
 	f := refusal{Status: status, Reason: inplace.String(r.text), Message: inplace.String(r.message), Wait: v.Wait}
 	if f.Kind, f.Code = "invalid_request_error", code; code == "" {
-		f.Kind, f.Code = kind(v, status)
+		if f.Kind, f.Code = kind(v, status); v.Reason == gate.FleetOver && strings.Contains(a.Fleet.Name, "tokens") {
+			f.Kind = "tokens"
+		}
 	}
 	r.write(a.Format, &f)
 	if !a.NoHeadroom {
@@ -109,7 +121,7 @@ func kind(v *gate.Verdict, status int) (kind, code string) {
 
 // again adds to a message when to come back.
 func again(b []byte, v *gate.Verdict) []byte {
-	if v.Wait == gate.Never {
+	if v.Wait == gate.Never || v.Wait == 0 {
 		return b
 	}
 	b = put(appendDuration(put(b, " Please try again in "), v.Wait), ".")

@@ -87,6 +87,13 @@ func (r *Reply) Replace(status int, headers map[string]string, body string) {
 	}
 }
 
+// Keep adds a header of the answer in whose place this one stands, if it had one, and this one hasn't.
+func (r *Reply) Keep(name, value string) {
+	if value != "" && r.find(name) < 0 {
+		r.add(name, value)
+	}
+}
+
 // find gives a header's place; -1: there is none.
 func (r *Reply) find(name string) int {
 	for i := range r.Headers {

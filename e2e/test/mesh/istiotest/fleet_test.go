@@ -54,7 +54,7 @@ func TestFleet(t *testing.T) {
 		}
 		for _, g := range gateways { // the filter alone, which counts for each gateway, would have let them pass
 			g.records(t, "fleet", 3)[2].Want(t, map[string]string{
-				"status": "429", "decision": "ALLOWED", "status_details": "request_rate_limited",
+				"status": "429", "decision": "REJECTED", "gate": "limits", "reason": "fleet_exceeded", "limit": "user-tokens",
 			})
 		}
 	})
