@@ -50,13 +50,13 @@ func TestWorstBodies(t *testing.T) {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
 			t.Parallel()
 			g := steer(t, workers)
-			_, before := g.admin(t, http.MethodGet, "/config?overrides", "")
+			before := g.overridden(t)
 			t.Run("announced too large", g.announced)
 			t.Run("large in chunks", g.chunked)
 			t.Run("truncated", g.truncated)
 			t.Run("hung up", g.hungUp)
 			t.Run("pipelined", g.pipelined)
-			if _, after := g.admin(t, http.MethodGet, "/config?overrides", ""); after != before {
+			if after := g.overridden(t); after != before {
 				t.Errorf("%s is now %s", before, after)
 			}
 			if counted := g.Sum("spillway_requests_total"); counted != 2 {
