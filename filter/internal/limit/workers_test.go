@@ -103,6 +103,7 @@ type sim struct {
 	strict   bool
 	store    *recordtest.Memory
 	clock    clock.Moment
+	back     clock.Moment // by how much it was set back, in all: what a dead worker holds lasts longer by that
 	workers  []*simWorker
 	observer *Set // of somebody who only looks
 	requests []*simRequest
@@ -241,6 +242,7 @@ func (s *sim) drain() {
 func (s *sim) advance(by clock.Moment) {
 	s.drain()
 	s.clock += by
+	s.back += max(-by, 0)
 	for _, w := range s.workers {
 		var stale []*simRequest
 		for _, r := range w.open {
@@ -307,7 +309,7 @@ func (s *sim) finish() {
 		}
 	}
 	if s.crashed {
-		s.clock += 2*leasePeriod + 4*second
+		s.clock += 2*leasePeriod + 4*second + s.back
 	}
 	for user := range users {
 		if state := s.look(0, user); state.Reserved != [2]uint32{} {
