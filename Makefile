@@ -113,7 +113,7 @@ MODULES := . e2e tools/image
 # Tests that `make test` runs on the release, too: all of the host's double, and of a real Envoy what the compiler may have changed.
 # From securitytest those in which the filter is at its limits: the others try what the core decides, which is the same code. From
 # pagetest those that have the page from the filter.
-RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest ./test/identitytest ./test/admintest ./test/runbooktest
+RELEASE_PACKAGES := ./test/wasmtest ./test/envoytest ./test/queuetest ./test/dialecttest ./test/identitytest ./test/limittest ./test/admintest ./test/runbooktest
 RELEASE_CHOSEN := -run 'Bound|Junk|Hid|Lying|Leav|Slow|Dead|InFlight|Overshoot|Paths|Log|ThroughEnvoy' ./test/securitytest ./test/pagetest
 # $(call in_module,MODULE): those of PACKAGES that are in it, as it calls them; ./... are all of them.
 in_module = $(if $(filter ./...,$(PACKAGES)),./...,$(if $(filter .,$(1)),$(filter-out $(MODULES:%=./%/%),$(PACKAGES)),$(patsubst ./$(1)/%,./%,$(filter ./$(1)/%,$(PACKAGES)))))

@@ -179,8 +179,16 @@ type Limit struct {
 	Mode      Mode
 	Scope     Scope
 	Refund    []Statuses // of answers that cost nothing in this limit
+	Nearly    Nearly
 
 	timezone string
+}
+
+// Nearly says what becomes of requests while little of a limit is left; the zero value is nothing.
+type Nearly struct {
+	At             float64           // share of Burst that is used or reserved, the request's own included; 0: it is not looked at
+	RequestHeader  map[string]string // set on the request, so that its route is chosen by them; lower-case names
+	ResponseHeader bool              // the client is told
 }
 
 // Upstream is what is protected, chosen by model: the first match counts.

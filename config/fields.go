@@ -244,6 +244,17 @@ func (l *Limit) fields() []field {
 			"Statuses of the upstream's answers that cost nothing in this limit, such as [5xx, 429]. Default: none; a request that "+
 				"went to the upstream counts as one whatever came of it, and tokens count where there are any. Not with inflight."),
 			"a request's place is free when it has ended, whatever came of it; leave refund out"),
+		object("nearly", &l.Nearly, "Before the wall: what becomes of requests that pass while little of the limit is left. docs/limits.md has an example."),
+	}
+}
+
+func (n *Nearly) fields() []field {
+	return []field{
+		derived(float("at", &n.At, 0, someShare, "Share of burst that is used or reserved, what the request itself reserves included, from which it holds.")),
+		strMap("requestHeader", &n.RequestHeader, headerNames, someValue,
+			"Headers set on the request, by which its route is chosen again, so that Envoy's routes can send it to a cheaper model. Of what clients send under these "+
+				"names nothing reaches the upstream, or a route. Not in shadow mode. It takes requestHold stopIteration where the request is decided by its body: headers that have gone on can't be changed."),
+		boolean("responseHeader", &n.ResponseHeader, false, "The answer carries x-spillway-nearly with the limit's name."),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 func (c *Config) finish(r *reader, path string) {
 	c.finishGroups(r, path)
 	c.finishPrices(r, path)
+	c.finishNearly(r, path)
 	for i, u := range c.Upstreams {
 		if i+1 < len(c.Upstreams) && slices.Contains(u.Models, "*") {
 			r.problem(join(index(join(path, "upstreams"), i), "models"), `"*"`,

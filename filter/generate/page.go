@@ -27,7 +27,7 @@ const (
 var scripts = []string{"dom.js", "text.js", "chart.js", "proxy.js", "dialog.js", "overview.js", "people.js", "tuning.js", "main.js"}
 
 // tunable are the sections whose values the dashboard shows for tuning.
-var tunable = []string{"mode", "limits", "upstreams", "pressureSource", "usage", "retry", "statusCode", "rateLimitHeaders", "unknown", "unpriced"}
+var tunable = []string{"mode", "limits", "upstreams", "pressureSource", "usage", "retry", "statusCode", "rateLimitHeaders", "rateLimitStyle", "unknown", "unpriced"}
 
 // page is the dashboard as it is served.
 type page struct {

@@ -83,7 +83,7 @@ var index = regexp.MustCompile(`\.([0-9]+)`)
 
 // sentences are the parts of the configuration that have some.
 var sentences = regexp.MustCompile(`^/(mode|requestHold|unknown|statusCode|identity|priority|fleet|pressureSource|admin|models/unread|usage/cost|prices|unpriced|` +
-	`limits/\d+/(name|per|unit|quantity|window|burst|refill|timezone|admission|lifetime|idle|mode|scope|refund|match/(models|operations|priorities|tenants|groups|headers))|` +
+	`limits/\d+/(name|per|unit|quantity|window|burst|refill|timezone|admission|lifetime|idle|mode|scope|refund|nearly|match/(models|operations|priorities|tenants|groups|headers))|` +
 	`upstreams/\d+/(name|models|budget/(requests|tokens|window|burst)|concurrency/(max|min|limit|reserved)|queue/(max|maxBytes|whenFull|maxWait|fairness|deadline)|` +
 	`retreat|latency|throttle|breaker|pressure))(/|$)`)
 

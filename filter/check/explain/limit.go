@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func (t *text) limits(c *config.Config) {
 		t.more("Beyond that a request is %s.", onlySo(mode, fmt.Sprintf("refused: status %d, x-spillway-reason limits/%s, and when to try again", c.StatusCode.Limits, l.Unit.Reason)))
 		if l.Scope == config.ScopeFleet {
 			t.more("All proxies of the fleet share it, by the service %s; while that doesn't answer, %s.", c.Fleet.Cluster, onDown[c.Fleet.OnDown])
+		}
+		if l.Nearly.At > 0 {
+			t.more("%s", nearly(l, mode))
 		}
 		if len(l.Refund) > 0 {
 			t.more("Answers with status %s cost nothing.", list(statuses(l.Refund), "or"))
@@ -192,6 +196,25 @@ func passes(l *config.Limit) string {
 		return "A request passes only if all that it is expected to use is left; it is charged for what it used."
 	}
 	return "A request passes while anything is left, and is charged for what it used, which may leave a debt."
+}
+
+// nearly says what becomes of requests while little is left.
+func nearly(l *config.Limit, mode config.Mode) string {
+	var does []string
+	if headers := l.Nearly.RequestHeader; len(headers) > 0 {
+		var set []string
+		for _, name := range slices.Sorted(maps.Keys(headers)) {
+			set = append(set, name+": "+headers[name])
+		}
+		does = append(does, "gets "+list(set, "and")+", and its route is chosen again")
+	}
+	if l.Nearly.ResponseHeader {
+		does = append(does, "has its answer carry x-spillway-nearly: "+l.Name)
+	}
+	if len(does) == 0 || mode == config.Shadow {
+		does = []string{"is counted in spillway_nearly_total"}
+	}
+	return fmt.Sprintf("From %s %% of it on a request that passes %s.", strconv.FormatFloat(l.Nearly.At*100, 'f', -1, 64), list(does, "and"))
 }
 
 // statuses are what a list of them stands for.

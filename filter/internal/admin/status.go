@@ -55,6 +55,7 @@ type Limit struct {
 	Idle                  time.Duration // of a lifetime; 0: it is none
 	Calendar              string        // the window's name, where it is one of the calendar
 	Ends                  int64         // when the window of now ends, in nanoseconds since 1970; 0: it has none
+	Nearly                float64       // share from which little is left; 0: it isn't looked at
 }
 
 // Absent is a number that isn't there.
@@ -197,6 +198,9 @@ func (l *Limit) write(j *JSON) {
 		j.Time(l.Ends)
 	}
 	j.MemberAmount("burst", l.Burst, l.Unit)
+	if l.Nearly > 0 {
+		j.MemberFloat("nearlyAt", l.Nearly)
+	}
 	j.Member("admission", l.Admission)
 	j.Member("mode", l.Mode)
 	j.Member("scope", l.Scope)

@@ -34,6 +34,7 @@ var journeys = []struct {
 	{"three limits of three subjects", `"limits":[` + oneLimit + ofOthers + `]`, "", 0},
 	{"all gates", allGates, "", 0},
 	{"all gates, three limits", allGates + `,"limits":[` + threeLimits + `]`, "", 0},
+	{"one limit of which little is left", `"limits":[{"name":"n","per":["user"],"unit":"requests","quantity":1000000000,"window":"1s","nearly":{"at":0.0000000001,"requestHeader":{"x-budget":"low"},"responseHeader":true}}]`, "", 0},
 	{"refused by a limit of requests", `"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":1,"window":"24h"}]`, "limits/requests_exceeded", 0},
 	{"refused by a limit of tokens", `"limits":[{"name":"r","per":["user"],"unit":"totalTokens","quantity":1,"window":"24h"}]`, "limits/tokens_exceeded", 0},
 }

@@ -94,6 +94,9 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 		j.Key("windowEnds")
 		j.Time(e.host.Wall() + int64(v.Ends))
 	}
+	if of.Nearly() {
+		j.MemberBool("nearly", v.Nearly)
+	}
 	j.Key("granted")
 	if v.Grant == nil {
 		j.Null()

@@ -241,6 +241,9 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if v.Limit != nil && v.Outcome != gate.Queued {
 		e.limits.Refused(now, &s.limitRequest, v)
 	}
+	if made.Nearly {
+		e.nearly(s, v)
+	}
 }
 
 // renew renews the reservations of requests that run for long.

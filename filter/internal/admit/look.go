@@ -129,7 +129,7 @@ func (v *viewer) limits(s *admin.Status) {
 		l := &v.cfg.Limits[i]
 		s.Limits = append(s.Limits, admin.Limit{
 			Name: l.Name, Per: l.Per, Unit: l.Unit, Quantity: l.Quantity, Burst: l.Burst, Window: l.Window, Idle: l.Idle, Calendar: string(l.Calendar),
-			Ends: windowEnd(l, v.wall), Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
+			Ends: windowEnd(l, v.wall), Nearly: l.Nearly.At, Admission: string(l.Admission), Mode: string(l.Mode.Under(v.cfg.Mode)), Scope: l.Scope,
 		})
 	}
 }

@@ -68,6 +68,7 @@ type course struct {
 	counted          bool          // in the requests metric
 	requests, tokens gate.Headroom // of the tightest limits
 	leased           bool          // its requests are charged as leases, until it is sent
+	nearly           bool          // little was left of a limit that it is charged to
 
 	upstream  *upstream      // whose gates the request stands at, or went through; nil: none
 	tracked   bool           // the upstream's gates that learn wait for its end
@@ -185,6 +186,7 @@ func (e *Engine) hideOurs(s *Stream) {
 	if !e.cfg.Priority.Forward {
 		e.hidePatience(s)
 	}
+	e.hideRouteHeaders(s)
 }
 
 // prepare makes the response readable, and finds out whether the body may have to be changed.

@@ -49,6 +49,9 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 		s.answer = e.hints.read(&s.response, s.exchange.Status)
 	}
 	e.restate(s, end)
+	if s.nearly {
+		e.tellNearly(s)
+	}
 	if !s.exchange.Failed() && e.cfg.RateLimitHeaders == config.RateLimitsAll {
 		e.tellHeadroom(s)
 	}

@@ -39,11 +39,13 @@ type rules struct {
 	atDecision int          // how many of these are asked when it is decided; the others are when it is complete
 	accountant *account.Accountant
 	slots      slots
-	methods    methodSlots
-	admins     surfaceSlots
-	aliases    []alias
-	standIn    string // what a request whose model can't be told is taken for; "": it may be for any model
-	asksSome   bool   // some streams are made to report their usage
+
+	routeHeaders []routeHeader // of the limits' nearly
+	methods      methodSlots
+	admins       surfaceSlots
+	aliases      []alias
+	standIn      string // what a request whose model can't be told is taken for; "": it may be for any model
+	asksSome     bool   // some streams are made to report their usage
 }
 
 // site is what an upstream holds in this worker, whatever the rules are.
@@ -137,6 +139,7 @@ func (e *Engine) makeRules(cfg config.Config) {
 	if cfg.Priority.Header != "" {
 		e.slots.priority = p.Want(cfg.Priority.Header)
 	}
+	e.routeHeaders = listRouteHeaders(cfg.Limits, p)
 	e.newUpstreams()
 	e.listGates()
 	e.latest = e.rules

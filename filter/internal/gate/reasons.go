@@ -27,13 +27,14 @@ const (
 	GPUMemory = "gpu_memory" // throttle
 	Fused     = "fused"      // throttle: of the signals together
 
-	TooLarge  = "request_too_large" // limits: waiting won't help; queue: it can't wait
-	Spent     = "lifetime_spent"    // limits: nothing of it comes back
-	Leasing   = "leasing"           // limits: it waits for a part of the fleet's limit
-	FleetOver = "fleet_exceeded"    // limits: Envoy's ratelimit filter refuses it, by a limit over all proxies
-	FleetDown = "fleet_unavailable" // limits: the fleet's service doesn't answer, and nothing is left that was leased
-	Unpriced  = "unpriced"          // limits: what it costs isn't known
-	Contended = "contended"         // limits: the bucket could not be changed for the crowd of workers
+	TooLarge    = "request_too_large" // limits: waiting won't help; queue: it can't wait
+	Spent       = "lifetime_spent"    // limits: nothing of it comes back
+	Leasing     = "leasing"           // limits: it waits for a part of the fleet's limit
+	FleetOver   = "fleet_exceeded"    // limits: Envoy's ratelimit filter refuses it, by a limit over all proxies
+	FleetDown   = "fleet_unavailable" // limits: the fleet's service doesn't answer, and nothing is left that was leased
+	NearlySpent = "nearly_spent"      // limits: it passes, and little is left
+	Unpriced    = "unpriced"          // limits: what it costs isn't known
+	Contended   = "contended"         // limits: the bucket could not be changed for the crowd of workers
 
 	Full       = "full"       // queue: there is no room
 	Timeout    = "timeout"    // queue: it has waited as long as its priority may

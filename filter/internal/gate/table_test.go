@@ -13,7 +13,7 @@ import (
 )
 
 // passing are the reasons that a request only waits or passes for.
-var passing = []string{Leasing, PassedFull, Bypassed, WouldWait}
+var passing = []string{NearlySpent, Leasing, PassedFull, Bypassed, WouldWait}
 
 // A reason that is added in reasons.go has to be in the operators' table.
 func TestEveryReasonHasItsRow(t *testing.T) {

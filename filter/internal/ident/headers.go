@@ -120,6 +120,9 @@ func (h *Headers) Get(slot Slot) string {
 	return h.values[slot]
 }
 
+// Has says that a header came at all, with a value or without.
+func (h *Headers) Has(slot Slot) bool { return int(slot) < len(h.counts) && h.counts[slot] > 0 }
+
 // Repeated says that a header came more than once.
 func (h *Headers) Repeated(slot Slot) bool {
 	return int(slot) < len(h.counts) && h.counts[slot] > 1

@@ -20,6 +20,7 @@ type Admission struct {
 	Requests, Tokens gate.Headroom // the tightest limits of either kind that have a window, after this request
 	Evicted          int           // live buckets that had to go
 	Unpriced         bool          // a limit of dollars applies, and the model has no price
+	Nearly           bool          // little is left of a limit that says what becomes of requests then (Charge.Nearly)
 }
 
 // Charge is what one limit holds of a request.
@@ -31,6 +32,15 @@ type Charge struct {
 	reserved uint32 // units
 	period   uint32 // lease period of the reservation
 	open     bool   // a change of its bucket is to be made
+	near     bool   // little was left when it was made
+}
+
+// Nearly gives the limit that was charged if little of it was left, the charge included; nil: it is none that looks at that, or enough was left.
+func (c *Charge) Nearly() *config.Limit {
+	if !c.near {
+		return nil
+	}
+	return &c.limit.Limit
 }
 
 // id is the bucket's id in its page.
@@ -294,6 +304,8 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.skip {
 			continue
 		}
+		c.near = c.limit.Nearly.At > 0 && !c.free && s.nearly(now, c)
+		v.Nearly = v.Nearly || c.near
 		v.Charges = append(v.Charges, c.Charge)
 		if c.limit.terms != nil && !c.free {
 			s.replenish(now, c, r)
@@ -301,14 +313,18 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.limit.Mode != config.Enforce || c.limit.Window == 0 || c.limit.Unit.Money() { // clients know tokens and requests
 			continue
 		}
-		h := s.headroom(now, c)
-		kind := &v.Tokens
-		if !c.limit.Unit.Tokens() {
-			kind = &v.Requests
-		}
-		if kind.Limit == nil || tighter(h, *kind) {
-			*kind = h
-		}
+		v.tell(s.headroom(now, c))
+	}
+}
+
+// tell takes what a limit has left, if that is the least of its kind.
+func (v *Admission) tell(h gate.Headroom) {
+	kind := &v.Tokens
+	if !h.Limit.Unit.Tokens() {
+		kind = &v.Requests
+	}
+	if kind.Limit == nil || tighter(h, *kind) {
+		*kind = h
 	}
 }
 
@@ -326,6 +342,24 @@ func (s *Set) headroom(now clock.Moment, c *candidate) gate.Headroom {
 	}
 	s.fleetHeadroom(now, c, state.At, &h)
 	return h
+}
+
+// nearly says that little is left of a limit, when it was charged.
+func (s *Set) nearly(now clock.Moment, c *candidate) bool {
+	size := c.limit.size()
+	state := c.page.Get(c.id())
+	left := state.Balance(c.limit.rate)
+	if c.limit.terms != nil { // what was leased and is left, and what the fleet has left beside that, as far as it is known
+		h := gate.Headroom{Remaining: left / bucket.Micro}
+		s.fleetHeadroom(now, c, state.At, &h)
+		left = h.Remaining * bucket.Micro
+	}
+	return isNearly(&c.limit.Limit, size-left, size)
+}
+
+// isNearly says that so much of a limit's size, both in millionths, is used or reserved that little is left.
+func isNearly(l *config.Limit, used, size int64) bool {
+	return l.Nearly.At > 0 && used >= int64(math.Round(l.Nearly.At*float64(size)))
 }
 
 // tighter compares what is left as a share of the bucket.

@@ -210,6 +210,9 @@ func (s *Set) lookFleet(now clock.Moment, l *limit, id uint64, state *bucket.Sta
 // Fleet says that the limit is the fleet's: what one proxy knows of its subjects is not to be changed.
 func (s Subject) Fleet() bool { return s.limit != nil && s.limit.terms != nil }
 
+// Nearly says that the limit looks at whether little is left.
+func (s Subject) Nearly() bool { return s.limit != nil && s.limit.Limit.Nearly.At > 0 }
+
 // floor rounds millionths down to whole units.
 func floor(amount int64) int64 { return amount / bucket.Micro }
 

@@ -109,6 +109,7 @@ type View struct {
 	Ends                      time.Duration // until its window ends, and all of it is there again in any case; 0: it has no window
 	Grant                     *grant.Grant  // nil: none is in force
 	Lease                     *Lease        // nil: the limit is the proxy's own
+	Nearly                    bool          // so little is left that config.Nearly holds
 }
 
 // Look says how a subject stands.
@@ -129,7 +130,10 @@ func (s *Set) Look(now clock.Moment, of Subject) (v View, err error) {
 		v.Ends = state.Ends(rate)
 	}
 	if l.terms != nil {
-		return v, s.lookFleet(now, l, uint64(of.hash)^l.salt, &state, &v)
+		err = s.lookFleet(now, l, uint64(of.hash)^l.salt, &state, &v)
+	}
+	if v.Nearly = isNearly(&l.Limit, (v.Burst-v.Remaining)*parts(l.Unit), l.size()); l.terms != nil {
+		return v, err
 	}
 	if l != of.limit {
 		v.Grant = &s.granted[uint64(of.hash)^l.salt].Grant

@@ -153,5 +153,18 @@ func Spend(limit, model string) Counter {
 // Unpriced counts requests whose model has no price.
 func Unpriced(model string) Counter { return Counter{Series{unpriced, [mostLabels]string{model}}} }
 
+// What became of requests that Nearly counts.
+const (
+	NearlyRouted = "routed"
+	NearlyLate   = "late"
+	NearlyNoted  = "noted"
+	NearlyShadow = "shadow"
+)
+
+// Nearly counts requests that passed while little was left of a limit.
+func Nearly(limit, status string) Counter {
+	return Counter{Series{nearly, [mostLabels]string{limit, status}}}
+}
+
 // FleetDown is 1 while the fleet's service doesn't answer.
 func FleetDown() Gauge { return Gauge{Series{id: fleetDown}} }

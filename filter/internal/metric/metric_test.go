@@ -30,6 +30,7 @@ var pinned = map[string]Update{
 	"spillway_fleet_leases_total;status=leased":        FleetLeases("leased").Add(1),
 	"spillway_spend_nanodollars_total;limit=l;model=m": Spend("l", "m").Add(1),
 	"spillway_unpriced_total;model=m":                  Unpriced("m").Add(1),
+	"spillway_nearly_total;limit=l;status=routed":      Nearly("l", NearlyRouted).Add(1),
 	"spillway_fleet_down":                              FleetDown().Set(1),
 
 	"spillway_queue_bytes;upstream=u":                                 QueueBytes("u").Set(1),

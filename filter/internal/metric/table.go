@@ -26,6 +26,7 @@ const (
 	fleetLeases
 	spend
 	unpriced
+	nearly
 
 	queueDepth
 	queueBytes
@@ -89,6 +90,9 @@ var table = [Count]Row{
 		"What was charged to each limit of dollars, by `prices`. A request that several limits are charged for counts in each. Of `model` the request's counts."},
 	unpriced: {"spillway_unpriced_total", KindCounter, "requests", []string{"model"},
 		"Requests whose model has no price, where a limit counts dollars: refused, or passed without a charge, as `unpriced` says. Those whose model can't be told are among them."},
+	nearly: {"spillway_nearly_total", KindCounter, "requests", []string{"limit", "status"},
+		"Requests that passed while little was left of a limit, as its `nearly` says. `status` `routed`: its headers were set, and the route was chosen again. `late`: they could not be, since the" +
+			" request's had gone on. `noted`: it has none to set. `shadow`: the limit is in shadow mode."},
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},
