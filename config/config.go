@@ -212,6 +212,7 @@ type Budget struct {
 	Requests, Tokens int64
 	Window           time.Duration
 	Burst            int64
+	Weights          []Weight // of Requests
 }
 
 // Concurrency bounds the requests in flight to the upstream; 0 is no limit.
@@ -219,6 +220,7 @@ type Concurrency struct {
 	Max                          int // or autoSlots
 	Min, Limit                   int // of what autoSlots learns
 	ReservedUrgent, ReservedHigh int
+	Weights                      []Weight
 }
 
 // autoSlots is the Concurrency.Max that is learned.

@@ -26,6 +26,7 @@ func (b *Budget) fields() []field {
 		integer("tokens", &b.Tokens, 0, 0, maxUnits, "Tokens per window; 0 is no limit."),
 		duration("window", &b.Window, time.Minute, time.Second, longest, "Time in which the budget flows in, evenly."),
 		integer("burst", &b.Burst, 0, 0, maxUnits, "Most that can be used at once; 0 is one window's worth."),
+		objects("weights", &b.Weights, "", nil, "For how many requests one counts in requests; the first entry that matches counts, and one that none matches is one."),
 	}
 }
 
@@ -38,6 +39,8 @@ func (c *Concurrency) fields() []field {
 			integer("urgent", &c.ReservedUrgent, 0, 0, maxCount, "Slots that only urgent requests take."),
 			integer("high", &c.ReservedHigh, 0, 0, maxCount, "Slots that only high and urgent requests take."),
 		}, "Slots kept free for high priorities; together below max, or, with auto, below limit: where fewer are learned, one is left to the others."),
+		objects("weights", &c.Weights, "", nil, "For how many requests one counts while it is in flight: max, min, limit and reserved are numbers of such units. The "+
+			"first entry that matches counts, and a request that none matches is one."),
 	}
 }
 

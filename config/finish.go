@@ -85,10 +85,16 @@ func (b *Budget) finish(r *reader, path string) {
 	if b.Burst > 0 && b.Requests == 0 && b.Tokens == 0 {
 		r.problem(join(path, "burst"), strconv.FormatInt(b.Burst, 10), "without a budget; want requests or tokens above 0, too")
 	}
+	if b.Requests == 0 {
+		needs(r, path, b.Weights, "requests above 0")
+	}
 }
 
 func (c *Concurrency) finish(r *reader, path string) {
 	reserved, most := c.ReservedUrgent+c.ReservedHigh, c.Max
+	if c.Max == 0 {
+		needs(r, path, c.Weights, "max above 0, or auto")
+	}
 	if c.Auto() {
 		most = c.Limit
 		if c.Min > c.Limit {

@@ -50,3 +50,21 @@ func TestLimitsOfRequestsUnderWay(t *testing.T) {
 		{`{"limits": [{"name": "a", "unit": "requests", "quantity": 4}]}`, []string{`limits[0].window: missing; want hour, day, week or month, or a duration such as`}},
 	})
 }
+
+// What weighs requests of which there is no limit is a mistake, and so is a weight without units.
+func TestWeightsWantALimit(t *testing.T) {
+	for _, c := range []struct{ upstream, want string }{
+		{`"concurrency":{"weights":[{"units":2}]}`, "upstreams[0].concurrency.weights"},
+		{`"budget":{"tokens":5,"weights":[{"units":2}]}`, "upstreams[0].budget.weights"},
+		{`"concurrency":{"max":4,"weights":[{"models":["a"]}]}`, "upstreams[0].concurrency.weights[0].units"},
+		{`"concurrency":{"max":4,"weights":[{"units":0}]}`, "upstreams[0].concurrency.weights[0].units"},
+	} {
+		_, err := Parse([]byte(`{"upstreams":[{"name":"x",` + c.upstream + `}]}`))
+		if problems := Problems(err); len(problems) != 1 || problems[0].Path != c.want {
+			t.Errorf("%s: %v, want a problem of %s", c.upstream, err, c.want)
+		}
+	}
+	if _, err := Parse([]byte(`{"upstreams":[{"name":"x","concurrency":{"max":"auto","weights":[{"units":2}]},"budget":{"requests":9,"weights":[{"units":900}]}}]}`)); err != nil {
+		t.Error(err)
+	}
+}

@@ -86,6 +86,9 @@ func (t *text) waiting(u *config.Upstream, c *config.Config) {
 	if s := &u.Concurrency; s.ReservedUrgent+s.ReservedHigh > 0 {
 		t.more("Of these %d are for urgent requests alone, and %d for high and urgent ones.", s.ReservedUrgent, s.ReservedHigh)
 	}
+	if len(u.Concurrency.Weights)+len(u.Budget.Weights) > 0 {
+		t.more("Some count for several, by model or length of the prompt; what is heavier than all goes alone.")
+	}
 	q := &u.Queue
 	if c.Mode == config.Shadow {
 		t.more("In mode shadow nothing waits.")

@@ -75,8 +75,11 @@ func (e *Engine) HasUpstream(name string) bool {
 
 // upstreamNeedsModel says that the request's upstream can't be told before its body names the model.
 func (e *Engine) upstreamNeedsModel(s *Stream) bool {
-	return (e.anyGate || e.shut.any) && len(e.upstreams) > 0 && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel)
+	return (e.anyGate || e.shut.any) && len(e.upstreams) > 0 && s.exchange.Asked.Route == "" && (!everything(e.upstreams[0].models) || e.upstreams[0].byModel || e.upstreams[0].weighs())
 }
+
+// weighs says that requests count for several there by what they ask for.
+func (u *upstream) weighs() bool { return len(u.cfg.Concurrency.Weights)+len(u.cfg.Budget.Weights) > 0 }
 
 // everything says that the globs match whatever there is.
 func everything(globs []string) bool { return len(globs) == 0 || len(globs) == 1 && globs[0] == "*" }
@@ -116,6 +119,21 @@ func (e *Engine) proceed(s *Stream, now clock.Moment) {
 	}
 }
 
+// weight is for how many requests one counts. One whose model can't be told for sure is as heavy as any that it could be for.
+func (s *Stream) weight(weights []config.Weight, prompt int64) int {
+	most := 1
+	for i := range weights {
+		switch w := &weights[i]; {
+		case w.AbovePrompt > 0 && prompt <= w.AbovePrompt:
+		case s.anyModel:
+			most = max(most, w.Units)
+		case config.MatchModel(w.Models, s.exchange.Model):
+			return w.Units
+		}
+	}
+	return most
+}
+
 // arrive asks for the request's turn at its upstream.
 func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	expected := e.accountant.Expect(&s.exchange, now)
@@ -125,6 +143,7 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	}
 	s.ticket.Caller, s.ticket.Keyed = e.subject(s)
 	s.ticket.Patience, s.ticket.Bytes = s.patience, s.upload.kept
+	s.ticket.Units, s.ticket.Spends = s.weight(s.upstream.cfg.Concurrency.Weights, expected.Prompt), s.weight(s.upstream.cfg.Budget.Weights, expected.Prompt)
 	if s.upstream.cfg.Queue.Deadline == config.DeadlineSLO {
 		s.ticket.Within = bound(s.headers.Get(s.upstream.slots.ttft))
 	}

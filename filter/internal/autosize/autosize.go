@@ -78,7 +78,8 @@ type Settings struct{ Min, Limit int }
 type Sample struct {
 	At       clock.Moment
 	Subject  uint64        // whose it was, as a keyed hash
-	InFlight int           // in all workers when it started, with itself
+	Units    int           // slots that it took: its weight; 0 is 1
+	InFlight int           // slots in use in all workers when it started, with its own
 	Room     int           // how many there could be for one of its priority: all slots, or less, where some are reserved
 	Prompt   int64         // tokens, as far as was known when it started
 	TTFT     time.Duration // of a stream, or until its client left without a token; 0: not measured
@@ -98,7 +99,7 @@ type State struct {
 	held    float64 // of them, those that are over
 	cuts    float64 // in a row
 	served  float64 // how many were in flight at most without a wait
-	rate    float64 // of samples a second: first tokens, and clients that have left
+	rate    float64 // of units a second: of first tokens, and of clients that have left
 
 	window  window
 	verdict verdict
@@ -157,7 +158,7 @@ func (s *State) probe(now clock.Moment) {
 // decide sets the slots by a window.
 func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 	w := &s.window
-	late := (w.late + s.believed(now)) / w.samples
+	late := (w.late + s.believed(now)) / w.units
 	queue, inFlight := s.rate*late, w.inFlight/w.samples
 	s.verdict = verdict{ttft: w.took / w.samples, usual: w.usual / w.samples, queue: queue}
 	slow := s.slow(age)

@@ -14,7 +14,7 @@ const Size = moments*8 + numbers*8 + quorum.Size
 
 const (
 	moments = 6
-	numbers = 12 + 15 + 4 + prompts + outputs
+	numbers = 12 + 16 + 4 + prompts + outputs
 )
 
 // numbers are all that is kept as such, in the order in which they are written.
@@ -22,7 +22,7 @@ func (s *State) numbers() [numbers]*float64 {
 	w, v := &s.window, &s.verdict
 	all := [numbers]*float64{
 		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm,
-		&w.samples, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &s.itl,
+		&w.samples, &w.units, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &s.itl,
 		&v.ttft, &v.usual, &v.queue, &v.itl,
 	}
 	for i := range s.base {

@@ -11,14 +11,15 @@ import (
 type window struct {
 	opened        clock.Moment
 	samples       float64
-	late          float64 // seconds beyond what is usual, of those that waited for few or none
+	units         float64 // that they took
+	late          float64 // seconds beyond what is usual, each times its units, of those that waited for few or none
 	bads, bad     float64 // those that waited for more, and theirs
 	inFlight      float64 // when the samples started
 	room          float64 // for them
 	took, usual   float64 // seconds
 	itls, between float64 // samples of times between tokens, and their seconds
 	fresh         float64 // samples that started with the slots as they are
-	packed, full  float64 // samples that took the last slot that they could, and the fresh ones of them
+	packed, full  float64 // samples beside which there was no room for another of their weight, and the fresh ones of them
 	all           float64 // samples that took the last of all slots
 }
 
@@ -72,17 +73,19 @@ func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
 	bad := late*s.rate > mostQueue+mostShare*s.slots
 	s.quorum.Record(x.At, remembers, x.Subject, bad)
 	w := &s.window
-	if !x.Left && s.calmly(inFlight, room) {
+	units := min(max(x.Units, 1), inFlight)
+	if !x.Left && s.calmly(inFlight, room, units) {
 		*base += baseWeight * (seconds - *base)
 		s.calmAt = x.At
 		s.calm++
 	}
 	w.samples++
+	w.units += float64(units)
 	if bad {
 		w.bads++
-		w.bad += late
+		w.bad += float64(units) * late
 	} else {
-		w.late += late
+		w.late += float64(units) * late
 	}
 	w.inFlight += float64(inFlight)
 	w.took += seconds
@@ -92,22 +95,22 @@ func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
 	if fresh {
 		w.fresh++
 	}
-	if inFlight >= room {
+	if inFlight+units > room {
 		w.packed++
 		if fresh {
 			w.full++
 		}
 	}
-	if inFlight >= s.Slots(c) {
+	if inFlight+units > s.Slots(c) {
 		w.all++
 	}
 	s.advance(x.At, c)
 }
 
 // calmly says that a request started beside so few that what it takes is usual: with a good part of its room free, and of what is known to be
-// served without a wait.
-func (s *State) calmly(inFlight, room int) bool {
-	return float64(inFlight) <= max(math.Round(calmShare*min(float64(room), max(s.served, first))), 1)
+// served without a wait; or alone.
+func (s *State) calmly(inFlight, room, units int) bool {
+	return float64(inFlight) <= max(math.Round(calmShare*min(float64(room), max(s.served, first))), float64(units))
 }
 
 // advance ends the window if it is over.
@@ -120,7 +123,7 @@ func (s *State) advance(now clock.Moment, c *Settings) {
 	case age < shortWindow:
 		return
 	case w.samples >= enough, w.samples >= someSamples && age >= longWindow, age >= widthWindow:
-		rate := w.samples / age.Seconds() // those who left waited no more, either
+		rate := w.units / age.Seconds() // those who left waited no more, either
 		if s.rate == 0 {
 			s.rate = rate
 		}
@@ -136,11 +139,14 @@ func (s *State) advance(now clock.Moment, c *Settings) {
 
 // blames says that it is for the slots that so many wait: they are in use; or more wait than are served, time and again.
 func (w *window) blames(longs, queue float64) bool {
-	return w.packed > 0 && w.inFlight >= usedShare*w.room || longs >= manyLongs && queue > w.inFlight/w.samples/2
+	return w.packed > 0 && w.used() >= usedShare*w.room || longs >= manyLongs && queue > w.inFlight/w.samples/2
 }
 
 // busy says that more slots would be used.
-func (w *window) busy() bool { return w.full > 0 && w.inFlight >= busyShare*w.room }
+func (w *window) busy() bool { return w.full > 0 && w.used() >= busyShare*w.room }
+
+// used is how many of the room were in use, with those that are free and too few for another request of the same weight.
+func (w *window) used() float64 { return w.inFlight + w.units - w.samples }
 
 // believed is how much of what the bad samples were late tells of the upstream rather than of their callers.
 func (s *State) believed(now clock.Moment) float64 {

@@ -20,8 +20,8 @@ type Gate struct {
 	id       uint64
 
 	queue       queue
-	inFlight    [Priorities]uint32
-	flying      int // the sum of inFlight
+	inFlight    [Priorities]uint32 // units
+	flying      int                // requests
 	flight      flight
 	undone      [Priorities]uint32 // how many it was asked to refuse for other workers' room, and hasn't yet; with its next write it is asked again
 	dirty       bool               // there is something that no write has told the other workers yet
@@ -74,14 +74,14 @@ const Whole = retreat.Whole
 type Snapshot struct {
 	Waiting  [Priorities]int
 	Bytes    int64 // of what waits
-	InFlight int
+	InFlight int   // units: requests, each by its weight
 	Phase    retreat.Phase
 	Scale    int64   // millionths of the budget that the retreat leaves
 	Share    float64 // of 429 in the answers of late
 	Alarm    bool    // the share drove the retreat to its floor
 
 	Requests, Tokens Meter         // of the budgets, as the retreat leaves them
-	Slots, Room      int           // requests in flight and waiting requests at most; 0 slots: no limit
+	Slots, Room      int           // units in flight and waiting requests at most; 0 slots: no limit
 	MaxBytes         int64         // of what waits at most; 0: no limit
 	Why              string        // there are as many slots, where they are learned
 	Lowered          clock.Moment  // when the retreat lowered the budget last
@@ -288,22 +288,39 @@ func (g *Gate) write(c *change) {
 
 // allows says that the upstream takes a request of the priority now.
 func (g *Gate) allows(now clock.Moment, s *shared, t *Ticket) bool {
-	return now >= s.backoffForAll() && g.hasSlot(s, t.Priority) && g.hasBudget(s, t)
+	return now >= s.backoffForAll() && g.hasSlot(s, t) && g.hasBudget(s, t)
 }
 
-func (g *Gate) hasSlot(s *shared, p config.Priority) bool {
-	_, all := s.inFlight()
-	room := g.slotsFor(s, p)
-	return room == 0 || all < room
+func (g *Gate) hasSlot(s *shared, t *Ticket) bool {
+	by, all := s.inFlight()
+	room := g.slotsFor(s, t.Priority, by)
+	return room == 0 || all+g.takes(s, t) <= room
 }
 
-// slotsFor is how many may be in flight for one of the priority to start another; 0: there is no limit.
-func (g *Gate) slotsFor(s *shared, p config.Priority) int {
+// takes is how many units a request has while it is in flight. One that is heavier than all that its priority can have takes that: it goes when
+// nothing else is in flight, rather than never.
+func (g *Gate) takes(s *shared, t *Ticket) int {
+	if t.Units <= 1 {
+		return 1
+	}
+	if most := g.slotsFor(s, t.Priority, [Priorities]int{}); most > 0 {
+		return min(t.Units, most)
+	}
+	return t.Units
+}
+
+// spends is how much of the budget of requests one takes, in millionths: all of it at most.
+func (g *Gate) spends(t *Ticket) int64 {
+	return min(int64(max(t.Spends, 1))*bucket.Micro, g.requests().Burst)
+}
+
+// slotsFor is how many units there are for the requests in flight and a new one of the priority, where so many of each are in flight; 0: there
+// is no limit.
+func (g *Gate) slotsFor(s *shared, p config.Priority, by [Priorities]int) int {
 	c, slots := &g.settings, g.slots(s)
 	if slots == 0 {
 		return 0
 	}
-	by, _ := s.inFlight()
 	kept := 0
 	if p < config.Urgent {
 		kept += max(c.ReservedUrgent-by[config.Urgent], 0)
@@ -326,8 +343,8 @@ func (g *Gate) slots(s *shared) int {
 func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
 	c := &g.settings
 	if c.Requests.Quantity > 0 {
-		burst := g.requests().Burst
-		if s.requests.Used+bucket.Micro > c.ceiling(t.Priority, burst, bucket.Micro) {
+		need := g.spends(t)
+		if s.requests.Used+need > c.ceiling(t.Priority, g.requests().Burst, need) {
 			return false
 		}
 	}
@@ -344,16 +361,18 @@ func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
 
 // start notes the start of a request in the record.
 func (g *Gate) start(now clock.Moment, s *shared, self *worker, t *Ticket) {
+	t.units, t.spent = uint32(g.takes(s, t)), 0
 	if g.settings.Requests.Quantity > 0 {
-		s.requests.Use(bucket.Micro)
+		t.spent = g.spends(t)
+		s.requests.Use(t.spent)
 	}
 	s.started(now)
 	if self != nil {
-		self.inFlight[t.Priority]++
+		self.inFlight[t.Priority] += t.units
 		self.reserved += g.reserves(t)
 		if g.settings.Learns() {
-			t.room = g.slotsFor(s, t.Priority)
-			_, t.beside = s.inFlight()
+			by, all := s.inFlight()
+			t.room, t.beside = g.slotsFor(s, t.Priority, by), all
 		}
 	}
 }
@@ -361,7 +380,7 @@ func (g *Gate) start(now clock.Moment, s *shared, self *worker, t *Ticket) {
 // launch notes it in the worker.
 func (g *Gate) launch(now clock.Moment, t *Ticket) {
 	t.state, t.started, t.reserved = stInFlight, now, g.reserves(t)
-	g.inFlight[t.Priority]++
+	g.inFlight[t.Priority] += t.units
 	g.flying++
 	g.flight.add(t)
 }
@@ -375,7 +394,7 @@ func (g *Gate) advice(now clock.Moment, s *shared, t *Ticket) time.Duration {
 	const longest = longestAdvice
 	wait := max(s.backoffForAll().Sub(now), s.backoffFor(t).Sub(now), 0)
 	if g.settings.Requests.Quantity > 0 {
-		wait = max(wait, s.requests.Wait(bucket.Micro, g.requests()))
+		wait = max(wait, s.requests.Wait(g.spends(t), g.requests()))
 	}
 	if g.settings.Tokens.Quantity > 0 {
 		wait = max(wait, s.tokens.Wait(bucket.Micro, g.tokens()))

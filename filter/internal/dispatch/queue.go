@@ -20,6 +20,8 @@ type Ticket struct {
 	Tokens   int64  // what it is expected to use, at least 0
 	Prompt   int64  // of that, the prompt
 	Bytes    int64  // that are kept back of it while it waits
+	Units    int    // of the upstream's concurrency that it takes: its weight; 0 is 1
+	Spends   int    // of the upstream's budget of requests; 0 is 1
 	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its usual time.
 	Within time.Duration
 	// Patience is how long it asks to wait for its turn at most; 0: as long as its priority may; below 0: not at all.
@@ -38,6 +40,8 @@ type Ticket struct {
 	beside   int           // how many were in flight then, with itself, where slots are learned; 0: not known
 	room     int           // how many could have been
 	reserved int64         // tokens of the budget that it holds
+	units    uint32        // of concurrency that it took when it started: as many it gives back, whatever the settings are by then
+	spent    int64         // of the budget of requests, in millionths
 
 	previous, next *Ticket // of its priority, in order of arrival; of those in flight, in the order of their starts
 	ahead, behind  *Ticket // of its line

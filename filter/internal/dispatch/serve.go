@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
-	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/record"
@@ -13,6 +12,7 @@ import (
 // Arrive decides about a request that has come.
 func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
 	t.since, t.paid, t.beside, t.within = now, false, 0, 0
+	t.units, t.spent = 1, 0 // where the store fails
 	var v Arrival
 	c := g.change(now)
 	for g.read(&c) {
@@ -253,7 +253,7 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 		return nil
 	}
 	t.state = stNone
-	g.inFlight[t.Priority]--
+	g.inFlight[t.Priority] -= t.units
 	g.flying--
 	g.flight.remove(t)
 	g.dirty = true
@@ -273,7 +273,7 @@ func (g *Gate) finish(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 		g.charge(s, t, a.Used)
 	}
 	if a.Void && g.settings.Requests.Quantity > 0 {
-		s.requests.Use(-bucket.Micro)
+		s.requests.Use(-t.spent)
 	}
 	if t.paid {
 		s.correct(t, a.Used)

@@ -12,7 +12,7 @@ import (
 // Settings is what one upstream lets through.
 type Settings struct {
 	Requests, Tokens             bucket.Rate       // Quantity 0: no budget
-	Slots                        int               // requests in flight at most; 0: no limit
+	Slots                        int               // units in flight at most, one a request without a weight; 0: no limit
 	Auto                         autosize.Settings // in place of Slots: they are learned; Limit 0: they aren't
 	ReservedUrgent, ReservedHigh int
 	QueueMax                     int

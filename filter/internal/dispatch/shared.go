@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	layout      = 7   // of the record; another one's counts as damaged
+	layout      = 8   // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -56,7 +56,7 @@ type turn struct {
 type worker struct {
 	id        uint64
 	heard     clock.Moment
-	inFlight  [Priorities]uint32
+	inFlight  [Priorities]uint32 // units: a request with a weight is several
 	waiting   [Priorities]uint32
 	drop      [Priorities]uint32 // how many it is asked to refuse, by another worker that needs their room
 	longest   [Priorities]uint32 // how many wait in its longest line
@@ -117,7 +117,7 @@ func (s *shared) hasOthers(self uint64) bool {
 	return false
 }
 
-// inFlight counts the requests in flight of all workers, by priority.
+// inFlight counts what is in flight of all workers, by priority: requests, each by its weight.
 func (s *shared) inFlight() (by [Priorities]int, all int) {
 	for i := range s.workers {
 		for p, n := range s.workers[i].inFlight {

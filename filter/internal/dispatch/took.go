@@ -31,6 +31,6 @@ func (g *Gate) Observe(now clock.Moment, t *Ticket, took Took) {
 		g.samples = make([]autosize.Sample, 0, mostSamples)
 	}
 	g.samples = append(g.samples, autosize.Sample{
-		At: now, Subject: t.id(), InFlight: t.beside, Room: t.room, Prompt: t.Prompt, TTFT: took.TTFT, Left: took.Left, ITL: took.ITL, Whole: took.Whole, Output: took.Output,
+		At: now, Subject: t.id(), Units: int(t.units), InFlight: t.beside, Room: t.room, Prompt: t.Prompt, TTFT: took.TTFT, Left: took.Left, ITL: took.ITL, Whole: took.Whole, Output: took.Output,
 	})
 }

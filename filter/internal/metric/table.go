@@ -99,7 +99,7 @@ var table = [Count]Row{
 	queueBytes: {"spillway_queue_bytes", KindGauge, "bytes", []string{"upstream"},
 		"Bytes of bodies that are kept back while their requests wait, of all workers (`queue.maxBytes`)."},
 	inFlight: {"spillway_inflight", KindGauge, "requests", []string{"upstream"},
-		"Requests that the upstream has, of all workers."},
+		"Requests that the upstream has, of all workers; where concurrency.weights are set, each by its weight."},
 	slots: {"spillway_slots", KindGauge, "requests", []string{"upstream"},
 		"How many requests it can have (`concurrency.max`); where that is `auto`, what is learned."},
 	retreatState: {"spillway_retreat_state", KindGauge, "state", []string{"upstream"},
