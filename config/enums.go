@@ -136,6 +136,8 @@ const (
 	RateLimitsOpenAI RateLimitStyle = "openai" // x-ratelimit-*, as OpenAI's API has them
 	RateLimitsIETF   RateLimitStyle = "ietf"   // RateLimit and RateLimit-Policy, as the IETF's draft has them
 	RateLimitsBoth   RateLimitStyle = "both"
+	// RateLimitsDialect is as the API that was asked has them: Anthropic's own, and OpenAI's for all others.
+	RateLimitsDialect RateLimitStyle = "dialect"
 )
 
 // WhenFull is what happens to a request that finds the queue full.

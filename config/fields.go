@@ -51,9 +51,10 @@ func (c *Config) fields() []field {
 			"of tokens and the models; minimal, the count of completion tokens and what was decided; or a list of values. Each that is set costs a call to Envoy.")},
 		enum("rateLimitHeaders", &c.RateLimitHeaders, RateLimitsAll, []RateLimitHeaders{RateLimitsAll, RateLimitsRefusals, RateLimitsOff},
 			"Which answers carry headers that tell what limits have left: all, refusals (retry-after is on every refusal in any case), or none (off)."),
-		enum("rateLimitStyle", &c.RateLimitStyle, RateLimitsOpenAI, []RateLimitStyle{RateLimitsOpenAI, RateLimitsIETF, RateLimitsBoth},
+		enum("rateLimitStyle", &c.RateLimitStyle, RateLimitsOpenAI, []RateLimitStyle{RateLimitsOpenAI, RateLimitsIETF, RateLimitsBoth, RateLimitsDialect},
 			"Which headers these are: x-ratelimit-*, which OpenAI's clients know (openai); RateLimit and RateLimit-Policy of "+
-				"draft-ietf-httpapi-ratelimit-headers-10 (ietf); or both."),
+				"draft-ietf-httpapi-ratelimit-headers-10 (ietf); both of these; or those of the API that is asked: "+
+				"anthropic-ratelimit-* of Anthropic's, x-ratelimit-* of all others (dialect)."),
 		objects("operations", &c.Operations, "path", func(o Operation) string { return o.Path },
 			"Path suffixes and their dialects, ahead of the built-in list; the first match counts."),
 		enum("unknown", &c.Unknown, UnknownPass, []Unknown{UnknownPass, UnknownEstimate, UnknownReject},

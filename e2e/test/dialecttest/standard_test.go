@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // Clients that know the IETF's headers find them on answers and on refusals, of both limits in one, in the place of the server's own.
@@ -43,5 +44,31 @@ func TestStandardHeadersReachTheClient(t *testing.T) {
 	}
 	if got, want := refused.Header.Get("RateLimit-Policy"), `"a-day";q=1;w=86400`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// By dialect a client of Anthropic's finds Anthropic's headers, and one of OpenAI's those of OpenAI's, of the same limits.
+func TestHeadersOfTheDialectReachTheClient(t *testing.T) {
+	t.Parallel()
+	e := start(t, `{"rateLimitStyle": "dialect", "limits": [
+		{"name": "a-day", "per": ["user"], "unit": "requests", "quantity": 100, "window": "24h"},
+		{"name": "out", "per": ["user"], "unit": "completionTokens", "quantity": 1000000, "window": "1h"}
+	]}`, &counter{requests: map[string]int{}})
+	for _, r := range refusals {
+		answer, _ := ask(t, e, r, withBody)
+		anthropic := answer.Header.Get("Anthropic-Ratelimit-Requests-Remaining")
+		if openAI := answer.Header.Get("X-Ratelimit-Remaining-Requests"); (anthropic != "") == (openAI != "") || (anthropic != "") != (r.operation == "messages") {
+			t.Errorf("%s: Anthropic's %q, OpenAI's %q", r.path, anthropic, openAI)
+		}
+		if anthropic == "" {
+			continue
+		}
+		reset, err := time.Parse(time.RFC3339, answer.Header.Get("Anthropic-Ratelimit-Requests-Reset"))
+		if ahead := time.Until(reset); err != nil || ahead < 0 || ahead > 24*time.Hour+time.Minute {
+			t.Errorf("%s: full at %v (%v)", r.path, reset, err)
+		}
+		if answer.Header.Get("Anthropic-Ratelimit-Output-Tokens-Limit") != "1000000" {
+			t.Errorf("%s: %v", r.path, answer.Header)
+		}
 	}
 }

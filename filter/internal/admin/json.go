@@ -141,28 +141,8 @@ func (j *JSON) MemberBool(key string, is bool) { j.Key(key); j.Bool(is) }
 
 // Time writes a moment of the wall clock, in nanoseconds since 1970, as RFC 3339 has it, in UTC, to the millisecond.
 func (j *JSON) Time(unix int64) {
-	const day = 24 * 3600
-	millis := unix / 1e6
-	seconds := millis / 1000
-	days := seconds / day
+	millis := max(unix, 0) / 1e6
 	j.separate()
-	j.b = append(j.b, '"')
-	year, month, date := clock.Civil(days)
-	for _, part := range [...]struct {
-		n, width int64
-		then     byte
-	}{{year, 4, '-'}, {month, 2, '-'}, {date, 2, 'T'}, {seconds % day / 3600, 2, ':'}, {seconds / 60 % 60, 2, ':'}, {seconds % 60, 2, '.'}, {millis % 1000, 3, 'Z'}} {
-		for unit := power(part.width - 1); unit > 0; unit /= 10 {
-			j.b = append(j.b, '0'+byte(part.n/unit%10))
-		}
-		j.b = append(j.b, part.then)
-	}
-	j.b = append(j.b, '"')
-}
-
-func power(digits int64) (unit int64) {
-	for unit = 1; digits > 0; digits-- {
-		unit *= 10
-	}
-	return unit
+	j.b = append(clock.AppendDateTime(append(j.b, '"'), millis/1000), '.')
+	j.b = append(j.b, '0'+byte(millis/100%10), '0'+byte(millis/10%10), '0'+byte(millis%10), 'Z', '"')
 }

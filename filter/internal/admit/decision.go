@@ -32,7 +32,7 @@ func (e *Engine) refuse(s *Stream, now clock.Moment, v *gate.Verdict) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, *v
 	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String(),
-		NoHeadroom: e.cfg.RateLimitHeaders == config.RateLimitsOff, Style: e.cfg.RateLimitStyle, Fleet: &e.fleetLimit}
+		NoHeadroom: e.cfg.RateLimitHeaders == config.RateLimitsOff, Told: e.howTold(s, now), Fleet: &e.fleetLimit}
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
 	}

@@ -53,7 +53,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 		e.tellNearly(s)
 	}
 	if !s.exchange.Failed() && e.cfg.RateLimitHeaders == config.RateLimitsAll {
-		e.tellHeadroom(s)
+		e.tellHeadroom(s, now)
 	}
 	if end {
 		e.finish(s, now, true)
@@ -61,11 +61,26 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 }
 
 // tellHeadroom tells the client what its limits have left.
-func (e *Engine) tellHeadroom(s *Stream) {
-	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], e.cfg.RateLimitStyle, &s.requests, &s.tokens)
+func (e *Engine) tellHeadroom(s *Stream, now clock.Moment) {
+	how := e.howTold(s, now)
+	e.pairs, e.text = reply.AppendHeadroom(e.pairs[:0], e.text[:0], &how, &s.requests, &s.tokens)
 	for i := range e.pairs {
 		e.out.setResponseHeader(s, e.pairs[i][0], e.pairs[i][1])
 	}
+}
+
+// howTold is how the client is told of limits.
+func (e *Engine) howTold(s *Stream, now clock.Moment) (how reply.Told) {
+	if how.Style = e.cfg.RateLimitStyle; how.Style != config.RateLimitsDialect || s.exchange.Dialect == nil {
+		return how
+	}
+	if how.Anthropic = s.exchange.Dialect.Errors.Anthropic; how.Anthropic {
+		if !e.worker.wall.Known() {
+			e.readWall(now)
+		}
+		how.Second = e.worker.wall.Second(now)
+	}
+	return how
 }
 
 // hide finds out whether the usage that the client didn't ask for has to be taken out of the answer: its length changes then.

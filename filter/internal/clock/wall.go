@@ -30,6 +30,22 @@ func (w *Wall) Second(m Moment) int64 { return max(int64(m)+w.ahead, 0) / int64(
 // Moment is when the wall clock comes to a second, should it not be set.
 func (w *Wall) Moment(second int64) Moment { return Moment(second*int64(time.Second) - w.ahead) }
 
+// AppendDateTime appends a second since 1970, none before it, as RFC 3339 writes it in UTC, but for the zone: 2026-11-28T07:30:00.
+func AppendDateTime(b []byte, second int64) []byte {
+	const day = 24 * 3600
+	second = max(second, 0)
+	year, month, date := Civil(second / day)
+	b = append(appendTwo(appendTwo(b, year/100), year), '-')
+	b = append(appendTwo(b, month), '-')
+	b = append(appendTwo(b, date), 'T')
+	b = append(appendTwo(b, second%day/3600), ':')
+	b = append(appendTwo(b, second/60%60), ':')
+	return appendTwo(b, second%60)
+}
+
+// appendTwo appends the last two digits of a number.
+func appendTwo(b []byte, n int64) []byte { return append(b, '0'+byte(n/10%10), '0'+byte(n%10)) }
+
 // Civil is the date of a day since 1970-01-01, none before it (Howard Hinnant: chrono-compatible low-level date algorithms, civil_from_days).
 func Civil(days int64) (year, month, date int64) {
 	days = max(days, 0) + epoch

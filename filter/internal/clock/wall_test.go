@@ -45,3 +45,15 @@ func TestDates(t *testing.T) {
 		}
 	})
 }
+
+func TestADateTimeIsWrittenAsTheLibraryDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		second := rapid.Int64Range(0, 253402300799).Draw(t, "second") // up to the year 9999
+		if got, want := string(AppendDateTime(nil, second)), time.Unix(second, 0).UTC().Format("2006-01-02T15:04:05"); got != want {
+			t.Fatalf("%d: got %s, want %s", second, got, want)
+		}
+	})
+	if got := string(AppendDateTime(nil, -1)); got != "1970-01-01T00:00:00" {
+		t.Errorf("before 1970: %s", got)
+	}
+}

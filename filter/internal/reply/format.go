@@ -12,6 +12,8 @@ type Format struct {
 	// in OpenAI's words, $type$ and $code$.
 	Body  string
 	Words []Word // the last one is for every other status
+	// Anthropic says that the API has headers of Anthropic's that tell of limits.
+	Anthropic bool
 }
 
 // Word is what an API calls a status.

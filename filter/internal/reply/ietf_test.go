@@ -35,7 +35,7 @@ func TestRateLimitOfTheIETF(t *testing.T) {
 		},
 		{"one without a window beside", gate.Headroom{Limit: limit("a", config.Inflight, 4, 4, 0), Remaining: 1}, gate.Headroom{}, "", ""},
 	} {
-		got, _ := AppendHeadroom(nil, nil, config.RateLimitsIETF, &test.requests, &test.tokens)
+		got, _ := AppendHeadroom(nil, nil, &Told{Style: config.RateLimitsIETF}, &test.requests, &test.tokens)
 		want := "[[ratelimit " + test.left + "] [ratelimit-policy " + test.policy + "]]"
 		if test.left == "" {
 			want = "[]"
@@ -58,7 +58,7 @@ func TestRateLimitOfTheIETF(t *testing.T) {
 // A refusal says the same in these words, and takes no more memory than the other.
 func TestARefusalTellsInWordsOfTheIETF(t *testing.T) {
 	denial := denied(config.TotalTokens, 301, 9, 48*second, false)
-	r := refuse(OpenAI, 429, About{Model: "m", Style: config.RateLimitsIETF}, denial)
+	r := refuse(OpenAI, 429, About{Model: "m", Told: Told{Style: config.RateLimitsIETF}}, denial)
 	if got := text(r); !strings.Contains(got, "\nratelimit: \"u\";r=0;t=3612\nratelimit-policy: \"u\";q=300;w=3600;qu=\"total tokens\"\n") || strings.Contains(got, "x-ratelimit") {
 		t.Errorf("got\n%s", got)
 	}
@@ -66,11 +66,11 @@ func TestARefusalTellsInWordsOfTheIETF(t *testing.T) {
 	var headers [][2]string
 	var values []byte
 	if n := testing.AllocsPerRun(100, func() {
-		headers, values = AppendHeadroom(headers[:0], values[:0], config.RateLimitsBoth, &requests, &tokens)
+		headers, values = AppendHeadroom(headers[:0], values[:0], &Told{Style: config.RateLimitsBoth}, &requests, &tokens)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	about := About{Format: OpenAI, Model: "m", Style: config.RateLimitsBoth}
+	about := About{Format: OpenAI, Model: "m", Told: Told{Style: config.RateLimitsBoth}}
 	if n := testing.AllocsPerRun(100, func() { r.Refuse(&denial, &about, &config.StatusCode{Limits: 429}) }); n != 0 {
 		t.Errorf("%v allocations of a refusal", n)
 	}

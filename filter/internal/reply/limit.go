@@ -83,15 +83,27 @@ func subject(b []byte, v *gate.Verdict, a *About) []byte {
 	return appendUnits(put(b, ": limit "), v.Limit, v.Limit.Burst)
 }
 
-// AppendHeadroom appends the headers that tell what two limits have left, in a style; none of one that didn't apply, or has no window: they
+// Told is how answers tell of limits.
+type Told struct {
+	Style     config.RateLimitStyle
+	Anthropic bool  // the API that was asked is Anthropic's
+	Second    int64 // the time of day, since 1970
+}
+
+// AppendHeadroom appends the headers that tell what two limits have left; none of one that didn't apply, or has no window: they
 // speak of what can be used in a time, and clients that pace themselves by them would take it for that. Their values are parts of text, to
 // which they are appended.
-func AppendHeadroom(headers [][2]string, text []byte, style config.RateLimitStyle, requests, tokens *gate.Headroom) ([][2]string, []byte) {
-	if style != config.RateLimitsIETF {
+func AppendHeadroom(headers [][2]string, text []byte, how *Told, requests, tokens *gate.Headroom) ([][2]string, []byte) {
+	switch {
+	case how.Style == config.RateLimitsIETF:
+	case how.Style == config.RateLimitsDialect && how.Anthropic:
+		headers, text = appendAnthropic(headers, text, how.Second, requests)
+		headers, text = appendAnthropic(headers, text, how.Second, tokens)
+	default:
 		headers, text = appendOpenAI(headers, text, requests)
 		headers, text = appendOpenAI(headers, text, tokens)
 	}
-	if style == config.RateLimitsIETF || style == config.RateLimitsBoth {
+	if how.Style == config.RateLimitsIETF || how.Style == config.RateLimitsBoth {
 		headers, text = appendIETF(headers, text, requests, tokens)
 	}
 	return headers, text

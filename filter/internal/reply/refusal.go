@@ -14,7 +14,7 @@ type About struct {
 	Format                    *Format // of the body
 	Upstream, Model, Priority string
 	NoHeadroom                bool // it doesn't tell what a limit has left
-	Style                     config.RateLimitStyle
+	Told                      Told
 	Fleet                     *FleetLimit // with the reason FleetOver
 }
 
@@ -38,7 +38,7 @@ func (r *Reply) Refuse(v *gate.Verdict, a *About, statuses *config.StatusCode) {
 	r.write(a.Format, &f)
 	if !a.NoHeadroom {
 		left := v.Left()
-		r.Headers, r.text = AppendHeadroom(r.Headers, r.text, a.Style, &left, &gate.Headroom{})
+		r.Headers, r.text = AppendHeadroom(r.Headers, r.text, &a.Told, &left, &gate.Headroom{})
 	}
 }
 

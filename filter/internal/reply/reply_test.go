@@ -183,10 +183,10 @@ func TestHeadroom(t *testing.T) {
 	for style, want := range map[config.RateLimitStyle]string{
 		config.RateLimitsOpenAI: ours, config.RateLimitsIETF: standard, config.RateLimitsBoth: ours + " " + standard,
 	} {
-		if got, _ := AppendHeadroom(nil, nil, style, none, none); got != nil {
+		if got, _ := AppendHeadroom(nil, nil, &Told{Style: style}, none, none); got != nil {
 			t.Errorf("%s, without a limit: %v", style, got)
 		}
-		got, _ := AppendHeadroom([][2]string{{"a", "b"}}, []byte("text"), style, none, tokens)
+		got, _ := AppendHeadroom([][2]string{{"a", "b"}}, []byte("text"), &Told{Style: style}, none, tokens)
 		if want = "[[a b] " + want + "]"; fmt.Sprint(got) != want {
 			t.Errorf("%s: got %v, want %s", style, got, want)
 		}
@@ -252,7 +252,7 @@ func TestAnswersAllocateNothing(t *testing.T) {
 	var memory []byte
 	if n := testing.AllocsPerRun(10, func() {
 		requests, tokens := verdicts[0].Left(), verdicts[1].Left()
-		headers, memory = AppendHeadroom(headers[:0], memory[:0], config.RateLimitsOpenAI, &requests, &tokens)
+		headers, memory = AppendHeadroom(headers[:0], memory[:0], &Told{Style: config.RateLimitsOpenAI}, &requests, &tokens)
 	}); n != 0 || len(headers) != 6 || headers[0][1] != "300" || headers[5][1] != "2m24s" {
 		t.Errorf("%v allocations for %v", n, headers)
 	}
