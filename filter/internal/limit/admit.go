@@ -357,9 +357,10 @@ func (s *Set) nearly(now clock.Moment, c *candidate) bool {
 	return isNearly(&c.limit.Limit, size-left, size)
 }
 
-// isNearly says that so much of a limit's size, both in millionths, is used or reserved that little is left.
+// isNearly says that so much of a limit's size, both in millionths, is used or reserved that little is left. A unit that has come back in part counts
+// as used, as it does where clients are told what is left: else the eighth of ten requests would be near only if it came at the moment of the first.
 func isNearly(l *config.Limit, used, size int64) bool {
-	return l.Nearly.At > 0 && used >= int64(math.Round(l.Nearly.At*float64(size)))
+	return l.Nearly.At > 0 && ceil(used, parts(l.Unit))*parts(l.Unit) >= int64(math.Round(l.Nearly.At*float64(size)))
 }
 
 // tighter compares what is left as a share of the bucket.

@@ -97,3 +97,13 @@ func TestNearlyAfterSettlements(t *testing.T) {
 	w.Settle(start, first.Charges, "m", Usage{Prompt: 5, Completion: 5, Total: 10}, 200)
 	expect(t, "after one that used little", w.Admit(start, request("ann"), nil).Nearly, false)
 }
+
+// What flows back between two requests, less than a unit, leaves the eighth of ten the eighth.
+func TestNearlyWhileTimePasses(t *testing.T) {
+	w := newWorld(t, `[{"name":"l","per":["user"],"unit":"requests","quantity":10,"window":"24h","nearly":{"at":0.8}}]`)
+	var all string
+	for i := range 10 {
+		all += map[bool]string{true: "n", false: "."}[w.Admit(start+clock.Moment(i)*second, request("ann"), nil).Nearly]
+	}
+	expect(t, "one a second", all, ".......nnn")
+}
