@@ -38,7 +38,7 @@ func TestRunFleetServesUntilInterrupted(t *testing.T) {
 			t.Errorf("%s: got %s, want 200 200 200 200 429 429", loop.user, got)
 		}
 	}
-	s.await(t, `"status_details":"request_rate_limited"`) // the access log
+	s.await(t, `"reason":"fleet_exceeded"`) // the access log
 
 	if err := s.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ var programmed = []string{
 	settings,
 	strings.Replace(settings, `"stopIteration"`, `"none"`, 1),
 	strings.Replace(settings, `"namespace"`, `"mode":"shadow","namespace"`, 1),
-	strings.Replace(settings, `"budget"`, `"queue":{"max":3,"whenFull":"dropLowest","maxWait":{"normal":"2s"}},"pressure":{"mode":"enforce","onStale":"full"},"budget"`, 1),
+	strings.Replace(settings, `"queue":{"max":20,`, `"pressure":{"mode":"enforce","onStale":"full"},"queue":{"max":3,"whenFull":"dropLowest","maxWait":{"normal":"2s"},`, 1),
 }
 
 var (

@@ -10,9 +10,9 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
-// ofEnvoy are the access log's own fields; the others are from the filter state.
+// ofEnvoy are the access log's own fields, and headers; the others are from the filter state.
 var ofEnvoy = []string{"time", "method", "path", "status", "status_details", "response_flags", "duration_ms", "bytes_received", "bytes_sent", "upstream",
-	"request_id", "traceparent"}
+	"request_id", "traceparent", "user", "tenant"}
 
 // published are the fields of a record that are from the filter state.
 func published(r harness.Record) string {
