@@ -67,7 +67,7 @@ spec:
     accessLogFormat: |
       {"status": "%RESPONSE_CODE%", "status_details": "%RESPONSE_CODE_DETAILS%", "user": "%REQ(X-USER-ID)%",
        "decision": "%FILTER_STATE(wasm.spillway.decision:PLAIN)%", "gate": "%FILTER_STATE(wasm.spillway.gate:PLAIN)%",
-       "reason": "%FILTER_STATE(wasm.spillway.reason:PLAIN)%", "priority": "%FILTER_STATE(wasm.spillway.priority:PLAIN)%",
+       "reason": "%FILTER_STATE(wasm.spillway.reason:PLAIN)%", "limit": "%FILTER_STATE(wasm.spillway.limit:PLAIN)%", "priority": "%FILTER_STATE(wasm.spillway.priority:PLAIN)%",
        "request_model": "%FILTER_STATE(wasm.gen_ai.request.model:PLAIN)%",
        "prompt_tokens": "%FILTER_STATE(wasm.gen_ai.prompt.tokens:PLAIN)%",
        "completion_tokens": "%FILTER_STATE(wasm.gen_ai.completion.tokens:PLAIN)%",
