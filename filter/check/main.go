@@ -5,7 +5,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,16 +37,14 @@ type options struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
-// errExit ends the program after --help and --version.
-var errExit = errors.New("exit")
-
 func run(args []string, stdout, stderr io.Writer) int {
 	var o options
+	exited := false // the arguments were a question that is answered now, such as --help
 	parser := kong.Must(&o, kong.Name("spillway-check"), kong.Vars{"version": Version}, kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { panic(errExit) }),
+		kong.Exit(func(int) { exited = true }),
 		kong.Description("Says what is wrong with configurations of Spillway, by file and line. It ends with 0 if all are right, 1 if one is wrong, "+
 			"2 if there is one that can't be read."))
-	if exited, err := parse(parser, args); exited {
+	if _, err := parser.Parse(args); exited {
 		return allRight
 	} else if err != nil {
 		fmt.Fprintf(stderr, "spillway-check: %v\n", err)
@@ -61,19 +58,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		status = max(status, o.checkFile(name, stdout, stderr))
 	}
 	return status
-}
-
-// parse tells whether the arguments were a question that is answered now, such as --help.
-func parse(parser *kong.Kong, args []string) (exited bool, err error) {
-	defer func() {
-		if r := recover(); r == errExit { //nolint:errorlint // the value itself
-			exited = true
-		} else if r != nil {
-			panic(r)
-		}
-	}()
-	_, err = parser.Parse(args)
-	return false, err
 }
 
 // replay leads an access log through the one configuration that the files hold, or, where they hold several, that of the plugin spillway.

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/internal/docpages"
 )
 
 // group is a chapter of the reference: top-level keys that an operator thinks of together.
@@ -103,7 +104,7 @@ func (r *reference) section(path string, s *config.Schema) {
 	same := slices.IndexFunc(r.written, func(t table) bool { return reflect.DeepEqual(t.keys, s.Properties) })
 	if same >= 0 {
 		at := r.written[same].at
-		fmt.Fprintf(&r.b, "\nThe keys are those of [`%s`](#%s).\n", at, slug(at))
+		fmt.Fprintf(&r.b, "\nThe keys are those of [`%s`](#%s).\n", at, docpages.Anchor(at))
 		return
 	}
 	r.written = append(r.written, table{path, s.Properties})
@@ -140,7 +141,7 @@ func (r *reference) row(path string, of *config.Schema, p *config.Property) {
 	inner, at := within(join(path, p.Name), &p.Schema)
 	value, example, doc := cell(want(&p.Schema)), "", cell(p.Schema.Doc)
 	if inner != nil {
-		value = fmt.Sprintf("[%s](#%s)", p.Schema.Want, slug(at))
+		value = fmt.Sprintf("[%s](#%s)", p.Schema.Want, docpages.Anchor(at))
 	} else if node := find(r.example, strings.Split(join(path, p.Name), ".")); node != nil {
 		example = code(flow(p.Name, node))
 	}
@@ -239,20 +240,4 @@ func code(text string) string { return "`" + strings.ReplaceAll(text, "|", "\\|"
 // cell is a text in a table's cell: what looks like HTML or a border is escaped.
 func cell(text string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;", "*", "\\*").Replace(text)
-}
-
-// slug is the anchor that forges give a heading.
-func slug(heading string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			return c
-		case 'A' <= c && c <= 'Z':
-			return c - 'A' + 'a'
-		case c == ' ':
-			return '-'
-		default:
-			return -1
-		}
-	}, heading)
 }

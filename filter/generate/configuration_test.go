@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/internal/docpages"
 )
 
 func TestEveryKeyIsInTheReference(t *testing.T) {
@@ -66,7 +67,7 @@ func TestAnchorsAreThoseOfForges(t *testing.T) {
 	for heading, want := range map[string]string{
 		"`upstreams[].queue`": "upstreamsqueue", "Who may change": "who-may-change", "A `404`, a-b_c": "a-404-a-b_c",
 	} {
-		if got := slug(heading); got != want {
+		if got := docpages.Anchor(heading); got != want {
 			t.Errorf("%s: %s, want %s", heading, got, want)
 		}
 	}

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,15 +34,13 @@ type options struct {
 	Version  kong.VersionFlag `help:"Print the version and exit."`
 }
 
-// errExit ends the program after --help and --version.
-var errExit = errors.New("exit")
-
 func run(args []string, stdout, stderr io.Writer) int {
 	var o options
+	exited := false // the arguments were a question that is answered now, such as --help
 	parser := kong.Must(&o, kong.Name("spillway-prices"), kong.Vars{"version": Version}, kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { panic(errExit) }),
+		kong.Exit(func(int) { exited = true }),
 		kong.Description("Turns LiteLLM's list of prices into prices of a configuration of Spillway. It ends with 0, with 1 if no model has a price, with 2 if the list can't be read."))
-	if exited, err := parse(parser, args); exited {
+	if _, err := parser.Parse(args); exited {
 		return allRight
 	} else if err != nil {
 		fmt.Fprintf(stderr, "spillway-prices: %v\n", err)
@@ -69,19 +66,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return isWrong
 	}
 	return allRight
-}
-
-// parse tells whether the arguments were a question that is answered now, such as --help.
-func parse(parser *kong.Kong, args []string) (exited bool, err error) {
-	defer func() {
-		if r := recover(); r == errExit { //nolint:errorlint // the value itself
-			exited = true
-		} else if r != nil {
-			panic(r)
-		}
-	}()
-	_, err = parser.Parse(args)
-	return false, err
 }
 
 // entry is what a list says of one model.

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -70,21 +69,7 @@ func dollarsOfWindows(t *testing.T, g *gateway) {
 	const window = 2 * time.Second
 	from := time.Now()
 	end := from.Truncate(window).Add(3 * window)
-	var mutex sync.Mutex
-	passed := 0
-	var clients sync.WaitGroup
-	for range 8 {
-		clients.Go(func() {
-			for time.Now().Before(end) {
-				if g.post(t, chatPath, boundedTo50, user("ann", "x-limit", "window")).status == http.StatusOK {
-					mutex.Lock()
-					passed++
-					mutex.Unlock()
-				}
-			}
-		})
-	}
-	clients.Wait()
+	passed := passUntil(end, func() answer { return g.post(t, chatPath, boundedTo50, user("ann", "x-limit", "window")) })
 	windows := int(time.Now().Truncate(window).Sub(from.Truncate(window))/window) + 1
 	if passed < 3*4 || passed > windows*4 {
 		t.Errorf("%d have passed, want three times 4, and no more than %d times", passed, windows)

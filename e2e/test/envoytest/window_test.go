@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,21 +23,7 @@ func TestWindowsGiveTheirQuantityOnce(t *testing.T) {
 				llmsim.Options{NoHistory: true})
 			from := time.Now()
 			end := from.Truncate(window).Add(4 * window)
-			var mutex sync.Mutex
-			passed := 0
-			var clients sync.WaitGroup
-			for range 8 {
-				clients.Go(func() {
-					for time.Now().Before(end) {
-						if g.chat(t, user("ann")).status == http.StatusOK {
-							mutex.Lock()
-							passed++
-							mutex.Unlock()
-						}
-					}
-				})
-			}
-			clients.Wait()
+			passed := passUntil(end, func() answer { return g.chat(t, user("ann")) })
 			windows := int(time.Now().Truncate(window).Sub(from.Truncate(window))/window) + 1
 			if passed < 4*quantity || passed > windows*quantity {
 				t.Errorf("%d have passed, want 4 times %d, and no more than %d times", passed, quantity, windows)
@@ -53,4 +40,21 @@ func TestWindowsGiveTheirQuantityOnce(t *testing.T) {
 			wantStatus(t, g.chat(t, user("bob", "x-limit", "one")), http.StatusOK)
 		})
 	}
+}
+
+// passUntil has eight clients ask until a time, and gives how often they were let pass.
+func passUntil(end time.Time, ask func() answer) (passed int) {
+	var counted atomic.Int64
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for time.Now().Before(end) {
+				if ask().status == http.StatusOK {
+					counted.Add(1)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	return int(counted.Load())
 }

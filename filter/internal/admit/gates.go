@@ -78,9 +78,12 @@ func (e *Engine) assign(s *Stream, now clock.Moment) {
 		return
 	}
 	subject, _ := e.subject(s)
-	expected := e.accountant.Expect(&s.exchange, now)
+	var prompt int64
+	if u.health.Predicts() {
+		prompt = e.accountant.Expect(&s.exchange, now).Prompt
+	}
 	s.track = health.Request{
-		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now), Prompt: expected.Prompt,
+		Model: s.exchange.Model, Priority: s.caller.Priority, Subject: subject, Memory: e.gpuMemory(u, now), Prompt: prompt,
 		TTFT: bound(s.headers.Get(u.slots.ttft)), ITL: bound(s.headers.Get(u.slots.itl)),
 	}
 	s.tracked = true

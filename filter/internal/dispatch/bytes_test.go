@@ -232,13 +232,7 @@ func TestBytesAreNeverAboveTheirBound(t *testing.T) {
 					flying = append(flying, x)
 				}
 			case 3:
-				if len(flying) > 0 {
-					x := flying[0]
-					flying = flying[1:]
-					if err := owner[x].Finish(now, x, quiet); err != nil {
-						t.Fatal(err)
-					}
-				}
+				flying = finishFirst(t, now, flying, owner)
 			case 4:
 				if at := slices.IndexFunc(all, (*Ticket).Waiting); at >= 0 {
 					owner[all[at]].Leave(all[at])

@@ -215,13 +215,7 @@ func TestPatienceHolds(t *testing.T) {
 					waiting = append(waiting, x)
 				}
 			case 2:
-				if len(flying) > 0 {
-					x := flying[0]
-					flying = flying[1:]
-					if err := owner[x].Finish(now, x, quiet); err != nil {
-						t.Fatal(err)
-					}
-				}
+				flying = finishFirst(t, now, flying, owner)
 			case 3:
 				if len(waiting) > 0 {
 					x := rapid.SampledFrom(waiting).Draw(t, "leaves")
@@ -241,4 +235,15 @@ func TestPatienceHolds(t *testing.T) {
 			t.Fatalf("%d wait, %d and %d hurried", len(waiting), g.queue.hurried, other.queue.hurried)
 		}
 	})
+}
+
+// finishFirst ends the request that has been in flight for longest, if any is, and gives the others.
+func finishFirst(t *rapid.T, now clock.Moment, flying []*Ticket, owner map[*Ticket]*Gate) []*Ticket {
+	if len(flying) == 0 {
+		return nil
+	}
+	if err := owner[flying[0]].Finish(now, flying[0], quiet); err != nil {
+		t.Fatal(err)
+	}
+	return flying[1:]
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/predict"
 )
 
+// Predicts says that it matters how long a request's prompt is.
+func (g *Gates) Predicts() bool { return g.settings.Latency != nil && g.settings.Latency.Predict }
+
 // tryEvery is how often, at most, a worker lets a request pass in spite of what is expected of it.
 const tryEvery = 5 * time.Second
 
