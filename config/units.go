@@ -10,6 +10,10 @@ type Unit struct {
 	Noun    string  // in messages: "tokens" per hour
 	Reason  string  // of a refusal, in the gate limits
 
+	// Headers are those of Anthropic's API in which clients are told the limit, what is left, and when it is full again; nil: clients know no
+	// headers of such a unit, and are told in none. Of OpenAI's there are two kinds alone, by Tokens.
+	Headers *[3]string
+
 	doc string // what is counted, where the name doesn't say it
 }
 
@@ -41,22 +45,27 @@ var (
 	Requests = &Unit{
 		Name: "requests", Counts: CountsRequests, Charged: WhenSent,
 		Noun: "requests", Reason: "requests_exceeded",
+		Headers: &requestHeaders,
 	}
 	PromptTokens = &Unit{
 		Name: "promptTokens", Counts: CountsPrompt, Charged: WhenEnded,
 		Noun: "prompt tokens", Reason: "tokens_exceeded",
+		Headers: &inputHeaders,
 	}
 	CompletionTokens = &Unit{
 		Name: "completionTokens", Counts: CountsCompletion, Charged: WhenEnded,
 		Noun: "tokens", Reason: "tokens_exceeded",
+		Headers: &outputHeaders,
 	}
 	TotalTokens = &Unit{
 		Name: "totalTokens", Counts: CountsTotal, Charged: WhenEnded,
 		Noun: "total tokens", Reason: "tokens_exceeded", doc: "prompt and completion tokens",
+		Headers: &tokenHeaders,
 	}
 	Cost = &Unit{
 		Name: "cost", Counts: CountsCost, Charged: WhenEnded,
 		Noun: "cost units", Reason: "cost_exceeded", doc: "tokens times usage.cost",
+		Headers: &tokenHeaders,
 	}
 	USD = &Unit{
 		Name: "usd", Counts: CountsSpend, Charged: WhenEnded,
@@ -69,6 +78,13 @@ var (
 
 	// Units are all of them, in the order of the documentation.
 	Units = []*Unit{Requests, PromptTokens, CompletionTokens, TotalTokens, Cost, USD, Inflight}
+)
+
+var (
+	requestHeaders = [3]string{"anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"}
+	tokenHeaders   = [3]string{"anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"}
+	inputHeaders   = [3]string{"anthropic-ratelimit-input-tokens-limit", "anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"}
+	outputHeaders  = [3]string{"anthropic-ratelimit-output-tokens-limit", "anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"}
 )
 
 // Tokens says that it counts tokens: it is only for requests that use some, and how many can depend on the body.

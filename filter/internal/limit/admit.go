@@ -310,7 +310,7 @@ func (s *Set) accept(now clock.Moment, r *Request, v *Admission) {
 		if c.limit.terms != nil && !c.free {
 			s.replenish(now, c, r)
 		}
-		if c.limit.Mode != config.Enforce || c.limit.Window == 0 || c.limit.Unit.Money() { // clients know tokens and requests
+		if c.limit.Mode != config.Enforce || c.limit.Window == 0 || c.limit.Unit.Headers == nil {
 			continue
 		}
 		v.tell(s.headroom(now, c))

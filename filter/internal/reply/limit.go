@@ -109,9 +109,9 @@ func AppendHeadroom(headers [][2]string, text []byte, how *Told, requests, token
 	return headers, text
 }
 
-// told says that clients are told of a limit. Nobody knows headers of dollars.
+// told says that clients are told of a limit.
 func told(h *gate.Headroom) bool {
-	return h.Limit != nil && h.Limit.Window != 0 && !h.Limit.Unit.Money()
+	return h.Limit != nil && h.Limit.Window != 0 && h.Limit.Unit.Headers != nil
 }
 
 // appendOpenAI appends a limit's x-ratelimit-*.
