@@ -26,8 +26,9 @@
 //   - The wall clock is set back into the window before: the bucket stays in the one that it has begun, until that is over. Nobody has its quantity twice.
 //   - It is set ahead: the window of the new time begins. If it was a mistake, and the clock is set back by more than a window, the bucket goes back, with
 //     what was used meanwhile: it has had one quantity for the mistake, and isn't locked out until a time that is years away.
-//   - Another window, time zone or refill comes with a configuration: a window that begins later than the bucket's is a new one; else what was used
-//     stays used.
+//   - Another window, time zone or refill comes with a configuration: a window that begins later than the bucket's by half of its length or more is a new
+//     one; else what was used stays used. So a month that is moved to another time zone gives nobody its quantity twice. Of one configuration no two
+//     windows begin so close to each other.
 //
 // A bucket without a window or a lifetime has nothing that time would bring back: it holds reservations alone, and has room again when one of them is
 // released or forgotten.
@@ -125,7 +126,10 @@ func (s *State) enter(now clock.Moment, w *Window) {
 	case s.Window == 0 || s.Window >= w.After:
 		s.Window = w.Begin
 	case s.Window < w.Begin:
-		s.Window, s.Used = w.Begin, 0
+		if w.Begin-s.Window >= (w.End-w.Begin)/2 {
+			s.Used = 0
+		}
+		s.Window = w.Begin
 	}
 }
 

@@ -149,7 +149,7 @@ func TestARefillThatChangesKeepsWhatWasUsed(t *testing.T) {
 	}
 }
 
-// Another window takes what was used in the part of it that has passed, and none of what was used before it.
+// Another window takes what was used in the part of it that has passed, and what was used in one that began a little earlier; none of what was used long before it.
 func TestAWindowThatChanges(t *testing.T) {
 	day := Rate{Burst: 3 * Micro, Quantity: 3 * Micro, Now: &Window{Begin: 86400, End: 2 * 86400, After: 3 * 86400}}
 	s := State{Used: Micro, Window: 90_000}
@@ -159,5 +159,23 @@ func TestAWindowThatChanges(t *testing.T) {
 	s = State{Used: Micro, Window: 86400}
 	if s.Leak(1, minutely(90_000, 0)); s.Used != 0 || s.Window != 90_000 {
 		t.Errorf("a day's use counts for one of its minutes: %+v", s)
+	}
+	const november, december = 1_793_491_200, 1_796_083_200 // of 2026, in UTC
+	moved := func(hours int) Rate {
+		west := uint32(hours * 3600)
+		return Rate{Burst: 3 * Micro, Quantity: 3 * Micro, Now: &Window{Begin: november + west, End: december + west, After: december + 31*86400 + west}}
+	}
+	s = State{Used: Micro, Window: november}
+	latest := uint32(november)
+	for _, hours := range []int{8, 12, -14, 5} { // -14 begins earlier than 12, and so the bucket stays in that one
+		latest = max(latest, uint32(november+hours*3600))
+		if s.Leak(1, moved(hours)); s.Used != Micro || s.Window != latest {
+			t.Errorf("a month that is moved by %d hours gives its quantity again: %+v", hours, s)
+		}
+	}
+	next := moved(5)
+	next.Now = &Window{Begin: december + 5*3600, End: december + 31*86400, After: december + 62*86400}
+	if s.Leak(1, next); s.Used != 0 || s.Window != december+5*3600 {
+		t.Errorf("the next month has what was used in the one before it: %+v", s)
 	}
 }

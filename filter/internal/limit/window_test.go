@@ -98,7 +98,7 @@ func TestAClockThatIsSetBackGivesNothing(t *testing.T) {
 	w.admit(t, start+day, r)
 }
 
-// When the window is configured anew, what was used stays used, unless the new window began later than the one it was used in.
+// When the window is configured anew, what was used stays used, unless the new window began later than the one it was used in, by half of its length or more.
 func TestAReloadKeepsAWindowsUse(t *testing.T) {
 	w := newWorld(t, threeADay)
 	w.clockAt(t, start, "2024-02-29T12:30:00Z")
@@ -106,7 +106,7 @@ func TestAReloadKeepsAWindowsUse(t *testing.T) {
 	w.admit(t, start, r)
 	w.admit(t, start, r)
 	for window, left := range map[string]int64{`"window":"month"`: 1, `"window":"week","timezone":"-03:30"`: 1, `"window":"24h"`: 1, `"window":"day","timezone":"+08:00"`: 1,
-		`"window":"24h","refill":"window"`: 3, `"window":"day"`: 3, `"window":"hour"`: 3} {
+		`"window":"24h","refill":"window"`: 1, `"window":"day"`: 1, `"window":"day","timezone":"-05:00"`: 3, `"window":"hour"`: 3} {
 		other := w.again(t, `[{"name":"d","per":["user"],"unit":"requests","quantity":3,`+window+`}]`)
 		other.clockAt(t, start, "2024-02-29T12:30:00Z")
 		expect(t, window, other.balance(t, start, 0, r), left)
