@@ -33,9 +33,11 @@ func start(t *testing.T, workers int) *gateway {
 	t.Helper()
 	g := &gateway{keys: newKeys(t), authority: newAuthority(t)}
 	upstream := harness.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var asked struct{ Model string }
+		_ = json.NewDecoder(r.Body).Decode(&asked)
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("content-type", "application/json")
-		_, _ = fmt.Fprint(w, `{"model":"llama","choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":8,"total_tokens":10}}`)
+		_, _ = fmt.Fprintf(w, `{"model":%q,"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":8,"total_tokens":10}}`, asked.Model)
 	}))
 	g.Envoy = harness.Start(t, harness.Options{Upstream: upstream, Concurrency: workers, Edit: func(b *envoyproc.Bootstrap) {
 		b.Edit(func(root map[string]any) { g.edit(t, root) })
@@ -118,7 +120,12 @@ func from(address string) *http.Client {
 // asks sends a chat; headers are such as "x-user-id: ann".
 func (g *gateway) asks(t *testing.T, client *http.Client, url string, headers ...string) answer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(hello))
+	return g.sends(t, client, http.MethodPost, url, hello, headers...)
+}
+
+func (g *gateway) sends(t *testing.T, client *http.Client, method, url, text string, headers ...string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,9 +37,9 @@ type changed struct {
 	limit string
 }
 
-func (c *changed) chat(t *testing.T, user string, headers ...string) answer {
+func (g *changed) chat(t *testing.T, user string, headers ...string) answer {
 	t.Helper()
-	return c.gateway.chat(t, user, append(headers, "x-case: "+c.limit)...)
+	return g.gateway.chat(t, user, append(headers, "x-case: "+g.limit)...)
 }
 
 // requests is a limit of three requests for each user.
