@@ -17,6 +17,8 @@
 // Text brings a document into UTF-8, from whichever encoding Python's json finds it in.
 package jsonscan
 
+import "github.com/spillway-proxy/spillway/filter/internal/swar"
+
 // MaxDepth is the deepest nesting that is read; it is encoding/json's own limit.
 const MaxDepth = 10000
 
@@ -349,15 +351,25 @@ func (s *Scanner) report(kind Kind, text []byte, size int) {
 
 // simple gives the index of the quote that ends the string p begins with; 0 if it has escapes or isn't whole.
 func simple(p []byte) int {
-	for i := 1; i < len(p); i++ {
-		if c := p[i]; !plain[c] {
-			if c == '"' {
-				return i
-			}
-			return 0
-		}
+	if end := 1 + run(p[1:]); end < len(p) && p[end] == '"' {
+		return end
 	}
 	return 0
+}
+
+// run gives how many bytes p begins with that stand for themselves inside a string.
+func run(p []byte) int {
+	i := 0
+	for ; i+swar.Size <= len(p); i += swar.Size {
+		word := swar.Word(p[i:])
+		if marks := swar.Below(word, ' ') | swar.Equal(word, '"') | swar.Equal(word, '\\'); marks != 0 {
+			return i + swar.First(marks)
+		}
+	}
+	for i < len(p) && plain[p[i]] {
+		i++
+	}
+	return i
 }
 
 // integer gives the length of the integer p begins with; 0 if it is another kind of number or isn't whole.

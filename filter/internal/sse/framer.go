@@ -9,9 +9,8 @@
 package sse
 
 import (
-	"bytes"
-
 	"github.com/spillway-proxy/spillway/filter/internal/inplace"
+	"github.com/spillway-proxy/spillway/filter/internal/swar"
 )
 
 const (
@@ -125,24 +124,19 @@ func (f *Framer) run(p []byte) int {
 	return end + 1
 }
 
-// lineEnd gives the index of the first LF or CR, or the length. Each is searched for in windows: the search is many times as
-// fast as a loop, but looking for the one through all that has only the other would take square time.
+// lineEnd gives the index of the first LF or CR, or the length.
 func lineEnd(p []byte) int {
-	const window = 128
-	for at := 0; at < len(p); at += window {
-		part := p[at:min(at+window, len(p))]
-		lf := bytes.IndexByte(part, '\n')
-		if lf >= 0 {
-			part = part[:lf]
-		}
-		if cr := bytes.IndexByte(part, '\r'); cr >= 0 {
-			return at + cr
-		}
-		if lf >= 0 {
-			return at + lf
+	i := 0
+	for ; i+swar.Size <= len(p); i += swar.Size {
+		word := swar.Word(p[i:])
+		if marks := swar.Equal(word, '\n') | swar.Equal(word, '\r'); marks != 0 {
+			return i + swar.First(marks)
 		}
 	}
-	return len(p)
+	for i < len(p) && p[i] != '\n' && p[i] != '\r' {
+		i++
+	}
+	return i
 }
 
 func (f *Framer) byte(c byte) {

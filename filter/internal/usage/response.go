@@ -31,6 +31,7 @@ type ResponseReader struct {
 	document document
 	whole    document // what whole events have left for the next one
 	names    names
+	familiar familiar
 	response Response
 	bytes    int64
 	place    int  // of the report
@@ -44,6 +45,7 @@ func (r *ResponseReader) Reset(dialect *Dialect, events bool) {
 	r.response, r.bytes = Response{Tokens: none}, 0
 	r.whole, r.place, r.usage, r.several, r.array = document{}, places, false, false, false
 	r.hider.reset()
+	r.familiar.reset()
 	r.whole.reports[standardPlace] = noReport
 	r.framer.Reset((*eventHandler)(r))
 	r.next()
@@ -274,6 +276,9 @@ func (h *documentHandler) Value(id int, kind jsonscan.Kind, text []byte, size in
 type eventHandler ResponseReader
 
 func (h *eventHandler) Data(p []byte) {
+	if h.document.size == 0 {
+		p = (*ResponseReader)(h).recognize(p)
+	}
 	h.document.size += int64(len(p))
 	h.scanner.Write(p)
 }
