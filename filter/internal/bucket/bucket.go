@@ -26,6 +26,8 @@
 //   - The wall clock is set back into the window before: the bucket stays in the one that it has begun, until that is over. Nobody has its quantity twice.
 //   - It is set ahead: the window of the new time begins. If it was a mistake, and the clock is set back by more than a window, the bucket goes back, with
 //     what was used meanwhile: it has had one quantity for the mistake, and isn't locked out until a time that is years away.
+//   - Both are known to one worker after the other. A bucket that was changed within Settling goes by no clock that is far from its window, be it behind
+//     or ahead: else each request of a worker that knows would begin the window anew after each of one that doesn't.
 //   - Another window, time zone or refill comes with a configuration: a window that begins later than the bucket's by half of its length or more is a new
 //     one; else what was used stays used. So a month that is moved to another time zone gives nobody its quantity twice. Of one configuration no two
 //     windows begin so close to each other.
@@ -119,11 +121,19 @@ func (s *State) Leak(now clock.Moment, rate Rate) {
 	s.At = min(now, s.At.Add(time.Duration(mulDivUp(leaked, window, rate.Quantity))))
 }
 
+// Settling is more than the time in which all workers have come to know that the wall clock was set: each reads it once a second, and believes the second
+// reading.
+const Settling = 4 * time.Second
+
 // enter brings the bucket into the window that it is now. What was used before there were windows counts as used in it.
 func (s *State) enter(now clock.Moment, w *Window) {
+	since, length := now.Sub(s.At), uint64(w.End-w.Begin)
 	s.At = now
 	switch {
-	case s.Window == 0 || s.Window >= w.After:
+	case s.Window == 0:
+		s.Window = w.Begin
+	case since < Settling && (s.Window >= w.After || uint64(w.Begin) > uint64(s.Window)+length+length/2+uint64(Settling/time.Second)):
+	case s.Window >= w.After:
 		s.Window = w.Begin
 	case s.Window < w.Begin:
 		if w.Begin-s.Window >= (w.End-w.Begin)/2 {

@@ -89,7 +89,10 @@ func TestNoWindowGivesItsQuantityTwice(t *testing.T) {
 		w.look()
 		for range rapid.IntRange(1, 200).Draw(t, "looks") {
 			w.now += rapid.Int64Range(0, 20).Draw(t, "time")
-			w.ahead += rapid.SampledFrom([]int64{0, 0, 0, 1, -1, 30, -30, -50, 59, 200}).Draw(t, "step")
+			if step := rapid.SampledFrom([]int64{0, 0, 0, 1, -1, 30, -30, -50, 59, 200}).Draw(t, "step"); step != 0 {
+				w.ahead += step
+				w.now += int64(Settling / time.Second)
+			}
 			oldest := latest/minute*minute - minute // within the window before that of the latest time
 			w.ahead = max(w.ahead, oldest-w.now)
 			latest = max(latest, w.now+w.ahead)
@@ -157,7 +160,7 @@ func TestAWindowThatChanges(t *testing.T) {
 		t.Errorf("an hour's use doesn't count for its day: %+v", s)
 	}
 	s = State{Used: Micro, Window: 86400}
-	if s.Leak(1, minutely(90_000, 0)); s.Used != 0 || s.Window != 90_000 {
+	if s.Leak(clock.Moment(Settling), minutely(90_000, 0)); s.Used != 0 || s.Window != 90_000 {
 		t.Errorf("a day's use counts for one of its minutes: %+v", s)
 	}
 	const november, december = 1_793_491_200, 1_796_083_200 // of 2026, in UTC
@@ -178,4 +181,25 @@ func TestAWindowThatChanges(t *testing.T) {
 	if s.Leak(1, next); s.Used != 0 || s.Window != december+5*3600 {
 		t.Errorf("the next month has what was used in the one before it: %+v", s)
 	}
+}
+
+// While workers come to know that the clock was set, be it by how much it may, one after the other, a window's quantity is given once more at the most.
+func TestWorkersThatDisagreeAboutTheTimeGiveNothingTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		step := rapid.OneOf(rapid.Int64Range(-200, 200), rapid.Int64Range(-100_000, 100_000)).Draw(t, "step")
+		w, given := windowed{now: 1000, ahead: 200_000}, 0
+		for w.admits() {
+			given++
+		}
+		w.now += rapid.Int64Range(0, 5).Draw(t, "idle")
+		for range rapid.IntRange(1, 50).Draw(t, "looks") {
+			w.ahead = rapid.SampledFrom([]int64{200_000, 200_000 + step}).Draw(t, "worker")
+			for w.admits() {
+				given++
+			}
+		}
+		if given > 2*3 {
+			t.Fatalf("%d of 3 were given", given)
+		}
+	})
 }

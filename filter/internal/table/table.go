@@ -191,7 +191,12 @@ func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) {
 	if e.ends = rate.Now.End; state.Window >= e.ends {
 		e.ends = rate.Now.After
 	}
-	e.fullAt = seconds(p.wall.Moment(int64(e.ends)) + clock.Moment(time.Second))
+	e.over(p.wall)
+}
+
+// over says when an entry with a window is forgotten: when that ends, but not before all workers know alike what the time is.
+func (e *entry) over(wall *clock.Wall) {
+	e.fullAt = max(seconds(wall.Moment(int64(e.ends))+clock.Moment(time.Second)), seconds(e.state.At.Add(bucket.Settling)))
 }
 
 // seconds is a moment as records have it, cut to what they hold.
@@ -333,5 +338,5 @@ func (p *Page) decodeWindow(e *entry) {
 	at := uint64(e.state.At) &^ hasWindow
 	e.state.At, e.state.Window = clock.Moment(at>>32)*clock.Moment(time.Second), uint32(at)
 	e.ends = min(e.fullAt, cameAgain-1) * 2
-	e.fullAt = seconds(p.wall.Moment(int64(e.ends)) + clock.Moment(time.Second))
+	e.over(p.wall)
 }
