@@ -76,7 +76,7 @@ func foresee(sc *scene, f foreseer) foreseen {
 	const workers = 4
 	w := &lab{server: sc.server()}
 	r := rand.New(rand.NewPCG(5, 5))
-	var flying [workers]int
+	var flying, reading [workers]int
 	workerOf, loads := map[*job]int{}, map[*job]predict.Load{}
 	arrived, inTime, refused := 0, 0, 0
 	w.firsts = func(j *job) {
@@ -86,6 +86,7 @@ func foresee(sc *scene, f foreseer) foreseen {
 		if j.first = w.now; w.now-j.due <= sc.target {
 			inTime++
 		}
+		reading[workerOf[j]] -= int(loads[j].Prompt)
 		f.learn(w.now, loads[j], w.now-j.due, false)
 	}
 	w.ends = func(j *job) {
@@ -95,12 +96,13 @@ func foresee(sc *scene, f foreseer) foreseen {
 	}
 	arrive := func(j *job, k int) {
 		arrived++
-		load := predict.Load{Prompt: int64(j.prompt), InFlight: flying[k] + 1}
+		load := predict.Load{Prompt: int64(j.prompt), Ahead: int64(reading[k]), InFlight: flying[k] + 1}
 		if f.most(w.now, load) > sc.target {
 			refused++
 			return
 		}
 		flying[k]++
+		reading[k] += j.prompt
 		workerOf[j], loads[j] = k, load
 		w.server.take(w, j)
 		w.at(j.due+sc.patience, func() {
@@ -108,6 +110,7 @@ func foresee(sc *scene, f foreseer) foreseen {
 				j.gone = true
 				w.server.drop(j)
 				flying[k]--
+				reading[k] -= int(load.Prompt)
 				f.learn(w.now, load, w.now-j.due, true)
 			}
 		})

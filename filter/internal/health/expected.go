@@ -12,9 +12,6 @@ import (
 // Predicts says that it matters how long a request's prompt is.
 func (g *Gates) Predicts() bool { return g.settings.Latency != nil && g.settings.Latency.Predict }
 
-// tryEvery is how often, at most, a worker lets a request pass in spite of what is expected of it.
-const tryEvery = 5 * time.Second
-
 // bound is how long the request may take to its first token, and says whether it is the request that wants that.
 func (r *Request) bound(c *latency.Settings) (bound time.Duration, wanted bool) {
 	if r.TTFT > 0 && r.TTFT < c.TTFT {
@@ -26,7 +23,7 @@ func (r *Request) bound(c *latency.Settings) (bound time.Duration, wanted bool) 
 // tries says that a request passes in spite of what is expected of it: else what was learned of such requests could never turn out to be
 // wrong.
 func (g *Gates) tries(now clock.Moment) bool {
-	if age := now.Sub(g.tried); age >= 0 && age < tryEvery {
+	if age := now.Sub(g.tried); age >= 0 && age < predict.Amends {
 		return false
 	}
 	g.tried = now
@@ -42,26 +39,50 @@ func (g *Gates) late(x *predict.Expected, bound time.Duration, wanted bool) gate
 	}
 	most := float64(x.Most())
 	v.Measured, v.Threshold = most/1e6, float64(bound)/1e6
-	v.Wait = leastWait + g.spread.Next(predict.Recent)
+	v.Wait = max(x.Until(bound), leastWait) + g.spread.Next(predict.Recent)
 	g.explain(&v, latency.Explain(g.text[:0], what, most, float64(bound)))
 	return v
 }
 
 // Sent says that a request is sent now.
 func (g *Gates) Sent(r *Request) {
-	if g != nil && r.beside == 0 {
+	if g != nil && r.met.InFlight == 0 {
+		r.met, r.unanswered = g.meets(r), true
 		g.flying++
-		r.beside = g.flying
+		g.reading += r.Prompt
+	}
+}
+
+// answered says that a request's prompt was read, if it was not known yet.
+func (g *Gates) answered(r *Request) {
+	if r.unanswered {
+		r.unanswered = false
+		g.reading -= r.met.Prompt
 	}
 }
 
 // landed says that a request isn't in flight any more, if it was.
 func (g *Gates) landed(r *Request) {
-	if r.beside > 0 {
+	g.answered(r)
+	if r.met.InFlight > 0 {
 		g.flying--
-		r.beside = 0
+		r.met = predict.Load{}
 	}
 }
 
-// load is what the request met when it was sent.
-func (r *Request) load() predict.Load { return predict.Load{Prompt: r.Prompt, InFlight: r.beside} }
+// meets is what the request would meet if it were sent now.
+func (g *Gates) meets(r *Request) predict.Load {
+	return predict.Load{Prompt: r.Prompt, Ahead: g.reading, InFlight: g.flying + 1}
+}
+
+// riskyFrom is the share of the time that a request may take of which more has to be expected for the throttle to refuse it.
+const riskyFrom = 0.5
+
+// risk is how much of the throttle's share a request bears, from 0 to 1, by how near to its bound it is expected to come: who is all but sure to be
+// in time makes nobody late. Where nothing is expected all bear the same.
+func (r *Request) risk() float64 {
+	if !r.foreseen {
+		return 1
+	}
+	return min(max((r.nearness-riskyFrom)/(1-riskyFrom), 0), 1)
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/latency"
+	"github.com/spillway-proxy/spillway/filter/internal/predict"
 )
 
 // prompted is a request with a prompt of so many tokens.
@@ -56,13 +57,16 @@ func TestARequestThatWouldComeTooLateIsRefused(t *testing.T) {
 	}
 	v := judge(t, g, now, prompted(3000))
 	if v.Outcome != gate.Rejected || v.Reason != gate.TTFT || !strings.HasPrefix(v.Text.String(), "expected_ttft_3") ||
-		v.Measured < 2500 || v.Measured > 4000 || v.Threshold != 1000 || v.Wait < time.Second || v.Wait > 3*time.Second {
+		v.Measured < 2500 || v.Measured > 4000 || v.Threshold != 1000 || v.Wait < predict.Amends || v.Wait > predict.Amends+predict.Recent {
 		t.Errorf("%+v, %q", v, v.Text.String())
 	}
-	if v := judge(t, g, now, prompted(300)); v.Outcome.Refuses() {
-		t.Errorf("a short one: %q", v.Text.String())
+	if v := g.Latency(now, prompted(300)); v.Outcome.Refuses() || v.Warning {
+		t.Errorf("a short one: %+v", v)
 	}
-	if v := judge(t, g, now.Add(tryEvery), prompted(3000)); v.Outcome.Refuses() {
+	if v := g.Latency(now, prompted(900)); v.Outcome.Refuses() || !v.Warning {
+		t.Errorf("one that is nearly too long: %+v", v)
+	}
+	if v := judge(t, g, now.Add(predict.Amends), prompted(3000)); v.Outcome.Refuses() {
 		t.Errorf("five seconds later none is tried: %q", v.Text.String())
 	}
 }
@@ -176,18 +180,61 @@ func TestWhatHasEndedIsNotInFlight(t *testing.T) {
 		r := prompted(10)
 		judge(t, g, noon, r)
 		g.Sent(r)
-		g.Sent(r) // once is enough
+		g.Sent(r)     // once is enough
+		if i%3 == 1 { // its first token comes
+			if err := g.Observe(noon, r, latency.Sample{TTFT: second / 10}); err != nil || g.reading != 0 {
+				t.Fatalf("%d tokens are read, %v", g.reading, err)
+			}
+		}
 		var err error
 		if i%2 == 0 {
 			err = g.Cancel(noon, r)
 		} else {
 			err = g.Finish(noon, r, quick)
 		}
-		if err != nil || g.flying != 0 {
-			t.Fatalf("%d in flight, %v", g.flying, err)
+		if err != nil || g.flying != 0 || g.reading != 0 {
+			t.Fatalf("%d in flight, %d tokens are read, %v", g.flying, g.reading, err)
 		}
 	}
-	if _, known := (&latency.State{}).Expect(noon, g.settings.Latency, prompted(1).load()); known {
+	if _, known := (&latency.State{}).Expect(noon, g.settings.Latency, predict.Load{Prompt: 1, InFlight: 1}); known {
 		t.Error("of nothing something is expected")
+	}
+}
+
+// What waits before a request gets less by a second each second, and it is told to come back when that is little enough; what its own prompt takes
+// doesn't get less, and then it is told when a wrong guess may have been corrected.
+func TestItIsToldWhenItWouldBeInTime(t *testing.T) {
+	g, now := learned(t, only(gate.Latency))
+	g.tried = now
+	for range 12 {
+		g.Sent(prompted(400))
+	}
+	v := judge(t, g, now, prompted(10))
+	if want := time.Duration(v.Measured-v.Threshold) * time.Millisecond; !v.Outcome.Refuses() || want < 3*time.Second || v.Wait < want || v.Wait > want+predict.Recent+time.Millisecond {
+		t.Errorf("with twelve prompts of 400 tokens before it: %+v", v)
+	}
+}
+
+// The throttle refuses first who would hardly be in time, and nobody who is all but sure to be.
+func TestTheThrottleRefusesFirstWhoWouldBeLate(t *testing.T) {
+	u := upstream()
+	g, now := learned(t, u)
+	refused := map[int64]int{}
+	for range 200 {
+		for _, tokens := range []int64{10, 700} { // 60 ms and 750 ms of a second
+			r := prompted(tokens)
+			r.Priority, r.Memory = config.Low, 0.9 // of which the throttle trips
+			if v := judge(t, g, now, r); v.Outcome.Refuses() {
+				if v.Gate != gate.Throttle {
+					t.Fatalf("%+v", v)
+				}
+				refused[tokens]++
+			}
+		}
+		now += second / 250
+		pass(t, g, now, prompted(10), 60*time.Millisecond) // else what is expected fades
+	}
+	if refused[10] != 0 || refused[700] < 30 {
+		t.Errorf("refused by tokens: %v", refused)
 	}
 }

@@ -39,8 +39,9 @@ type Gates struct {
 	namesAt    clock.Moment
 	namesRead  bool
 
-	flying int          // requests of this worker that were sent, and have not ended
-	tried  clock.Moment // when a request passed that what is expected was against
+	flying  int          // requests of this worker that were sent, and have not ended
+	reading int64        // tokens of the prompts of these, as far as they have no first token yet
+	tried   clock.Moment // when a request passed that what is expected was against
 
 	opened  opened        // the record that was opened last
 	unknown breaker.State // what is asked in place of one
@@ -98,8 +99,12 @@ type Request struct {
 	hash   uint64
 	at     place // where its breaker is
 	pass   breaker.Pass
-	judged bool // the breaker was asked
-	beside int  // requests in flight, itself among them, when it was sent; 0: it was not
+	judged bool         // the breaker was asked
+	met    predict.Load // what it met when it was sent; nothing in flight: it was not
+
+	unanswered bool    // it was sent, and has no first token yet
+	foreseen   bool    // a time to its first token was expected
+	nearness   float64 // of that to its bound: above 1 it comes too late
 }
 
 // Result is how a request ended.
@@ -205,18 +210,24 @@ func (g *Gates) Latency(now clock.Moment, r *Request) gate.Verdict {
 	if !state.Concerns(r.Subject) {
 		return gate.Verdict{}
 	}
-	reading := state.Judge(now, c)
+	reading := state.ForAll(now, c)
 	if reading.Over {
 		return g.slow(&reading, false)
 	}
-	own := state.Misses(now, c, r.TTFT, r.ITL)
-	expected, known := state.Expect(now, c, predict.Load{Prompt: r.Prompt, InFlight: g.flying + 1})
-	if own.Over && (!known || own.Signal == latency.ITL) {
+	expected, known := state.Expect(now, c, g.meets(r))
+	ttft := r.TTFT
+	if known {
+		ttft = 0
+	}
+	if own := state.Misses(now, c, ttft, r.ITL); own.Over {
 		return g.slow(&own, true)
 	}
-	if bound, wanted := r.bound(c); known && expected.Most() > bound && (own.Over || !g.tries(now)) {
+	bound, wanted := r.bound(c)
+	r.foreseen, r.nearness = known, float64(expected.Most())/float64(bound)
+	if r.nearness > 1 && !g.tries(now) {
 		return g.late(&expected, bound, wanted)
 	}
+	reading.Warn = reading.Warn || r.nearness >= c.WarnAt
 	return g.slow(&reading, false)
 }
 
@@ -237,7 +248,7 @@ func (g *Gates) Throttle(now clock.Moment, r *Request) gate.Verdict {
 		err = g.merge(now)
 	}
 	reading := g.throttle.Read(now)
-	shed, wait := reading.Shed(r.Priority, &g.thinner)
+	shed, wait := reading.Shed(r.Priority, r.risk(), &g.thinner)
 	if !shed {
 		return gate.Verdict{Err: err}
 	}
@@ -270,13 +281,16 @@ func (g *Gates) Observe(now clock.Moment, r *Request, s latency.Sample) error {
 	if g == nil || g.settings.Latency == nil || s == (latency.Sample{}) {
 		return nil
 	}
+	if s.TTFT > 0 {
+		g.answered(r)
+	}
 	r.identify()
 	rank := g.rank(r.hash, proven)
 	at, err := g.timed(now, r, rank)
 	if err != nil {
 		return err
 	}
-	s.Subject, s.Load = r.Subject, r.load()
+	s.Subject, s.Load = r.Subject, r.met
 	o := g.open(now, at, r, rank)
 	for g.read(o) {
 		o.latency.Record(now, g.settings.Latency, s)
@@ -329,7 +343,7 @@ func (g *Gates) conclude(now clock.Moment, r *Request, o *Outcome, sample latenc
 	if !counts && sample == (latency.Sample{}) {
 		return nil
 	}
-	sample.Subject, sample.Load = r.Subject, r.load()
+	sample.Subject, sample.Load = r.Subject, r.met
 	rank := g.rank(r.hash, o.tells())
 	at, err := r.at, error(nil)
 	if !probe { // that of a probe is known, and must not be made anew

@@ -1,8 +1,11 @@
 // Package latency closes a gate while an upstream is slow to answer, by the time to its first token (TTFT) and between
 // tokens (ITL).
 //
-// A State has a time-weighted moving average of each. The gate is shut while one of them is above its
-// threshold; from WarnAt of the threshold on it warns. It passes again by itself: refused requests aren't sampled, so the averages
+// Of each request by itself a time to the first token is expected (Expect, package predict), which the caller holds against the threshold. Averages
+// do what can't be: the time between tokens, and that to the first one before enough is known, or without Predict.
+//
+// A State has a time-weighted moving average of each. The gate is shut for all while one of them is above its
+// threshold (ForAll); from WarnAt of the threshold on it warns. It passes again by itself: refused requests aren't sampled, so the averages
 // decay, and reach the threshold after TimeConstant × ln(average/threshold), which is what RecoversIn says. It is the earliest
 // time: answers of requests that were admitted before can only keep an average up, however fast they are. Nothing else is
 // remembered, so there is no state that could be stuck. The idea, the averages and the numbers of the default
@@ -220,6 +223,14 @@ func (s *State) Judge(now clock.Moment, c *Settings) Reading {
 	return ttft
 }
 
+// ForAll is what the gate says of all requests alike: Judge, but for the time to the first token where that is expected of each by itself.
+func (s *State) ForAll(now clock.Moment, c *Settings) Reading {
+	if s.foresees(c) {
+		return s.read(now, c, ITL, c.ITL)
+	}
+	return s.Judge(now, c)
+}
+
 // Misses looks at a request's own bounds; 0 is none. Over then says that at the present averages it can't
 // meet them.
 func (s *State) Misses(now clock.Moment, c *Settings, ttft, itl time.Duration) Reading {
@@ -243,13 +254,20 @@ func (s *State) Averages(now clock.Moment, c *Settings) (ttft, itl, unary float6
 }
 
 func (s *State) read(now clock.Moment, c *Settings, signal Signal, bound time.Duration) Reading {
-	average := &s.ttft
-	if signal == ITL {
-		average = &s.itl
+	r := Reading{Signal: signal, Threshold: float64(bound)}
+	switch {
+	case signal == ITL:
+		r.Measured, r.RecoversIn = s.itl.by(now, c.TimeConstant), s.itl.until(now, r.Threshold, c.TimeConstant)
+	case s.foresees(c):
+		usual, _ := s.expected.Expect(now, s.expected.Usual())
+		r.Measured, r.RecoversIn = float64(usual.Most()), usual.Until(bound)
+	default:
+		r.Measured, r.RecoversIn = s.ttft.by(now, c.TimeConstant), s.ttft.until(now, r.Threshold, c.TimeConstant)
 	}
-	r := Reading{Signal: signal, Measured: average.by(now, c.TimeConstant), Threshold: float64(bound)}
 	r.Over = r.Measured > r.Threshold
 	r.Warn = !r.Over && r.Measured >= c.WarnAt*r.Threshold
-	r.RecoversIn = average.until(now, r.Threshold, c.TimeConstant)
 	return r
 }
+
+// foresees says that enough is known to expect a time to the first token of each request.
+func (s *State) foresees(c *Settings) bool { return c.Predict && s.expected.Known() }

@@ -1,9 +1,10 @@
 // Package predict says how long a request will wait for its first token, before it is sent.
 //
 // What is expected is the present time to the first token, corrected by how the request differs from those that it was
-// measured on: by how long its prompt is, and by how many requests are in flight beside it.
+// measured on: by how many tokens of prompts have to be read first, its own and those that were sent before it and have no first token yet, and
+// by how many requests are in flight beside it.
 //
-//	expected = time + perToken × (prompt − its mean) + perFlight × (in flight − its mean)
+//	expected = time + perToken × (tokens to read − their mean) + perFlight × (in flight − its mean)
 //
 // The three means are moving averages that forget within Recent; the two slopes are those of a linear regression on two variables, whose
 // moments forget within Memory (exponentially weighted least squares: West, Updating mean and variance estimates, 1979). Slopes are
@@ -19,7 +20,7 @@
 // # Who owns what, bounds, and the worst moments
 //
 // A State is a value of Size bytes that belongs to its caller, who shares it between workers; time comes in as an argument. What is in flight is what one
-// worker has in flight: the slope is by that, so each worker's share is as good a measure as the whole. Nothing is expected before
+// worker has sent: the slopes are by that, so each worker's share is as good a measure as the whole. Nothing is expected before
 // Enough times were learned. While nothing is learned what is expected fades, and its error with it: nobody who refuses all, or has all refused, does so for
 // longer than a few times Recent. But where some are learned and others refused, of these nothing is learned: whoever refuses has to let one pass now and then. The clock leaps ahead: all is faded; it steps back: as if no time had passed. The record is garbage: Decode
 // refuses it, and all begins anew.
@@ -41,6 +42,9 @@ const (
 	Longest = time.Hour
 	// Enough is how many times have to be learned before anything is expected.
 	Enough = 8
+	// Amends is how often, at most, a worker sends a request in spite of what is expected of it: else what was learned of such requests could never
+	// turn out to be wrong.
+	Amends = 5 * time.Second
 
 	leastWeight  = 0.02 // of a time, beside those of the same moment
 	fewest       = 200  // times that the slopes are of, at least, if there were as many
@@ -53,12 +57,16 @@ const (
 // Load is what is known of a request when it is sent.
 type Load struct {
 	Prompt   int64 // tokens of the prompt, as far as they are known
+	Ahead    int64 // of the prompts that this worker sent before, to the same upstream, and that have no first token yet
 	InFlight int   // in this worker, at the same upstream, itself among them
 }
 
+// floats are what a time is told by: the tokens that have to be read until then, and what is in flight.
 func (l Load) floats() (prompt, flying float64) {
-	return float64(min(max(l.Prompt, 0), mostTokens)), float64(min(max(l.InFlight, 0), mostInFlight))
+	return tokens(l.Prompt) + tokens(l.Ahead), float64(min(max(l.InFlight, 0), mostInFlight))
 }
+
+func tokens(n int64) float64 { return float64(min(max(n, 0), mostTokens/2)) }
 
 // means are averages of a time in seconds, and of what it is told by.
 type means struct{ time, prompt, flying float64 }
@@ -84,18 +92,39 @@ type State struct {
 type Expected struct {
 	Time  time.Duration // to its first token
 	Error time.Duration // the mean absolute error of such times
+	// Prompt is the part of Time that is due to how long its prompt is.
+	Prompt time.Duration
 }
 
 // Most is the longest that a request is likely to wait: what is expected, and twice the usual error.
 func (x Expected) Most() time.Duration { return x.Time + 2*x.Error }
 
+// Until is how long it takes until such a request is likely to be in time, if nothing else is sent meanwhile: what waits before it gets less by
+// a second each second. Of its own prompt nothing gets less, however long it stays away: then it is when a wrong guess may have been corrected.
+func (x Expected) Until(bound time.Duration) time.Duration {
+	if x.Prompt >= bound {
+		return max(Amends, x.Most()-bound)
+	}
+	return max(x.Most()-bound, 0)
+}
+
+// Usual is a request like those of late.
+func (s *State) Usual() Load {
+	return Load{Prompt: int64(s.recent.prompt), InFlight: int(s.recent.flying + 0.5)}
+}
+
+// Known says that enough was learned to expect anything.
+func (s *State) Known() bool { return s.count >= Enough }
+
 // Expect gives what is expected of a request. It says false while too little was learned.
 func (s *State) Expect(now clock.Moment, load Load) (x Expected, known bool) {
-	if s.count < Enough {
+	if !s.Known() {
 		return Expected{}, false
 	}
 	fade := s.fade(now)
-	return Expected{Time: duration(s.expect(fade, load)), Error: duration(s.off * fade)}, true
+	perToken, _ := s.slopes()
+	own := min(fade*perToken*tokens(load.Prompt), Longest.Seconds())
+	return Expected{Time: duration(s.expect(fade, load)), Error: duration(s.off * fade), Prompt: duration(own)}, true
 }
 
 // fade is what is left of what was learned last.

@@ -28,29 +28,29 @@ func taught(n int) (s State, now clock.Moment) {
 }
 
 func takes(l Load) time.Duration {
-	return 50*time.Millisecond + time.Duration(l.Prompt)*time.Millisecond + time.Duration(l.InFlight)*20*time.Millisecond
+	return 50*time.Millisecond + time.Duration(l.Prompt+l.Ahead)*time.Millisecond + time.Duration(l.InFlight)*20*time.Millisecond
 }
 
 func TestWhatATimeDependsOnIsLearned(t *testing.T) {
 	s, now := taught(300)
-	for _, load := range []Load{{0, 1}, {1000, 1}, {0, 20}, {500, 10}, {5000, 40}} {
+	for _, load := range []Load{{InFlight: 1}, {Prompt: 1000, InFlight: 1}, {InFlight: 20}, {Prompt: 300, Ahead: 200, InFlight: 10}, {Prompt: 5000, InFlight: 40}} {
 		x, known := s.Expect(now, load)
 		if want := takes(load); !known || math.Abs(float64(x.Time-want)) > 0.1*float64(want)+float64(50*time.Millisecond) {
 			t.Errorf("%+v: expected %v ± %v, %v; it takes %v", load, x.Time, x.Error, known, want)
 		}
 	}
-	if x, _ := s.Expect(now, Load{500, 10}); x.Error > 100*time.Millisecond || x.Most() != x.Time+2*x.Error {
+	if x, _ := s.Expect(now, Load{Prompt: 500, InFlight: 10}); x.Error > 100*time.Millisecond || x.Most() != x.Time+2*x.Error {
 		t.Errorf("%+v", x)
 	}
 }
 
 func TestTooLittleIsNoGroundForAGuess(t *testing.T) {
 	s, now := taught(Enough - 1)
-	if x, known := s.Expect(now, Load{100, 2}); known {
+	if x, known := s.Expect(now, Load{Prompt: 100, InFlight: 2}); known {
 		t.Errorf("%+v", x)
 	}
 	s, now = taught(Enough)
-	if _, known := s.Expect(now, Load{100, 2}); !known {
+	if _, known := s.Expect(now, Load{Prompt: 100, InFlight: 2}); !known {
 		t.Error("nothing is known")
 	}
 }
@@ -59,9 +59,9 @@ func TestTooLittleIsNoGroundForAGuess(t *testing.T) {
 func TestWithoutDifferencesItIsTheAverage(t *testing.T) {
 	var s State
 	for i := range 50 {
-		s.Learn(noon.Add(time.Duration(i)*time.Second), Load{100, 3}, 200*time.Millisecond)
+		s.Learn(noon.Add(time.Duration(i)*time.Second), Load{Prompt: 100, InFlight: 3}, 200*time.Millisecond)
 	}
-	for _, load := range []Load{{100, 3}, {200, 3}, {100, 9}} {
+	for _, load := range []Load{{Prompt: 100, InFlight: 3}, {Prompt: 200, InFlight: 3}, {Prompt: 100, InFlight: 9}} {
 		if x, _ := s.Expect(noon.Add(49*time.Second), load); x.Time != 200*time.Millisecond || x.Error != 0 {
 			t.Errorf("%+v: %+v", load, x)
 		}
@@ -84,14 +84,14 @@ func TestSlopesAreNeverBelowZero(t *testing.T) {
 
 func TestWhatIsNotMetAnyMoreFades(t *testing.T) {
 	s, now := taught(300)
-	before, _ := s.Expect(now, Load{500, 10})
-	for _, load := range []Load{{500, 10}, {1_000_000, 1}, {0, 5000}} {
+	before, _ := s.Expect(now, Load{Prompt: 500, InFlight: 10})
+	for _, load := range []Load{{Prompt: 500, InFlight: 10}, {Prompt: 1_000_000, InFlight: 1}, {InFlight: 5000}} {
 		after, known := s.Expect(now.Add(10*Recent), load)
 		if !known || after.Most() > 100*time.Millisecond {
 			t.Errorf("%+v: %+v", load, after)
 		}
 	}
-	back, _ := s.Expect(now.Add(-time.Hour), Load{500, 10})
+	back, _ := s.Expect(now.Add(-time.Hour), Load{Prompt: 500, InFlight: 10})
 	if math.Abs(float64(back.Time-before.Time)) > 0.1*float64(before.Time) {
 		t.Errorf("%+v, with the clock an hour back %+v", before, back)
 	}
@@ -100,7 +100,7 @@ func TestWhatIsNotMetAnyMoreFades(t *testing.T) {
 // A client that leaves at once tells nothing; one that left later than it should have had a token does.
 func TestAClientThatLeavesTellsOnlyWhatIsLongerThanExpected(t *testing.T) {
 	s, now := taught(300)
-	load := Load{500, 10}
+	load := Load{Prompt: 500, InFlight: 10}
 	was := s
 	if s.AtLeast(now, load, 10*time.Millisecond); s != was {
 		t.Error("a client that left soon has taught something")
@@ -119,7 +119,7 @@ func TestAClientThatLeavesTellsOnlyWhatIsLongerThanExpected(t *testing.T) {
 // One time alone moves what is expected of all by little, however long it is.
 func TestOneFreakTimeMovesLittle(t *testing.T) {
 	s, now := taught(300)
-	load := Load{500, 10}
+	load := Load{Prompt: 500, InFlight: 10}
 	before, _ := s.Expect(now, load)
 	s.Learn(now, load, 100*time.Hour)
 	after, _ := s.Expect(now, load)
@@ -130,7 +130,7 @@ func TestOneFreakTimeMovesLittle(t *testing.T) {
 
 func TestASlowerServerIsNoticedWithinSeconds(t *testing.T) {
 	s, now := taught(300)
-	load := Load{500, 10}
+	load := Load{Prompt: 500, InFlight: 10}
 	for range 60 {
 		now = now.Add(100 * time.Millisecond)
 		s.Learn(now, load, 3*takes(load))
@@ -192,8 +192,8 @@ func FuzzDecode(f *testing.F) {
 		if !bytes.Equal(s.Append(nil), record) {
 			t.Fatal("another record is written than was read")
 		}
-		s.Learn(clock.Moment(now), Load{prompt, 3}, time.Second)
-		x, _ := s.Expect(clock.Moment(now), Load{prompt, 4})
+		s.Learn(clock.Moment(now), Load{Prompt: prompt, InFlight: 3}, time.Second)
+		x, _ := s.Expect(clock.Moment(now), Load{Prompt: prompt, InFlight: 4})
 		if x.Time < 0 || x.Time > Longest || x.Error < 0 {
 			t.Fatalf("%+v of %+v", x, s)
 		}
@@ -207,8 +207,8 @@ func TestNothingIsAllocated(t *testing.T) {
 	s, now := taught(20)
 	buffer := make([]byte, 0, Size)
 	if n := testing.AllocsPerRun(100, func() {
-		s.Learn(now, Load{100, 3}, time.Second)
-		s.Expect(now, Load{100, 3})
+		s.Learn(now, Load{Prompt: 100, InFlight: 3}, time.Second)
+		s.Expect(now, Load{Prompt: 100, InFlight: 3})
 		buffer = s.Append(buffer[:0])
 		s.Decode(buffer)
 	}); n != 0 {

@@ -33,11 +33,12 @@ const (
 
 // Shed says whether a request of the priority is to be refused, and after how long it is worth trying again: after as many seconds as it takes
 // tries on average to pass, or, if none passes, when the throttle recovers and up to as long again; from 1 s to two minutes.
-func (r *Reading) Shed(p config.Priority, t *Thinner) (refuse bool, advice time.Duration) {
+// risk is how much of its priority's share it bears, from 0 to 1.
+func (r *Reading) Shed(p config.Priority, risk float64, t *Thinner) (refuse bool, advice time.Duration) {
 	if p >= config.High {
 		return false, 0
 	}
-	share := r.Shares[p]
+	share := r.Shares[p] * risk
 	switch {
 	case share == 0 || !t.refuse(p, share):
 		return false, 0

@@ -34,7 +34,7 @@ func TestShedding(t *testing.T) {
 		var thin Thinner
 		refused, advice, latest := 0, time.Duration(math.MaxInt64), time.Duration(0)
 		for range 100 {
-			refuse, wait := test.reading.Shed(test.at, &thin)
+			refuse, wait := test.reading.Shed(test.at, 1, &thin)
 			if refuse {
 				refused++
 				advice, latest = min(advice, wait), max(latest, wait)

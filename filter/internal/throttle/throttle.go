@@ -9,7 +9,8 @@
 // of LOW first, and of NORMAL what that leaves. The severity is 0 at a signal's threshold. For QPS it is three times the share by which it
 // would have to fall to be back there, up to what brings arrivals back to their baseline, since a queue that has built up
 // has to go, too; for P99 half of that share, by the last period alone; for memory the part of what was free at the threshold that is used up. It rises at once, and falls no faster than to a ninth in a
-// period, so that what brought a signal down doesn't come back all at once.
+// period, so that what brought a signal down doesn't come back all at once. What is known of a single request thins its share (Shed's risk): signals tell of what was, and who is sure to be in time
+// makes nobody late.
 //
 // # Windows and averages
 //

@@ -394,7 +394,7 @@ func BenchmarkShed(b *testing.B) {
 	var thin Thinner
 	for b.Loop() {
 		r := s.Read(noon)
-		r.Shed(config.Normal, &thin)
+		r.Shed(config.Normal, 1, &thin)
 	}
 }
 
