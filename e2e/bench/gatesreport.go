@@ -36,7 +36,9 @@ type gatesPage struct {
 	Workers, Arms, Runs         int
 	Table, Lanes, Reasons, Gain string
 	Breaker, Latency, Throttle  string
-	Queue                       string
+	Queue, Traces, Saved        string
+	TraceLength                 time.Duration
+	TraceRounds                 int
 }
 
 func (b *bench) gatesSection(ctx context.Context) (string, error) {
@@ -49,6 +51,7 @@ func (b *bench) gatesSection(ctx context.Context) (string, error) {
 		Workers: manyWorkers, Arms: len(surgeArms()), Runs: b.surgeRounds,
 		Table: b.surgeTable(), Lanes: b.surgeLanes(), Reasons: b.surgeReasons(), Gain: b.surgeText(),
 		Breaker: surgeBreaker, Latency: surgeLatency, Throttle: surgeThrottle, Queue: surgeQueue,
+		Traces: b.tracesTable(), TraceLength: traceTime, TraceRounds: b.traceRounds, Saved: b.savedText(),
 	})
 	return gatesBegin + "\n" + string(text) + gatesEnd + "\n", err
 }

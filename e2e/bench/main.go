@@ -38,6 +38,8 @@ type options struct {
 	surgeTime      time.Duration // of each run of the surge
 	surgeRounds    int
 	surgeOnly      string // names of arms: nothing else is measured
+	traceOnly      string // names of traces: the same
+	traceRounds    int
 
 	variants  []*variant // but those that refuse
 	refusers  []*variant
@@ -64,7 +66,7 @@ section of a report that is there. The CPU of a request alone, as the release ha
 func parse(args []string) (options, error) {
 	o := options{
 		starts: 5, slices: 40, passes: 5, pass: 2 * time.Second, coreTime: 300 * time.Millisecond, command: "make bench",
-		overloadTime: 20 * time.Second, retreatMinutes: 50, surgeTime: 100 * time.Second, surgeRounds: 3, gates: gateVariants(),
+		overloadTime: 20 * time.Second, retreatMinutes: 50, surgeTime: 100 * time.Second, surgeRounds: 3, traceRounds: 2, gates: gateVariants(),
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.Usage = func() {
@@ -77,9 +79,11 @@ func parse(args []string) (options, error) {
 	list := flags.String("variants", "", "comma-separated `names` of variants to measure, beside "+bare+"; none: all")
 	against := flags.String("against", "", "`file` of another build of the filter, which is measured in turn with this one")
 	quick := flags.Bool("quick", false, "a run of a minute that only shows that all works; its figures are worth little")
-	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge")
+	flags.BoolVar(&o.onlyGates, "gates", false, "only what the adaptive gates cost, and what they are worth in a surge and on other traces")
 	flags.StringVar(&o.surgeOnly, "surge", "", "comma-separated `names` of ways to meet the surge: only these are tried, and told; no report is written")
 	flags.IntVar(&o.surgeRounds, "surge-rounds", o.surgeRounds, "rounds of the surge")
+	flags.StringVar(&o.traceOnly, "traces", "", "comma-separated `names` of traces, or all: only these are tried, with and without gates, and told; no report is written")
+	flags.IntVar(&o.traceRounds, "trace-rounds", o.traceRounds, "rounds of each trace, of half a minute")
 	flags.BoolVar(&o.onlyPeers, "peers", false, "only what others use instead, side by side: `make bench-peers`")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {
@@ -139,7 +143,7 @@ func (o *options) fewer(set map[string]bool) {
 func (o *options) hurry(set map[string]bool) {
 	o.starts, o.slices, o.passes, o.pass, o.coreTime = 1, 5, 1, time.Second, 50*time.Millisecond
 	o.overloadTime, o.retreatMinutes = 4*time.Second, 15
-	o.surgeTime, o.surgeRounds = 20*time.Second, 1
+	o.surgeTime, o.surgeRounds, o.traceRounds = 20*time.Second, 1, 1
 	if !set["rounds"] {
 		o.rounds = 2
 	}
@@ -185,7 +189,11 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if b.surgeOnly != "" {
+	switch {
+	case b.traceOnly != "":
+		fmt.Print(b.tracesTable())
+		return nil
+	case b.surgeOnly != "":
 		return nil
 	}
 	return b.write(ctx, time.Since(begin))
@@ -193,11 +201,13 @@ func run(ctx context.Context, o options) error {
 
 // phases are what is measured, in its order.
 func (b *bench) phases() []func(context.Context) error {
-	gates := []func(context.Context) error{b.measureCore, b.measureGates, b.measureSurge}
+	gates := []func(context.Context) error{b.measureCore, b.measureGates, b.measureSurge, b.measureTraces}
 	rounds := []func(context.Context) error{b.startAll, b.warmUp, b.measureRounds}
 	switch {
 	case b.surgeOnly != "":
 		return []func(context.Context) error{b.measureSurge}
+	case b.traceOnly != "":
+		return []func(context.Context) error{b.measureTraces}
 	case b.onlyGates:
 		return gates
 	case b.onlyPeers:

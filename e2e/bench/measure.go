@@ -50,6 +50,7 @@ type bench struct {
 	overloads      []*overloaded // without the filter, and with it
 	yields         []*yielding   // without retreat, and with it
 	surges         [][]*surged   // by arm, and round
+	traced         []tracedRuns
 
 	peers                 []*peer
 	peerUnary, peerStream workload

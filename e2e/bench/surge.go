@@ -91,11 +91,14 @@ func chooseArms(names string) ([]surgeArm, error) {
 	return chosen, nil
 }
 
-// asked is one request of the trace.
+// asked is one request of a trace.
 type asked struct {
 	due      time.Duration
 	priority string
 	tokens   int
+	prompt   int           // tokens
+	direct   bool          // it comes to the server past the filter, and isn't judged
+	holds    time.Duration // it keeps a slot for so long
 }
 
 // surgeTrace is the same for each run of a length: the arrivals are those of a Poisson process whose rate the bursts change.
@@ -112,7 +115,7 @@ func surgeTrace(length time.Duration) (trace []asked) {
 			return trace
 		}
 		if random.Float64()*most < surgeRate(due, length) {
-			trace = append(trace, asked{due, pick(random.IntN(100)), surgeTokens/2 + random.IntN(surgeTokens+1)})
+			trace = append(trace, asked{due: due, priority: pick(random.IntN(100)), tokens: surgeTokens/2 + random.IntN(surgeTokens+1)})
 		}
 	}
 }
@@ -137,14 +140,14 @@ func surgeCapacity() float64 {
 // measureSurge runs all arms at the same time, each with an Envoy, a server and clients of its own, so that all have the same
 // disturbances; and again in the next round.
 func (b *bench) measureSurge(ctx context.Context) error {
-	trace := surgeTrace(b.surgeTime)
+	surge := trace{"surge", b.surgeTime, surgeTrace(b.surgeTime)}
 	arms, err := chooseArms(b.surgeOnly)
 	if err != nil {
 		return err
 	}
 	b.surges = make([][]*surged, len(arms))
 	for round, repeated := 0, 0; round < b.surgeRounds; round++ {
-		runs, err := b.surgeRound(ctx, arms, trace)
+		runs, err := b.surgeRound(ctx, arms, surge)
 		if errors.Is(err, errBusy) && repeated < b.surgeRounds {
 			b.say("surge, round %d, is repeated: %v", round+1, err)
 			round, repeated = round-1, repeated+1
@@ -167,8 +170,9 @@ func (b *bench) measureSurge(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) surgeRound(ctx context.Context, arms []surgeArm, trace []asked) ([]*surged, error) {
-	envoys := make([]*envoy, len(arms))
+// surgeRound has all arms meet a trace at the same time.
+func (b *bench) surgeRound(ctx context.Context, arms []surgeArm, t trace) ([]*surged, error) {
+	envoys, servers := make([]*envoy, len(arms)), make([]string, len(arms))
 	for i, arm := range arms {
 		sim := llmsim.New(llmsim.Options{
 			Slots: surgeSlots, Slowdown: surgeSlowdown, TTFT: surgePrompt, ITL: surgeToken, Tokens: surgeTokens, NoHistory: true,
@@ -182,11 +186,12 @@ func (b *bench) surgeRound(ctx context.Context, arms []surgeArm, trace []asked) 
 			return nil, err
 		}
 		defer envoys[i].stop()
+		servers[i] = "http://" + address
 	}
 	runs := make([]*surged, len(arms))
 	var all sync.WaitGroup
 	for i, e := range envoys {
-		all.Go(func() { runs[i] = judgeSurge(replay(ctx, e.gateway, trace), b.surgeTime) })
+		all.Go(func() { runs[i] = judgeSurge(replay(ctx, e.gateway, servers[i], t.asked), t.length) })
 	}
 	all.Wait()
 	for i, e := range envoys {
@@ -221,8 +226,8 @@ func (e *envoy) checkSurge(ctx context.Context, arm surgeArm, s *surged) error {
 	}
 }
 
-// replay sends the trace, each request when it is due, however the ones before are answered.
-func replay(ctx context.Context, gateway string, trace []asked) []told {
+// replay sends the trace, each request when it is due, however the ones before are answered. It tells of those that went by the gateway.
+func replay(ctx context.Context, gateway, server string, trace []asked) []told {
 	client := newScenarioClient(requestTimeout)
 	defer client.CloseIdleConnections()
 	stories := make([]told, len(trace))
@@ -230,10 +235,16 @@ func replay(ctx context.Context, gateway string, trace []asked) []told {
 	began := time.Now()
 	for i, a := range trace {
 		pause(time.Until(began.Add(a.due)))
-		running.Go(func() { stories[i] = insist(ctx, client, gateway, a, i) })
+		running.Go(func() {
+			if a.direct {
+				_ = attend(ctx, client, server, a, i)
+				return
+			}
+			stories[i] = insist(ctx, client, gateway, a, i)
+		})
 	}
 	running.Wait()
-	return stories
+	return slices.DeleteFunc(stories, func(t told) bool { return len(t.attempts) == 0 })
 }
 
 // told is what came of a request: of one attempt, or two.

@@ -26,7 +26,7 @@ func (a attempt) inTime() bool { return a.status == http.StatusOK && a.first <= 
 
 // attend sends a request, waits for the first token as long as it has patience, and reads the answer to its end.
 func attend(ctx context.Context, client *http.Client, gateway string, a asked, i int) (result attempt) {
-	const body = `{"model":"llama-3","stream":true,"messages":[{"role":"user","content":"hello"}]}`
+	body := `{"model":"llama-3","stream":true,"messages":[{"role":"user","content":"` + strings.Repeat(" hi", 1+a.prompt*bytesOfToken/len(" hi")) + `"}]}`
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, gateway+"/v1/chat/completions", strings.NewReader(body))
@@ -37,8 +37,11 @@ func attend(ctx context.Context, client *http.Client, gateway string, a asked, i
 	request.Header.Set("x-priority", a.priority)
 	request.Header.Set("x-user-id", "user-"+strconv.Itoa(i%10))
 	request.Header.Set("x-sim-tokens", strconv.Itoa(a.tokens))
+	if a.prompt > 0 || a.holds > 0 {
+		request.Header.Set("x-sim-ttft", a.firstAlone().String())
+	}
 	began := time.Now()
-	patience := time.AfterFunc(surgePatience, giveUp)
+	patience := time.AfterFunc(surgePatience+a.holds, giveUp)
 	defer patience.Stop()
 	response, err := client.Do(request)
 	if err != nil {
@@ -64,6 +67,9 @@ func attend(ctx context.Context, client *http.Client, gateway string, a asked, i
 	}
 	return result
 }
+
+// bytesOfToken is how long a token of a prompt is, about.
+const bytesOfToken = 4
 
 // hasToken says that a line of a stream brings text. The first event has none: it says who speaks.
 func hasToken(line string) bool {

@@ -114,6 +114,20 @@ func (b *bench) surgeText() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// savedText says how much sooner 95 of 100 of what was answered had its first token.
+func (b *bench) savedText() string {
+	p95 := func(arm string) float64 {
+		i := slices.IndexFunc(surgeArms(), func(a surgeArm) bool { return a.name == arm })
+		values := make([]float64, len(b.surges[i]))
+		for round, s := range b.surges[i] {
+			values[round] = s.p95
+		}
+		return median(values)
+	}
+	off, all := p95("off"), p95("all three gates")
+	return fmt.Sprintf("%.0f ms with all three gates, %.0f ms without: %.0f %% less", all, off, 100*(1-all/off))
+}
+
 // surgeBin is how many seconds a point of the plot stands for.
 const surgeBin = 2
 
