@@ -183,7 +183,7 @@ func (b *bench) measureTraces(ctx context.Context) error {
 		runs := make([][]*surged, len(arms))
 		for round, repeated := 0, 0; round < b.traceRounds; round++ {
 			met, err := b.surgeRound(ctx, arms, t)
-			if errors.Is(err, errBusy) && repeated < b.traceRounds {
+			if errors.Is(err, errBusy) && repeated < 3+b.traceRounds {
 				b.say("%s, round %d, is repeated: %v", t.name, round+1, err)
 				round, repeated = round-1, repeated+1
 				continue

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -34,4 +35,30 @@ func TestAQueueThatKnowsDeadlines(t *testing.T) {
 		h.tick()
 		h.idle()
 	}
+}
+
+// What the latency gate expects of a request is left to the upstream of what it can bear: it is refused when it can't be in time any more, not later.
+func TestTheQueueLeavesTheUpstreamWhatIsExpected(t *testing.T) {
+	h := newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"x","concurrency":{"max":1},"queue":{"deadline":"slo"},"latency":{"mode":"enforce","ttft":"5s"}}]}`, recordtest.NewMemory())
+	for i := range 10 {
+		h.streamed([]string{"ann", "bob", "cid"}[i%3]).stream(500*millisecond, millisecond)
+	}
+	runs := h.streamed("ann")
+	x := h.start("bob", false, [2]string{"x-slo-ttft-ms", "900"})
+	x.body(plainStream, true)
+	expect(t, "it waits", x.Waiting(), true)
+	if most := x.track.Most(); most < 400*time.Millisecond || most > 700*time.Millisecond {
+		t.Fatalf("expected are %v, where all took 500 ms", most)
+	}
+	h.now = h.now.Add(900*time.Millisecond - x.track.Most() - 20*time.Millisecond)
+	h.tick()
+	expect(t, "it could still be in time", x.Waiting(), true)
+	h.now += 30 * millisecond
+	h.tick()
+	expect(t, "refused", x.Refused(), true)
+	expect(t, "reason", header(x.reply.Headers, "x-spillway-reason"), "queue/late")
+	x.done()
+	runs.stream(millisecond, millisecond)
+	h.tick()
+	h.idle()
 }

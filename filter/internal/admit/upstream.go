@@ -146,6 +146,9 @@ func (e *Engine) arrive(s *Stream, now clock.Moment, v *gate.Verdict) {
 	s.ticket.Units, s.ticket.Spends = s.weight(s.upstream.cfg.Concurrency.Weights, expected.Prompt), s.weight(s.upstream.cfg.Budget.Weights, expected.Prompt)
 	if s.upstream.cfg.Queue.Deadline == config.DeadlineSLO {
 		s.ticket.Within = bound(s.headers.Get(s.upstream.slots.ttft))
+		if s.tracked {
+			s.ticket.Takes = s.track.Most()
+		}
 	}
 	arrival := s.upstream.queue.Arrive(now, &s.ticket)
 	*v = arrival.Verdict

@@ -10,11 +10,16 @@ import (
 // shortestWithin is how long one may wait that has no time at all: for a slot that is being freed.
 const shortestWithin = time.Millisecond
 
-// hurry notes how long a request may wait by its own word: as long as it is willing to, and what it can bear, less what the upstream usually takes.
+// hurry notes how long a request may wait by its own word: as long as it is willing to, and what it can bear, less what the upstream takes:
+// as is expected of it, or else usual.
 func (g *Gate) hurry(s *shared, t *Ticket) {
 	t.within = max(t.Patience, 0)
 	if t.Within > 0 {
-		within := max(t.Within-s.auto.Usual(t.Prompt), shortestWithin)
+		takes := t.Takes
+		if takes == 0 {
+			takes = s.auto.Usual(t.Prompt)
+		}
+		within := max(t.Within-takes, shortestWithin)
 		if t.within == 0 || within < t.within {
 			t.within = within
 		}

@@ -108,6 +108,12 @@ func TestTheUpstreamsTimeIsLeftToIt(t *testing.T) {
 	if x.within < 400*time.Millisecond || x.within > 490*time.Millisecond {
 		t.Errorf("it may wait for %v", x.within)
 	}
+	expected := request(config.Urgent, 1, 200)
+	expected.Prompt, expected.Within, expected.Takes = 100, 500*time.Millisecond, 300*time.Millisecond
+	arrive(t, l.gates[0], l.now, expected, gate.Queued, "")
+	if expected.within != 200*time.Millisecond {
+		t.Errorf("of which 300 ms are expected: it may wait for %v", expected.within)
+	}
 	y := request(config.Urgent, 1, 200)
 	y.Prompt, y.Within = 100, time.Millisecond
 	arrive(t, l.gates[0], l.now, y, gate.Queued, "")

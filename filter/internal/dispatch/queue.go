@@ -22,8 +22,9 @@ type Ticket struct {
 	Bytes    int64  // that are kept back of it while it waits
 	Units    int    // of the upstream's concurrency that it takes: its weight; 0 is 1
 	Spends   int    // of the upstream's budget of requests; 0 is 1
-	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its usual time.
-	Within time.Duration
+	// Within is the time to its first token that it asks for itself; 0: none. It waits no longer than leaves the upstream its time:
+	// Takes, which is expected of this request, or, where that is 0, what is usual.
+	Within, Takes time.Duration
 	// Patience is how long it asks to wait for its turn at most; 0: as long as its priority may; below 0: not at all.
 	Patience time.Duration
 	Owner    any // the caller's

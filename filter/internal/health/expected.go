@@ -44,6 +44,9 @@ func (g *Gates) late(x *predict.Expected, bound time.Duration, wanted bool) gate
 	return v
 }
 
+// Most is how long the request is likely to wait for its first token, at most, once it is sent, as far as the latency gate expected that of it; 0: it did not.
+func (r *Request) Most() time.Duration { return r.most }
+
 // Sent says that a request is sent now.
 func (g *Gates) Sent(r *Request) {
 	if g != nil && r.met.InFlight == 0 {

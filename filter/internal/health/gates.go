@@ -102,9 +102,10 @@ type Request struct {
 	judged bool         // the breaker was asked
 	met    predict.Load // what it met when it was sent; nothing in flight: it was not
 
-	unanswered bool    // it was sent, and has no first token yet
-	foreseen   bool    // a time to its first token was expected
-	nearness   float64 // of that to its bound: above 1 it comes too late
+	unanswered bool          // it was sent, and has no first token yet
+	foreseen   bool          // a time to its first token was expected:
+	most       time.Duration // what is likely at most
+	nearness   float64       // of that to its bound: above 1 it comes too late
 }
 
 // Result is how a request ended.
@@ -223,7 +224,7 @@ func (g *Gates) Latency(now clock.Moment, r *Request) gate.Verdict {
 		return g.slow(&own, true)
 	}
 	bound, wanted := r.bound(c)
-	r.foreseen, r.nearness = known, float64(expected.Most())/float64(bound)
+	r.foreseen, r.most, r.nearness = known, expected.Most(), float64(expected.Most())/float64(bound)
 	if r.nearness > 1 && !g.tries(now) {
 		return g.late(&expected, bound, wanted)
 	}
