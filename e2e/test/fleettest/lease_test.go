@@ -94,13 +94,17 @@ func (f *leased) forward(w http.ResponseWriter, r *http.Request) {
 // used is what the server has answered with, in tokens, to a user.
 func (f *leased) used(user string) int { return f.received(user) * answer }
 
-// counted is what Redis has of a limit.
+// counted is what Redis has of a limit, less what the proxies have given back.
 func (f *leased) counted(name string) int {
-	n, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*")
+	all, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*")
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return n
+	given, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*_given_back_*")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return all - 2*given
 }
 
 // load has clients send requests of a user one after the other until it is stopped.
@@ -147,7 +151,7 @@ func TestLeases(t *testing.T) {
 		name string
 		run  func(*leased)
 	}{
-		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"odd names", leaseNames},
+		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"idle", leaseIdle}, {"before the wall", leaseNearly}, {"odd names", leaseNames},
 		{"kill -9", leaseKills}, {"ratelimit is gone", leaseDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -242,6 +246,51 @@ func leaseBusy(f *leased) {
 	}
 }
 
+// leaseIdle is one who leaves: what he hasn't used is given back, and he finds it at the other proxy.
+func leaseIdle(f *leased) {
+	f.configure(strings.Replace(leaseLimit("idle", limit, "refuse"), `"per"`, `"admission":"strict","per"`, 1))
+	if r := f.send(0, ask{user: "idle"}); r.status != http.StatusOK {
+		f.t.Fatalf("%d %s", r.status, r.body)
+	}
+	leased := f.counted("idle")
+	harness.Await(f.t, patience, "what is idle is given back", func() bool { return f.counted("idle") == answer })
+	f.t.Logf("%d were leased for one answer of %d", leased, answer)
+	f.configure(leaseLimit("idle", limit, "refuse"))
+	for f.send(1, ask{user: "idle"}).status == http.StatusOK {
+		continue
+	}
+	if used := f.used("idle"); used < limit || used > limit+2*answer {
+		f.t.Errorf("%d used of %d", used, limit)
+	}
+}
+
+// leaseNearly is a fleet's limit of which little is left, in tokens and in dollars: its clients are told so by either proxy.
+func leaseNearly(f *leased) {
+	const nearly = `"nearly":{"at":0.6,"responseHeader":true},"per"`
+	const answers = 10
+	f.configure(strings.Replace(leaseLimit("near", answers*answer, "refuse"), `"per"`, nearly, 1))
+	near := func(user string) (told string) {
+		for i := range answers {
+			r := f.send(i%2, ask{user: user})
+			if r.status != http.StatusOK {
+				break
+			}
+			told += map[bool]string{true: "n", false: "."}[r.header.Get("x-spillway-nearly") == user]
+		}
+		return told
+	}
+	tokens := near("near")
+	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
+		"limits":[{"name":"near-usd",%s:["user"],"unit":"usd","quantity":%g,"window":"1h","scope":"fleet"}]}`, nearly, answers*answer/1000.0))
+	dollars := near("near-usd")
+	f.t.Logf("tokens %s, dollars %s", tokens, dollars)
+	for _, told := range []string{tokens, dollars} {
+		if first := strings.Index(told, "n"); first < 2 || first > 7 || len(told) < 8 || !strings.HasSuffix(told, "n") {
+			f.t.Errorf("of the limit's 6th tenth on clients are told so: %s", told)
+		}
+	}
+}
+
 // leaseNames are subjects that would be something else to ratelimit or Redis, if they were told them.
 func leaseNames(f *leased) {
 	f.configure(leaseLimit("names", limit, "refuse"))
@@ -283,6 +332,9 @@ func leaseKills(f *leased) {
 	<-f.envoys[0].Exited()
 	stop()
 	f.envoys[0] = f.startEnvoy(f.top, 0, f.server)
+	if r := f.send(0, ask{user: "edge"}); r.status != http.StatusTooManyRequests || r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
+		f.t.Errorf("who had used up his limit before Envoy was killed: %d %v", r.status, r.header)
+	}
 	if err := f.envoys[0].Reconfigure(leaseLimit("kills", quantity, "refuse")); err != nil {
 		f.t.Fatal(err)
 	}

@@ -17,6 +17,9 @@ import (
 // leasePoll is how often the limits are asked again for those that wait.
 const leasePoll = 10 * time.Millisecond
 
+// idlePoll is how often it is looked at which leases lie idle.
+const idlePoll = time.Second
+
 // leasing is what the engine has of that.
 type leasing struct {
 	client   *lease.Client
@@ -112,6 +115,7 @@ func (e *Engine) tickFleet(now clock.Moment) {
 		e.tryAgain(s, now)
 	}
 	x.news = x.awaiting.count > 0 && e.turns <= 0
+	e.latest.limits.GiveBack(now)
 	e.askFleet(now)
 }
 
@@ -150,6 +154,8 @@ func (e *Engine) fleetPeriod() time.Duration {
 		return leasePoll
 	case x.client.Busy():
 		return 5 * leasePoll
+	case x.client.Watching():
+		return idlePoll
 	}
 	return 0
 }

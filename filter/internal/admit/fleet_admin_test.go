@@ -50,7 +50,7 @@ func TestAFleetsLimitIsShownAndNotChanged(t *testing.T) {
 	}
 	h.now += second
 	y := h.ask("bob")
-	if call := h.calls[len(h.calls)-1]; !strings.Contains(call, `"requestsPerUnit":200`) {
+	if call := h.calls[len(h.calls)-1]; !strings.Contains(call, `"hitsAddend":"50"`) {
 		t.Error(call)
 	}
 	y.done()
@@ -118,8 +118,8 @@ func TestAFleetsLimitThatIsRaised(t *testing.T) {
 	}
 	y := h.ask("ann")
 	expect(t, "asks again", y.last.Action, Hold)
-	if call := h.calls[len(h.calls)-1]; !strings.Contains(call, `"requestsPerUnit":900`) {
-		t.Error(call)
-	}
+	service.answer(h)
+	action, found := h.tick()[&y.Stream]
+	expect(t, "let go", found && action == Continue, true)
 	y.done()
 }

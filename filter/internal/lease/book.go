@@ -14,8 +14,8 @@ const (
 	pages       = 1 << 12
 	mostEntries = 16
 
-	entrySize = 10 * 8
-	layout    = 1
+	entrySize = 12 * 8
+	layout    = 2
 )
 
 // Entry is what a proxy knows of one subject's share of a fleet's limit, in units of that. What it says of counts is of the window that ends at End.
@@ -23,7 +23,9 @@ type Entry struct {
 	ID    uint64
 	End   clock.Moment // before which the window doesn't end; 0: nothing is known of one
 	Taken int64        // this proxy's leases, those that it gave itself included
+	Given int64        // of them, what it has given back since it was told the count
 	Seen  int64        // what the service had counted for the fleet when it was asked last
+	Back  int64        // of that, what the proxies have given back, as far as it was told
 	Owed  int64        // what was leased already, and has to be added to the count
 	Size  int64        // of the next lease, if nothing is against it; 0: there was none
 	At    clock.Moment // the last lease
@@ -32,8 +34,7 @@ type Entry struct {
 	Limit int64        // what the limit was when nothing was left
 
 	Known bool // Seen is
-	Empty bool // nothing is left, until End
-	Read  bool // the next ask adds nothing: an addition has gone over the limit
+	Empty bool // nothing is left, until End or somebody gives back
 }
 
 // turn begins a new window if the entry's is over.
@@ -46,11 +47,20 @@ func (e *Entry) turn(now clock.Moment) {
 	}
 }
 
+// rest is what the fleet has left beside the leases, as far as it is known; below 0: it has used more.
+func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.Seen - e.Owed }
+
+// Counted is what the fleet had leased when the service was asked last.
+func (e *Entry) Counted() int64 { return max(e.Seen-e.Back, 0) }
+
 // How long a lease is to last, at least and at most.
 const (
 	short = 2 * time.Second
 	long  = 8 * time.Second
 )
+
+// lookAgain is how long nobody asks for a limit that is used up: somebody may have given back.
+const lookAgain = 5 * time.Second
 
 // part is how much is to be leased: more than it was, if that was used up soon, and less, if it was not.
 func (e *Entry) part(now clock.Moment, need int64, t *Terms) int64 {
@@ -69,90 +79,116 @@ func (e *Entry) part(now clock.Moment, need int64, t *Terms) int64 {
 	}
 	most := t.Quantity / 32
 	if e.Known {
-		most = (t.Quantity - e.Seen) / 4
+		most = e.rest(t) / 4
 	}
 	if e.Size != 0 && e.End > now {
 		most = min(most, int64(float64(e.Size)*float64(e.End.Sub(now))/float64(took)))
 	}
 	size = max(min(size, most), need)
 	if e.Known {
-		size = min(size, max(t.Quantity-e.Seen, 1))
+		size = min(size, max(e.rest(t), 1))
 	}
 	return size
 }
 
-// begin has an ask begin, and gives how much is to be added to the count for whom: a lease, and what is owed. It says false if nobody is to ask now.
-func (e *Entry) begin(now clock.Moment, need int64, t *Terms, patience time.Duration) (lease, owed int64, begun bool) {
+// begin has an ask begin, and says how much is to be added to which count. It says false if nobody is to ask now, or for nothing.
+func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	e.turn(now)
-	if e.Empty && t.Quantity > e.Limit { // it was raised since
-		e.Empty, e.Read, e.Quiet = false, false, 0
+	if a.GivesBack {
+		// Not near the window's end: what comes too late would be given to the next one, which it was not taken from.
+		if e.End.Sub(now) <= patience || e.End.Sub(a.End) > a.Terms.Period/2 {
+			return false
+		}
+		e.Given = min(e.Given+a.Need, e.Taken)
+	} else {
+		if e.Empty && a.Terms.Quantity > e.Limit { // it was raised since
+			e.Empty, e.Quiet = false, 0
+		}
+		if now < e.Quiet {
+			return false
+		}
+		a.room, a.End, a.owed = a.Terms.Quantity+e.Back, e.End, e.Owed
+		switch {
+		case e.Empty:
+			a.GivesBack, a.Need, a.owed = true, 0, 0
+		case a.Need > 0:
+			a.lease = e.part(now, a.Need, a.Terms)
+		}
 	}
-	if now < e.Quiet {
-		return 0, 0, false
+	if now >= e.Quiet {
+		e.Asked, e.Quiet = now, now.Add(patience)
 	}
-	if owed = e.Owed; !e.Read {
-		lease = e.part(now, need, t)
-	}
-	e.Asked, e.Quiet = now, now.Add(patience)
-	return lease, owed, true
+	return true
 }
 
-// answered takes an answer to the ask that began at a moment, for a window that ends at end, and gives what is leased by it.
-func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (leased int64) {
+// answered takes an answer to the ask that began at a moment, for a window that ends at end. It gives what is leased by it, and what was counted beyond the
+// limit, which is to be given back.
+func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (leased, beyond int64) {
 	e.turn(now)
-	period := a.Terms.Period
+	half := a.Terms.Period / 2
 	switch {
-	case end <= now, e.End != 0 && end.Sub(e.End) < -period/2: // of a window that is over
+	case end <= now, e.End != 0 && end.Sub(e.End) < -half: // of a window that is over
 		e.failed(now, began)
-		return 0
-	case e.End == 0 || end.Sub(e.End) > period/2: // a new one
-		e.Taken, e.Seen, e.Known, e.Empty, e.Read, e.Owed = 0, 0, false, false, false, 0
+		return 0, 0
+	case e.End == 0 || end.Sub(e.End) > half: // a new one
+		e.Taken, e.Given, e.Seen, e.Back, e.Known, e.Empty, e.Owed = 0, 0, 0, 0, false, false, 0
 		e.End = end
 	default:
 		e.End = max(e.End, end)
 	}
-	current := e.Asked == began
+	current, later := e.Asked == began, end.Sub(a.End) > half
 	if current {
 		e.Asked, e.Quiet = 0, 0
 	}
-	if s.over {
-		e.over(now, a)
-		return 0
+	told := MostQuantity - s.remaining
+	if a.GivesBack {
+		e.returned(now, a, told, later)
+		return 0, 0
 	}
-	e.tally(a, s, current)
-	e.Owed -= min(a.owed, e.Owed)
-	if e.Read = false; a.lease > 0 {
-		e.Taken, e.Size, e.At = e.Taken+a.lease, a.lease, now
+	if s.over { // beyond what the service counts, whatever the limit is
+		e.Owed -= min(a.owed, e.Owed)
+		e.Seen, e.Known = max(e.Seen, told), true
+		return 0, 0
 	}
-	if s.remaining == 0 {
-		e.close(a.Terms)
+	if later { // than what was known of what the others have given back
+		a.room = a.Terms.Quantity
 	}
-	return a.lease
+	e.tally(a, told, current)
+	if a.lease == 0 {
+		return 0, 0
+	}
+	e.Taken, e.Size, e.At = e.Taken+a.lease, a.lease, now
+	if leased = min(max(a.room-(told-a.lease), 0), a.lease); leased < a.lease {
+		e.Size = max(a.lease/2, 1)
+	}
+	return leased, a.lease - leased
 }
 
-// over takes the answer that the limit is passed. What was to be added is counted all the same, unless the service is set up so that it isn't: then a
-// reading tells what is left, and less is asked for.
-func (e *Entry) over(now clock.Moment, a *ask) {
-	e.Owed -= min(a.owed, e.Owed)
-	e.Size = a.lease / 2
-	if a.lease > 1 {
-		e.Read, e.At = true, now
-		return
+// returned takes how much all proxies have given back. If that was added in a later window than it was taken from it has to be taken from that, too.
+func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
+	if e.Back = told; later {
+		e.Owed += a.Need
 	}
-	e.close(a.Terms)
+	was := e.Empty
+	switch e.Empty = e.rest(a.Terms) <= 0; {
+	case e.Empty:
+		e.Quiet, e.Limit = now.Add(lookAgain), a.Terms.Quantity
+	case was && e.Asked == 0:
+		e.Quiet = 0
+	}
 }
-
-// close says that nothing is left until the window ends.
-func (e *Entry) close(t *Terms) { e.Empty, e.Quiet, e.Limit = true, e.End, t.Quantity }
 
 // tally takes the count that the service tells. What it has forgotten is owed again, as far as this proxy has taken it.
-func (e *Entry) tally(a *ask, s *status, current bool) {
-	count := a.Terms.Quantity - s.remaining
-	if before := count - a.lease - a.owed; current && e.Known && before < e.Seen {
+func (e *Entry) tally(a *ask, told int64, current bool) {
+	e.Owed -= min(a.owed, e.Owed)
+	if before := told - a.lease - a.owed; current && e.Known && before < e.Seen {
 		e.Owed += min(e.Taken, e.Seen-before)
-		e.Seen = count
+		e.Seen, e.Back = told, 0
+		a.room = a.Terms.Quantity - e.Owed
+	} else if current {
+		e.Taken, e.Given = max(e.Taken-e.Given, 0), 0
 	}
-	e.Seen, e.Known = max(e.Seen, count), true
+	e.Seen, e.Known = max(e.Seen, told), true
 }
 
 // failed ends an ask that came to nothing.
@@ -266,7 +302,7 @@ func (b *book) decode(value []byte) {
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
 			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), Seen: word(3), Owed: word(4), Size: word(5), At: clock.Moment(word(6)),
-			Quiet: clock.Moment(word(7)), Asked: clock.Moment(word(8)), Limit: word(9), Known: flags&1 != 0, Empty: flags&2 != 0, Read: flags&4 != 0,
+			Quiet: clock.Moment(word(7)), Asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), Known: flags&1 != 0, Empty: flags&2 != 0,
 		})
 	}
 }
@@ -279,12 +315,12 @@ func (b *book) encode() {
 	for i := range b.entries {
 		e := &b.entries[i]
 		flags := uint64(min(e.Taken, mostUnits)) << 8
-		for bit, set := range [...]bool{e.Known, e.Empty, e.Read} {
+		for bit, set := range [...]bool{e.Known, e.Empty} {
 			if set {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.Seen), uint64(e.Owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.Asked), uint64(e.Limit)} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.Seen), uint64(e.Owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.Asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
 	}

@@ -50,12 +50,14 @@ func (t *Terms) longest() time.Duration {
 
 // Front is what a worker knows of an entry, without looking at it.
 type Front struct {
-	Left  int64        // what the fleet had left beside the leases, when it was told last; 0: nothing is known
+	Left  int64        // what the fleet had left beside the leases, as far as it is known
 	Empty clock.Moment // nothing is to be had until then
 
-	low    int64        // below so many units in the bucket the next lease is asked for
-	quiet  clock.Moment // nobody asks before
-	wanted bool         // it waits to be asked for, or is
+	told    clock.Moment // when the service told the count to this worker last
+	watched bool         // it is looked at whether its lease lies idle
+	low     int64        // below so many units in the bucket the next lease is asked for
+	quiet   clock.Moment // nobody asks before
+	wanted  bool         // it waits to be asked for, or is
 }
 
 // Want is what is wanted for whom.
@@ -63,7 +65,9 @@ type Want struct {
 	ID, Limit, Subject uint64   // Limit and Subject are the caller's
 	Name               [16]byte // of the subject, the same in all proxies
 	Terms              *Terms
-	Need               int64 // units, at least
+	Need               int64        // units, at least; 0: none, it is only to be told what is owed
+	GivesBack          bool         // Need is given back instead
+	End                clock.Moment // of the window that it was leased in
 }
 
 // Credit is what has been leased.
@@ -77,23 +81,26 @@ type Credit struct {
 // ask is a want in a call.
 type ask struct {
 	Want
-	lease, owed int64
+	lease, owed int64 // what is added to the count
+	room        int64 // up to where that leaves the limit
 }
 
 // ErrStray says that an answer is one to no call: it was given up.
 var ErrStray = errors.New("gave an answer that nobody waits for")
 
 // Results is what became of asks since they were looked at last, each under its name.
-type Results [3]int64
+type Results [5]int64
 
 const (
 	leased = iota
 	overLimit
 	failed
+	givenBack
+	looked
 )
 
 // ResultNames are the names of what can become of an ask.
-var ResultNames = [len(Results{})]string{leased: "leased", overLimit: "over_limit", failed: "failed"}
+var ResultNames = [len(Results{})]string{leased: "leased", overLimit: "over_limit", failed: "failed", givenBack: "given_back", looked: "looked"}
 
 // Client asks for one worker.
 type Client struct {
@@ -104,6 +111,7 @@ type Client struct {
 	turnedAt string // the key of whether the service answers, as the log knows
 	fronts   map[uint64]*Front
 	wants    []Want
+	watch    []idler
 	asks     []ask // of the call under way
 	body     []byte
 	sent     clock.Moment // when that was made; 0: there is none
@@ -122,7 +130,7 @@ type window struct {
 
 // New gives a client of a namespace.
 func New(store record.Store, namespace string) *Client {
-	return &Client{book: book{store: store, prefix: namespace + "/l1/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
+	return &Client{book: book{store: store, prefix: namespace + "/l2/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
 }
 
 // Front gives what is known of an entry, which is looked at if the worker doesn't know it yet.
@@ -150,15 +158,13 @@ func (c *Client) Front(now clock.Moment, id uint64, t *Terms) (*Front, error) {
 
 // know takes over what an entry says.
 func (f *Front) know(e *Entry, t *Terms) {
-	if f.quiet, f.Empty, f.Left = 0, 0, 0; e.Empty && t.Quantity <= e.Limit {
-		f.Empty, f.quiet = e.End, e.End
+	if f.quiet, f.Empty = 0, 0; e.Empty && t.Quantity <= e.Limit {
+		f.Empty, f.quiet = e.End, e.Quiet
 	}
 	if f.low = e.Size / 2; e.Owed > 0 && e.Asked == 0 {
 		f.low = never
 	}
-	if e.Known {
-		f.Left = max(t.Quantity-e.Seen, 0)
-	}
+	f.Left = min(max(e.rest(t), 0), t.Quantity)
 }
 
 // Forget forgets what isn't being asked for: a limit may be another one from here on.
@@ -173,24 +179,28 @@ func (c *Client) Forget() {
 // Wants says that the next lease is to be asked for, with so many units left.
 func (f *Front) Wants(now clock.Moment, units int64) bool { return units < f.low && now >= f.quiet }
 
+// Quiet says that nobody is to ask now.
+func (f *Front) Quiet(now clock.Moment) bool { return now < f.quiet }
+
 // Asked says that it waits to be asked for, or is.
 func (f *Front) Asked() bool { return f.wanted }
 
 // Want has something asked for with the next call. It says false if too much is already.
-func (c *Client) Want(w *Want) bool {
+func (c *Client) Want(now clock.Moment, w *Want) bool {
 	f := c.fronts[w.ID]
 	if f == nil || f.wanted || len(c.wants) >= mostWants {
 		return false
 	}
 	f.wanted = true
 	c.wants = append(c.wants, *w)
+	c.Watch(now, f, w)
 	return true
 }
 
 // More adds to what is wanted for somebody, if it isn't asked for yet.
 func (c *Client) More(id uint64, need int64) {
 	for i := range c.wants {
-		if w := &c.wants[i]; w.ID == id {
+		if w := &c.wants[i]; w.ID == id && !w.GivesBack {
 			w.Need = min(w.Need+need, MostQuantity)
 			return
 		}
@@ -231,11 +241,12 @@ func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (
 
 // begin begins an ask, if no other worker has.
 func (c *Client) begin(now clock.Moment, w *Want, patience time.Duration) error {
-	a := ask{Want: *w}
+	var a ask
 	var begun bool
 	var after Entry
 	err := c.book.change(w.ID, now, func(e *Entry) {
-		a.lease, a.owed, begun = e.begin(now, w.Need, w.Terms, patience)
+		a = ask{Want: *w}
+		begun = e.begin(now, &a, patience)
 		after = *e
 	})
 	f := c.front(w.ID)
@@ -295,8 +306,9 @@ func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
 	end := c.ends(a.Terms.Period, began, now, s.reset)
 	credit := Credit{ID: a.ID, Limit: a.Limit, Subject: a.Subject, End: end, Terms: a.Terms}
 	var after Entry
+	var beyond int64
 	err := c.book.change(a.ID, now, func(e *Entry) {
-		credit.Amount = e.answered(now, began, end, a, s)
+		credit.Amount, beyond = e.answered(now, began, end, a, s)
 		after = *e
 	})
 	f := c.front(a.ID)
@@ -305,13 +317,32 @@ func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
 		return err
 	}
 	f.know(&after, a.Terms)
-	result := leased
-	if s.over {
-		result = overLimit
+	switch {
+	case a.GivesBack && a.Need > 0:
+		c.Results[givenBack]++
+	case a.lease == 0:
+		c.Results[looked]++
+	case credit.Amount < a.lease:
+		c.Results[overLimit]++
+		if beyond > 0 {
+			c.giveBack(&a.Want, beyond, after.End)
+		}
+	default:
+		c.Results[leased]++
 	}
-	c.Results[result]++
+	if !a.GivesBack {
+		f.told = now
+	}
 	c.Credits = append(c.Credits, credit)
 	return nil
+}
+
+// giveBack has units given back that were leased in a window which ends at end.
+func (c *Client) giveBack(w *Want, units int64, end clock.Moment) {
+	c.front(w.ID).wanted = true
+	c.wants = append(c.wants, *w)
+	back := &c.wants[len(c.wants)-1]
+	back.GivesBack, back.Need, back.End = true, units, end
 }
 
 // fail ends the call that is under way without an answer.

@@ -29,7 +29,7 @@ func asks(t *testing.T, c *Client, now clock.Moment, id uint64) string {
 	if _, err := c.Front(now, id, hourly); err != nil {
 		t.Fatal(err)
 	}
-	c.Want(want(id))
+	c.Want(now, want(id))
 	body, err := c.Call(now, "llm", time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -37,12 +37,12 @@ func asks(t *testing.T, c *Client, now clock.Moment, id uint64) string {
 	return string(body)
 }
 
-const granted = `{"statuses":[{"code":"OK","currentLimit":{"requestsPerUnit":1000,"unit":"HOUR"},"limitRemaining":900,"durationUntilReset":"60s"}]}`
+const granted = `{"statuses":[{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},"limitRemaining":4294967195,"durationUntilReset":"60s"}]}`
 
 func TestWhatIsAsked(t *testing.T) {
 	c := New(recordtest.NewMemory(), "n")
 	want := `{"domain":"llm","descriptors":[{"entries":[{"key":"limit","value":"l"},{"key":"subject","value":"00000000000000000000000000000000"}],` +
-		`"hitsAddend":"10","limit":{"requestsPerUnit":1000,"unit":"HOUR"}}]}`
+		`"hitsAddend":"10","limit":{"requestsPerUnit":4294967295,"unit":"HOUR"}}]}`
 	if got := asks(t, c, start, 1); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -90,12 +90,12 @@ func TestOneWorkerAsksAtATime(t *testing.T) {
 func TestAnswersThatAreNone(t *testing.T) {
 	for _, body := range []string{
 		"", "{", "null", "[]", `{"statuses":[]}`, `{"statuses":{}}`, `{"statuses":[1]}`, `{"statuses":[{}]}`,
-		strings.Replace(granted, `"currentLimit":{"requestsPerUnit":1000,"unit":"HOUR"},`, "", 1),
-		strings.Replace(granted, "1000", "10000", 1), strings.Replace(granted, "60s", "3601s", 1), strings.Replace(granted, "60s", "-60s", 1),
-		strings.Replace(granted, "60s", "0s", 1), strings.Replace(granted, "60s", "60", 1), strings.Replace(granted, "900", "991", 1),
-		strings.Replace(granted, "900", "-1", 1), strings.Replace(granted, "900", "1e2", 1), strings.Replace(granted, "OK", "MAYBE", 1),
+		strings.Replace(granted, `"currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},`, "", 1),
+		strings.Replace(granted, "4294967295", "1000", 1), strings.Replace(granted, "60s", "3601s", 1), strings.Replace(granted, "60s", "-60s", 1),
+		strings.Replace(granted, "60s", "0s", 1), strings.Replace(granted, "60s", "60", 1), strings.Replace(granted, "4294967195", "4294967286", 1),
+		strings.Replace(granted, "4294967195", "-1", 1), strings.Replace(granted, "4294967195", "1e2", 1), strings.Replace(granted, "OK", "MAYBE", 1),
 		strings.Replace(granted, `[{`, `[{"code":"OK"},{`, 1), strings.Replace(granted, `"statuses"`, `"statuses":[],"statuses"`, 1)[:40],
-		granted + granted, strings.Repeat(" ", MostBytes) + granted, strings.Replace(granted, `900`, `[900]`, 1),
+		granted + granted, strings.Repeat(" ", MostBytes) + granted, strings.Replace(granted, `4294967195`, `[900]`, 1),
 		`{"statuses":[` + strings.Repeat(`{"code":"OK"},`, 3000) + `{}]}`,
 	} {
 		c := New(recordtest.NewMemory(), "n")
@@ -153,7 +153,7 @@ func TestTheBook(t *testing.T) {
 	}
 	for i := range uint64(3 * mostEntries) {
 		e, err := c.Look(start, i*pages)
-		if kept := i >= 2*mostEntries; err != nil || kept != (e.Taken == int64(i)+1) || kept != e.Empty || kept != e.Known || e.Read {
+		if kept := i >= 2*mostEntries; err != nil || kept != (e.Taken == int64(i)+1) || kept != e.Empty || kept != e.Known {
 			t.Errorf("%d: %+v, %v", i, e, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestManySubjects(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := want(i)
-		c.Want(w)
+		c.Want(start, w)
 	}
 	if len(c.fronts) > mostFronts || len(c.wants) != mostWants {
 		t.Errorf("%d known, %d wanted", len(c.fronts), len(c.wants))

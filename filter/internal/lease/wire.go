@@ -26,10 +26,21 @@ func appendCall(b []byte, domain string, asks []ask) []byte {
 			const digits = "0123456789abcdef"
 			b = put(b, digits[octet>>4:octet>>4+1], digits[octet&15:octet&15+1])
 		}
-		b = strconv.AppendInt(put(b, `"}],"hitsAddend":"`), a.lease+a.owed, 10)
-		b = put(strconv.AppendInt(put(b, `","limit":{"requestsPerUnit":`), a.Terms.Quantity, 10), `,"unit":"`, a.Terms.Unit, `"}},`)
+		if a.GivesBack {
+			b = put(b, `"},{"key":"given","value":"back`)
+		}
+		b = strconv.AppendInt(put(b, `"}],"hitsAddend":"`), a.hits(), 10)
+		b = put(strconv.AppendInt(put(b, `","limit":{"requestsPerUnit":`), MostQuantity, 10), `,"unit":"`, a.Terms.Unit, `"}},`)
 	}
 	return put(b[:len(b)-len(",")], `]}`)
+}
+
+// hits is what an ask adds to its count.
+func (a *ask) hits() int64 {
+	if a.GivesBack {
+		return a.Need
+	}
+	return a.lease + a.owed
 }
 
 // put appends texts, in one function: the compiler would write each append out.
@@ -59,11 +70,11 @@ func (s *status) wrong(a *ask) string {
 		return "is of another form"
 	case s.limit == 0:
 		return "knows no limit for the domain: its configuration has to name it"
-	case s.limit != a.Terms.Quantity:
+	case s.limit != MostQuantity:
 		return "is for another limit"
 	case s.reset < time.Second || s.reset > a.Terms.longest():
 		return "has a window that can't be"
-	case s.remaining > max(a.Terms.Quantity-a.lease-a.owed, 0):
+	case s.remaining > MostQuantity-a.hits():
 		return "has more left than can be"
 	}
 	s.over = s.code == "OVER_LIMIT"

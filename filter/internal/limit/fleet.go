@@ -64,7 +64,7 @@ func (s *Set) stock(now clock.Moment, c *candidate, r *Request) error {
 	c.state, c.need = state, need
 	w := s.want(c, r, need+max(-state.Balance(c.limit.rate), 0))
 	credit, err := f.client.Own(now, f.wall(), &w, f.config.OnDown == config.DownLocal)
-	s.seek(c, r, front)
+	s.seek(now, c, r, front)
 	if err != nil || credit.Amount == 0 {
 		return err
 	}
@@ -106,6 +106,56 @@ func (s *Set) grant(now clock.Moment, subject table.Hash, l *limit, credit *leas
 	return err
 }
 
+// GiveBack has leases given back that lie idle.
+func (s *Set) GiveBack(now clock.Moment) {
+	f := &s.fleet
+	if f.client == nil {
+		return
+	}
+	f.client.Idle(now, func(w *lease.Want) int64 {
+		left, _ := s.idle(now, w, 0)
+		return left
+	}, func(w *lease.Want, left int64) clock.Moment {
+		_, end := s.idle(now, w, left)
+		return end
+	})
+}
+
+// idle says how much of a lease is left, in whole units; below 0: a request under way has some of it. With a part to be given back, which has to be all of
+// it, that is taken out of the bucket; end, when the window ends, is 0 if that can't be.
+func (s *Set) idle(now clock.Moment, w *lease.Want, part int64) (left int64, end clock.Moment) {
+	for i := range s.limits {
+		if l := &s.limits[i]; l.salt == w.Limit && l.terms != nil {
+			page, err := s.table.Load(table.Hash(w.Subject), now)
+			again := err == nil
+			for again {
+				left, end, again = s.idleIn(page, now, l, w.ID, part)
+			}
+			s.table.Release(page)
+		}
+	}
+	return left, end
+}
+
+// idleIn is idle in a page that was read; again: another worker has changed it since, and it was read once more.
+func (s *Set) idleIn(page *table.Page, now clock.Moment, l *limit, id uint64, part int64) (left int64, end clock.Moment, again bool) {
+	state := page.Get(id)
+	state.Leak(now, l.rate)
+	if left = max(floor(state.Balance(l.rate)), 0); state.Held(l.rate) > 0 {
+		left = -1
+	}
+	if part == 0 || left != part {
+		return left, 0, false
+	}
+	state.Use(part * bucket.Micro)
+	page.Set(id, state, l.rate)
+	written, _, err := s.table.Save(page, now, id)
+	if err == nil && written {
+		return left, state.At, false
+	}
+	return left, 0, err == nil && s.table.Reload(page, now) == nil
+}
+
 // dry judges a candidate for which too little is leased: the fleet's limit is used up, or the next lease is waited for.
 func (s *Set) dry(c *candidate, now clock.Moment, r *Request, v *Admission) {
 	f := &s.fleet
@@ -114,8 +164,8 @@ func (s *Set) dry(c *candidate, now clock.Moment, r *Request, v *Admission) {
 		v.Err = err
 		return
 	}
-	if front.Empty <= now {
-		s.seek(c, r, front)
+	if front.Empty <= now || !front.Quiet(now) {
+		s.seek(now, c, r, front)
 	}
 	wait, why := time.Second, gate.FleetDown
 	switch down := r.Waited || f.client.Down(now, f.config.Timeout) || f.waiting >= MostWaiting; {
@@ -143,14 +193,19 @@ func (s *Set) dry(c *candidate, now clock.Moment, r *Request, v *Admission) {
 // replenish has the next lease asked for if the one that an admitted request is charged to runs out.
 func (s *Set) replenish(now clock.Moment, c *candidate, r *Request) {
 	front, err := s.fleet.client.Front(now, c.id(), c.limit.terms)
-	if err == nil && front.Wants(now, floor(c.state.Balance(c.limit.rate)-c.need)) {
-		s.seek(c, r, front)
+	switch {
+	case err != nil:
+	case front.Wants(now, floor(c.state.Balance(c.limit.rate)-c.need)):
+		s.seek(now, c, r, front)
+	case !front.Watched():
+		w := s.want(c, r, 0)
+		s.fleet.client.Watch(now, front, &w)
 	}
 }
 
 // seek wants what a candidate needs beyond what is left. Where any balance will do it is no more than a quarter of what the fleet has left, beside what is
 // owed: else one request that is expected to be long would draw all of a shared limit into its own proxy, from which nothing can be given back.
-func (s *Set) seek(c *candidate, r *Request, front *lease.Front) {
+func (s *Set) seek(now clock.Moment, c *candidate, r *Request, front *lease.Front) {
 	need, balance := c.need, c.state.Balance(c.limit.rate)
 	if s.wanted(c.limit, need) < need {
 		left := front.Left
@@ -167,7 +222,7 @@ func (s *Set) seek(c *candidate, r *Request, front *lease.Front) {
 		return
 	}
 	w := s.want(c, r, need)
-	s.fleet.client.Want(&w)
+	s.fleet.client.Want(now, &w)
 }
 
 // fleetHeadroom adds what the fleet has left beside the lease, as far as it is known, where the limit is the fleet's.
@@ -197,10 +252,10 @@ func (s *Set) lookFleet(now clock.Moment, l *limit, id uint64, state *bucket.Sta
 	}
 	whole := bucket.Micro / parts(l.Unit) // of the limit's units is one that is leased
 	left := state.Balance(l.rate) / parts(l.Unit)
-	own := Lease{Taken: e.Taken * whole, Left: max(left, 0), Counted: -1, Ends: max(e.End.Sub(now), 0)}
+	own := Lease{Taken: (e.Taken - e.Given) * whole, Left: max(left, 0), Counted: -1, Ends: max(e.End.Sub(now), 0)}
 	v.Remaining = left
 	if e.Known {
-		own.Counted = e.Seen * whole
+		own.Counted = e.Counted() * whole
 		v.Remaining += max(l.Quantity-own.Counted, 0)
 	}
 	v.Used, v.Full, v.Lease = max(l.Quantity-v.Remaining-v.Reserved, 0), own.Ends, &own
@@ -233,7 +288,7 @@ func (s *Set) want(c *candidate, r *Request, need int64) lease.Want {
 
 // nameOf names a subject alike in all proxies, which hash their subjects by keys of their own. What clients choose doesn't leave the proxy but as a hash.
 func (s *Set) nameOf(l *limit, r *Request) (name [16]byte) {
-	b := append(append(s.fleet.text[:0], l.Unit.Name...), 0)
+	b := append(append(append(append(s.fleet.text[:0], l.Unit.Name...), 0), l.terms.Unit...), 0)
 	for i := range l.per {
 		b = l.per[i].append(append(append(b, l.per[i].name...), 0), r)
 		b = append(b, 0)

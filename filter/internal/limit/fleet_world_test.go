@@ -42,6 +42,7 @@ type fleetWorld struct {
 	refused  map[string]int
 	calls    int
 	why      []string // of the answers, what was wrong
+	seen     string   // of each request: . it passed, n so near the limit that config.Nearly holds, x it was refused
 }
 
 // windowUse is what was admitted in a window.
@@ -108,7 +109,18 @@ func (f *fleetWorld) restart(p *proxy, workers int) {
 		w := &fleetWorker{Set: set, proxy: p, client: lease.New(p.store, "default")}
 		set.LeaseFrom(w.client, &config.Fleet{Timeout: 100 * time.Millisecond, OnDown: f.onDown}, func() int64 { return int64(f.now + f.service.offset) })
 		p.workers = append(p.workers, w)
+		f.after(second, func() { f.tick(w) })
 	}
+}
+
+// tick is what a worker does from time to time.
+func (f *fleetWorld) tick(w *fleetWorker) {
+	if w.dead {
+		return
+	}
+	w.GiveBack(f.now)
+	f.callFrom(w)
+	f.after(second, func() { f.tick(w) })
 }
 
 // after has something happen later.
@@ -262,11 +274,13 @@ func (f *fleetWorld) try(w *fleetWorker, r *Request, deadline clock.Moment, use 
 		return
 	case v.Outcome.Refuses():
 		f.refused[v.Reason]++
+		f.seen += "x"
 		if v.Wait <= 0 || v.Wait > time.Hour {
 			f.t.Fatalf("a refusal (%s) says to wait for %v", v.Reason, v.Wait)
 		}
 		return
 	}
+	f.seen += map[bool]string{true: "n", false: "."}[v.Nearly]
 	x := &running{use: use, window: f.window(), charges: v.Charges}
 	w.proxy.running[x] = true
 	all := f.admitted[x.window]

@@ -140,7 +140,7 @@ func ITL(streaming bool, priority config.Priority) Histogram {
 	return Histogram{Series{itl, [mostLabels]string{strconv.FormatBool(streaming), priority.String()}}}
 }
 
-// FleetLeases counts leases of the fleet's limits that were asked for; status is "leased", "over_limit" or "failed".
+// FleetLeases counts leases of the fleet's limits that were asked for; status is one of lease.ResultNames.
 func FleetLeases(status string) Counter {
 	return Counter{Series{fleetLeases, [mostLabels]string{status}}}
 }

@@ -84,7 +84,8 @@ var table = [Count]Row{
 		"Transitions of breakers, of all models; `from` and `to` are `CLOSED`, `OPEN` or `HALF_OPEN`."},
 
 	fleetLeases: {"spillway_fleet_leases_total", KindCounter, "leases", []string{"status"},
-		"Leases of limits of the fleet that its service was asked for: `leased`; `over_limit`, the fleet has used its limit up; `failed`, no answer that can be used."},
+		"What its service was asked about limits of the fleet: `leased`; `over_limit`, less was left than was asked for; `given_back`; `looked`, only what is counted; `failed`, no " +
+			"answer that can be used."},
 
 	spend: {"spillway_spend_nanodollars_total", KindCounter, "billionths of a dollar", []string{"limit", "model"},
 		"What was charged to each limit of dollars, by `prices`. A request that several limits are charged for counts in each. Of `model` the request's counts."},
