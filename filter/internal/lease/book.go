@@ -96,7 +96,7 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	e.turn(now)
 	if a.GivesBack {
 		// Not near the window's end: what comes too late would be given to the next one, which it was not taken from.
-		if e.End.Sub(now) <= patience || e.End.Sub(a.End) > a.Terms.Period/2 {
+		if a.Need > 0 && (e.End.Sub(now) <= patience || e.End.Sub(a.End) > a.Terms.Period/2) {
 			return false
 		}
 		e.Given = min(e.Given+a.Need, e.Taken)
@@ -109,8 +109,8 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 		}
 		a.room, a.End, a.owed = a.Terms.Quantity+e.Back, e.End, e.Owed
 		switch {
-		case e.Empty:
-			a.GivesBack, a.Need, a.owed = true, 0, 0
+		case e.Empty: // it is looked at whether the count is still there, and then at what was given back
+			a.Need = 0
 		case a.Need > 0:
 			a.lease = e.part(now, a.Need, a.Terms)
 		}
@@ -153,13 +153,16 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 	if later { // than what was known of what the others have given back
 		a.room = a.Terms.Quantity
 	}
-	e.tally(a, told, current)
+	lost := e.tally(a, told, current)
 	if a.lease == 0 {
 		return 0, 0
 	}
 	e.Taken, e.Size, e.At = e.Taken+a.lease, a.lease, now
 	if leased = min(max(a.room-(told-a.lease), 0), a.lease); leased < a.lease {
 		e.Size = max(a.lease/2, 1)
+	}
+	if lost { // the others have yet to say what they have taken
+		e.Size = 1
 	}
 	return leased, a.lease - leased
 }
@@ -178,10 +181,11 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 	}
 }
 
-// tally takes the count that the service tells. What it has forgotten is owed again, as far as this proxy has taken it.
-func (e *Entry) tally(a *ask, told int64, current bool) {
+// tally takes the count that the service tells. What it has lost is owed again, as far as this proxy has taken it.
+func (e *Entry) tally(a *ask, told int64, current bool) (lost bool) {
 	e.Owed -= min(a.owed, e.Owed)
-	if before := told - a.lease - a.owed; current && e.Known && before < e.Seen {
+	before := told - a.lease - a.owed
+	if lost = current && e.Known && before < e.Seen; lost {
 		e.Owed += min(e.Taken, e.Seen-before)
 		e.Seen, e.Back = told, 0
 		a.room = a.Terms.Quantity - e.Owed
@@ -189,6 +193,7 @@ func (e *Entry) tally(a *ask, told int64, current bool) {
 		e.Taken, e.Given = max(e.Taken-e.Given, 0), 0
 	}
 	e.Seen, e.Known = max(e.Seen, told), true
+	return lost
 }
 
 // failed ends an ask that came to nothing.

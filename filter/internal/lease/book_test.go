@@ -127,9 +127,11 @@ func TestWhatIsUsedUpIsLookedAtAgain(t *testing.T) {
 	}
 	now := start + clock.Moment(lookAgain)
 	a = asking(t, &e, now, Want{Need: 10})
-	if !a.GivesBack || a.hits() != 0 {
+	if a.GivesBack || a.hits() != 0 {
 		t.Errorf("%+v", a)
 	}
+	e.answered(now, now, windowEnds, &a, tells(1000))
+	a = asking(t, &e, now, Want{GivesBack: true, End: windowEnds})
 	e.answered(now, now, windowEnds, &a, tells(30))
 	if a = asking(t, &e, now, Want{Need: 10}); e.Empty || a.lease != 10 || a.GivesBack {
 		t.Errorf("%+v, %+v", a, e)

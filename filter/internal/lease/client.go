@@ -321,7 +321,9 @@ func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
 	case a.GivesBack && a.Need > 0:
 		c.Results[givenBack]++
 	case a.lease == 0:
-		c.Results[looked]++
+		if c.Results[looked]++; after.Empty && !a.GivesBack {
+			c.giveBack(&a.Want, 0, after.End)
+		}
 	case credit.Amount < a.lease:
 		c.Results[overLimit]++
 		if beyond > 0 {
