@@ -166,6 +166,7 @@ func (v *viewer) pressure(s *admin.Status) {
 	if err := v.monitor.Look(); err != nil {
 		v.storeFailed("the record of pressure can't be used", err)
 	}
+	v.tellLoad(v.now)
 	g := v.monitor.Gauge(v.now)
 	if g.Age != pressure.Absent {
 		s.PressureAge, s.Instances = g.Age, g.Instances

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/autosize"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
@@ -35,6 +36,17 @@ func (e *Engine) tickPressure(now clock.Moment) {
 	}
 	if due {
 		e.out.add(Fetch, nil)
+	}
+	e.tellLoad(now)
+}
+
+// tellLoad tells upstreams that learn how many slots they have what their engines say.
+func (e *Engine) tellLoad(now clock.Moment) {
+	l := e.monitor.Load(now, e.cfg.PressureSource.StaleAfter)
+	for _, u := range e.upstreams {
+		if u.pressure != nil && u.queue != nil && u.queue.Learns() {
+			u.queue.Hear(autosize.Load{At: l.At, Running: l.Running, Waiting: l.Waiting, KV: l.KV})
+		}
 	}
 }
 

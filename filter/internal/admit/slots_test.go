@@ -3,6 +3,7 @@ package admit
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/record/recordtest"
 )
@@ -65,4 +66,35 @@ func TestErrorsTeachNoSlots(t *testing.T) {
 	h.now += second
 	h.tick()
 	expect(t, "why", h.sites[0].queue.Snapshot(h.now).Why, "8: nothing is known yet")
+}
+
+// What the engines say counts, and is told, where the upstream has the pressure gate, in shadow mode too, and as long as it is recent.
+func TestSlotsKnowWhatTheEnginesSay(t *testing.T) {
+	const fetched = `{"version":1,"instances":[{"running":3,"waiting":2,"activeDecodeBlocks":0.5},{"running":1,"waiting":0,"activeDecodeBlocks":0.72}]}`
+	for _, c := range []struct {
+		name, pressure string
+		later          int
+		want           string
+	}{
+		{"in shadow mode", `,"pressure":{"mode":"shadow"}`, 2, "; the engines say that 2 wait, KV cache 61 % full"},
+		{"enforced", `,"pressure":{"mode":"enforce"}`, 2, "; the engines say that 2 wait, KV cache 61 % full"},
+		{"stale", `,"pressure":{"mode":"shadow"}`, 11, ""},
+		{"without", `,"pressure":{"mode":"off"}`, 2, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHost(t, `{"requestHold":"stopIteration","upstreams":[{"name":"y","models":["other"],"pressure":{"mode":"shadow"}},{"name":"x","concurrency":{"max":"auto"}`+c.pressure+`}]}`, recordtest.NewMemory())
+			h.tick()
+			h.Fetched(h.now, 200, []byte(fetched))
+			h.tick()
+			for range 9 {
+				h.streamed("ann").stream(millisecond*100, millisecond)
+			}
+			h.now = h.now.Add(time.Duration(c.later) * time.Second)
+			h.tick()
+			why := h.site("x").queue.Snapshot(h.now).Why
+			if got := strings.Contains(why, "engines"); got != (c.want != "") || !strings.Contains(why, c.want) {
+				t.Errorf("%q, want %q in it", why, c.want)
+			}
+		})
+	}
 }

@@ -22,8 +22,9 @@ const (
 	aimQueue, aimShare     = 0.3, 0.01
 	mostQueue, mostShare   = 0.6, 0.025
 
-	// mostLate is the share of what is usual that is no wait, whatever it comes to in requests: what is usual is known no better than that.
-	mostLate = 0.2
+	// mostLate is the share of what is usual that is no wait, whatever it comes to in requests: what is usual is known no better than that. Of whole
+	// answers, of which more is averaged, it is known better; less of them counts where the engines say themselves what waits.
+	mostLate, mostLateWhole, mostLateTold = 0.2, 0.1, 0.15
 
 	// manyLongs windows in a row in which more waited than were served have to do with the slots, though these aren't all in use.
 	manyLongs = 3
@@ -56,7 +57,7 @@ const (
 	burstWindows = 2
 
 	// unarySlack is how many times the usual a whole answer may take without waiting.
-	unarySlack = 1.25
+	unarySlack = 1.05
 
 	// slowITL is how many times the best time between tokens is too long for more slots, and itlMemory how fast the best follows a longer one:
 	// slowly, since what is longest with many slots would soon be usual.
@@ -64,15 +65,17 @@ const (
 	itlMemory = time.Hour
 
 	prompts = 16 // classes of streams, by the size of the prompt
-	outputs = 8  // classes of whole answers, by their tokens
 
 	remembers = 10 * time.Second // who was late
 	longest   = time.Hour        // that a sample counts for
 	mostSlots = 1 << 20
 )
 
-// Settings are the bounds: 1 <= Min <= Limit.
-type Settings struct{ Min, Limit int }
+// Settings are the bounds, 1 <= Min <= Limit, and what the engines say.
+type Settings struct {
+	Min, Limit int
+	Load       Load
+}
 
 // Sample is what was measured of one request: TTFT, ITL or Whole.
 type Sample struct {
@@ -113,9 +116,11 @@ type State struct {
 	calm     float64       // samples since the probe began
 	probed   time.Duration // how long the last probe took
 	unjudged float64       // windows still to be left out after it
+	streamed float64       // 1: streams tell enough; what comes whole tells less, and isn't looked at
 
-	itl  float64                    // seconds, the best lately; 0: not known
-	base [prompts + outputs]float64 // seconds, what is usual; 0: not known
+	itl   float64          // seconds, the best lately; 0: not known
+	base  [prompts]float64 // seconds, what is usual of a stream; 0: not known
+	whole line             // what is usual of an answer that comes whole
 
 	quorum quorum.Quorum
 }
@@ -134,8 +139,7 @@ func (s *State) Slots(c *Settings) int {
 
 // Usual is the time to the first token that is usual for a prompt of so many tokens; 0: not known.
 func (s *State) Usual(prompt int64) time.Duration {
-	x := Sample{Prompt: prompt, TTFT: 1}
-	return time.Duration(s.base[x.class()] * float64(time.Second))
+	return time.Duration(s.base[class(prompt)] * float64(time.Second))
 }
 
 // probe begins a probe, or ends it.
@@ -159,26 +163,42 @@ func (s *State) probe(now clock.Moment) {
 func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 	w := &s.window
 	late := (w.late + s.believed(now)) / w.units
-	queue, inFlight := s.rate*late, w.inFlight/w.samples
+	inFlight := w.inFlight / w.samples
+	queue, old := s.weigh(&c.Load, late, inFlight)
 	s.verdict = verdict{ttft: w.took / w.samples, usual: w.usual / w.samples, queue: queue}
 	slow := s.slow(age)
 	if slow {
 		s.verdict.itl = w.between / w.itls
 	}
-	long := queue > mostQueue+mostShare*s.slots && late > mostLate*s.verdict.usual
+	long := queue > mostQueue+mostShare*s.slots && late > w.mostLate(&c.Load)*s.verdict.usual
 	s.remember(long, inFlight, queue)
 	before := s.slots
 	switch {
 	case long && s.lasts(now, late) && w.blames(s.longs, queue) && (s.cuts == 0 || w.fresh >= w.samples/2):
 		s.cut(inFlight - queue)
+	case !long && old:
 	case long || slow || !w.busy() || s.probing != 0 || queue > leastQueue+leastShare*s.slots:
 		s.step = 1
 	default:
+		if c.Load.KV >= fullKV {
+			s.ceiling, s.hold = s.slots, mostHold
+		}
 		s.grow()
 	}
 	if s.slots = min(max(s.slots, float64(c.Min)), float64(c.Limit)); s.slots != before {
 		s.changed = now
 	}
+}
+
+// mostLate is what is no wait of a window's samples.
+func (w *window) mostLate(l *Load) float64 {
+	switch {
+	case w.streams > 0:
+		return mostLate
+	case l.At != 0:
+		return mostLateTold
+	}
+	return mostLateWhole
 }
 
 // remember takes note of a window: of whether too many waited, and of how many were served without that.

@@ -14,16 +14,17 @@ const Size = moments*8 + numbers*8 + quorum.Size
 
 const (
 	moments = 6
-	numbers = 12 + 16 + 4 + prompts + outputs
+	numbers = 13 + 18 + 4 + 5 + prompts
 )
 
 // numbers are all that is kept as such, in the order in which they are written.
 func (s *State) numbers() [numbers]*float64 {
 	w, v := &s.window, &s.verdict
 	all := [numbers]*float64{
-		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm,
-		&w.samples, &w.units, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &s.itl,
+		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm, &s.streamed,
+		&w.samples, &w.units, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &w.streams, &w.others, &s.itl,
 		&v.ttft, &v.usual, &v.queue, &v.itl,
+		&s.whole.n, &s.whole.x, &s.whole.y, &s.whole.xx, &s.whole.xy,
 	}
 	for i := range s.base {
 		all[numbers-len(s.base)+i] = &s.base[i]

@@ -19,8 +19,16 @@
 // is usual is measured anew (as with Envoy's minimum round trip, but with most of the slots in use).
 //
 // Of the time between tokens there is no such law: each request in the batch makes it longer, and it may be worth it. Above three times the best
-// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting, so only what is a quarter above the
-// usual of about as many tokens counts as waiting.
+// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting. So where streams come, these alone
+// are asked. Where none come, what an answer takes longer than the straight line by its tokens says (line.go) counts as waiting.
+//
+// # What the engines say
+//
+// Where pressure is measured, the number of requests that wait in the engines is known, some seconds late. Streams tell that sooner and as well,
+// so it is asked for whole answers only: whether one that takes longer waits, or is served beside more others. It decides between all that an
+// answer takes longer than usual, and what is beyond three times the usual; and slots grow only by what was said since they last did. With
+// a KV cache four fifths full they grow slowly, as at a ceiling: what is in flight goes on to fill it. Preemptions were tried: they
+// come when it is too late, and who is preempted waits again. What is stale is not told to this package.
 //
 // Four ways were tried on eleven traces, in table_test.go beside this one: Netflix's gradient and its Vegas, Envoy's adaptive concurrency, and
 // AIMD. docs/design.md has what came of it.
@@ -40,5 +48,5 @@
 // A State belongs to its caller, who shares it between workers: each reads it, takes in its samples, and writes it if nobody else has
 // meanwhile. Time comes in with the samples. The clock steps back: a window begins anew. The worker dies: its samples of some milliseconds are
 // lost. A reload finds the same record. The upstream hangs: there are no samples, and nothing changes. It answers at once with rubbish: that is a
-// short time, of which one has an eighth of the weight. The record is garbage: Decode refuses it, and learning begins anew.
+// short time, of which one has an eighth of the weight. The exporter lies: see above; streams hardly feel it (TestExporterThatLies). The record is garbage: Decode refuses it, and learning begins anew.
 package autosize

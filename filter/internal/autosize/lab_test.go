@@ -58,6 +58,7 @@ func (h *events) Pop() any {
 type server interface {
 	take(w *lab, j *job)
 	drop(j *job) // its client has left
+	load() Load
 }
 
 type lab struct {
@@ -101,6 +102,16 @@ func (s *slotted) take(w *lab, j *job) {
 
 func (s *slotted) drop(j *job) { j.gone = true }
 
+func (s *slotted) load() Load {
+	var waiting int64
+	for _, j := range s.queue {
+		if !j.gone {
+			waiting++
+		}
+	}
+	return Load{Running: int64(s.running), Waiting: waiting}
+}
+
 func (s *slotted) fill(w *lab) {
 	for len(s.queue) > 0 && s.running < s.slots(w.now) {
 		j := s.queue[0]
@@ -143,6 +154,7 @@ type batched struct {
 	queue, running []*job
 	used           int
 	busy           bool
+	preempted      *int
 }
 
 func (b *batched) take(w *lab, j *job) {
@@ -155,6 +167,16 @@ func (b *batched) take(w *lab, j *job) {
 }
 
 func (b *batched) drop(j *job) { j.gone = true }
+
+func (b *batched) load() Load {
+	x := Load{Running: int64(len(b.running)), KV: min(float64(b.used)/float64(b.cache), 1)}
+	for _, j := range b.queue {
+		if !j.gone {
+			x.Waiting++
+		}
+	}
+	return x
+}
 
 func (b *batched) iterate(w *lab) {
 	b.running = slices.DeleteFunc(b.running, func(j *job) bool {
@@ -226,6 +248,9 @@ func (b *batched) iterate(w *lab) {
 			j.output = j.left
 			b.running = b.running[:len(b.running)-1]
 			b.queue = append([]*job{j}, b.queue...)
+			if b.preempted != nil {
+				*b.preempted++
+			}
 		}
 		b.iterate(w)
 	})
@@ -289,6 +314,11 @@ func playAll(sc *scene, sizers ...sizer) (outcomes []*outcome) {
 			w.at(w.now+j.hold, func() { j.front.ends(j) })
 		}
 	}
+	for _, f := range fronts {
+		if h, ok := f.sizer.(interface{ hear(Load) }); ok {
+			w.scrape(h.hear)
+		}
+	}
 	for i, j := range sc.jobs() {
 		j.front = fronts[i%len(fronts)]
 		w.at(j.due, func() {
@@ -301,6 +331,20 @@ func playAll(sc *scene, sizers ...sizer) (outcomes []*outcome) {
 	}
 	w.run(sc.length)
 	return outcomes
+}
+
+// An exporter asks the engine once in a while, and what it says is known somewhat later.
+const (
+	scrapeEvery = second
+	scrapeTakes = second
+)
+
+// scrape has somebody told of the engine's numbers.
+func (w *lab) scrape(hear func(Load)) {
+	x := w.server.load()
+	x.At = noon.Add(w.now)
+	w.at(w.now+scrapeTakes, func() { hear(x) })
+	w.at(w.now+scrapeEvery, func() { w.scrape(hear) })
 }
 
 func (f *front) arrives(j *job) {

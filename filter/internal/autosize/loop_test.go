@@ -191,7 +191,7 @@ func (f *faulty) record(x *Sample, took time.Duration) {
 // A server whose tokens take three times as long gets no more, though nobody waits there for a first one.
 func TestSlowTokensStopGrowth(t *testing.T) {
 	var s State
-	c := Settings{1, 256}
+	c := Settings{Min: 1, Limit: 256}
 	now := noon
 	feed := func(n int, itl time.Duration) {
 		for range n {
@@ -212,7 +212,7 @@ func TestSlowTokensStopGrowth(t *testing.T) {
 // An upstream that hangs tells nothing, and one that answers at once with rubbish doesn't make all others late.
 func TestUpstreamThatLies(t *testing.T) {
 	var s State
-	c := Settings{1, 64}
+	c := Settings{Min: 1, Limit: 64}
 	now, r := noon, rand.New(rand.NewPCG(5, 5))
 	for i := range 4000 {
 		now = now.Add(40 * time.Millisecond)

@@ -73,7 +73,7 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func TestWhy(t *testing.T) {
-	c := Settings{1, 256}
+	c := Settings{Min: 1, Limit: 256}
 	var s State
 	if got := string(s.AppendWhy(nil, &c)); got != "8: nothing is known yet" {
 		t.Error(got)
@@ -95,7 +95,7 @@ func TestWhy(t *testing.T) {
 // A sample costs no memory.
 func TestNothingIsAllocated(t *testing.T) {
 	var s State
-	c := Settings{1, 256}
+	c := Settings{Min: 1, Limit: 256}
 	x := Sample{At: noon, InFlight: 8, Room: 8, TTFT: 30 * time.Millisecond, Subject: 3}
 	b := make([]byte, 0, Size)
 	if n := testing.AllocsPerRun(1000, func() {

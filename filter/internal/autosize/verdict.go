@@ -25,6 +25,7 @@ func (s *State) AppendWhy(b []byte, c *Settings) []byte {
 	if v.itl > 0 {
 		b = appendRatio(append(b, "; itl "...), v.itl, s.itl)
 	}
+	b = c.Load.append(b)
 	switch {
 	case s.probing != 0:
 		b = append(b, "; fewer for a moment, to measure the best anew"...)

@@ -21,6 +21,8 @@ type window struct {
 	fresh         float64 // samples that started with the slots as they are
 	packed, full  float64 // samples beside which there was no room for another of their weight, and the fresh ones of them
 	all           float64 // samples that took the last of all slots
+	streams       float64 // samples of streams
+	others        float64 // units of whole answers beside streams
 }
 
 // Record takes a sample.
@@ -39,34 +41,65 @@ func (s *State) Record(c *Settings, x *Sample) {
 		s.window.itls++
 		s.window.between += min(x.ITL, longest).Seconds()
 	}
-	took, slack := x.TTFT, 1.0
+	took := x.TTFT
 	if took <= 0 {
-		took, slack = x.Whole, unarySlack
+		took = x.Whole
+		if s.streamed > 0 && took > 0 {
+			s.window.others += float64(max(x.Units, 1))
+			s.advance(x.At, c)
+			return
+		}
 	}
 	if took > 0 {
-		s.take(c, x, min(took, longest).Seconds(), slack)
+		s.take(c, x, min(took, longest).Seconds())
 	}
 }
 
-// class is which samples are alike.
-func (x *Sample) class() int {
+// class is which prompts are alike.
+func class(prompt int64) int { return min(bits.Len64(uint64(max(prompt, 0))>>4), prompts-1) }
+
+// usual is how many seconds a sample's request takes without waiting, and how many times as many it may take; 0: not known.
+func (s *State) usual(c *Settings, x *Sample) (seconds, slack float64) {
 	if x.TTFT > 0 {
-		return min(bits.Len64(uint64(max(x.Prompt, 0))>>4), prompts-1)
+		return s.base[class(x.Prompt)], 1
 	}
-	return prompts + min(bits.Len64(uint64(max(x.Output, 0))>>4), outputs-1)
+	if c.Load.At != 0 {
+		return s.whole.at(x.tokens()), 1
+	}
+	return s.whole.at(x.tokens()), unarySlack
 }
 
-// take takes the seconds that a request took into the window. Of what is usual for it some slack times is no wait.
-func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
-	inFlight, room := min(max(x.InFlight, 1), mostSlots), min(max(x.Room, 1), mostSlots)
-	base := &s.base[x.class()]
+// tokens are those of an answer that came whole.
+func (x *Sample) tokens() float64 { return float64(min(max(x.Output, 0), mostSlots)) }
+
+// learn takes a sample into what is usual.
+func (s *State) learn(x *Sample, seconds float64) {
+	if x.TTFT <= 0 {
+		s.whole.learn(x.tokens(), seconds)
+		return
+	}
+	base := &s.base[class(x.Prompt)]
 	if *base == 0 {
+		*base = seconds
+	}
+	*base += baseWeight * (seconds - *base)
+}
+
+// take takes the seconds that a request took into the window.
+func (s *State) take(c *Settings, x *Sample, seconds float64) {
+	inFlight, room := min(max(x.InFlight, 1), mostSlots), min(max(x.Room, 1), mostSlots)
+	usual, slack := s.usual(c, x)
+	if usual == 0 {
 		if x.Left {
 			return
 		}
-		*base = seconds
+		s.learn(x, seconds)
+		usual = seconds
 	}
-	late := max(seconds-slack**base, -*base)
+	if x.TTFT > 0 {
+		s.window.streams++
+	}
+	late := max(seconds-slack*usual, -usual)
 	if x.Left {
 		late = max(late, 0) // it might have waited for longer
 	}
@@ -75,7 +108,7 @@ func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
 	w := &s.window
 	units := min(max(x.Units, 1), inFlight)
 	if !x.Left && s.calmly(inFlight, room, units) {
-		*base += baseWeight * (seconds - *base)
+		s.learn(x, seconds)
 		s.calmAt = x.At
 		s.calm++
 	}
@@ -89,7 +122,7 @@ func (s *State) take(c *Settings, x *Sample, seconds, slack float64) {
 	}
 	w.inFlight += float64(inFlight)
 	w.took += seconds
-	w.usual += *base
+	w.usual += usual
 	w.room += float64(room)
 	fresh := x.At.Sub(s.changed).Seconds() >= seconds // it started with the slots as they are
 	if fresh {
@@ -123,15 +156,19 @@ func (s *State) advance(now clock.Moment, c *Settings) {
 	case age < shortWindow:
 		return
 	case w.samples >= enough, w.samples >= someSamples && age >= longWindow, age >= widthWindow:
-		rate := w.units / age.Seconds() // those who left waited no more, either
+		rate := (w.units + w.others) / age.Seconds() // those who left waited no more, either
 		if s.rate == 0 {
 			s.rate = rate
 		}
 		s.rate += rateWeight * (rate - s.rate)
-		if s.unjudged > 0 {
+		switch {
+		case s.unjudged > 0:
 			s.unjudged--
-		} else {
+		case w.samples > 0:
 			s.decide(now, age, c)
+		}
+		if s.streamed = 0; w.streams >= someSamples {
+			s.streamed = 1
 		}
 		s.window = window{opened: now}
 	}

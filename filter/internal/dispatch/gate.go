@@ -44,7 +44,13 @@ func New(settings Settings, store record.Store, key string, id uint64) *Gate {
 
 // Change has the gate go on by other settings. What waits keeps its place, and what is in flight its slot; what is more than there is room
 // for now ends as it would have.
-func (g *Gate) Change(settings Settings) { g.settings = settings }
+func (g *Gate) Change(settings Settings) {
+	settings.Auto.Load = g.settings.Auto.Load
+	g.settings = settings
+}
+
+// Hear takes what the engines of the upstream say of themselves; the zero value is that nothing recent is known.
+func (g *Gate) Hear(load autosize.Load) { g.settings.Auto.Load = load }
 
 // Open has the gate hold nothing back any more: what waits goes on when it is served next.
 func (g *Gate) Open() {

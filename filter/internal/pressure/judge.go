@@ -150,3 +150,34 @@ func least[T int64 | float64](to *T, of *int, n T) {
 		*to = n
 	}
 }
+
+// Load is what the engines serve and what waits there, all of them that tell it and aren't older than limit.
+type Load struct {
+	At               clock.Moment // when the oldest of it was measured; 0: nothing is known
+	Running, Waiting int64        // requests
+	KV               float64      // share of KV-cache blocks in use by decoding, the mean; 0: not known
+}
+
+// Load adds up what is known at a time of all that isn't older than limit.
+func (b *Monitor) Load(now clock.Moment, limit time.Duration) (l Load) {
+	var oldest time.Duration
+	caches := 0
+	for i := range b.instances {
+		x := &b.instances[i]
+		age := b.age(now, x)
+		if x.Waiting == Absent || age > limit {
+			continue
+		}
+		l.At, oldest = b.known.received, max(oldest, x.Age)
+		l.Running += max(x.Running, 0)
+		l.Waiting += x.Waiting
+		if x.Decode != Absent {
+			l.KV += x.Decode
+			caches++
+		}
+	}
+	if l.At != 0 {
+		l.At, l.KV = l.At.Add(-oldest), l.KV/float64(max(caches, 1))
+	}
+	return l
+}

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	layout     = 1
+	layout     = 2
 	noticeSize = 28
-	entrySize  = 8 + 8 + 8 + 8
+	entrySize  = 8 + 8 + 8 + 8 + 8 + 8
 )
 
 // Monitor is where the workers put up what was fetched, and see whose turn it is to fetch. It belongs to one worker.
@@ -133,7 +133,8 @@ func (b *Monitor) load(n notice) error {
 // unsound says that an instance isn't one that Parse gives.
 func unsound(x Instance) bool {
 	share := func(n float64) bool { return n == Absent || n >= 0 && n <= 1 }
-	return !share(x.Decode) || !share(x.Memory) || x.Prefill < Absent || x.Prefill > mostTokens || x.Age < 0 || x.Age > oldest
+	count := func(n, most int64) bool { return n >= Absent && n <= most }
+	return !share(x.Decode) || !share(x.Memory) || !count(x.Prefill, mostTokens) || !count(x.Running, mostRequests) || !count(x.Waiting, mostRequests) || x.Age < 0 || x.Age > oldest
 }
 
 var order = binary.LittleEndian
@@ -152,6 +153,8 @@ func encodeInstances(b []byte, instances []Instance) []byte {
 		b = order.AppendUint64(b, math.Float64bits(x.Decode))
 		b = order.AppendUint64(b, uint64(x.Prefill))
 		b = order.AppendUint64(b, math.Float64bits(x.Memory))
+		b = order.AppendUint64(b, uint64(x.Running))
+		b = order.AppendUint64(b, uint64(x.Waiting))
 		b = order.AppendUint64(b, uint64(x.Age))
 	}
 	return b
@@ -161,7 +164,8 @@ func decodeInstances(instances []Instance, b []byte) []Instance {
 	for ; len(b) >= entrySize; b = b[entrySize:] {
 		instances = append(instances, Instance{
 			Decode: math.Float64frombits(order.Uint64(b)), Prefill: int64(order.Uint64(b[8:])),
-			Memory: math.Float64frombits(order.Uint64(b[16:])), Age: time.Duration(order.Uint64(b[24:])),
+			Memory: math.Float64frombits(order.Uint64(b[16:])), Running: int64(order.Uint64(b[24:])), Waiting: int64(order.Uint64(b[32:])),
+			Age: time.Duration(order.Uint64(b[40:])),
 		})
 	}
 	return instances

@@ -24,7 +24,7 @@ const (
 
 func TestParse(t *testing.T) {
 	const head = `{"version":1,"time":"2026-01-01T00:00:00Z","instances":[`
-	none := Instance{Decode: Absent, Prefill: Absent, Memory: Absent}
+	none := Instance{Decode: Absent, Prefill: Absent, Memory: Absent, Running: Absent, Waiting: Absent}
 	with := func(change func(*Instance)) Instance {
 		x := none
 		change(&x)
@@ -37,7 +37,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"the documented example", head + `{"name":"a","gpus":[{"uuid":"u","memoryUsedBytes":40,"memoryTotalBytes":80,"utilization":0.5,"throttled":false}],` +
 			`"activeDecodeBlocks":0.42,"activePrefillTokens":1200,"running":3,"waiting":0,"ageSeconds":0.4}]}`,
-			Snapshot{Instances: []Instance{{Decode: 0.42, Prefill: 1200, Memory: 0.5, Age: 4e8}}}, ""},
+			Snapshot{Instances: []Instance{{Decode: 0.42, Prefill: 1200, Memory: 0.5, Running: 3, Age: 4e8}}}, ""},
 		{"no instances", head + `]}`, Snapshot{}, ""},
 		{"nothing measured", head + `{"name":"a"},{"activeDecodeBlocks":null}]}`, Snapshot{Instances: []Instance{none, none}}, ""},
 		{"the fullest GPU counts", head + `{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":10},{"memoryUsedBytes":9,"memoryTotalBytes":10},{"memoryUsedBytes":5}]}]}`,
@@ -54,7 +54,9 @@ func TestParse(t *testing.T) {
 		{"one GPU's use is not another one's", head + `{"gpus":[{"memoryUsedBytes":9},{"memoryTotalBytes":10}]},{"gpus":[{"memoryUsedBytes":1,"memoryTotalBytes":10}]}]}`,
 			Snapshot{Instances: []Instance{none, with(func(x *Instance) { x.Memory = 0.1 })}}, ""},
 		{"unused is measured", head + `{"activeDecodeBlocks":0,"activePrefillTokens":0,"gpus":[{"memoryUsedBytes":0,"memoryTotalBytes":10}]}]}`,
-			Snapshot{Instances: []Instance{{}}}, ""},
+			Snapshot{Instances: []Instance{{Running: Absent, Waiting: Absent}}}, ""},
+		{"more requests than there can be", head + `{"running":1e12,"waiting":1073741825},{"running":-1,"waiting":1073741824}]}`,
+			Snapshot{Instances: []Instance{none, with(func(x *Instance) { x.Waiting = 1 << 30 })}, Wrong: 3}, ""},
 		{"NaN and Infinity are not JSON", head + `{"activeDecodeBlocks":NaN}]}`, Snapshot{}, "not JSON"},
 		{"a time of the future, and of the past", `{"version":1,"time":"9999-12-31T23:59:59Z","instances":[{"activeDecodeBlocks":0.5}],"time":-1e300}`,
 			Snapshot{Instances: []Instance{with(func(x *Instance) { x.Decode = 0.5 })}}, ""},
@@ -92,7 +94,7 @@ func TestWhateverAnExporterForgesIsBounded(t *testing.T) {
 		"0", "-0", "0.5", "1", "1.0000001", "2", "-1", "1e300", "-1e300", "1e-300", "1e999", "9007199254740993", "18446744073709551616", "null", "true",
 		`"0.5"`, `"\n"`, "[]", "[0.5]", "{}", `{"activeDecodeBlocks":0.5}`,
 	})
-	names := rapid.SampledFrom([]string{"name", "activeDecodeBlocks", "activePrefillTokens", "ageSeconds", "running", "gpus", "time", "version", "x"})
+	names := rapid.SampledFrom([]string{"name", "activeDecodeBlocks", "activePrefillTokens", "ageSeconds", "running", "waiting", "gpus", "time", "version", "x"})
 	gpuNames := rapid.SampledFrom([]string{"uuid", "memoryUsedBytes", "memoryTotalBytes", "ageSeconds"})
 	object := func(t *rapid.T, names *rapid.Generator[string]) string {
 		var members []string
@@ -135,7 +137,8 @@ func TestWhateverAnExporterForgesIsBounded(t *testing.T) {
 // ranged says whether an instance is one that can be.
 func ranged(x Instance) bool {
 	share := func(n float64) bool { return n == Absent || n >= 0 && n <= 1 }
-	return share(x.Decode) && share(x.Memory) && (x.Prefill == Absent || x.Prefill >= 0 && x.Prefill <= mostTokens) && x.Age >= 0 && x.Age <= 1e18
+	return share(x.Decode) && share(x.Memory) && (x.Prefill == Absent || x.Prefill >= 0 && x.Prefill <= mostTokens) &&
+		x.Running >= Absent && x.Running <= mostRequests && x.Waiting >= Absent && x.Waiting <= mostRequests && x.Age >= 0 && x.Age <= 1e18
 }
 
 func TestInstancesBeyondTheBoundAreLeftOut(t *testing.T) {
@@ -448,7 +451,7 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 
 // Whatever the workers' records hold: what is made of them is a measurement or none.
 func FuzzDamagedRecord(f *testing.F) {
-	f.Add(notice{1, start, start, 1}.encode(nil), encodeInstances(nil, []Instance{{0.5, 3, 0.25, time.Second}}), int64(second))
+	f.Add(notice{1, start, start, 1}.encode(nil), encodeInstances(nil, []Instance{{0.5, 3, 0.25, 2, 1, time.Second}}), int64(second))
 	f.Add(notice{2, 1, -1, MostInstances}.encode(nil), bytes.Repeat([]byte{0xff}, entrySize), int64(1))
 	f.Add([]byte{1}, []byte{}, int64(0))
 	f.Fuzz(func(t *testing.T, noticed, content []byte, ahead int64) {

@@ -39,6 +39,9 @@ const MostBytes = 2 << 20
 // mostTokens is more than any engine prefills: what is above it is no measurement.
 const mostTokens = 1 << 53
 
+// mostRequests is more than any engine is asked for.
+const mostRequests = 1 << 30
+
 // oldest is the age of a measurement of long ago, however long.
 const oldest = 1_000_000_000 * time.Second
 
@@ -50,6 +53,8 @@ type Instance struct {
 	Decode  float64       // share of KV-cache blocks in use by decoding, 0 to 1
 	Prefill int64         // tokens being prefilled
 	Memory  float64       // share of the memory in use of its fullest GPU, 0 to 1
+	Running int64         // requests that it serves
+	Waiting int64         // requests that wait there
 	Age     time.Duration // how old the measurement was when it was fetched
 }
 
@@ -88,6 +93,8 @@ const (
 	idInstance
 	idDecode
 	idPrefill
+	idRunning
+	idWaiting
 	idAge
 	idGPU
 	idUsed
@@ -100,6 +107,8 @@ var paths = jsonscan.Compile(
 	jsonscan.Path{ID: idInstance, Path: "instances.*"},
 	jsonscan.Path{ID: idDecode, Path: "instances.*.activeDecodeBlocks"},
 	jsonscan.Path{ID: idPrefill, Path: "instances.*.activePrefillTokens"},
+	jsonscan.Path{ID: idRunning, Path: "instances.*.running"},
+	jsonscan.Path{ID: idWaiting, Path: "instances.*.waiting"},
 	jsonscan.Path{ID: idAge, Path: "instances.*.ageSeconds"},
 	jsonscan.Path{ID: idGPU, Path: "instances.*.gpus.*"},
 	jsonscan.Path{ID: idUsed, Path: "instances.*.gpus.*.memoryUsedBytes"},
@@ -123,7 +132,7 @@ func (p *parser) Begin(id int, kind jsonscan.Kind) {
 	case id == idInstance && kind == jsonscan.Object:
 		p.endInstance()
 		p.open = true
-		p.instance = Instance{Decode: Absent, Prefill: Absent, Memory: Absent}
+		p.instance = Instance{Decode: Absent, Prefill: Absent, Memory: Absent, Running: Absent, Waiting: Absent}
 	case id == idGPU && kind == jsonscan.Object:
 		p.endGPU()
 	case id != idInstances && id != idInstance && id != idGPU:
@@ -146,11 +155,11 @@ func (p *parser) Value(id int, kind jsonscan.Kind, text []byte, _ int) {
 	case idDecode:
 		p.instance.Decode = p.share(n)
 	case idPrefill:
-		if n > mostTokens {
-			p.snapshot.Wrong++
-			return
-		}
-		p.instance.Prefill = int64(n)
+		p.instance.Prefill = p.count(n, mostTokens)
+	case idRunning:
+		p.instance.Running = p.count(n, mostRequests)
+	case idWaiting:
+		p.instance.Waiting = p.count(n, mostRequests)
 	case idAge:
 		p.instance.Age = min(time.Duration(min(n, 1e9)*float64(time.Second)), oldest)
 	case idUsed:
@@ -167,6 +176,15 @@ func (p *parser) share(n float64) float64 {
 		return Absent
 	}
 	return n
+}
+
+// count takes what can't be more than so much.
+func (p *parser) count(n, most float64) int64 {
+	if n > most {
+		p.snapshot.Wrong++
+		return Absent
+	}
+	return int64(n)
 }
 
 // endGPU takes a GPU of which both is known: an absent use is not an unused GPU.
