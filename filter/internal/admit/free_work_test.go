@@ -57,6 +57,7 @@ func TestWhatNeverWentUpstreamCostsNothing(t *testing.T) {
 		"unreachable": func(x *exchange) { x.host.comes(origin.Unreachable); x.status("503", "text/plain", true) },
 		"a filter":    func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("429", "text/plain", true) },
 		"no filter's": func(x *exchange) { x.host.comes(origin.Elsewhere); x.status("500", "text/plain", true) },
+		"no route":    func(x *exchange) { x.host.comes(origin.NoRoute); x.status("404", "", true) },
 	} {
 		h := newHost(t, `{"requestHold":"stopIteration",`+fmt.Sprintf(threeRequests, "", "")+`}`, recordtest.NewMemory())
 		for range 10 {

@@ -45,7 +45,8 @@ func (h *host) isInTheTable(s *Stream) {
 	r := s.Reply()
 	h.Helper()
 	name := header(r.Headers, "x-spillway-reason")
-	if name == "" || strings.HasPrefix(name, "promptsize/") { // the admin surface's, or the example's of docs/adding-a-gate.md
+	// It is the admin surface's, the proxy's own, or the example's of docs/adding-a-gate.md.
+	if name == "" || strings.HasPrefix(name, "proxy/") || strings.HasPrefix(name, "promptsize/") {
 		return
 	}
 	refused.Lock()

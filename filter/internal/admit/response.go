@@ -27,9 +27,7 @@ func (e *Engine) responseHeaders(s *Stream, now clock.Moment, end bool) {
 	e.picker.Pick(headers, &s.response)
 	status, _ := strconv.Atoi(s.response.Get(e.slots.status))
 	s.exchange.Status = max(status, 1) // even one that is none is a response's
-	if origin.Counts(s.response.Get(e.slots.status)) {
-		s.exchange.Origin = e.origin()
-	}
+	s.exchange.Origin = e.originOf(s)
 	if e.answeredByFleet(s, now) {
 		return
 	}
@@ -100,16 +98,16 @@ func (e *Engine) ResponseBody(s *Stream, now clock.Moment, size int, end bool) {
 }
 
 func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
-	if s.phase == stDone {
-		return
-	}
-	s.pace.received(now, size)
 	if s.restated != asItIs {
 		if e.restateBody(s); end {
 			e.finish(s, now, true)
 		}
 		return
 	}
+	if s.phase == stDone {
+		return
+	}
+	s.pace.received(now, size)
 	var piece []byte // all of it, where that is more than read
 	if size > 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
 		piece = e.host.Piece(0, size)
@@ -206,6 +204,15 @@ func (e *Engine) done(s *Stream, now clock.Moment) {
 	}
 	e.finish(s, now, false)
 	e.count(s)
+}
+
+// originOf says who made a response, as far as it matters.
+func (e *Engine) originOf(s *Stream) origin.Origin {
+	status := s.response.Get(e.slots.status)
+	if origin.Counts(status) || origin.Wordless(status, s.response.Get(e.slots.contentType)) {
+		return e.origin()
+	}
+	return origin.Upstream
 }
 
 // origin says who made the response whose event is being handled.

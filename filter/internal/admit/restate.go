@@ -17,10 +17,12 @@ const (
 	bodyGiven
 )
 
-// restate has the proxy's own answer, in place of an upstream that it couldn't reach or that failed before it answered, be an error of the API
-// that was asked, in place of the proxy's words, which no client reads. Its status stays. What follows is the body's: restateBody.
+// restate has the proxy's own answer, in place of an upstream that it couldn't reach or that failed before it answered, or to a request that it
+// doesn't take, be an error of the API that was asked, in place of the proxy's words, which no client reads. Its status stays. What follows is the
+// body's: restateBody.
 func (e *Engine) restate(s *Stream, end bool) {
 	var reason, message string
+	kind, code, asked := "server_error", "service_unavailable", s.phase == stSent
 	switch s.exchange.Origin { //nolint:exhaustive // the others' answers are their own
 	case origin.Unreachable:
 		reason, message = "upstream/unreachable", "The model server can't be reached."
@@ -28,10 +30,21 @@ func (e *Engine) restate(s *Stream, end bool) {
 		reason, message = "upstream/timeout", "The model server took too long to answer."
 	case origin.Broken:
 		reason, message = "upstream/broken", "The model server broke off before it answered."
+	case origin.NoRoute:
+		reason, message = "proxy/no_route", "The proxy has no route for this request."
+		kind, code = "invalid_request_error", "not_found"
+	case origin.TooLarge: // it may not have been sent yet
+		reason, message = "proxy/too_large", "The request is larger than the proxy takes."
+		kind, code, asked = "invalid_request_error", "request_too_large", s.exchange.Dialect != nil
 	default:
 		return
 	}
-	if s.phase != stSent || e.cfg.Mode == config.Off {
+	if !asked || e.cfg.Mode == config.Off {
+		return
+	}
+	if end && s.exchange.Origin == origin.NoRoute { // it comes without a body, to which none can be added
+		s.reply.Say(e.format(s), s.exchange.Status, reason, message, kind, code)
+		s.action = isAnswered
 		return
 	}
 	e.out.setResponseHeader(s, "x-spillway-reason", reason)
@@ -39,7 +52,7 @@ func (e *Engine) restate(s *Stream, end bool) {
 		return
 	}
 	s.restated = bodyOwed
-	s.body = e.format(s).Append(s.body[:0], s.exchange.Status, message, "server_error", "service_unavailable")
+	s.body = e.format(s).Append(s.body[:0], s.exchange.Status, message, kind, code)
 	e.text = strconv.AppendInt(e.text[:0], int64(len(s.body)), 10)
 	e.out.setResponseHeader(s, "content-type", "application/json")
 	e.out.setResponseHeader(s, "content-length", inplace.String(e.text))

@@ -55,3 +55,30 @@ func TestWhatIsNotRestated(t *testing.T) {
 		expect(t, configuration+": type", header(step.Headers, "content-type"), "")
 	}
 }
+
+// A request that the proxy has no route for is answered without a body, and one that is too large before it is decided.
+func TestWhatTheProxyDoesNotTakeIsRestated(t *testing.T) {
+	h := newHost(t, `{"requestHold": "stopIteration", `+seedLimits+`}`, recordtest.NewMemory())
+	x := h.start("ann", false)
+	x.body(chatBody, true)
+	h.comes(origin.NoRoute)
+	step := x.status("404", "", true)
+	expect(t, "no route: what becomes of it", step.Action, Answer)
+	expect(t, "no route: status", step.Reply.Status, 404)
+	expect(t, "no route: reason", header(step.Reply.Headers, "x-spillway-reason"), "proxy/no_route")
+	expect(t, "no route: body", string(step.Reply.Body),
+		`{"error":{"message":"The proxy has no route for this request.","type":"invalid_request_error","param":null,"code":"not_found"}}`)
+	x.done()
+	expect(t, "no route: tokens that are left", h.balance("ann"), 300)
+
+	x = h.start("ann", false)
+	x.body(chatBody, false)
+	h.comes(origin.TooLarge)
+	step = x.status("413", "text/plain", false)
+	expect(t, "too large: reason", header(step.Headers, "x-spillway-reason"), "proxy/too_large")
+	expect(t, "too large: replaced", x.response("Payload Too Large", true).Replace, true)
+	expect(t, "too large: body", string(x.Body()),
+		`{"error":{"message":"The request is larger than the proxy takes.","type":"invalid_request_error","param":null,"code":"request_too_large"}}`)
+	x.done()
+	expect(t, "too large: tokens that are left", h.balance("ann"), 300)
+}

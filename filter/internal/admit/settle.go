@@ -8,14 +8,13 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
-	"github.com/spillway-proxy/spillway/filter/internal/origin"
 )
 
 // What a request has used, and what that teaches, is package account's; here is done what it says.
 
 // foreign says that the response is not the upstream's, nor the proxy's for want of one: it says nothing of the upstream.
 func (s *Stream) foreign() bool {
-	return s.exchange.Origin == origin.Elsewhere || s.exchange.Origin == origin.OverLimit
+	return s.exchange.Origin.Foreign()
 }
 
 // finish settles an admitted request, once. complete says that the whole response has passed.

@@ -3,7 +3,7 @@
 // so in two of its attributes, which are read here as Envoy writes them:
 // https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes
 //
-// To ask the host costs a call, so Counts and MentionsLimits say of which answers it matters.
+// To ask the host costs a call, so Counts, Wordless and MentionsLimits say of which answers it matters.
 //
 // Worst moments: a host that has no such attributes, or whose words are not known. Without an attribute nobody asks this package, and the
 // answer is the upstream's. Words that are not known, but begin as those of upstreams do, mean that it broke off; all others, that it never
@@ -23,10 +23,15 @@ const (
 	Unreachable               // the proxy's own: there is no upstream to be had, and none had the request
 	Elsewhere                 // another filter's, or the proxy's own for a reason of its own: the upstream never had the request
 	OverLimit                 // the refusal of Envoy's ratelimit filter, by a limit over all proxies: as Elsewhere
+	NoRoute                   // the proxy's own: it doesn't know where to send the request: as Elsewhere
+	TooLarge                  // the proxy's own: it doesn't take so large a body: as Elsewhere
 )
 
 // Spares says that the upstream never had the request.
-func (o Origin) Spares() bool { return o == Unreachable || o == Elsewhere || o == OverLimit }
+func (o Origin) Spares() bool { return o >= Unreachable }
+
+// Foreign says that the answer is neither the upstream's nor for want of one.
+func (o Origin) Foreign() bool { return o >= Elsewhere }
 
 // Of reads the attribute response.code_details of an answer that Counts, or that mentions limits:
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
@@ -39,6 +44,10 @@ func Of(details string) Origin {
 		return OverLimit
 	case "no_healthy_upstream":
 		return Unreachable
+	case "route_not_found", "cluster_not_found":
+		return NoRoute
+	case "request_payload_too_large":
+		return TooLarge
 	case "response_timeout", "upstream_per_try_timeout", "upstream_per_try_idle_timeout", "stream_idle_timeout",
 		"max_duration_timeout", "upstream_max_stream_duration_reached":
 		return TimedOut
@@ -61,6 +70,11 @@ func Of(details string) Origin {
 
 // Counts says that an answer of the status could count against the upstream: it matters who made it.
 func Counts(status string) bool { return status == "429" || strings.HasPrefix(status, "5") }
+
+// Wordless says that an answer could be the proxy's own to a request that it doesn't take: no API answers so, without a word or in plain text.
+func Wordless(status, contentType string) bool {
+	return status == "404" && contentType == "" || status == "413" && contentType == "text/plain"
+}
 
 // MentionsLimits says that an answer tells of limits, whosever they are: what it says of the upstream's is believed only if it is the upstream's.
 // Names of headers are in lower case.

@@ -28,7 +28,9 @@ func TestWhoMadeAnAnswer(t *testing.T) {
 		"request_rate_limited":                                                                                OverLimit,
 		"ext_authz_denied":                                                                                    Elsewhere,
 		"rate_limiter_error":                                                                                  Elsewhere,
-		"cluster_not_found":                                                                                   Elsewhere,
+		"cluster_not_found":                                                                                   NoRoute,
+		"route_not_found":                                                                                     NoRoute,
+		"request_payload_too_large":                                                                           TooLarge,
 		"direct_response":                                                                                     Elsewhere,
 		"":                                                                                                    Elsewhere,
 	} {
@@ -39,9 +41,27 @@ func TestWhoMadeAnAnswer(t *testing.T) {
 }
 
 func TestOnlyWhatTheUpstreamNeverHadIsSpared(t *testing.T) {
-	for o, want := range map[Origin]bool{Upstream: false, TimedOut: false, Broken: false, Unreachable: true, Elsewhere: true} {
+	for o, want := range map[Origin]bool{Upstream: false, TimedOut: false, Broken: false, Unreachable: true, Elsewhere: true, OverLimit: true,
+		NoRoute: true, TooLarge: true} {
 		if o.Spares() != want {
 			t.Errorf("origin %d: got %t", o, !want)
+		}
+		if foreign := want && o != Unreachable; o.Foreign() != foreign {
+			t.Errorf("origin %d is foreign: got %t", o, !foreign)
+		}
+	}
+}
+
+func TestWhichAnswersAreWithoutAWord(t *testing.T) {
+	for _, c := range []struct {
+		status, contentType string
+		want                bool
+	}{
+		{"404", "", true}, {"413", "text/plain", true}, {"404", "application/json", false}, {"404", "text/plain", false}, {"413", "", false},
+		{"413", "application/json", false}, {"400", "", false}, {"200", "", false}, {"", "", false},
+	} {
+		if Wordless(c.status, c.contentType) != c.want {
+			t.Errorf("%s %q: got %t", c.status, c.contentType, !c.want)
 		}
 	}
 }

@@ -50,6 +50,11 @@ func (r *Reply) write(format *Format, f *refusal) {
 	r.Body = format.Append(r.Body[:0], f.Status, f.Message, f.Kind, f.Code)
 }
 
+// Say makes it an answer that no gate has given. kind and code are in OpenAI's words.
+func (r *Reply) Say(format *Format, status int, reason, message, kind, code string) {
+	r.write(format, &refusal{Status: status, Reason: reason, Message: message, Kind: kind, Code: code})
+}
+
 // Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest, and a proxy
 // in front, whose route retries what fails. Envoy's doesn't retry what says that it is a limit's doing
 // (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-ratelimited).

@@ -24,7 +24,8 @@ var anthropicErrors = reply.Format{
 	Body:      `{"type":"error","error":{"type":$word$,"message":$message$}}`,
 	Anthropic: true,
 	Words: []reply.Word{
-		{Status: 400, Text: "invalid_request_error"}, {Status: 401, Text: "authentication_error"}, {Status: 429, Text: "rate_limit_error"},
+		{Status: 400, Text: "invalid_request_error"}, {Status: 401, Text: "authentication_error"}, {Status: 404, Text: "not_found_error"},
+		{Status: 413, Text: "request_too_large"}, {Status: 429, Text: "rate_limit_error"},
 		{Status: 503, Text: "overloaded_error"}, {Status: 529, Text: "overloaded_error"}, {Text: "api_error"},
 	},
 }

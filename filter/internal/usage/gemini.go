@@ -23,7 +23,8 @@ var gemini = &Dialect{
 var googleErrors = reply.Format{
 	Body: `{"error":{"code":$status$,"message":$message$,"status":$word$}}`,
 	Words: []reply.Word{
-		{Status: 400, Text: "INVALID_ARGUMENT"}, {Status: 401, Text: "UNAUTHENTICATED"}, {Status: 429, Text: "RESOURCE_EXHAUSTED"},
+		{Status: 400, Text: "INVALID_ARGUMENT"}, {Status: 401, Text: "UNAUTHENTICATED"}, {Status: 404, Text: "NOT_FOUND"},
+		{Status: 413, Text: "INVALID_ARGUMENT"}, {Status: 429, Text: "RESOURCE_EXHAUSTED"},
 		{Status: 503, Text: "UNAVAILABLE"}, {Status: 529, Text: "UNAVAILABLE"}, {Text: "INTERNAL"},
 	},
 }
