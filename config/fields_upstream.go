@@ -58,8 +58,8 @@ func (q *Queue) fields() []field {
 		object("maxWait", &waits{to: &q.MaxWait}, "Longest wait, by priority."),
 		enum("deadline", &q.Deadline, DeadlineNone, []Deadline{DeadlineNone, DeadlineMaxWait, DeadlineSLO},
 			"What a request that can't have its turn in time, at twice the pace of late, is refused for at once, in place of waiting in vain: maxWait is the "+
-				"longest wait of its priority; slo is also the time to first token that it asks for itself (latency.ttftHeader), less what is usual where slots "+
-				"are learned, and it waits no longer than that; none lets it wait."),
+				"longest wait of its priority; slo is also the time to first token that it asks for itself (latency.ttftHeader), less what is expected of it "+
+				"(latency.predict), or is usual where slots are learned, and it waits no longer than that; none lets it wait."),
 		text("fairness", &q.Fairness, FairToUsers, fairnesses,
 			"Between whom turns are shared within a priority; none is first come, first served. header:<name> is who has the same value in a header, of those whom "+
 				"priority.trust believes; such as header:x-gateway-inference-fairness-id."),
@@ -111,7 +111,8 @@ func (l *Latency) fields() []field {
 		enum("per", &l.Per, LatencyPerModel, []LatencyScope{LatencyPerModel, LatencyGlobal}, "Measure each model by itself, or all together."),
 		float("warnAt", &l.WarnAt, 0.9, someShare, "Share of a threshold at which a warning is given."),
 		boolean("predict", &l.Predict, true,
-			"Refuse a request that would come too late by what is expected of it: from its prompt, what is in flight, and the latest times to the first token."),
+			"Refuse a request that would come too late by what is expected of it: from its prompt, those before it, what is in flight, and the latest times to the "+
+				"first token. Without, by the average of these for all alike."),
 		str("ttftHeader", &l.TTFTHeader, "x-slo-ttft-ms", maybeHeaderNames,
 			"Request header with the highest TTFT that the request itself can bear, in milliseconds; \"\" is none."),
 		str("itlHeader", &l.ITLHeader, "x-slo-tpot-ms", maybeHeaderNames,

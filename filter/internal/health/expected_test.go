@@ -1,9 +1,12 @@
 package health
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -210,20 +213,28 @@ func TestItIsToldWhenItWouldBeInTime(t *testing.T) {
 		g.Sent(prompted(400))
 	}
 	v := judge(t, g, now, prompted(10))
-	if want := time.Duration(v.Measured-v.Threshold) * time.Millisecond; !v.Outcome.Refuses() || want < 3*time.Second || v.Wait < want || v.Wait > want+predict.Recent+time.Millisecond {
-		t.Errorf("with twelve prompts of 400 tokens before it: %+v", v)
+	if want := predict.Recent.Seconds() * math.Log(v.Measured/v.Threshold); !v.Outcome.Refuses() || v.Measured < 4000 || math.Abs((v.Wait-predict.Recent/2).Seconds()-want) > 1.01 {
+		t.Errorf("with twelve prompts of 400 tokens before it, of which nothing will be known in %.1f s: %+v", want, v)
+	}
+	bound := prompted(10) // which is missed by less than fades soon
+	bound.TTFT = time.Duration((v.Measured - 1) * 1e6)
+	g.settings.Latency.TTFT = time.Hour
+	v = judge(t, g, now, bound)
+	if v.Reason != gate.SLOTTFT || v.Wait < leastWait || v.Wait > leastWait+predict.Recent {
+		t.Errorf("one that is late by a millisecond: %+v", v)
 	}
 }
 
 // The throttle refuses first who would hardly be in time, and nobody who is all but sure to be.
 func TestTheThrottleRefusesFirstWhoWouldBeLate(t *testing.T) {
 	u := upstream()
+	u.Throttle.P99.Max, u.Throttle.P99.Periods, u.Throttle.P99.Period = 10*time.Millisecond, 1, time.Second
 	g, now := learned(t, u)
 	refused := map[int64]int{}
 	for range 200 {
 		for _, tokens := range []int64{10, 700} { // 60 ms and 750 ms of a second
 			r := prompted(tokens)
-			r.Priority, r.Memory = config.Low, 0.9 // of which the throttle trips
+			r.Priority = config.Low
 			if v := judge(t, g, now, r); v.Outcome.Refuses() {
 				if v.Gate != gate.Throttle {
 					t.Fatalf("%+v", v)
@@ -237,4 +248,72 @@ func TestTheThrottleRefusesFirstWhoWouldBeLate(t *testing.T) {
 	if refused[10] != 0 || refused[700] < 30 {
 		t.Errorf("refused by tokens: %v", refused)
 	}
+}
+
+// Of what fills the GPUs' memory a time to the first token tells nothing: there all bear the same.
+func TestFullMemoryThinsAllAlike(t *testing.T) {
+	g, now := learned(t, upstream())
+	refused := 0
+	for range 200 {
+		r := prompted(10)
+		r.Priority, r.Memory = config.Low, 0.95
+		if v := judge(t, g, now, r); v.Outcome.Refuses() {
+			refused++
+		}
+		now += second / 100
+	}
+	if refused < 50 {
+		t.Errorf("%d of 200 refused", refused)
+	}
+}
+
+// Whatever was learned, by whomever: once nothing more is, all pass within half a minute; until then one in five seconds does, and who is refused is
+// told a time within that.
+func TestNobodyIsShutOutByWhatWasLearned(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		u := only(gate.Latency)
+		u.Latency.TTFT = time.Duration(rapid.Int64Range(int64(10*millisecond), 10*second).Draw(t, "ttft"))
+		g, now := workers(u, newStore(), 1)[0], noon
+		draw := func() *Request {
+			r := prompted(rapid.Int64Range(0, 1<<40).Draw(t, "prompt"))
+			r.Subject = rapid.Uint64Range(1, 4).Draw(t, "subject")
+			return r
+		}
+		var open []*Request
+		for range rapid.IntRange(0, 60).Draw(t, "requests") {
+			r := draw()
+			if v := g.Latency(now, r); v.Err != nil {
+				t.Fatal(v.Err)
+			} else if strings.HasPrefix(v.Text.String(), "expected") && (v.Wait < leastWait || v.Wait > 30*time.Second) {
+				t.Fatalf("%+v", v)
+			}
+			g.Sent(r)
+			open = append(open, r)
+			if err := g.Observe(now, r, latency.Sample{TTFT: time.Duration(rapid.Int64Range(0, 2*3600*second).Draw(t, "took"))}); err != nil {
+				t.Fatal(err)
+			}
+			now += clock.Moment(rapid.Int64Range(0, 2*second).Draw(t, "pause"))
+		}
+		passed := false
+		for range 6 { // a worker tries one in predict.Amends
+			v := g.Latency(now, draw())
+			passed = passed || !v.Outcome.Refuses() || !strings.HasPrefix(v.Text.String(), "expected")
+			now += second
+		}
+		if !passed {
+			t.Fatal("none was tried")
+		}
+		for _, r := range open {
+			if err := g.Finish(now, r, Outcome{Result: Neither, Stream: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if g.flying != 0 || g.reading != 0 {
+			t.Fatalf("%d in flight, %d tokens are read", g.flying, g.reading)
+		}
+		now += 30 * second
+		if v := g.Latency(now, draw()); v.Outcome.Refuses() && strings.HasPrefix(v.Text.String(), "expected") {
+			t.Fatalf("after half a minute: %q", v.Text.String())
+		}
+	})
 }

@@ -249,7 +249,11 @@ func (g *Gates) Throttle(now clock.Moment, r *Request) gate.Verdict {
 		err = g.merge(now)
 	}
 	reading := g.throttle.Read(now)
-	shed, wait := reading.Shed(r.Priority, r.risk(), &g.thinner)
+	risk := r.risk()
+	if g.settings.Throttle.Full(r.Memory) {
+		risk = 1
+	}
+	shed, wait := reading.Shed(r.Priority, risk, &g.thinner)
 	if !shed {
 		return gate.Verdict{Err: err}
 	}

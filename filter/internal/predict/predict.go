@@ -100,12 +100,18 @@ type Expected struct {
 func (x Expected) Most() time.Duration { return x.Time + 2*x.Error }
 
 // Until is how long it takes until such a request is likely to be in time, if nothing else is sent meanwhile: what waits before it gets less by
-// a second each second. Of its own prompt nothing gets less, however long it stays away: then it is when a wrong guess may have been corrected.
+// a second each second, and what was learned fades. Of its own prompt nothing gets less, however long it stays away: then it is when a wrong guess may
+// have been corrected.
 func (x Expected) Until(bound time.Duration) time.Duration {
-	if x.Prompt >= bound {
-		return max(Amends, x.Most()-bound)
+	most := x.Most()
+	if most <= bound {
+		return 0
 	}
-	return max(x.Most()-bound, 0)
+	until := min(most-bound, duration(Recent.Seconds()*math.Log(float64(most)/float64(max(bound, time.Millisecond)))))
+	if x.Prompt >= bound {
+		return max(until, Amends)
+	}
+	return until
 }
 
 // Usual is a request like those of late.

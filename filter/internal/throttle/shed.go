@@ -26,6 +26,9 @@ func (t *Thinner) refuse(p config.Priority, share float64) bool {
 	return true
 }
 
+// Full says that so large a share of the GPUs' memory is in use that it trips. What is expected of a request's first token says nothing of that.
+func (c *Settings) Full(memory float64) bool { return memory > c.gpuMemory }
+
 const (
 	leastAdvice = time.Second
 	mostAdvice  = 60 * time.Second
