@@ -152,7 +152,7 @@ func TestLeases(t *testing.T) {
 		run  func(*leased)
 	}{
 		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"idle", leaseIdle}, {"before the wall", leaseNearly}, {"odd names", leaseNames},
-		{"kill -9", leaseKills}, {"ratelimit is gone", leaseDown},
+		{"kill -9", leaseKills}, {"Redis loses its data", leaseLost}, {"ratelimit is gone", leaseDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := *f.shared
@@ -348,6 +348,31 @@ func leaseKills(f *leased) {
 	}
 }
 
+// leaseLost kills a Redis that keeps nothing, under load, when half of a limit is used: what was taken until then may be used twice, and all of the limit can be used.
+func leaseLost(f *leased) {
+	const quantity, clients = 15_000, 8
+	f.configure(leaseLimit("lost", quantity, "refuse"))
+	stop := f.load(clients, "lost")
+	harness.Await(f.t, patience, "half of it is used", func() bool { return f.used("lost") > quantity/2 })
+	kill(f.redis.PID())
+	<-f.redis.Done()
+	f.startRedis("")
+	harness.Await(f.t, patience, "it is used up", func() bool {
+		for i := range f.envoys {
+			if r := f.send(i, ask{user: "lost"}); r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	used := f.used("lost")
+	f.t.Logf("%d used of %d, %d counted", used, quantity, f.counted("lost"))
+	if used < quantity || used > 2*quantity+clients*answer {
+		f.t.Errorf("%d used of %d", used, quantity)
+	}
+}
+
 // kill ends a process as a machine's failure does.
 func kill(pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }
 
@@ -383,6 +408,11 @@ func leaseDown(f *leased) {
 		f.send(1, ask{user: "down"})
 		return f.envoys[1].Stats(down)[down] == 0
 	})
+	for _, line := range []string{"gave no answer that can be used", "answers again: limits of the fleet are leased from it"} {
+		if !strings.Contains(f.envoys[1].Logs(), line) {
+			f.t.Errorf("Envoy's log lacks %q", line)
+		}
+	}
 	f.t.Logf("back after %v, %d counted of what passed", time.Since(began).Round(time.Millisecond), f.counted("down-pass"))
 	if counted := f.counted("down-pass"); counted < 6*answer {
 		f.t.Errorf("%d are counted of what passed meanwhile, want %d", counted, 6*answer)

@@ -175,6 +175,9 @@ func TestManySubjects(t *testing.T) {
 		w := want(i)
 		c.Want(start, w)
 	}
+	if len(c.watch) > mostWatched {
+		t.Errorf("%d are watched", len(c.watch))
+	}
 	if len(c.fronts) > mostFronts || len(c.wants) != mostWants {
 		t.Errorf("%d known, %d wanted", len(c.fronts), len(c.wants))
 	}

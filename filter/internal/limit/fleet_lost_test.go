@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
@@ -36,6 +37,62 @@ func TestRedisLosesItsDataUnderLoad(t *testing.T) {
 	t.Logf("%d to %d are used of %d", least, most, quantity)
 	if least < quantity || most > quantity*23/20 {
 		t.Errorf("%d to %d are used of %d", least, most, quantity)
+	}
+}
+
+// While the service doesn't answer each proxy may let pass the limit by itself, and once more by a clock of its own that is wrong; never more.
+func TestProxiesOnTheirOwnPassTheLimitEach(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		proxies := rapid.IntRange(1, 3).Draw(r, "proxies")
+		f := newFleet(r, proxies, 2, fleetLimits)
+		f.draw = func(label string, most int) int { return rapid.IntRange(0, most).Draw(r, label) }
+		f.clocks, f.onDown = 7200, config.DownLocal
+		f.service.offset = clock.Moment(rapid.Int64Range(0, hour).Draw(r, "the service's clock"))
+		for _, p := range f.proxies {
+			f.restart(p, 2)
+		}
+		for range rapid.IntRange(1, 60).Draw(r, "steps") {
+			f.service.down = f.draw("down", 3) > 0
+			for range 1 + f.draw("requests", 9) {
+				f.ask(f.proxies[f.draw("proxy", proxies-1)].workers[f.draw("worker", 1)], "u", int64(1+f.draw("expected", 80)), int64(f.draw("use", 80)), second)
+			}
+			f.run(clock.Moment(f.draw("seconds", 30)) * second)
+		}
+		f.run(30 * second)
+		for window := range f.admitted {
+			if beyond := f.beyond(window); beyond > 300*int64(1+2*proxies) {
+				r.Fatalf("in window %d %d were used beside what was in flight by %d proxies", window, beyond, proxies)
+			}
+		}
+	})
+}
+
+// Two configurations have a limit of one name, of different quantities: none passes more than its own allows, together with the other one. What counts something else, or in other
+// windows, has other names.
+func TestLimitsOfOneName(t *testing.T) {
+	f := newFleet(t, 2, 1, fleetLimits)
+	f.limits = strings.Replace(fleetLimits, "300", "600", 1)
+	f.restart(f.proxies[1], 1)
+	for range 100 {
+		for _, p := range f.proxies {
+			f.ask(p.workers[0], "u", 10, 10, second/10)
+			f.run(second)
+		}
+	}
+	if used := f.admitted[f.window()].used; used < 600 || used > 620 {
+		t.Errorf("%d are used of 300 and 600", used)
+	}
+	seen := map[[16]byte]string{}
+	for _, limit := range []string{fleetLimits, strings.Replace(fleetLimits, "1h", "24h", 1), strings.Replace(fleetLimits, "1h", "720h", 1), strings.Replace(fleetLimits, "completionTokens", "requests", 1),
+		strings.Replace(fleetLimits, `"user"`, `"user","tenant"`, 1), fleetDollars} {
+		f.limits = limit
+		f.restart(f.proxies[0], 1)
+		s := f.proxies[0].workers[0].Set
+		name := s.nameOf(&s.limits[0], request("u"))
+		if other := seen[name]; other != "" {
+			t.Errorf("%s has the name of %s", limit, other)
+		}
+		seen[name] = limit
 	}
 }
 

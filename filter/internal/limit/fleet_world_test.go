@@ -34,6 +34,7 @@ type fleetWorld struct {
 	service  service
 	proxies  []*proxy
 	limits   string
+	clocks   int // seconds that a proxy's wall clock may be off, up to
 	onDown   string
 	draw     func(label string, most int) int
 	lossy    bool // calls and answers are lost, come twice and late
@@ -105,10 +106,11 @@ func (f *fleetWorld) restart(p *proxy, workers int) {
 		w.dead = true
 	}
 	p.store, p.workers, p.running = recordtest.NewMemory(), nil, map[*running]bool{}
+	wall := f.service.offset + clock.Moment(f.draw("its wall clock", f.clocks))*second
 	for range workers {
 		set, _ := worker(f.t, `{"limits":`+f.limits+`}`, p.store)
 		w := &fleetWorker{Set: set, proxy: p, client: lease.New(p.store, "default")}
-		set.LeaseFrom(w.client, &config.Fleet{Timeout: 100 * time.Millisecond, OnDown: f.onDown}, func() int64 { return int64(f.now + f.service.offset) })
+		set.LeaseFrom(w.client, &config.Fleet{Timeout: 100 * time.Millisecond, OnDown: f.onDown}, func() int64 { return int64(f.now + wall) })
 		p.workers = append(p.workers, w)
 		f.after(second, func() { f.tick(w) })
 	}
