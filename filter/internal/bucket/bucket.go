@@ -12,6 +12,13 @@
 // Of a lifetime (Rate.Idle) nothing comes back. Used stays as it is, and At is when it was last changed; after Idle without a change the bucket is
 // forgotten. A clock that steps ahead by as much forgets it, too; one that steps back has it wait until it has caught up.
 //
+// # Another rate
+//
+// A configuration may change the rate while something is in use. What was used by another rate flows away by the faster of the two: by the rate as it is now,
+// or evenly until State.By, when all of it would be gone by the rate at which it was last changed. So nobody waits longer for a lower quantity than
+// he would have waited for all of the one before, whatever he has used of that; what stayed untouched until then counts as it would have
+// before; and what is used from then on takes its time by the new rate, and moves By on by as much. While the rate stays the same, By changes nothing.
+//
 // # Windows
 //
 // The other way in which a quantity comes back is all at once, when a window begins (Rate.Now). Used is what was used in one window, then, and
@@ -81,6 +88,7 @@ type State struct {
 	Used     int64 // millionths in use at time At
 	At       clock.Moment
 	Window   uint32    // Begin of the window that Used is of; 0: it flows away
+	By       uint32    // the second when nothing is left of what is used and reserved, by the rate at which that was last changed; 0: it isn't known
 	Reserved [2]uint32 // units of the rate's grain reserved in the current lease period and the one before
 }
 
@@ -114,12 +122,36 @@ func (s *State) Leak(now clock.Moment, rate Rate) {
 		s.Used, s.At = 0, now
 		return
 	}
+	left := int64(math.MaxInt64) // by the rate before
+	if span := s.span(&rate); span > 0 {
+		left = max(mulDivUp(s.total(&rate), max(span-int64(elapsed), 0), span)-s.Held(rate), 0)
+	}
 	leaked := mulDiv(int64(elapsed), rate.Quantity, window)
 	// Only the time that the leaked millionths took is spent: what is left of it goes on working, so that a bucket which
 	// is looked at often leaks no slower than one which is not.
 	s.Used -= leaked
 	s.At = min(now, s.At.Add(time.Duration(mulDivUp(leaked, window, rate.Quantity))))
+	if left < s.Used {
+		s.Used, s.At = left, now
+	}
 }
+
+// total is what is used and reserved, in millionths.
+func (s *State) total(rate *Rate) int64 { return s.Used + min(s.Held(*rate), math.MaxInt64-s.Used) }
+
+// span is the time from At to By, in nanoseconds, if the rate has changed since, so that it would take longer now; else 0.
+func (s *State) span(rate *Rate) int64 {
+	if s.By == 0 {
+		return 0
+	}
+	span := int64(seconds(s.By).Sub(s.At))
+	if mulDivUp(s.total(rate), int64(rate.Window), rate.Quantity) <= span {
+		return 0
+	}
+	return max(span, 1)
+}
+
+func seconds(n uint32) clock.Moment { return clock.Moment(n) * clock.Moment(time.Second) }
 
 // Settling is more than the time in which all workers have come to know that the wall clock was set: each reads it once a second, and believes the second
 // reading.
@@ -246,7 +278,36 @@ func (s *State) Wait(amount int64, rate Rate) time.Duration {
 	case rate.Window == 0 || rate.Leased:
 		return math.MaxInt64
 	}
-	return time.Duration(mulDivUp(missing, int64(rate.Window), rate.Quantity))
+	wait := mulDivUp(missing, int64(rate.Window), rate.Quantity)
+	if span := s.span(&rate); span > 0 {
+		wait = min(wait, mulDivUp(missing, span, s.total(&rate)))
+	}
+	return time.Duration(wait)
+}
+
+// Changed notes by which rate the bucket has been changed. before is how it stood before that, a full one if there was none; by is the rate of what was used or
+// reserved, which may be an earlier one than the bucket's.
+func (s *State) Changed(before *State, rate, by *Rate) {
+	if rate.Now != nil || rate.Leased || rate.Window == 0 {
+		s.By = 0
+		return
+	}
+	at := s.At.Seconds() + 1
+	end := at + rate.takes(s.total(rate))
+	if was := *before; was.By > 0 {
+		was.Leak(s.At, *rate)
+		earlier := max(int64(was.By), at)
+		if more := s.total(rate) - was.total(rate); more > 0 {
+			earlier += by.takes(more)
+		}
+		end = min(end, earlier)
+	}
+	s.By = uint32(min(end, math.MaxInt32))
+}
+
+// takes is how long an amount takes to flow away, in seconds, rounded up.
+func (r *Rate) takes(amount int64) int64 {
+	return mulDivUp(amount, int64(r.Window), r.Quantity)/int64(time.Second) + 1
 }
 
 // mulDiv is a*b/c, rounded down, for a, b >= 0 and c > 0; MaxInt64 where that is too much.

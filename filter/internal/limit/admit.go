@@ -26,6 +26,7 @@ type Admission struct {
 // Charge is what one limit holds of a request.
 type Charge struct {
 	limit    *limit
+	by       *limit // as it was when the request was admitted
 	subject  table.Hash
 	used     int64  // millionths, counted already
 	window   uint32 // in which; 0: the limit has none
@@ -82,7 +83,8 @@ func (s *Set) load(now clock.Moment, r *Request) error {
 		if err != nil {
 			return err
 		}
-		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: s.grantedTo(now, l, subject), subject: subject}, page: page})
+		own := s.grantedTo(now, l, subject)
+		s.candidates = append(s.candidates, candidate{Charge: Charge{limit: own, by: own, subject: subject}, page: page})
 		if l.terms != nil {
 			if err := s.stock(now, &s.candidates[len(s.candidates)-1], r); err != nil {
 				return err
@@ -170,7 +172,7 @@ func (s *Set) refuseFor(c *candidate, now clock.Moment, r *Request, v *Admission
 	rate := s.rate(now, c.limit)
 	used := c.limit.units(c.limit.size() - c.state.Balance(rate))
 	v.Measured, v.Threshold = c.limit.shown(used), c.limit.shown(c.limit.Burst)
-	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, full(&c.limit.Limit, used)
+	v.Limit, v.Wait, v.Reset = &c.limit.Limit, wait, min(full(&c.limit.Limit, used), c.state.Wait(rate.Burst, rate))
 	if rate.Now != nil {
 		v.Reset = c.state.Ends(rate)
 	}

@@ -113,6 +113,7 @@ func (s *Set) state(t fataler, now clock.Moment, index int, r *Request) bucket.S
 	defer s.table.Release(page)
 	state := page.Get(c.id())
 	state.Leak(now, s.rate(now, l))
+	state.By = 0
 	return state
 }
 

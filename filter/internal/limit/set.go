@@ -157,7 +157,7 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 			terms:   terms(&configured),
 			windows: calendar.New(&configured),
 			group:   s.group(configured.Per),
-			salt:    uint64(t.Hash([]byte("limit\x00" + configured.Name + "\x00" + configured.Unit.Name))),
+			salt:    salt(t, &configured),
 		}
 		if l.windows.Any() {
 			l.rate.Now = &bucket.Window{}
@@ -182,6 +182,15 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 	}
 	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
 	return s
+}
+
+// salt tells a limit's buckets from those of others. What is used of a proxy's own limit, and what is leased of the fleet's, have nothing in common.
+func salt(t *table.Table, l *config.Limit) uint64 {
+	name := "limit\x00" + l.Name + "\x00" + l.Unit.Name
+	if l.Scope == config.ScopeFleet {
+		name += "\x00fleet"
+	}
+	return uint64(t.Hash([]byte(name)))
 }
 
 // hashes says that a part of an identity is stored as a hash.

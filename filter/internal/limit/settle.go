@@ -63,7 +63,8 @@ func (s *Set) Stale(now clock.Moment, charges []Charge) bool {
 	return false
 }
 
-// Adopt has the charges of another set settled by the limits of this one, as far as it has them: they flow in at its rates then.
+// Adopt has the charges of another set settled by the limits of this one, as far as it has them. What they come to flows away at the rate by which they were
+// admitted, if that is the faster one (package bucket).
 func (s *Set) Adopt(charges []Charge) {
 	for i := range charges {
 		for j := range s.limits {
@@ -209,7 +210,7 @@ func (s *Set) changeAll(page *table.Page, now clock.Moment, charges []Charge, x 
 		rate := s.rate(now, c.limit)
 		state.Leak(now, rate)
 		s.apply(x, c, page.Period(), &state)
-		page.Set(c.id(), state, rate)
+		page.SetBy(c.id(), state, &rate, &c.by.rate)
 		s.ids = append(s.ids, c.id())
 	}
 }

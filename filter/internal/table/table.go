@@ -108,7 +108,7 @@ type Page struct {
 // entry is one bucket.
 type entry struct {
 	id     uint64
-	fullAt uint32 // second at which the bucket is full again if its reservations are used, rounded up; below cameAgain
+	fullAt uint32 // second at which the bucket is full again if its reservations are used, rounded up; below cameAgain; the state's By, where that is known
 	ends   uint32 // of one that has a window: the wall clock's second at which that ends
 	again  bool   // its subject came again while it was live
 	state  bucket.State
@@ -176,16 +176,20 @@ func (p *Page) Again(id uint64) {
 }
 
 // Set puts the bucket of an id.
-func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) {
+func (p *Page) Set(id uint64, state bucket.State, rate bucket.Rate) { p.SetBy(id, state, &rate, &rate) }
+
+// SetBy puts the bucket of an id, in which something was used or reserved by a rate that may be an earlier one than the bucket's.
+func (p *Page) SetBy(id uint64, state bucket.State, rate, by *bucket.Rate) {
 	i := p.find(id)
 	if i < 0 {
 		i = len(p.buckets)
 		p.buckets = append(p.buckets, entry{id: id})
 	}
 	e := &p.buckets[i]
+	state.Changed(&e.state, rate, by)
 	e.state, e.ends = state, 0
 	if rate.Now == nil {
-		e.fullAt = fullAt(state, rate)
+		e.fullAt = fullAt(&state, rate)
 		return
 	}
 	if e.ends = rate.Now.End; state.Window >= e.ends {
@@ -211,17 +215,17 @@ func (p *Page) find(id uint64) int {
 	return -1
 }
 
-func fullAt(state bucket.State, rate bucket.Rate) uint32 {
-	const most = int64(cameAgain - 1)
-	if rate.Idle > 0 {
-		return uint32(min(state.At.Add(rate.Idle).Seconds()+2, most))
+func fullAt(state *bucket.State, rate *bucket.Rate) uint32 {
+	switch {
+	case rate.Idle > 0:
+		return seconds(state.At.Add(rate.Idle + 2*time.Second))
+	case rate.Leased:
+		return seconds(state.At.Add(time.Second))
+	case rate.Window == 0: // as long as something is reserved
+		return cameAgain - 1
+	default:
+		return state.By
 	}
-	if rate.Leased {
-		return uint32(min(max(state.At.Seconds()+1, 0), most))
-	}
-	empty := bucket.Rate{Quantity: rate.Quantity, Window: rate.Window}
-	full := state.At.Seconds() + int64(state.Wait(0, empty)/time.Second) + 2
-	return uint32(min(full, most))
 }
 
 // forget drops the buckets that are full.
@@ -325,7 +329,7 @@ func (p *Page) decode(b []byte) {
 				Reserved: [2]uint32{binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])},
 			},
 		}
-		if e.state.At < 0 {
+		if e.state.By = e.fullAt; e.state.At < 0 {
 			p.decodeWindow(&e)
 		}
 		e.state.Rotate(periods)
@@ -336,6 +340,7 @@ func (p *Page) decode(b []byte) {
 // decodeWindow reads what an entry with a window has in the place of others' At and fullAt.
 func (p *Page) decodeWindow(e *entry) {
 	at := uint64(e.state.At) &^ hasWindow
+	e.state.By = 0
 	e.state.At, e.state.Window = clock.Moment(at>>32)*clock.Moment(time.Second), uint32(at)
 	e.ends = min(e.fullAt, cameAgain-1) * 2
 	e.over(p.wall)

@@ -88,7 +88,8 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 		}
 		for id, state := range want {
 			idle := state.Reserved == [2]uint32{}
-			if got := again.Get(id); got != state && (!idle || !got.Full()) {
+			got := again.Get(id)
+			if got.By = 0; got != state && (!idle || !got.Full()) {
 				t.Fatalf("%d: %+v, want %+v", id, got, state)
 			}
 		}
@@ -322,7 +323,7 @@ func TestADamagedPageCountsAsEmptyAndIsWrittenAnew(t *testing.T) {
 			}
 			page.Set(2, live(second), rate)
 			save(t, table, page, second)
-			if got := load(t, table, 5, second); got.Get(2) != live(second) {
+			if got := load(t, table, 5, second); got.Get(2).Used != live(second).Used {
 				t.Errorf("got %+v", got.buckets)
 			}
 		})
