@@ -2,6 +2,7 @@ package abi
 
 import (
 	"encoding/binary"
+	"slices"
 	"unsafe"
 )
 
@@ -46,17 +47,16 @@ func decodePairs(data []byte, into [][2]string) ([][2]string, Status) {
 		return into, failure
 	}
 	at := 4 + 8*n
+	into = slices.Grow(into, n)[:n]
 	for i := range n {
-		var pair [2]string
-		for k := range pair {
+		for k := range into[i] {
 			size := int(binary.LittleEndian.Uint32(data[4+8*i+4*k:]))
 			if size < 0 || size > len(data)-at {
-				return into, failure
+				return into[:i], failure
 			}
-			pair[k] = unsafe.String(unsafe.SliceData(data[at:]), size)
+			into[i][k] = unsafe.String(unsafe.SliceData(data[at:]), size)
 			at = min(at+size+1, len(data))
 		}
-		into = append(into, pair)
 	}
 	return into, OK
 }

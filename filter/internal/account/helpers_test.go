@@ -56,7 +56,7 @@ func (d *desk) request(path, body string) *Exchange {
 	if x.Dialect == nil {
 		d.Fatalf("%s has no dialect", path)
 	}
-	reader.Reset(x.Dialect, path, usage.NewForm("", typeOfJSON), 1<<20)
+	reader.Reset(x.Dialect, usage.FromPath(x.Dialect, path), usage.NewForm("", typeOfJSON), 1<<20)
 	reader.Write([]byte(body))
 	x.Asked, x.Length, x.Since, x.Sent = reader.Close(), -1, d.now, d.now
 	x.Identify(x.Asked.Model, [3]string{"", "alice", ""})

@@ -36,7 +36,8 @@ const (
 
 // Effect is one thing that is to be done. Those that belong to a stream need the host to be at it.
 //
-// An effect and what it points to are the engine's: they are good until the stream's next event, and used again then.
+// An effect and what it points to are the engine's: they are good until the stream's next event, and used again then. So what its Kind doesn't speak of
+// is some earlier effect's.
 type Effect struct {
 	Kind        EffectKind
 	Stream      *Stream // whose it is; nil: nobody's
@@ -76,23 +77,34 @@ func (x *effects) drop(s *Stream) {
 	}
 }
 
-// add adds something that is said by its kind alone.
-func (x *effects) add(kind EffectKind, s *Stream) {
-	x.list = append(x.list, Effect{Kind: kind, Stream: s})
+// add adds something; what is not said by its kind alone is for the caller to fill in. Not all of an effect is written: it is large, and an event has
+// many.
+func (x *effects) add(kind EffectKind, s *Stream) *Effect {
+	n := len(x.list)
+	if n < cap(x.list) {
+		x.list = x.list[:n+1]
+	} else {
+		x.list = append(x.list, Effect{})
+	}
+	f := &x.list[n]
+	f.Kind, f.Stream = kind, s
+	return f
 }
 
 // set sets a value of the filter state, if it is wanted. It leaves out an empty one, which the host can't take. All text that goes into the
 // filter state goes through here. Nothing that is set is ever read back: what is left out is missed by nobody here.
 func (x *effects) set(s *Stream, v filterstate.Value, text string) {
 	if text != "" && x.published.Has(v) {
-		x.list = append(x.list, Effect{Kind: SetProperty, Stream: s, Name: v.Name(), Value: oneline.Of(text)})
+		f := x.add(SetProperty, s)
+		f.Name, f.Value = v.Name(), oneline.Of(text)
 	}
 }
 
 // setNumber sets a value of the filter state that is a number, if it is wanted.
 func (x *effects) setNumber(s *Stream, v filterstate.Value, n int64) {
 	if x.published.Has(v) {
-		x.list = append(x.list, Effect{Kind: SetNumber, Stream: s, Name: v.Name(), Number: n})
+		f := x.add(SetNumber, s)
+		f.Name, f.Number = v.Name(), n
 	}
 }
 
@@ -105,12 +117,14 @@ func (x *effects) setDecimal(s *Stream, v filterstate.Value, n float64) {
 
 // setRequestHeader sets a header of the request; an empty value takes it out.
 func (x *effects) setRequestHeader(s *Stream, name, value string) {
-	x.list = append(x.list, Effect{Kind: SetRequestHeader, Stream: s, Name: name, Value: value})
+	f := x.add(SetRequestHeader, s)
+	f.Name, f.Value = name, value
 }
 
 // setResponseHeader sets a header of the response; an empty value takes it out.
 func (x *effects) setResponseHeader(s *Stream, name, value string) {
-	x.list = append(x.list, Effect{Kind: SetResponseHeader, Stream: s, Name: name, Value: value})
+	f := x.add(SetResponseHeader, s)
+	f.Name, f.Value = name, value
 }
 
 // count adds to a counter. The host refuses to add nothing, so it isn't asked to.
@@ -125,15 +139,15 @@ func (x *effects) gauge(gauge metric.Gauge, n int64) { x.update(gauge.Set(n)) }
 func (x *effects) sample(histogram metric.Histogram, n int64) { x.update(histogram.Record(n)) }
 
 func (x *effects) update(u metric.Update) {
-	x.list = append(x.list, Effect{Kind: UpdateMetric, Metric: u})
+	x.add(UpdateMetric, nil).Metric = u
 }
 
 func (x *effects) info(text string) {
-	x.list = append(x.list, Effect{Kind: LogInfo, Value: oneline.Of(text)})
+	x.add(LogInfo, nil).Value = oneline.Of(text)
 }
 
 func (x *effects) warn(text string) {
-	x.list = append(x.list, Effect{Kind: LogWarning, Value: oneline.Of(text)})
+	x.add(LogWarning, nil).Value = oneline.Of(text)
 }
 
 // action is what becomes of a message, or of a request, when all else of an event is done.

@@ -154,7 +154,7 @@ func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, header
 		e.prepare(s, headers)
 	}
 	if s.upload.reads == allOfIt {
-		s.request.Reset(s.exchange.Dialect, path, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
+		s.request.Reset(s.exchange.Dialect, s.exchange.Asked, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
 	e.scheduleDecision(s, now)
 }

@@ -57,8 +57,8 @@ func (n *Node) grow(name string) *Node {
 // member is linear: the documents read here have few wanted names a level, and most names differ in length.
 func (n *Node) member(name string) *Node {
 	for i := range n.members {
-		if n.members[i].name == name {
-			return n.members[i].node
+		if m := &n.members[i]; len(m.name) == len(name) && m.name == name { // TinyGo calls a function to compare
+			return m.node
 		}
 	}
 	return nil

@@ -85,8 +85,7 @@ func (f *Framer) Next(p []byte) int {
 			continue
 		}
 		if rest := p[i:]; f.state == stLineStart && len(rest) >= len(common) && inplace.String(rest[:len(common)]) == common {
-			f.field = append(f.field[:0], "data"...)
-			f.startValue()
+			f.startData()
 			i += len(common)
 			continue
 		}
@@ -198,16 +197,21 @@ func (f *Framer) nameByte(c byte) {
 func (f *Framer) startValue() {
 	switch inplace.String(f.field) {
 	case "data":
-		if f.data {
-			f.dataByte('\n')
-		}
-		f.data, f.state = true, stData
+		f.startData()
 	case "event":
 		f.name, f.state = f.name[:0], stName
 	default: // a comment's name is empty
 		f.state = stIgnore
 	}
 	f.field = f.field[:0]
+}
+
+// startData begins the value of a data field.
+func (f *Framer) startData() {
+	if f.data {
+		f.dataByte('\n')
+	}
+	f.data, f.state = true, stData
 }
 
 func (f *Framer) endLine(c byte) {

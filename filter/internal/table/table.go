@@ -27,6 +27,7 @@ package table
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"time"
 
@@ -137,7 +138,7 @@ func (t *Table) Reload(p *Page, now clock.Moment) error {
 func (t *Table) Save(p *Page, now clock.Moment, changed ...uint64) (written bool, evicted int, err error) {
 	p.forget(now)
 	evicted = p.evict(changed)
-	t.buffer = p.encode(t.buffer[:0])
+	t.buffer = p.encode(t.buffer)
 	written = p.update.Write(t.buffer)
 	return written, evicted, p.update.Err()
 }
@@ -287,23 +288,25 @@ func contains(ids []uint64, id uint64) bool {
 }
 
 func (p *Page) encode(b []byte) []byte {
-	b = append(b, version, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint32(b, p.period)
+	const most = headerSize + Ways*RecordSize
+	b = slices.Grow(b[:0], most)[:headerSize+len(p.buckets)*RecordSize] // there are Ways at most
+	binary.LittleEndian.PutUint32(b, version)
+	binary.LittleEndian.PutUint32(b[4:], p.period)
 	for i := range p.buckets {
-		e := &p.buckets[i]
-		at, full := uint64(e.state.At), e.fullAt
+		e, at := &p.buckets[i], b[headerSize+i*RecordSize:][:RecordSize]
+		moment, full := uint64(e.state.At), e.fullAt
 		if e.state.Window != 0 {
-			at, full = hasWindow|uint64(seconds(e.state.At))<<32|uint64(e.state.Window), e.ends/2+e.ends&1
+			moment, full = hasWindow|uint64(seconds(e.state.At))<<32|uint64(e.state.Window), e.ends/2+e.ends&1
 		}
-		b = binary.LittleEndian.AppendUint64(b, e.id)
-		b = binary.LittleEndian.AppendUint64(b, uint64(e.state.Used))
-		b = binary.LittleEndian.AppendUint64(b, at)
-		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[0])
-		b = binary.LittleEndian.AppendUint32(b, e.state.Reserved[1])
 		if e.again {
 			full |= cameAgain
 		}
-		b = binary.LittleEndian.AppendUint32(b, full)
+		binary.LittleEndian.PutUint64(at, e.id)
+		binary.LittleEndian.PutUint64(at[8:], uint64(e.state.Used))
+		binary.LittleEndian.PutUint64(at[16:], moment)
+		binary.LittleEndian.PutUint32(at[24:], e.state.Reserved[0])
+		binary.LittleEndian.PutUint32(at[28:], e.state.Reserved[1])
+		binary.LittleEndian.PutUint32(at[32:], full)
 	}
 	return b
 }

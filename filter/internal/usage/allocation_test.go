@@ -32,7 +32,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 			body, whole, event, last := []byte(test.request), []byte(test.answer), []byte(test.event), []byte("data: "+test.answer+"\n\n")
 			read := func() {
 				form := NewForm("identity", "application/json; charset=UTF-8")
-				request.Reset(test.dialect, test.path, form, 1<<20)
+				request.Reset(test.dialect, FromPath(test.dialect, test.path), form, 1<<20)
 				request.Write(body[:40])
 				if cut := request.Cut(); cut.Bytes != 40 {
 					t.Fatalf("%+v", cut)

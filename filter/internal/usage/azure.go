@@ -25,9 +25,9 @@ func deployment(path string) (name string, sure bool) {
 func deployed(path string) string {
 	const azure, old = "/deployments/", "/engines/"
 	folded := lower(path)
-	at, before := strings.LastIndex(folded, azure), azure
+	at, before := lastSegment(folded, azure), azure
 	if at < 0 {
-		at, before = strings.LastIndex(folded, old), old
+		at, before = lastSegment(folded, old), old
 	}
 	if at < 0 {
 		return ""
@@ -48,6 +48,17 @@ func deployed(path string) string {
 		name, _, _ = strings.Cut(name, "/")
 	}
 	return name[:min(len(name), maxModel)]
+}
+
+// lastSegment gives where a segment with both its slashes stands last in a path; -1: nowhere. Paths have few slashes, so it is the
+// fastest to look at these.
+func lastSegment(path, segment string) int {
+	for i := len(path) - len(segment); i >= 0; i-- {
+		if path[i] == '/' && path[i:i+len(segment)] == segment {
+			return i
+		}
+	}
+	return -1
 }
 
 // operationOf gives the end of a path that names one of OpenAI's operations: a deployment's name is no part of it.

@@ -107,7 +107,7 @@ func TestABoundThatNotEveryServerHeedsIsLoose(t *testing.T) {
 		}
 	}
 	var r RequestReader
-	r.Reset(chat, "", Form{}, 1<<20)
+	r.Reset(chat, Request{}, Form{}, 1<<20)
 	r.Write([]byte(`{"max_tokens":5,`))
 	if got := r.Cut(); !got.OutputLoose {
 		t.Errorf("cut before its end: %+v", got)
@@ -185,13 +185,13 @@ func TestOnlyAPromptOfTextInTheBodyTeaches(t *testing.T) {
 func TestAnOpenPictureIsNotText(t *testing.T) {
 	body := `{"model":"a","messages":[{"content":[{"image_url":{"url":"data:image/png;base64,` + strings.Repeat("A", 60_000)
 	var r RequestReader
-	r.Reset(chat, "", Form{}, 1<<20)
+	r.Reset(chat, Request{}, Form{}, 1<<20)
 	r.Write([]byte(body))
 	got := r.Cut()
 	if text := TextBytes(chat, got, 5_000_000); got.Model != "a" || got.Unread != "" || text > 30_000 {
 		t.Errorf("%d bytes of text: %+v", text, got)
 	}
-	r.Reset(chat, "", Form{}, 1<<20)
+	r.Reset(chat, Request{}, Form{}, 1<<20)
 	r.Write([]byte(strings.Replace(body, "data:image/png", "a text: hello ", 1)[:60] + `"}}]},{"content":"`))
 	if text := TextBytes(chat, r.Cut(), 5_000_000); text < 4_900_000 {
 		t.Errorf("text is not text: %d bytes", text)

@@ -72,7 +72,7 @@ func documentOf(path string) []byte {
 
 func bounds(d *Dialect, document []byte) bool {
 	var r RequestReader
-	r.Reset(d, "", Form{}, 0)
+	r.Reset(d, Request{}, Form{}, 0)
 	r.Write(document)
 	return r.Close().OutputBound > 0
 }

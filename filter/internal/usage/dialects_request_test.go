@@ -91,7 +91,7 @@ func TestWhatThePathSaysNeedsNoBody(t *testing.T) {
 			const body = `{"model":"no","stream":false,"max_tokens":5,"max_output_tokens":5`
 			test.want.Bytes = int64(len(body))
 			var r RequestReader
-			r.Reset(test.dialect, test.path, Form{}, 1<<20)
+			r.Reset(test.dialect, FromPath(test.dialect, test.path), Form{}, 1<<20)
 			r.Write([]byte(body))
 			if test.want.Model == "" && test.dialect != gemini { // what was found is used
 				test.want.Model = "no"

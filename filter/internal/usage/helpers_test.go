@@ -32,7 +32,7 @@ func readRequestAt(path string, dialect *Dialect, body []byte, lengths []int) Re
 
 func readForm(path string, dialect *Dialect, form Form, body []byte, lengths []int) Request {
 	var r RequestReader
-	r.Reset(dialect, path, form, 1<<20)
+	r.Reset(dialect, FromPath(dialect, path), form, 1<<20)
 	pieces(body, lengths, r.Write)
 	return r.Close()
 }

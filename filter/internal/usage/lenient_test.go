@@ -113,7 +113,7 @@ func TestABombIsReadUpToABound(t *testing.T) {
 	body := []byte(`{"model":"free","x":"` + strings.Repeat("y", 8<<20) + `","model":"mock"}`)
 	b := packed(newRandom(), body)
 	var r RequestReader
-	r.Reset(chat, "", NewForm(strings.Replace(b.coding, "bare", "deflate", 1), ""), 1<<20)
+	r.Reset(chat, Request{}, NewForm(strings.Replace(b.coding, "bare", "deflate", 1), ""), 1<<20)
 	r.Write(b.body)
 	if r.decoded > 1<<20+64<<10 {
 		t.Errorf("%d bytes were read", r.decoded)

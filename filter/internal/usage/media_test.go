@@ -55,7 +55,7 @@ func TestRequestsOfMedia(t *testing.T) {
 
 func TestAnUploadWithoutItsBoundaryIsGivenUpAtItsStart(t *testing.T) {
 	var r RequestReader
-	r.Reset(audio, "", Form{}, 1<<20)
+	r.Reset(audio, Request{}, Form{}, 1<<20)
 	if !r.Wanting() {
 		t.Error("nothing is wanted of a body that has not come")
 	}
@@ -63,7 +63,7 @@ func TestAnUploadWithoutItsBoundaryIsGivenUpAtItsStart(t *testing.T) {
 	if r.Wanting() {
 		t.Error("more of an upload is wanted")
 	}
-	r.Reset(audio, "", Form{}, 1<<20)
+	r.Reset(audio, Request{}, Form{}, 1<<20)
 	r.Write([]byte(`{"model":`))
 	if !r.Wanting() {
 		t.Error("the rest of a document is not wanted")

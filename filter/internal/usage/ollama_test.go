@@ -123,7 +123,7 @@ func TestOllamasPrompts(t *testing.T) {
 		}
 	}
 	var r RequestReader
-	r.Reset(ollama, "", Form{}, 1<<20)
+	r.Reset(ollama, Request{}, Form{}, 1<<20)
 	r.Write([]byte(`{"images":["` + picture))
 	if got := r.Cut().Prompt; got.Images != 1 || got.Text != int64(len(`{"images":["`)) || !got.open {
 		t.Errorf("cut inside of a picture: %+v", got)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 )
 
 // The operations that have no dialect: their bodies are not read.
@@ -17,7 +18,19 @@ const (
 // Operations finds the dialect of a path.
 type Operations struct {
 	paths []entry // looked through in order
+
+	lately [4]lookup // the paths that were asked for last: few are asked for, again and again
+	next   int       // which of them goes for another
 }
+
+// lookup is a path and what it leads to.
+type lookup struct {
+	path []byte
+	found
+}
+
+// mostLately is how long a path is that is kept at most, in bytes.
+const mostLately = 256
 
 // entry leads the paths of a route to a dialect; nil: bodies are not read.
 type entry struct {
@@ -93,6 +106,22 @@ func (o *Operations) Unknown(path string) bool {
 
 func (o *Operations) find(path string) found {
 	path, _, _ = strings.Cut(path, "?")
+	for i := range o.lately {
+		if known := &o.lately[i]; known.path != nil && inplace.String(known.path) == path {
+			return known.found
+		}
+	}
+	f := o.search(path)
+	if len(path) <= mostLately {
+		known := &o.lately[o.next]
+		known.path, known.found = append(known.path[:0], path...), f
+		o.next = (o.next + 1) % len(o.lately)
+	}
+	return f
+}
+
+// search finds what a path without its query leads to.
+func (o *Operations) search(path string) found {
 	best := o.match(path)
 	if plain(path) && (best.rank() == mostGoverned || !formatted(path)) {
 		return best

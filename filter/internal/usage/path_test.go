@@ -115,7 +115,7 @@ func TestAPathThatServersReadDifferentlyNamesNoModel(t *testing.T) {
 		{chat, "/openai/deployments/dear%20one/chat/completions", "", "dear one"},
 	} {
 		var r RequestReader
-		r.Reset(test.dialect, test.path, Form{}, 1<<20)
+		r.Reset(test.dialect, FromPath(test.dialect, test.path), Form{}, 1<<20)
 		r.Write([]byte(`{"model":"body"}`))
 		got := r.Close()
 		want := test.model

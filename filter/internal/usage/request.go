@@ -25,10 +25,10 @@ type RequestReader struct {
 	decoded int64
 }
 
-// Reset makes the reader ready for a body in the dialect. most bounds what a compressed body may be decompressed to.
-func (r *RequestReader) Reset(dialect *Dialect, path string, form Form, most int64) {
-	r.dialect, r.form, r.most = dialect, form, most
-	r.path = FromPath(dialect, path)
+// Reset makes the reader ready for a body in the dialect. path is what the request's path says; most bounds what a compressed body may be
+// decompressed to.
+func (r *RequestReader) Reset(dialect *Dialect, path Request, form Form, most int64) {
+	r.dialect, r.path, r.form, r.most = dialect, path, form, most
 	r.draft = draft{Request: r.path, names: &r.names, ambiguous: r.path.Unread == Ambiguous}
 	r.layers, r.parts, r.text = nil, nil, jsonscan.Text{}
 	r.packed, r.broken, r.decoded = false, false, 0

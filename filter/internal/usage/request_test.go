@@ -103,7 +103,7 @@ func TestAReaderCanBeUsedAgain(t *testing.T) {
 		{`{"broken`, Request{}},
 		{`{"model":"b","max_tokens":1}`, Request{Read: true, Model: "b", OutputBound: 1}},
 	} {
-		r.Reset(chat, "", Form{}, 1<<20)
+		r.Reset(chat, Request{}, Form{}, 1<<20)
 		r.Write([]byte(test.body))
 		if got := r.Bytes(); got != int64(len(test.body)) {
 			t.Errorf("%s: %d bytes", test.body, got)

@@ -64,7 +64,7 @@ func TestAskingForUsageChangesNothingElse(t *testing.T) {
 // askedFor gives the body as the server gets it.
 func askedFor(dialect *Dialect, body []byte, lengths []int) []byte {
 	var r RequestReader
-	r.Reset(dialect, "", Form{}, 1<<20)
+	r.Reset(dialect, Request{}, Form{}, 1<<20)
 	pieces(body, lengths, r.Write)
 	r.Close()
 	if edit := r.Ask(); !edit.None() {
