@@ -65,14 +65,20 @@ func decodePairs(data []byte, into [][2]string) ([][2]string, Status) {
 var encoded []byte
 
 func encodePairs(pairs [][2]string) []byte {
-	b := binary.LittleEndian.AppendUint32(encoded[:0], uint32(len(pairs)))
+	at := 4 + 8*len(pairs)
+	size := at
 	for i := range pairs {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(pairs[i][0])))
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(pairs[i][1])))
+		size += len(pairs[i][0]) + len(pairs[i][1]) + 2
 	}
+	b := slices.Grow(encoded[:0], size)[:size]
+	binary.LittleEndian.PutUint32(b, uint32(len(pairs)))
 	for i := range pairs {
-		b = append(append(b, pairs[i][0]...), 0)
-		b = append(append(b, pairs[i][1]...), 0)
+		for k, text := range pairs[i] {
+			binary.LittleEndian.PutUint32(b[4+8*i+4*k:], uint32(len(text)))
+			at += copy(b[at:], text)
+			b[at] = 0
+			at++
+		}
 	}
 	encoded = b
 	return b

@@ -27,5 +27,9 @@ func (s *Scanner) Mark() (m Mark, ok bool) {
 // again of what stands before it.
 func (s *Scanner) Resume(m *Mark) {
 	s.state, s.depth, s.nodes, s.node, s.end = m.state, m.depth, m.nodes, m.node, m.end
-	s.arrays = append(s.arrays[:0], m.arrays)
+	if s.arrays = s.arrays[:0]; cap(s.arrays) == 0 {
+		s.arrays = make([]uint64, 0, 1)
+	}
+	s.arrays = s.arrays[:1]
+	s.arrays[0] = m.arrays
 }

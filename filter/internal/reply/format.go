@@ -64,7 +64,13 @@ func (f *Format) word(status int) (text string) {
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
-	for _, c := range s {
+	for len(s) > 0 {
+		n := plain(s)
+		b = append(b, s[:n]...)
+		if s = s[n:]; s == "" {
+			break
+		}
+		c, size := utf8.DecodeRuneInString(s)
 		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', byte(c))
@@ -73,6 +79,16 @@ func appendString(b []byte, s string) []byte {
 		default:
 			b = utf8.AppendRune(b, c)
 		}
+		s = s[size:]
 	}
 	return append(b, '"')
+}
+
+// plain gives how many bytes s begins with that stand for themselves, mostly all: each append costs.
+func plain(s string) int {
+	i := 0
+	for i < len(s) && s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\' {
+		i++
+	}
+	return i
 }

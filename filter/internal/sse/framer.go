@@ -128,6 +128,9 @@ func lineEnd(p []byte) int {
 	i := 0
 	for ; i+swar.Size <= len(p); i += swar.Size {
 		word := swar.Word(p[i:])
+		if swar.Below(word, max('\n', '\r')+1) == 0 { // as in nearly all of a text
+			continue
+		}
 		if marks := swar.Equal(word, '\n') | swar.Equal(word, '\r'); marks != 0 {
 			return i + swar.First(marks)
 		}

@@ -53,12 +53,14 @@ func (r *ResponseReader) Reset(dialect *Dialect, events bool) {
 
 // next makes ready for a document.
 func (r *ResponseReader) next() {
-	next := document{names: &r.names, model: r.whole.model, delta: r.whole.delta, roled: r.whole.roled || r.whole.role, before: r.response.Outputs}
-	next.reports[standardPlace] = noReport
+	d := &r.document
+	*d = document{} // and no more is copied than has to be: a stream comes here with each event
+	d.names, d.model, d.delta, d.roled, d.before = &r.names, r.whole.model, r.whole.delta, r.whole.roled || r.whole.role, r.response.Outputs
 	if r.dialect.Cumulative {
-		next.reports, next.parts, next.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
+		d.reports, d.parts, d.iterations = r.whole.reports, r.whole.parts, r.whole.iterations
+	} else {
+		d.reports[standardPlace] = noReport
 	}
-	r.document = next
 	r.scanner.Reset(r.dialect.responsePaths, (*documentHandler)(r))
 }
 
@@ -236,7 +238,9 @@ func (r *ResponseReader) merge() {
 	if r.several && d.outputs == 0 && d.failure == 0 && !r.dialect.silent(d) {
 		r.unknown()
 	}
-	r.whole = *d
+	if r.whole.model, r.whole.delta, r.whole.roled, r.whole.role = d.model, d.delta, d.roled, d.role; r.dialect.Cumulative {
+		r.whole.reports, r.whole.parts, r.whole.iterations = d.reports, d.parts, d.iterations
+	}
 }
 
 // believe takes the report of a finished document, unless an earlier one stood in a better place.
