@@ -1,10 +1,13 @@
 package admit
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
+	"github.com/spillway-proxy/spillway/filter/internal/bucket"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
@@ -175,25 +178,35 @@ func (e *Engine) showSubjects(r *admin.Request, a *admin.Answer) {
 	j.Member("limit", name)
 	j.MemberInt("workers", int64(merged.Workers))
 	j.MemberInt("halvedEverySeconds", int64(heavy.HalfLife.Seconds()))
-	used := func(n float64) float64 { return g.limits.Shown(number, n) }
-	j.MemberFloat("usedError", used(merged.UsedError))
+	unit := g.limits.Unit(number)
+	memberUsed(&j, "usedError", merged.UsedError, unit)
 	j.MemberFloat("refusedError", merged.RefusedError)
-	v.subjects(&j, "subjects", merged.TopByUse(top), used)
-	v.subjects(&j, "mostRefused", merged.TopByRefusals(top), used)
+	v.subjects(&j, "subjects", merged.TopByUse(top), unit)
+	v.subjects(&j, "mostRefused", merged.TopByRefusals(top), unit)
 	j.EndObject()
 	a.Tagged(r, j.Bytes(), tagOf(j.Bytes()))
 }
 
-func (v *viewer) subjects(j *admin.JSON, key string, subjects []heavy.Subject, used func(float64) float64) {
+// memberUsed writes what was used, in a unit's millionths, of which one is a billionth of a dollar.
+func memberUsed(j *admin.JSON, key string, used float64, unit *config.Unit) {
+	if unit.Money() {
+		j.MemberAmount(key, int64(math.Round(min(used, float64(bucket.Most)))), unit)
+		return
+	}
+	j.MemberFloat(key, used/bucket.Micro)
+}
+
+func (v *viewer) subjects(j *admin.JSON, key string, subjects []heavy.Subject, unit *config.Unit) {
 	j.Key(key)
 	j.Array()
 	for i := range subjects {
 		s := &subjects[i]
 		j.Object()
 		j.Member("subject", s.Name)
-		for n, key := range [...]string{"used", "usedAtMost", "refused", "refusedAtMost"} {
-			j.MemberFloat(key, [...]float64{used(s.Used.Low), used(s.Used.High), s.Refused.Low, s.Refused.High}[n])
-		}
+		memberUsed(j, "used", s.Used.Low, unit)
+		memberUsed(j, "usedAtMost", s.Used.High, unit)
+		j.MemberFloat("refused", s.Refused.Low)
+		j.MemberFloat("refusedAtMost", s.Refused.High)
 		j.Key("lastRefusal")
 		if s.Reason == "" {
 			j.Null()

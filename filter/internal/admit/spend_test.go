@@ -68,6 +68,12 @@ func TestABudgetOfDollars(t *testing.T) {
 	if status != 200 || !strings.Contains(answer, `"unit":"usd","quantity":0.01,`) || !strings.Contains(answer, `"burst":0.01,`) {
 		t.Error(status, answer)
 	}
+	h.asksFor("mock").answer(used(0, 1)) // what is less than a hundredth of a cent is told, too
+	h.now += 2 * second
+	h.tick()
+	if _, answer := h.send("GET", "/subjects?limit=u", ""); !strings.Contains(answer, `{"subject":"user=ann","used":0.01302,"usedAtMost":0.01302,"refused":1,`) {
+		t.Error(answer)
+	}
 }
 
 // Whatever hides a model, it isn't a way around the budget, nor past unpriced: reject; and is counted, and listed.

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
@@ -60,11 +61,8 @@ func (s *Set) name(l *limit, r *Request) []byte {
 	return s.shown
 }
 
-// Shown gives what an amount in a limit's records is as people read it: units, or dollars.
-func (s *Set) Shown(number int, amount float64) float64 {
-	l := &s.limits[number]
-	return l.shown(1) * amount / float64(parts(l.Unit))
-}
+// Unit is what the limit at a place counts.
+func (s *Set) Unit(number int) *config.Unit { return s.limits[number].Unit }
 
 // Number gives the place of a limit, by its name, among those that are on, and what tells it from others in records.
 func (s *Set) Number(name string) (number int, id uint64, on bool) {

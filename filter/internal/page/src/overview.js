@@ -105,17 +105,21 @@ function gateValue(value, key, gate) {
   return /qps/.test(gate.name) || Math.max(value, gate.threshold || 0) > 1 ? number(value) : percent(value);
 }
 
-// unitOf is what a limit counts: completionTokens. amount writes a number of that; dollars with their cents, and as far as six digits where they are few.
+// unitOf is what a limit counts: completionTokens. amount writes a number of that; dollars with their cents, and exactly where they are few.
 const unitOf = limit => limit.unit === 'usd' ? 'dollars' : words(limit.unit?.replace(/[A-Z]/g, c => ' ' + c));
 const amount = (limit, n) => limit.unit !== 'usd' || n == null ? number(n) :
-  (n < 0 ? '−$' : '$') + Math.abs(n).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(n) < 1 ? 6 : 2 });
+  (n < 0 ? '−$' : '$') + Math.abs(n).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(n) < 1 ? 9 : 2 });
+
+// inTime is a limit's window, and when its quantity is there again.
+const inTime = l => (l.window ? ' per ' + l.window : l.windowSeconds ? ' in ' + duration(l.windowSeconds) : '') +
+  (l.windowEnds ? ', again in ' + duration(Math.max(1, (Date.parse(l.windowEnds) - Date.now()) / 1000)) : '');
 
 function limits(s) {
   if (!s.limits?.length) return null;
   return h('section', { class: 'card' }, h('h2', {}, 'Limits'),
     table('Limits', ['Limit', 'Per', 'Allows', 'Mode'], s.limits.map(l => [
       h('button', { class: 'link', onclick: () => { known.limit = l.name; show('subjects'); } }, l.name), [].concat(l.per || 'everybody').join(', '),
-      [amount(l, l.quantity), h('small', {}, (l.unit === 'usd' ? '' : ' ' + unitOf(l)) + (l.window ? ' per ' + l.window : l.windowSeconds ? ' in ' + duration(l.windowSeconds) : ''))], badge(l.mode)])),
+      [amount(l, l.quantity), h('small', {}, (l.unit === 'usd' ? '' : ' ' + unitOf(l)) + inTime(l))], badge(l.mode)])),
     s.unpriced?.length && h('p', { class: 'unpriced' }, 'Asked for lately, without a price: ', s.unpriced.map((m, i) => [i ? ', ' : '', h('code', {}, m.model), ' (' + number(m.requests) + ')'])));
 }
 
