@@ -151,7 +151,7 @@ func TestLeases(t *testing.T) {
 		name string
 		run  func(*leased)
 	}{
-		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"idle", leaseIdle}, {"before the wall", leaseNearly}, {"odd names", leaseNames},
+		{"at the edge", leaseEdge}, {"dollars", leaseDollars}, {"the example", leaseExample}, {"a crowd", leaseCrowd}, {"a busy user", leaseBusy}, {"idle", leaseIdle}, {"before the wall", leaseNearly}, {"odd names", leaseNames},
 		{"kill -9", leaseKills}, {"Redis loses its data", leaseLost}, {"ratelimit is gone", leaseDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
