@@ -49,6 +49,7 @@ type options struct {
 	gates     []*variant // what is measured for the cost of gates
 	onlyGates bool
 	onlyPeers bool
+	onlySlots string // what learned slots are worth: overload, engine, or both
 	out       string
 	command   string // for the report
 }
@@ -84,6 +85,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.surgeRounds, "surge-rounds", o.surgeRounds, "rounds of the surge")
 	flags.StringVar(&o.traceOnly, "traces", "", "comma-separated `names` of traces, or all: only these are tried, with and without gates, and told; no report is written")
 	flags.IntVar(&o.traceRounds, "trace-rounds", o.traceRounds, "rounds of each trace, of half a minute")
+	flags.StringVar(&o.onlySlots, "slots", "", "`which`: overload or engine, or both with a comma: only what learned slots are worth there, a minute each, is told, and no report is written; engine needs gpuexporter")
 	flags.BoolVar(&o.onlyPeers, "peers", false, "only what others use instead, side by side: `make bench-peers`")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {
@@ -119,7 +121,7 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.onlyTurns = *workloads != ""
-	if !o.onlyTurns && !o.onlyGates && !o.onlyPeers && !slices.ContainsFunc(o.variants, func(v *variant) bool { return v.name == limitedOnce }) {
+	if !o.onlyTurns && !o.onlyGates && !o.onlyPeers && o.onlySlots == "" && !slices.ContainsFunc(o.variants, func(v *variant) bool { return v.name == limitedOnce }) {
 		return o, errors.New("-variants: without -workloads, " + limitedOnce + " has to be there, with which stock Go's start is compared")
 	}
 	err = o.chooseTurns(*workloads)
@@ -193,6 +195,8 @@ func run(ctx context.Context, o options) error {
 	case b.traceOnly != "":
 		fmt.Print(b.tracesTable())
 		return nil
+	case b.onlySlots != "":
+		return b.tellSlots()
 	case b.surgeOnly != "":
 		return nil
 	}
@@ -208,6 +212,8 @@ func (b *bench) phases() []func(context.Context) error {
 		return []func(context.Context) error{b.measureSurge}
 	case b.traceOnly != "":
 		return []func(context.Context) error{b.measureTraces}
+	case b.onlySlots != "":
+		return b.slotsPhases()
 	case b.onlyGates:
 		return gates
 	case b.onlyPeers:

@@ -47,7 +47,8 @@ type bench struct {
 	rate           float64 // requests a second, of the latency measurement
 	total          int     // requests that a process had served when its memory was looked at for the last time
 	began          time.Time
-	overloads      []*overloaded // without the filter, and with it
+	overloads      []*overloaded // without the filter, with slots set by hand, and with learned ones
+	engines        []*engined    // as the arms are
 	yields         []*yielding   // without retreat, and with it
 	surges         [][]*surged   // by arm, and round
 	traced         []tracedRuns
@@ -104,7 +105,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.spillway, err = openModule(wasm); err != nil {
 		return nil, err
 	}
-	if !o.onlyGates && !o.onlyPeers {
+	if !o.onlyGates && !o.onlyPeers && o.onlySlots == "" {
 		if b.noop, err = openModule(filepath.Join(b.root, "build/bench-noop.wasm")); err != nil {
 			return nil, fmt.Errorf("find the no-op filter, which make bench-noop builds: %w", err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -31,6 +32,9 @@ const (
 const overloadConfig = `{"requestHold":"stopIteration","upstreams":[{"name":"overload",
 	"concurrency":{"max":8,"reserved":{"urgent":1,"high":1}},"queue":{"max":100,"whenFull":"dropLowest"}}]}`
 
+// overloadAuto is the same, but that nobody says how many slots there are.
+var overloadAuto = strings.Replace(overloadConfig, `"max":8`, `"max":"auto"`, 1)
+
 // priorities are the lanes, with the share of the requests that each has, in hundredths.
 var priorities = []struct {
 	name  string
@@ -53,17 +57,17 @@ type overloaded struct {
 	goodput float64 // answers a second, while the load lasts, of what the server can give
 }
 
-// measureOverload runs the load against bare Envoy, and against the filter.
+// measureOverload runs the load against bare Envoy, and against the filter with slots set by hand and with learned ones.
 func (b *bench) measureOverload(ctx context.Context) (err error) {
-	for _, filtered := range []bool{false, true} {
+	for _, config := range []string{"", overloadConfig, overloadAuto} {
 		sim := llmsim.New(llmsim.Options{Slots: serverSlots, NoHistory: true, TTFT: serverTime / 2, ITL: serverTime / 2 / meanTokens})
-		run, err := b.overload(ctx, sim, filtered)
+		run, err := b.overload(ctx, sim, config)
 		_ = sim.Close()
 		if err != nil {
 			return err
 		}
 		b.overloads = append(b.overloads, run)
-		b.say("overload, filter %v: goodput %.2f", filtered, run.goodput)
+		b.say("overload, %s: goodput %.2f", cmp.Or(config, "no filter"), run.goodput)
 	}
 	return nil
 }
@@ -81,14 +85,10 @@ func (b *bench) scenario(name, address, config string) *variant {
 	}}
 }
 
-func (b *bench) overload(ctx context.Context, sim *llmsim.Server, filtered bool) (*overloaded, error) {
+func (b *bench) overload(ctx context.Context, sim *llmsim.Server, config string) (*overloaded, error) {
 	address, err := sim.Start("127.0.0.1:0")
 	if err != nil {
 		return nil, err
-	}
-	config := ""
-	if filtered {
-		config = overloadConfig
 	}
 	e, err := b.startEnvoy(ctx, b.scenario("overload", address, config), manyWorkers, manyClients)
 	if err != nil {
@@ -171,7 +171,8 @@ func shoot(ctx context.Context, client *http.Client, gateway, priority string, i
 
 // overloadTable has both runs side by side.
 func (b *bench) overloadTable() string {
-	t := newTable("", "requests", "bare Envoy: answered", "p50, ms", "p99, ms", "Spillway: answered", "p50, ms", "p99, ms", "refused")
+	t := newTable("", "requests", "bare Envoy: answered", "p50, ms", "p99, ms", "Spillway: answered", "p50, ms", "p99, ms", "refused",
+		"with learned slots: answered", "p50, ms", "p99, ms", "refused")
 	for _, p := range priorities {
 		cells := []string{strings.ToUpper(p.name)}
 		for i, run := range b.overloads {
@@ -180,7 +181,7 @@ func (b *bench) overloadTable() string {
 				cells = append(cells, strconv.Itoa(len(shots)))
 			}
 			cells = append(cells, answered(shots)...)
-			if i == 1 {
+			if i > 0 {
 				cells = append(cells, refusals(shots))
 			}
 		}
@@ -230,8 +231,8 @@ func refusals(shots []shot) string {
 
 // overloadText says what the table can't: how it is with nobody else there, and how much of the server was used.
 func (b *bench) overloadText() string {
-	bare, filtered := b.overloads[0], b.overloads[1]
+	bare, filtered, learned := b.overloads[0], b.overloads[1], b.overloads[2]
 	return fmt.Sprintf("To the idle server a request takes %s ms (p50) without the filter and %s ms with it. Of what the server can "+
-		"do, %.0f %% were done without the filter and %.0f %% with it.",
-		milliseconds(quantile(bare.alone, 0.5)), milliseconds(quantile(filtered.alone, 0.5)), 100*bare.goodput, 100*filtered.goodput)
+		"do, %.0f %% were done without the filter, %.0f %% with it, and %.0f %% with learned slots.",
+		milliseconds(quantile(bare.alone, 0.5)), milliseconds(quantile(filtered.alone, 0.5)), 100*bare.goodput, 100*filtered.goodput, 100*learned.goodput)
 }

@@ -10,7 +10,7 @@ import (
 
 func TestTheScenariosConfigurationsAreValid(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{overloadConfig, strings.ReplaceAll(retreatConfig, "%q", `"enforce"`)} {
+	for _, text := range []string{overloadConfig, overloadAuto, strings.ReplaceAll(retreatConfig, "%q", `"enforce"`)} {
 		if _, err := config.Parse([]byte(text)); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
 // A request waits no longer than it says that it can bear its first token to take; the others wait on.
@@ -57,4 +59,56 @@ func learnSlots(t *testing.T, g *gateway) {
 		wantServed(t, waiting...)
 		g.awaitIdle(t)
 	})
+}
+
+// In shadow mode nothing waits for learned slots, and the gauge says how many there would be.
+func learnInShadow(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"mode": "shadow", "upstreams": [{"name": "watched", "concurrency": {"max": "auto", "limit": 3}}]}`)
+	var busy []*call
+	for range 5 {
+		busy = append(busy, g.occupy(t, ask{}))
+	}
+	g.awaitMetric(t, 3, "spillway_slots", "upstream", "watched")
+	g.awaitMetric(t, 5, "spillway_inflight", "upstream", "watched")
+	c := g.do(t, ask{})
+	wantServed(t, c)
+	g.logs(t, c)[0].Want(t, map[string]string{"decision": "SHADOW", "gate": "queue", "reason": "would_wait", "queue_ms": ""})
+	for _, c := range busy {
+		c.cancel()
+	}
+	g.awaitIdle(t)
+}
+
+// What was learned survives a new configuration: by it as many are in flight, where it begins with eight else.
+func keepLearned(t *testing.T, g *gateway) {
+	const upstreams = `[{"name": "kept", "models": ["llama"], "concurrency": {"max": "auto"}}]`
+	g.reconfigured(t, "100011", upstreams)
+	for range 3 {
+		g.together(t, 4, ask{stream: true, sim: "ttft=10ms tokens=2"})
+	}
+	slots := func() int { return int(g.metric("spillway_slots", "upstream", "kept")) }
+	harness.Await(t, patience, "the slots are fewer, since what took milliseconds takes seconds", func() bool {
+		g.together(t, 8, ask{stream: true, sim: "ttft=2s tokens=2"})
+		return slots() < 8
+	})
+	g.awaitIdle(t)
+	learned := slots()
+	g.reconfigured(t, "100012", upstreams)
+	var busy []*call
+	for range learned {
+		busy = append(busy, g.occupy(t, ask{}))
+	}
+	waits := []*call{g.enqueue(t, ask{}), g.enqueue(t, ask{})}
+	g.awaitMetric(t, 2, "spillway_queue_depth", "upstream", "kept")
+	g.awaitMetric(t, float64(learned), "spillway_inflight", "upstream", "kept")
+	for _, c := range waits {
+		if g.seen(c) {
+			t.Errorf("%s did not wait for one of %d slots", c.id, learned)
+		}
+		c.cancel()
+	}
+	for _, c := range busy {
+		c.cancel()
+	}
+	g.awaitIdle(t)
 }

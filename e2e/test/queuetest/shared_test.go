@@ -26,7 +26,8 @@ func TestQueue(t *testing.T) {
 		"one worker": share(1, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel}),
 		// They have to agree.
 		"four workers": share(4, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel},
-			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"hammer", hammer}, part{"shadow", shadow}),
+			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"hammer", hammer}, part{"shadow", shadow},
+			part{"slots learned in shadow", learnInShadow}, part{"slots learned before", keepLearned}),
 		"budgets":       share(4, part{"budget", keepBudget}, part{"what the upstream says", heedUpstream}, part{"retreat", retreat}),
 		"gates":         share(4, part{"four workers", gates}),
 		"crowds":        crowds,

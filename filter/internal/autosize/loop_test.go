@@ -240,3 +240,26 @@ func TestReservedSlots(t *testing.T) {
 type reserving struct{ *little }
 
 func (z *reserving) slots() int { return max(z.little.slots()-2, 1) }
+
+// Half of a larger server goes: within 20 s the slots are right within a tenth (of whole answers, a fifth), and of the clients who were sent there
+// few leave without a token.
+func TestHalfOfALargeServerGoes(t *testing.T) {
+	sc := overload(120*second, func(now time.Duration) int {
+		if now > 60*second {
+			return 20
+		}
+		return 40
+	})
+	sc.jobs = func() []*job {
+		return poisson(23, 120*second, func(time.Duration) float64 { return 400 }, 400, surgeLengths)
+	}
+	o := play(sc, newLittle())
+	expectSlots(t, o.course, 30*second, 60*second, 36, 44)
+	expectSlots(t, o.course, 80*second, 120*second, 18, 22)
+	if o.left > o.served/50 {
+		t.Errorf("%d left of %d that were served", o.left, o.served)
+	}
+	whole := play(sc, &answering{sizer: &informed{newLittle()}, whole: all})
+	expectSlots(t, whole.course, 30*second, 60*second, 32, 48)
+	expectSlots(t, whole.course, 80*second, 120*second, 16, 24)
+}
