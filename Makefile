@@ -55,7 +55,10 @@ override REDIS_SERVER := $(or $(shell command -v redis-server),$(REDIS_DIR)/redi
 endif
 
 # The browser that tests open the dashboard in, and axe-core, which says whether everybody can use it. CHROMIUM= is one of yours.
-CHROMIUM_DIR := $(CACHE)/chromium-$(shell . /etc/os-release 2> /dev/null && echo "$$ID-$$VERSION_ID")
+# Debian keeps the latest version alone, and has another one every week or two. While it has this one, this one is fetched; then the latest, with a
+# warning. To move on, put the latest here (apt-cache policy chromium-headless-shell), and run the tests of the page: make test PACKAGES=./e2e/test/pagetest/...
+CHROMIUM_VERSION := 156.0.8078.108
+CHROMIUM_DIR := $(CACHE)/chromium-$(CHROMIUM_VERSION)-$(shell . /etc/os-release 2> /dev/null && echo "$$ID-$$VERSION_ID")
 ifeq ($(strip $(CHROMIUM)),)
 override CHROMIUM := $(CHROMIUM_DIR)/chromium
 endif
@@ -488,11 +491,15 @@ $(REDIS_DIR)/redis-server:
 .PHONY: chromium
 chromium: $(if $(filter $(CHROMIUM_DIR)/%,$(CHROMIUM)),$(CHROMIUM)) ## Fetch Chromium, for the tests, unless CHROMIUM= names one
 	@command -v "$(CHROMIUM)" > /dev/null || { echo "CHROMIUM=$(CHROMIUM) can't be run: correct it, or unset it to have Chromium fetched" >&2; exit 1; }
-	echo "tests use $$("$(CHROMIUM)" --version)"
+	version=$$("$(CHROMIUM)" --version)
+	case "$$version" in
+	*" $(CHROMIUM_VERSION)"*) echo "tests use $$version" ;;
+	*) echo "tests use $$version, not $(CHROMIUM_VERSION), with which they are known to pass (CHROMIUM_VERSION in the Makefile)" >&2 ;;
+	esac
 
 $(CHROMIUM_DIR)/chromium:
 	@echo "fetching Chromium, once: 70 MB, into $(CHROMIUM_DIR)"
-	$(call install,$(CHROMIUM_DIR),e2e/tools/chromium/fetch.sh "$$new")
+	$(call install,$(CHROMIUM_DIR),e2e/tools/chromium/fetch.sh "$$new" $(CHROMIUM_VERSION))
 
 .PHONY: axe
 axe: $(AXE_DIR)/axe_playwright_python/axe.min.js ## Fetch axe-core, for the tests

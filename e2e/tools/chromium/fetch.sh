@@ -1,12 +1,17 @@
 #!/bin/bash
 # Fetches Debian's headless Chromium, the libraries that this machine lacks for it, and one font, so that pages look alike on every
-# machine, into the directory $1, from which $1/chromium runs.
+# machine, into the directory $1, from which $1/chromium runs. $2 is the version that is wanted, such as 156.0.8078.108: Debian may not have it any
+# more, and then the one that it has is fetched.
 set -euo pipefail
-to=$1
+to=$1 version=$2
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-"$(dirname "$0")/../debian/fetch.sh" "$root" chromium-headless-shell fonts-liberation ||
+fetch() { "$(dirname "$0")/../debian/fetch.sh" "$root" fonts-liberation "$@"; }
+fetch "chromium-headless-shell=$version-*" || {
+  echo "there is no Chromium $version here (any more): fetching the one that there is" >&2
+  fetch chromium-headless-shell
+} ||
   { echo "set CHROMIUM= to a Chromium that you have" >&2; exit 1; }
 
 mkdir -p "$to"/{lib,fonts}

@@ -163,7 +163,7 @@ func (t *target) resetBreaker() {
 	t.done(err, "breaker", "of "+strconv.Itoa(models)+" models", "CLOSED")
 }
 
-// drain lets nothing new through to the upstream, or everything again. Other workers follow within a second or two.
+// drain lets nothing new through to the upstream, or everything again. Other workers follow within followPeriod.
 func (t *target) drain(drain bool) {
 	states := map[bool]string{false: "open", true: "drained"}
 	before, err := t.engine.setShut(t.name, drain)
