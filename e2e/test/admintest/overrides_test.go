@@ -218,6 +218,12 @@ func (g *steered) reset(t *testing.T) {
 			t.Errorf("status %d, want %d", status, want)
 		}
 	}
+	for range 2 {
+		g.chat(t, "team/bob")
+	}
+	if status, answer = g.admin(t, http.MethodPost, "/limits/few/subjects/team%2Fbob", `{"reset":true}`); status != http.StatusOK || g.chat(t, "team/bob") != http.StatusOK {
+		t.Errorf("a name with a slash: %d %s", status, answer)
+	}
 	status, answer = g.admin(t, http.MethodPost, "/limits/few/subjects/ann", `{"quantity":1000000,"for":"1h"}`)
 	if status != http.StatusOK {
 		t.Errorf("%d %s", status, answer)

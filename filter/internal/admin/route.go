@@ -5,7 +5,7 @@ import "strings"
 // Route is one endpoint.
 type Route struct {
 	Method  string // GET (which serves HEAD, too), POST, PATCH or DELETE
-	Pattern string // the path below the surface's, "/" first: a segment "*" stands for any one, which the handler finds in Request.Names
+	Pattern string // the path below the surface's, "/" first: a segment "*" stands for any one, "**" at the end for one or more; the handler finds them in Request.Names
 	Access  Access
 	Body    bool // it has a JSON body
 	Handle  Handler
@@ -127,13 +127,15 @@ func (r *Request) Asks(name string) bool {
 	return false
 }
 
-// matches says that a path has the pattern, and gives what stands for its "*".
+// matches says that a path has the pattern, and gives what stands for its "*", and for its "**", which is all that is left of the path.
 func (route *Route) matches(path []string, names []string) ([]string, bool) {
 	rest := route.Pattern[1:]
 	for i, segment := range path {
 		var want string
 		want, rest, _ = strings.Cut(rest, "/")
 		switch {
+		case want == "**":
+			return append(names, strings.Join(path[i:], "/")), true
 		case want == "*":
 			names = append(names, segment)
 		case want != segment || want == "":

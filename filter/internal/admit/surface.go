@@ -187,7 +187,7 @@ func (e *Engine) endpoints() []admin.Route {
 		{Method: "PATCH", Pattern: "/overrides", Access: admin.Changes, Body: true, Handle: e.patchOverrides},
 		{Method: "DELETE", Pattern: "/overrides", Access: admin.Changes, Handle: e.deleteOverrides},
 		{Method: "GET", Pattern: "/limits/*", Access: admin.Reads, Handle: e.showLimit},
-		{Method: "POST", Pattern: "/limits/*/subjects/*", Access: admin.Changes, Body: true, Handle: e.changeSubject},
+		{Method: "POST", Pattern: "/limits/*/subjects/**", Access: admin.Changes, Body: true, Handle: e.changeSubject},
 	}, e.upstreamEndpoints()...)
 }
 
