@@ -49,8 +49,10 @@ const (
 	calmShare   = 0.7
 	calmSamples = 8
 	// A probe is due after so long without a calm sample, and after as many times of what the last one took, if that is longer; but after
-	// manyCuts in a row when the last calm sample is soonProbe old. It ends in any case after longestProbe.
+	// manyCuts in a row when the last calm sample is soonProbe old. It ends in any case after longestProbe. Of whole answers less tells what is
+	// usual, and what is a little slower looks like a queue for ever: it is due after probeWhole there, unless the engines say what waits.
 	probeEvery, probeTimes = 2 * time.Minute, 50
+	probeWhole             = 10 * time.Second
 	manyCuts, soonProbe    = 3, 5 * time.Second
 	longestProbe           = 10 * time.Second
 	// burstWindows are so many after a probe that tell of the burst with which it ends, of all slots that were kept free.
@@ -143,7 +145,7 @@ func (s *State) Usual(prompt int64) time.Duration {
 }
 
 // probe begins a probe, or ends it.
-func (s *State) probe(now clock.Moment) {
+func (s *State) probe(now clock.Moment, c *Settings) {
 	calm := now.Sub(s.calmAt)
 	switch took := now.Sub(s.probing); {
 	case s.probing != 0:
@@ -154,9 +156,17 @@ func (s *State) probe(now clock.Moment) {
 	case calm < 0:
 		s.calmAt = now // the clock was set back
 	case s.window.full == 0:
-	case calm > max(probeEvery, probeTimes*s.probed), s.cuts >= manyCuts && calm > soonProbe:
+	case calm > max(s.probeEvery(&c.Load), probeTimes*s.probed), s.cuts >= manyCuts && calm > soonProbe:
 		s.probing, s.calm, s.cuts = now, 0, 0
 	}
+}
+
+// probeEvery is how old the last calm sample may be.
+func (s *State) probeEvery(l *Load) time.Duration {
+	if s.streamed == 0 && l.At == 0 {
+		return probeWhole
+	}
+	return probeEvery
 }
 
 // decide sets the slots by a window.

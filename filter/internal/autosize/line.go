@@ -1,7 +1,7 @@
 package autosize
 
 // lineWeight is the weight of a new sample in a line.
-const lineWeight = 1.0 / 32
+const lineWeight = 1.0 / 16
 
 // line is how long an answer takes by its tokens: the straight line with the least squares, of the samples of late. All are sums, in which a sample
 // has less weight the older it is.

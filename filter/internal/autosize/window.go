@@ -148,7 +148,7 @@ func (s *State) calmly(inFlight, room, units int) bool {
 
 // advance ends the window if it is over.
 func (s *State) advance(now clock.Moment, c *Settings) {
-	s.probe(now)
+	s.probe(now, c)
 	w := &s.window
 	age := now.Sub(w.opened)
 	enough := min(max(enoughSamples, s.slots/4), 2*s.slots)
