@@ -40,7 +40,7 @@ func (c *Config) fields() []field {
 		enum("mode", &c.Mode, Enforce, modes, modeDoc+"It is a ceiling over each gate's and limit's own mode."),
 		fixed(enum("requestHold", &c.RequestHold, HoldNone, []Hold{HoldStopIteration, HoldBufferFilter, HoldNone},
 			"How request headers are held until admission. stopIteration: Envoy's Wasm configuration has "+
-				"allow_on_headers_stop_iteration: true. bufferFilter: Envoy's buffer filter follows this filter. none: neither, "+
+				"allow_on_headers_stop_iteration: true. bufferFilter: Envoy's buffer filter follows this filter (websockets hang behind it, unless their route turns it off). none: neither, "+
 				"so decide at the headers what headers allow and the rest at the body."),
 			"says how the proxy is configured, which no override changes; want it changed in the file"),
 		object("statusCode", &c.StatusCode, "HTTP status of each gate's refusal."),

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/config/protostruct"
 	"github.com/spillway-proxy/spillway/filter/abi"
 	"github.com/spillway-proxy/spillway/filter/internal/admit"
 	"github.com/spillway-proxy/spillway/filter/internal/lease"
@@ -89,6 +90,9 @@ func (p *plugin) configure(size int) (usable bool) {
 			abi.Log(abi.Critical, "spillway: the configuration can't be read from the host: "+status.Error())
 			return false
 		}
+	}
+	if json, is := protostruct.JSON(data); is { // Envoy doesn't make JSON of it
+		data = json
 	}
 	cfg, err := config.Parse(data)
 	if err != nil {

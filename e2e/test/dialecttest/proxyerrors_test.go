@@ -3,6 +3,7 @@ package dialecttest
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -11,12 +12,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/anthropics/anthropic-sdk-go"
+	"github.com/openai/openai-go/v3"
+
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
-// upstreamHeader chooses the server.
-const upstreamHeader = "x-upstream"
+// upstreamHeader chooses the server: what official clients are told to call their user.
+const upstreamHeader = "x-user-id"
 
 // largest is the largest body that passes.
 const largest = 64 << 10
@@ -85,6 +89,36 @@ func TestEnvoysOwnErrorsSpeakTheDialect(t *testing.T) {
 				wantProxyError(t, failure, request, response, body)
 			})
 		}
+	}
+	for name, ask := range officialClients(e.URL) {
+		for _, failure := range proxyErrors {
+			if failure.name == "too-large" { // theirs are small
+				continue
+			}
+			t.Run(name+", "+failure.name, func(t *testing.T) {
+				t.Parallel()
+				wantClientsError(t, failure, ask(t, failure.name))
+			})
+		}
+	}
+}
+
+// wantClientsError wants an official client to have read all that the answer says.
+func wantClientsError(t *testing.T, want proxyError, err error) {
+	t.Helper()
+	var openAIs *openai.Error
+	var anthropics *anthropic.Error
+	switch {
+	case errors.As(err, &openAIs):
+		if openAIs.StatusCode != want.status || openAIs.Message != want.words || openAIs.Type != want.openAI || openAIs.Code != want.code {
+			t.Errorf("OpenAI's client has read %v, want %+v", err, want)
+		}
+	case errors.As(err, &anthropics):
+		if raw := anthropics.RawJSON(); anthropics.StatusCode != want.status || !strings.Contains(raw, want.words) || !strings.Contains(raw, want.anthropic) {
+			t.Errorf("Anthropic's client has read %v, want %+v", err, want)
+		}
+	default:
+		t.Errorf("the client's error is %T %v, want one of its own", err, err)
 	}
 }
 
