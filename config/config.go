@@ -237,6 +237,7 @@ type Queue struct {
 	MaxWait  map[Priority]time.Duration // all four priorities are present
 	Fairness Fairness
 	Deadline Deadline
+	Revoke   bool // low streams are ended for urgent requests
 }
 
 // Retreat lowers Budget while the upstream answers 429.

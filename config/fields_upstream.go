@@ -60,6 +60,8 @@ func (q *Queue) fields() []field {
 			"What a request that can't have its turn in time, at twice the pace of late, is refused for at once, in place of waiting in vain: maxWait is the "+
 				"longest wait of its priority; slo is also the time to first token that it asks for itself (latency.ttftHeader), less what is expected of it "+
 				"(latency.predict), or is usual where slots are learned, and it waits no longer than that; none lets it wait."),
+		boolean("revoke", &q.Revoke, false, "Where an urgent request would wait for a slot, end a low stream that has begun: the youngest of a worker, one for each slot that is missing. "+
+			"Its client gets an error in the stream, and is charged what has passed. Needs slots, a queue, and priority.trust, since who is urgent ends others' work."),
 		text("fairness", &q.Fairness, FairToUsers, fairnesses,
 			"Between whom turns are shared within a priority; none is first come, first served. header:<name> is who has the same value in a header, of those whom "+
 				"priority.trust believes; such as header:x-gateway-inference-fairness-id."),

@@ -13,6 +13,7 @@ func (c *Config) finish(r *reader, path string) {
 	c.finishGroups(r, path)
 	c.finishPrices(r, path)
 	c.finishNearly(r, path)
+	c.finishRevoke(r, path)
 	for i, u := range c.Upstreams {
 		if i+1 < len(c.Upstreams) && slices.Contains(u.Models, "*") {
 			r.problem(join(index(join(path, "upstreams"), i), "models"), `"*"`,
@@ -78,6 +79,23 @@ func (u *Upstream) finish(r *reader, path string) {
 	if bound > 0 && int64(u.Retreat.MinRequests) > bound {
 		r.problem(join(join(path, "retreat"), "minRequests"), strconv.Itoa(u.Retreat.MinRequests),
 			"above budget.requests; want at most "+strconv.FormatInt(bound, 10))
+	}
+}
+
+// finishRevoke wants it to be known who can have others' work ended.
+func (c *Config) finishRevoke(r *reader, path string) {
+	believed := c.Priority.Trust == nil && (c.Priority.Header != "" || len(c.Priority.Objectives) > 0)
+	for i := range c.Upstreams {
+		u, here := &c.Upstreams[i], join(join(index(join(path, "upstreams"), i), "queue"), "revoke")
+		switch {
+		case !u.Queue.Revoke:
+		case u.Concurrency.Max == 0:
+			r.problem(here, "true", "frees slots of no limit; want concurrency.max above 0, or auto, too")
+		case u.Queue.Max == 0:
+			r.problem(here, "true", "frees slots for what waits, and nothing can; want queue.max above 0, too")
+		case believed:
+			r.problem(here, "true", "lets every client end others' streams by saying that it is urgent; want priority.trust, too: who may say so")
+		}
 	}
 }
 

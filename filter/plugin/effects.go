@@ -80,6 +80,8 @@ func (p *plugin) do(f *admit.Effect) {
 	case admit.Resume:
 		f.Stream.Resumed = true
 		status = abi.ResumeRequest()
+	case admit.BreakOff: // as the host does with an answer to what has one already
+		status = abi.SendResponse(503, nil, nil)
 	case admit.Answer:
 		r := f.Stream.Reply()
 		status = abi.SendResponse(r.Status, r.Headers, r.Body)
@@ -92,7 +94,7 @@ func (p *plugin) do(f *admit.Effect) {
 // calls are the names of what the host can refuse, as they are counted.
 var calls = [...]string{
 	admit.SetProperty: "set_property", admit.SetNumber: "set_property", admit.SetRequestHeader: "set_header", admit.EditRequest: "edit_body", admit.ChooseRoute: "clear_route_cache",
-	admit.SetResponseHeader: "set_header", admit.ReplaceResponse: "replace_body", admit.Resume: "resume", admit.Answer: "send_response",
+	admit.SetResponseHeader: "set_header", admit.ReplaceResponse: "replace_body", admit.Resume: "resume", admit.BreakOff: "break_off", admit.Answer: "send_response",
 }
 
 func setHeader(m abi.Map, name, value string) abi.Status {

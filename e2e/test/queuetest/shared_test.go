@@ -23,11 +23,12 @@ func TestQueue(t *testing.T) {
 	var all sync.WaitGroup
 	for name, test := range map[string]func(*testing.T){
 		// Its order is exact, and it makes no difference to it how Envoy holds requests.
-		"one worker": share(1, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel}),
+		"one worker": share(1, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel}, part{"revoke", revoke}),
 		// They have to agree.
 		"four workers": share(4, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel},
 			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"hammer", hammer}, part{"shadow", shadow},
-			part{"slots learned in shadow", learnInShadow}, part{"slots learned before", keepLearned}),
+			part{"slots learned in shadow", learnInShadow}, part{"slots learned before", keepLearned},
+			part{"revoke", revoke}),
 		"budgets":       share(4, part{"budget", keepBudget}, part{"what the upstream says", heedUpstream}, part{"retreat", retreat}),
 		"gates":         share(4, part{"four workers", gates}),
 		"crowds":        crowds,

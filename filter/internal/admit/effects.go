@@ -31,6 +31,7 @@ const (
 	ReplaceResponse              // the stream's Body goes on instead of the piece of the response that the event has brought
 	Pause                        // the message, as far as the event has brought it, is kept back
 	Resume                       // the request, which an earlier event kept back, goes on
+	BreakOff                     // the response, of which some has passed, is broken off
 	Answer                       // the stream's Reply is sent to the client, and nothing else of the stream goes on
 )
 
@@ -220,8 +221,9 @@ func (e *Engine) answerOwed() {
 	e.owed, e.turns = e.owed[:rest], e.turns-n
 }
 
-// forget drops an answer that comes too late.
+// forget drops an answer that comes too late, and what was to end a stream that has ended.
 func (e *Engine) forget(s *Stream) {
+	e.leaving.remove(s)
 	if s.drains {
 		s.drains = false
 		e.draining.remove(s)

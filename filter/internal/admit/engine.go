@@ -77,6 +77,7 @@ type Engine struct {
 	labels   labels
 	refusals refusals
 
+	leaving          streamSet // they are being ended for urgent requests
 	draining         streamSet // refused, and their answers wait for their bodies
 	guard            guard
 	reserving        streamSet // admitted with charges
@@ -126,6 +127,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		id:        binary.LittleEndian.Uint64(random),
 		warned:    map[usage.Unread]bool{},
 		refusals:  refusals{},
+		leaving:   streamSet{in: inLeaving},
 		draining:  streamSet{in: inDraining},
 		guard:     guard{holding: streamSet{in: inHolding}},
 		reserving: streamSet{in: inReserving},
@@ -149,6 +151,7 @@ func (e *Engine) TickPeriod() uint32 {
 	if len(e.owed) > 0 || e.turns <= 0 {
 		period = shorter(period, time.Millisecond)
 	}
+	period = shorter(period, e.leavingPeriod())
 	if e.draining.count > 0 {
 		period = shorter(period, drainTime/4)
 	}
@@ -177,6 +180,7 @@ func (e *Engine) Tick(now clock.Moment) {
 	e.endDrains(now)
 	e.endUploads(now)
 	e.answerOwed()
+	e.endLeaving(now)
 	e.checkHolds(now)
 	e.tickGates(now)
 	e.tickBeat(now)

@@ -29,10 +29,10 @@ type doomed struct {
 	held, broken, gone, answered, met bool // met: by a response
 }
 
-const fatalLimits = `"models":{"labels":["*"]},"limits":[{"name":"f","per":["user"],"unit":"inflight","quantity":4},{"name":"g","unit":"inflight","quantity":9},
+const fatalLimits = `"priority":{"trust":[{}]},"models":{"labels":["*"]},"limits":[{"name":"f","per":["user"],"unit":"inflight","quantity":4},{"name":"g","unit":"inflight","quantity":9},
 	{"name":"r","per":["user"],"unit":"requests","quantity":9000,"window":"1h"},{"name":"t","per":["user"],"unit":"totalTokens","quantity":1000000,"window":"1h"}],
 	"upstreams":[{"name":"big","models":["big"],"concurrency":{"max":1},"queue":{"max":1,"whenFull":"dropLowest","maxWait":{"low":"1s"}}},
-		{"name":"rest","concurrency":{"max":2},"queue":{"max":2,"whenFull":"dropLowest"},"breaker":{"mode":"enforce","minRequests":2},"throttle":{"mode":"enforce"}}]`
+		{"name":"rest","concurrency":{"max":2},"queue":{"max":2,"whenFull":"dropLowest","revoke":true},"breaker":{"mode":"enforce","minRequests":2},"throttle":{"mode":"enforce"}}]`
 
 func (f *fate) chance(of int, what string) bool { return rapid.IntRange(1, of).Draw(f.t, what) == 1 }
 
@@ -73,6 +73,11 @@ func (x *doomed) take(t *rapid.T, kind EffectKind, own *doomed) {
 			t.Fatal("an answer inside another's event, a second one, or one to a stream that is left alone")
 		}
 		x.answered, x.held = true, false
+	case BreakOff:
+		if own != nil || !x.met || x.answered {
+			t.Fatal("a stream is broken off in an event, before its response, or twice")
+		}
+		x.answered = true // nothing comes of it any more but its end
 	}
 }
 
@@ -231,7 +236,7 @@ func TestFate(t *testing.T) {
 							t.Fatalf("%s: %d for ever", name, n)
 						}
 					}
-					if f.h.guard.holding.count+f.h.reserving.count+len(f.h.owed) > 0 {
+					if f.h.guard.holding.count+f.h.reserving.count+f.h.leaving.count+len(f.h.owed) > 0 {
 						t.Fatal("something is held")
 					}
 				})

@@ -243,6 +243,8 @@ func (h *host) changed(f *Effect) {
 	case Answer:
 		h.others[f.Stream] = header(f.Stream.Reply().Headers, "x-spillway-reason")
 		h.resumed[f.Stream] = Answer
+	case BreakOff:
+		h.resumed[f.Stream] = BreakOff
 	case Resume:
 		h.others[f.Stream] = ""
 		h.resumed[f.Stream] = Continue

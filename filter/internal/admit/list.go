@@ -301,9 +301,10 @@ func (e *Engine) finishQueue(s *Stream, now clock.Moment, end *account.Settlemen
 	e.release(s, now, s.answer)
 }
 
-// observeQueue tells the queue of the first token, by which slots are learned.
+// observeQueue tells the queue of the first token, by which slots are learned, and from which on the stream can be ended for an urgent request.
 func (e *Engine) observeQueue(s *Stream, now clock.Moment) {
 	if s.ticket.InFlight() && s.exchange.Stream {
+		e.yields(s)
 		s.upstream.queue.Observe(now, &s.ticket, dispatch.Took{TTFT: s.took(now)})
 	}
 }

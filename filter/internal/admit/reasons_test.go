@@ -49,12 +49,7 @@ func (h *host) isInTheTable(s *Stream) {
 	if name == "" || strings.HasPrefix(name, "proxy/") || strings.HasPrefix(name, "promptsize/") {
 		return
 	}
-	refused.Lock()
-	if refused.met == nil {
-		refused.met = map[string]bool{}
-	}
-	refused.met[name] = true
-	refused.Unlock()
+	meet(name)
 	rows := gate.Table()
 	at := slices.IndexFunc(rows, func(row gate.Row) bool { return row.Gate+"/"+row.Reason == name })
 	if at < 0 {
@@ -72,6 +67,16 @@ func (h *host) isInTheTable(s *Stream) {
 	if never != row.Never || header(r.Headers, "x-envoy-ratelimited") != "true" || r.Status != statusOf(row.Status, &h.cfg.StatusCode) {
 		h.Errorf("%s has status %d and the headers %q, and in gate.Table status %s and that waiting helps: %v", name, r.Status, r.Headers, row.Status, !row.Never)
 	}
+}
+
+// meet notes that a reason was met.
+func meet(name string) {
+	refused.Lock()
+	defer refused.Unlock()
+	if refused.met == nil {
+		refused.met = map[string]bool{}
+	}
+	refused.met[name] = true
 }
 
 // form is a reason without its numbers, which differ from one time to the next.

@@ -70,16 +70,18 @@ type course struct {
 	leased           bool          // its requests are charged as leases, until it is sent
 	nearly           bool          // little was left of a limit that it is charged to
 
-	upstream  *upstream      // whose gates the request stands at, or went through; nil: none
-	tracked   bool           // the upstream's gates that learn wait for its end
-	track     health.Request // what they know of it
-	ticket    dispatch.Ticket
-	leaseBy   clock.Moment    // until when it waits for a lease of the fleet's; 0: it doesn't, and didn't
-	pastQueue string          // why it waits past the queue; "": it does not
-	answer    dispatch.Answer // what its answer says of the upstream's limits
-	pace      pace
-	torn      bool // the upstream broke the response off
-	restated  restated
+	upstream   *upstream      // whose gates the request stands at, or went through; nil: none
+	tracked    bool           // the upstream's gates that learn wait for its end
+	track      health.Request // what they know of it
+	ticket     dispatch.Ticket
+	leaseBy    clock.Moment    // until when it waits for a lease of the fleet's; 0: it doesn't, and didn't
+	pastQueue  string          // why it waits past the queue; "": it does not
+	answer     dispatch.Answer // what its answer says of the upstream's limits
+	pace       pace
+	farewell   farewell     // it is being ended for an urgent request
+	farewellBy clock.Moment // when it is broken off whether that can be told or not
+	torn       bool         // the upstream broke the response off
+	restated   restated
 
 	admin *adminCall // it is a request to the admin surface; nil: it is not
 }

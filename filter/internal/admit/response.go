@@ -108,6 +108,18 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 		return
 	}
 	s.pace.received(now, size)
+	if s.farewell == tookLeave || s.farewell == leaves && !end {
+		e.takeLeave(s, now, size)
+	} else {
+		e.readBody(s, now, size, end)
+	}
+	if end {
+		e.finish(s, now, s.farewell != tookLeave)
+	}
+}
+
+// readBody reads the next piece, and changes it where something has to be hidden.
+func (e *Engine) readBody(s *Stream, now clock.Moment, size int, end bool) {
 	var piece []byte // all of it, where that is more than read
 	if size > 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
 		piece = e.host.Piece(0, size)
@@ -128,9 +140,6 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 	}
 	if s.question.onTrial {
 		e.learnRefusal(s, now, piece, end)
-	}
-	if end {
-		e.finish(s, now, true)
 	}
 }
 
@@ -154,7 +163,7 @@ func (s *Stream) readingResponse() bool {
 // ResponseTrailers takes the end of a response whose body is followed by trailers.
 func (e *Engine) ResponseTrailers(s *Stream, now clock.Moment) {
 	e.begin(s)
-	e.finish(s, now, true)
+	e.finish(s, now, s.farewell != tookLeave)
 	e.end(s, now)
 }
 

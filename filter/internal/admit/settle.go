@@ -28,6 +28,7 @@ func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {
 		return
 	}
 	s.phase = stDone
+	e.leaving.remove(s)
 	e.learnLabel(s, now)
 	e.count(s)
 	s.settlement = e.accountant.Settle(&s.exchange, now, complete)

@@ -17,6 +17,7 @@ const (
 	inReserving
 	inUploading
 	inAwaiting
+	inLeaving
 	streamSets
 )
 

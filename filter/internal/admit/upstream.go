@@ -245,6 +245,10 @@ func (e *Engine) waited(s *Stream, wait time.Duration) {
 
 // dequeued takes what the gate has decided about a waiting request.
 func (e *Engine) dequeued(s *Stream, now clock.Moment, v gate.Verdict) {
+	if v.Reason == gate.Revoked {
+		e.revoke(s, now)
+		return
+	}
 	defer e.use(e.use(s.rules))
 	s.action = goesOn
 	if v.Outcome == gate.Rejected {

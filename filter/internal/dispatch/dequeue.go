@@ -16,7 +16,7 @@ import (
 //	return d.Err()
 type Dequeue struct {
 	Ticket  *Ticket
-	Verdict gate.Verdict // Allowed or Rejected
+	Verdict gate.Verdict // Allowed; or Rejected: it is refused, or, Revoked, in flight and has to end
 
 	gate  *Gate
 	now   clock.Moment
@@ -64,8 +64,8 @@ func (d *Dequeue) begin() bool {
 // serve starts the next request, or refuses one whose room another worker asks for. It says false if there is neither.
 func (d *Dequeue) serve() bool {
 	g := d.gate
-	for g.queue.waiting > 0 || g.dirty || g.moving() && d.now.Sub(g.written) >= Heartbeat {
-		next, drop, err := g.step(d.now)
+	for g.queue.waiting > 0 || g.dirty || g.watches() || g.moving() && d.now.Sub(g.written) >= Heartbeat {
+		next, ends, drop, err := g.step(d.now)
 		switch {
 		case err != nil:
 			d.err = err
@@ -75,6 +75,9 @@ func (d *Dequeue) serve() bool {
 			g.refreshTurn(next)
 			g.launch(d.now, next)
 			d.Ticket, d.Verdict = next, gate.Verdict{Waited: next.Waited(d.now)}
+			return true
+		case ends != nil:
+			d.revoke(ends)
 			return true
 		case drop == [Priorities]uint32{}:
 			return false
@@ -86,12 +89,12 @@ func (d *Dequeue) serve() bool {
 	return false
 }
 
-// step starts the head of the queue if it can go, or else says what there is to say.
-func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, err error) {
+// step starts the head of the queue if it can go, or else ends a stream for an urgent request, or says what there is to say.
+func (g *Gate) step(now clock.Moment) (next, ends *Ticket, drop [Priorities]uint32, err error) {
 	c, s := g.change(now), &g.known
 	for g.read(&c) {
 		self := c.self
-		if next, drop = nil, [Priorities]uint32{}; self == nil {
+		if next, ends, drop = nil, nil, [Priorities]uint32{}; self == nil {
 			break
 		}
 		drop, self.drop = self.drop, drop
@@ -107,20 +110,23 @@ func (g *Gate) step(now clock.Moment) (next *Ticket, drop [Priorities]uint32, er
 			s.dequeued(now, head, head.tag)
 			g.start(now, s, self, head)
 			self.loses(head)
+			self.has(head)
 			self.expect(g.queue.second(s.due(head, head.tag)))
-		} else if drop == [Priorities]uint32{} && !g.tells(now, self, head) {
-			break
+		} else if drop == [Priorities]uint32{} {
+			if ends = g.revokes(now, s, self); ends == nil && !g.tells(now, self, head) {
+				break
+			}
 		}
 		g.write(&c)
 	}
-	return next, drop, c.update.Err()
+	return next, ends, drop, c.update.Err()
 }
 
 // tells says that there is something to write though nothing starts. A turn that has changed has to be told, or each worker would hold
 // back for one that the other no longer has.
 func (g *Gate) tells(now clock.Moment, self *worker, head *Ticket) bool {
 	quiet := now.Sub(g.written)
-	return g.dirty || !self.sameTurn(&g.entry) || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
+	return g.dirty || !self.sameTurn(&g.entry) || self.claims != g.entry.claims || head != nil && quiet >= queueHeartbeat || quiet >= Heartbeat
 }
 
 // due is the request whose turn is next, by what the record says of the subjects: other workers serve them too. Those whose callers are

@@ -13,6 +13,8 @@
 //	      └→ waiting ─┬→ in flight → finished
 //	                  └→ refused (waited too long, dropped for a higher priority), or gone
 //
+// With Settings.Revokes what is in flight may have to end for an urgent request: revoke.go has how, which, the bounds, and who could abuse it.
+//
 // # Who goes first
 //
 // Priority is strict, over all workers: a worker whose best waiting request ranks below another worker's holds back, as long

@@ -33,6 +33,9 @@ type Gate struct {
 	alarmTurned bool              // it has begun or ended by a write of this worker
 	entry       worker            // what the record said of this worker when it was last read
 	samples     []autosize.Sample // that no write has told yet
+	streams     []*Ticket         // low, and could be ended for an urgent request
+	revocable   uint32            // units of these
+	ending      uint32            // units of those that are being ended
 	buffer      []byte
 }
 
@@ -150,7 +153,7 @@ func (g *Gate) AlarmTurned() (began, ended bool) {
 // Period is how often the queue wants to be served (Dequeue); 0: not at all.
 func (g *Gate) Period() time.Duration {
 	switch {
-	case g.queue.waiting > 0 || g.dirty:
+	case g.queue.waiting > 0 || g.dirty || g.watches():
 		return 10 * time.Millisecond
 	case g.moving() || g.others || g.readAt == 0:
 		return Heartbeat
@@ -275,6 +278,7 @@ func (g *Gate) read(c *change) bool {
 			c.self.drop[p] += n
 		}
 		g.report(c.now, c.self, g.queue.head())
+		g.claim(c.now, &g.known, c.self)
 	}
 	if g.settings.Learns() {
 		for i := range g.samples {
@@ -294,7 +298,7 @@ func (g *Gate) write(c *change) {
 
 // allows says that the upstream takes a request of the priority now.
 func (g *Gate) allows(now clock.Moment, s *shared, t *Ticket) bool {
-	return now >= s.backoffForAll() && g.hasSlot(s, t) && g.hasBudget(s, t)
+	return now >= s.backoffForAll() && g.hasSlot(s, t) && g.hasBudget(s, t, 0, 0)
 }
 
 func (g *Gate) hasSlot(s *shared, t *Ticket) bool {
@@ -346,18 +350,20 @@ func (g *Gate) slots(s *shared) int {
 	return g.settings.Slots
 }
 
-func (g *Gate) hasBudget(s *shared, t *Ticket) bool {
+// hasBudget says that there is budget for a request, beside what others take of it, in millionths of a request and in tokens.
+func (g *Gate) hasBudget(s *shared, t *Ticket, requests, tokens int64) bool {
 	c := &g.settings
 	if c.Requests.Quantity > 0 {
 		need := g.spends(t)
-		if s.requests.Used+need > c.ceiling(t.Priority, g.requests().Burst, need) {
+		if s.requests.Used+requests+need > c.ceiling(t.Priority, g.requests().Burst, need) {
 			return false
 		}
 	}
 	if c.Tokens.Quantity > 0 {
 		burst := g.tokens().Burst
 		// One that can never fit goes when nothing else is in use: nobody would be helped by refusing it for ever.
-		need := min(t.Tokens, burst/bucket.Micro) * bucket.Micro
+		most := burst / bucket.Micro
+		need := min(min(t.Tokens, most)+tokens, most) * bucket.Micro
 		if s.tokens.Used+s.reserved()*bucket.Micro+need > c.ceiling(t.Priority, burst, need) {
 			return false
 		}

@@ -36,6 +36,9 @@ type Ticket struct {
 	line  *line
 	paid  bool // its turn was counted
 
+	ending bool // it is being ended for an urgent request
+	place  int  // among the streams that can be, from 1 on; 0: it is not one of them
+
 	started  clock.Moment  // when it was let go
 	within   time.Duration // it may wait by its own deadline; 0: as long as its priority may
 	beside   int           // how many were in flight then, with itself, where slots are learned; 0: not known

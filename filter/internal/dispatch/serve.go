@@ -11,7 +11,7 @@ import (
 
 // Arrive decides about a request that has come.
 func (g *Gate) Arrive(now clock.Moment, t *Ticket) Arrival {
-	t.since, t.paid, t.beside, t.within = now, false, 0, 0
+	t.since, t.paid, t.beside, t.within, t.ending, t.place = now, false, 0, 0, false, 0
 	t.units, t.spent = 1, 0 // where the store fails
 	var v Arrival
 	c := g.change(now)
@@ -256,6 +256,7 @@ func (g *Gate) Finish(now clock.Moment, t *Ticket, a Answer) error {
 	g.inFlight[t.Priority] -= t.units
 	g.flying--
 	g.flight.remove(t)
+	g.forgetStream(t)
 	g.dirty = true
 	g.Observe(now, t, a.Took)
 	c := g.change(now)

@@ -20,6 +20,7 @@ type Settings struct {
 	WhenFull                     config.WhenFull // "" is to reject
 	MaxWait                      [Priorities]time.Duration
 	Foresees                     bool // what can't have its turn in time is refused at once
+	Revokes                      bool // low streams are ended for urgent requests
 	Retreat                      retreat.Settings
 	Retreats                     bool // the retreat is measured
 	Yields                       bool // and lowers the budget
@@ -56,6 +57,7 @@ func NewSettings(u *config.Upstream, mode config.Mode) Settings {
 		s.MaxWait[p] = wait
 	}
 	s.Foresees = u.Queue.Deadline == config.DeadlineMaxWait || u.Queue.Deadline == config.DeadlineSLO
+	s.Revokes = u.Queue.Revoke
 	s.Retreats = u.Retreat.Mode != config.Off && (s.Requests.Quantity > 0 || s.Tokens.Quantity > 0)
 	s.Yields = s.Retreats && u.Retreat.Mode == config.Enforce
 	return s

@@ -63,6 +63,9 @@ type worker struct {
 	longestOf [Priorities]uint64 // whose line that is
 	parked    uint32             // how many wait beside its queue
 	bytes     int64              // that are kept back of its waiting requests
+	claims    uint32             // units that its urgent requests are to have of low streams, or of what is free
+	revocable uint32             // units of its low streams that can be ended
+	ending    uint32             // units of those that are being ended
 	reserved  int64              // tokens that its requests in flight are expected to use
 	waits     bool
 	head      config.Priority // of its best waiting request, if any waits
@@ -267,7 +270,7 @@ const (
 	learned    = 10 // where it says whether slots are
 	headerSize = 12 + 2*16 + 3*8 + 2*24 + 8*Priorities + 3*8 + retreat.Size
 	turnSize   = 16
-	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4 + 8 + 8 + 8 + 8 + 8
+	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4*4 + 8 + 8 + 8 + 8 + 8
 )
 
 var order = binary.LittleEndian
@@ -338,7 +341,9 @@ func (w *worker) encode(b []byte) []byte {
 	for _, subject := range w.longestOf {
 		b = order.AppendUint64(b, subject)
 	}
-	b = order.AppendUint32(b, w.parked)
+	for _, n := range [...]uint32{w.parked, w.claims, w.revocable, w.ending} {
+		b = order.AppendUint32(b, n)
+	}
 	b = order.AppendUint64(b, uint64(w.bytes))
 	b = order.AppendUint64(b, uint64(w.reserved))
 	b = order.AppendUint64(b, w.tag)
@@ -426,8 +431,10 @@ func (r *reader) worker(w *worker) {
 	for p := range w.longestOf {
 		w.longestOf[p] = r.next()
 	}
-	w.parked = order.Uint32(*r)
-	*r = (*r)[4:]
+	for _, n := range [...]*uint32{&w.parked, &w.claims, &w.revocable, &w.ending} {
+		*n = order.Uint32(*r)
+		*r = (*r)[4:]
+	}
 	w.bytes = min(max(int64(r.next()), 0), mostBytes)
 	w.reserved = min(max(int64(r.next()), 0), bucket.Most/bucket.Micro)
 	w.tag = r.next()

@@ -62,6 +62,7 @@ func workers(t *rapid.T) worker {
 			counts[p] = rapid.Uint32().Draw(t, "count")
 		}
 	}
+	w.claims, w.revocable, w.ending = rapid.Uint32().Draw(t, "claims"), rapid.Uint32().Draw(t, "revocable"), rapid.Uint32().Draw(t, "ending")
 	w.parked = rapid.Uint32().Draw(t, "idle")
 	w.bytes = rapid.Int64Range(0, mostBytes).Draw(t, "bytes")
 	w.reserved = rapid.Int64Range(0, bucket.Most/bucket.Micro).Draw(t, "reserved")

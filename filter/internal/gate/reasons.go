@@ -47,5 +47,6 @@ const (
 	PassedFull = "queue_full" // queue: it waits, or has waited, past the full queue
 	Bypassed   = "bypassed"   // queue: it started in spite of all, because the queue is full
 	WouldWait  = "would_wait" // queue, shadow mode
+	Revoked    = "revoked"    // queue: it was under way, and ended for an urgent request
 	Drained    = "drained"    // queue: an operator lets nothing new through to the upstream
 )

@@ -100,5 +100,7 @@ var queueRows = []Row{
 	{Queue, MaxWait, "queueTimeout", false, "It has waited as long as it asks to (`x-spillway-max-wait`).", "Ask for a longer wait, or add capacity.", nil},
 	{Queue, NoWait, "queueTimeout", false, "It asks not to wait (`x-spillway-queue: no`), and would have to.", "Let it wait, or send it elsewhere: that is what it asks for.", nil},
 	{Queue, Late, "queueTimeout", false, "`queue.deadline`: it can't have its turn in time.", "Retry when told. Add capacity if it lasts.", nil},
+	{Queue, Revoked, "200", false, "`queue.revoke`: it was LOW and under way as a stream, and was ended for an URGENT request. The error is an event in the stream; its decision stays what it was.",
+		"Ask again later; if it happens often, add capacity, or ask for less at a time.", nil},
 	{Queue, Shed, "queueTimeout", false, "Nothing can wait here (`queue.max: 0`, or the server asks for more than was admitted), and no slot is free.", "Let some wait: raise `queue.max`.", nil},
 }

@@ -53,6 +53,11 @@ func BreakerTransitions(upstream, from, to string) Counter {
 	return Counter{Series{breakerTransitions, [mostLabels]string{upstream, from, to}}}
 }
 
+// Revoked counts streams that were ended for urgent requests.
+func Revoked(upstream, status string) Counter {
+	return Counter{Series{revoked, [mostLabels]string{upstream, status}}}
+}
+
 // QueueDepth is how many requests wait.
 func QueueDepth(upstream string, priority config.Priority) Gauge {
 	return Gauge{Series{queueDepth, [mostLabels]string{upstream, priority.String()}}}

@@ -26,6 +26,7 @@ var pinned = map[string]Update{
 	"spillway_breaker_transitions_total;upstream=u;from=OPEN;to=HALF_OPEN":         BreakerTransitions("u", "OPEN", "HALF_OPEN").Add(1),
 	"spillway_budget_available;upstream=u;kind=tokens":                             BudgetAvailable("u", "tokens").Set(1),
 	"spillway_passthrough_total;upstream=u;reason=r":                               Passthrough("u", "r").Add(1),
+	"spillway_revoked_total;upstream=u;status=s":                                   Revoked("u", "s").Add(1),
 
 	"spillway_fleet_leases_total;status=leased":        FleetLeases("leased").Add(1),
 	"spillway_spend_nanodollars_total;limit=l;model=m": Spend("l", "m").Add(1),

@@ -27,6 +27,7 @@ const (
 	spend
 	unpriced
 	nearly
+	revoked
 
 	queueDepth
 	queueBytes
@@ -94,6 +95,8 @@ var table = [Count]Row{
 	nearly: {"spillway_nearly_total", KindCounter, "requests", []string{"limit", "status"},
 		"Requests that passed while little was left of a limit, as its `nearly` says. `status` `routed`: its headers were set, and the route was chosen again. `late`: they could not be, since the" +
 			" request's had gone on. `noted`: it has none to set. `shadow`: the limit is in shadow mode."},
+	revoked: {"spillway_revoked_total", KindCounter, "requests", []string{"upstream", "status"},
+		"Low streams that were ended for urgent requests (`queue.revoke`). `status` `told`: the client has an error in the stream; `cut`: no piece of the stream came in time to tell it."},
 
 	queueDepth: {"spillway_queue_depth", KindGauge, "requests", []string{"upstream", "priority"},
 		"Requests that wait for their turn, of all workers."},

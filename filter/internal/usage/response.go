@@ -185,6 +185,23 @@ func (r *ResponseReader) Streams(expected bool) bool {
 	return expected && r.form != documents
 }
 
+// Events says that the body is server-sent events, as far as it is known.
+func (r *ResponseReader) Events() bool { return r.form == events }
+
+// Until reads of the next piece of events what belongs to the one that is under way, as who gets the body sees it, and gives that. whole says that
+// it ends there, so that another one can follow. hides says that the pieces before went through Hide: what is held back nobody has seen.
+func (r *ResponseReader) Until(p []byte, hides bool) (out []byte, whole bool) {
+	if hides && !r.hider.passing {
+		return nil, true
+	}
+	n := 0
+	for n < len(p) && r.framer.Open() {
+		n += r.framer.Next(p[n:])
+	}
+	r.bytes += int64(n)
+	return p[:n], !r.framer.Open()
+}
+
 // Bytes is the size of the body so far.
 func (r *ResponseReader) Bytes() int64 { return r.bytes }
 
