@@ -28,7 +28,7 @@ func TestQueue(t *testing.T) {
 		"four workers": share(4, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel},
 			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"hammer", hammer}, part{"shadow", shadow},
 			part{"slots learned in shadow", learnInShadow}, part{"slots learned before", keepLearned},
-			part{"revoke", revoke}),
+			part{"revoke", revoke}, part{"weights", weigh}),
 		"budgets":       share(4, part{"budget", keepBudget}, part{"what the upstream says", heedUpstream}, part{"retreat", retreat}),
 		"gates":         share(4, part{"four workers", gates}),
 		"crowds":        crowds,
