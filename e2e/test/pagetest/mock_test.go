@@ -193,9 +193,9 @@ func (m *mock) config(w http.ResponseWriter, r *http.Request) {
 		answer(w, m.told())
 		return
 	}
-	answer(w, object{
+	answer(w, object{ // of a worker that doesn't know yet what is overridden
 		"mode": "enforce", "retry": object{"longest": "1m"},
-		"limits":    []object{{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": m.quantity, "window": "1h", "burst": 300, "admission": "lenient", "mode": "enforce"}},
+		"limits":    []object{{"name": "user-completion-tokens", "per": []string{"user"}, "unit": "completionTokens", "quantity": 300, "window": "1h", "burst": 300, "admission": "lenient", "mode": "enforce"}},
 		"upstreams": []object{{"name": "vllm", "models": []string{"*"}, "queue": object{"max": 500}, "breaker": object{"mode": "enforce", "errorRate": 0.5}}},
 		"admin":     object{"path": "/spillway", "tokens": []string{"***"}},
 	})

@@ -27,7 +27,7 @@ function groups(effective) {
           walk(spec[key][0], [...to, i], [...called, item.name], [], group);
         });
       } else if (Array.isArray(spec[key])) {
-        const value = at(effective, to);
+        const value = difference({ path: to })?.value ?? at(effective, to); // who has changed it is told before the configuration comes
         if (typeof value !== 'object' || value === null) {
           into.fields.push({ path: to, names: called, label: [...label, key].join('.'), spec: spec[key], value });
         }
