@@ -24,34 +24,34 @@ type Entry struct {
 	End   clock.Moment // before which the window doesn't end; 0: nothing is known of one
 	Taken int64        // this proxy's leases, those that it gave itself included
 	Given int64        // of them, what it has given back since it was told the count
-	Seen  int64        // what the service had counted for the fleet when it was asked last
+	seen  int64        // what the service had counted for the fleet when it was asked last
 	Back  int64        // of that, what the proxies have given back, as far as it was told
-	Owed  int64        // what was leased already, and has to be added to the count
+	owed  int64        // what was leased already, and has to be added to the count
 	Size  int64        // of the next lease, if nothing is against it; 0: there was none
 	At    clock.Moment // the last lease
 	Quiet clock.Moment // nobody asks before: somebody does, or nothing is left
-	Asked clock.Moment // when the ask began that is under way; 0: none is
+	asked clock.Moment // when the ask began that is under way; 0: none is
 	Limit int64        // what the limit was when nothing was left
 
-	Known bool // Seen is
+	Known bool // seen is
 	Empty bool // nothing is left, until End or somebody gives back
 }
 
 // turn begins a new window if the entry's is over.
 func (e *Entry) turn(now clock.Moment) {
 	if e.End != 0 && now >= e.End {
-		*e = Entry{ID: e.ID, Size: e.Size, At: e.At, Quiet: e.Quiet, Asked: e.Asked}
-		if e.Asked == 0 {
+		*e = Entry{ID: e.ID, Size: e.Size, At: e.At, Quiet: e.Quiet, asked: e.asked}
+		if e.asked == 0 {
 			e.Quiet = 0
 		}
 	}
 }
 
 // rest is what the fleet has left beside the leases, as far as it is known; below 0: it has used more.
-func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.Seen - e.Owed }
+func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.owed }
 
 // Counted is what the fleet had leased when the service was asked last.
-func (e *Entry) Counted() int64 { return max(e.Seen-e.Back, 0) }
+func (e *Entry) Counted() int64 { return max(e.seen-e.Back, 0) }
 
 // How long a lease is to last, at least and at most.
 const (
@@ -107,7 +107,7 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 		if now < e.Quiet {
 			return false
 		}
-		a.room, a.End, a.owed = a.Terms.Quantity+e.Back, e.End, e.Owed
+		a.room, a.End, a.owed = a.Terms.Quantity+e.Back, e.End, e.owed
 		switch {
 		case e.Empty: // it is looked at whether the count is still there, and then at what was given back
 			a.Need = 0
@@ -116,7 +116,7 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 		}
 	}
 	if now >= e.Quiet {
-		e.Asked, e.Quiet = now, now.Add(patience)
+		e.asked, e.Quiet = now, now.Add(patience)
 	}
 	return true
 }
@@ -131,14 +131,14 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 		e.failed(now, began)
 		return 0, 0
 	case e.End == 0 || end.Sub(e.End) > half: // a new one
-		e.Taken, e.Given, e.Seen, e.Back, e.Known, e.Empty, e.Owed = 0, 0, 0, 0, false, false, 0
+		e.Taken, e.Given, e.seen, e.Back, e.Known, e.Empty, e.owed = 0, 0, 0, 0, false, false, 0
 		e.End = end
 	default:
 		e.End = max(e.End, end)
 	}
-	current, later := e.Asked == began, end.Sub(a.End) > half
+	current, later := e.asked == began, end.Sub(a.End) > half
 	if current {
-		e.Asked, e.Quiet = 0, 0
+		e.asked, e.Quiet = 0, 0
 	}
 	told := MostQuantity - s.remaining
 	if a.GivesBack {
@@ -146,8 +146,8 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 		return 0, 0
 	}
 	if s.over { // beyond what the service counts, whatever the limit is
-		e.Owed -= min(a.owed, e.Owed)
-		e.Seen, e.Known = max(e.Seen, told), true
+		e.owed -= min(a.owed, e.owed)
+		e.seen, e.Known = max(e.seen, told), true
 		return 0, 0
 	}
 	if later { // than what was known of what the others have given back
@@ -170,39 +170,39 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 // returned takes how much all proxies have given back. If that was added in a later window than it was taken from it has to be taken from that, too.
 func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 	if e.Back = told; later {
-		e.Owed += a.Need
+		e.owed += a.Need
 	}
 	was := e.Empty
 	switch e.Empty = e.rest(a.Terms) <= 0; {
 	case e.Empty:
 		e.Quiet, e.Limit = now.Add(lookAgain), a.Terms.Quantity
-	case was && e.Asked == 0:
+	case was && e.asked == 0:
 		e.Quiet = 0
 	}
 }
 
 // tally takes the count that the service tells. What it has lost is owed again, as far as this proxy has taken it.
 func (e *Entry) tally(a *ask, told int64, current bool) (lost bool) {
-	e.Owed -= min(a.owed, e.Owed)
+	e.owed -= min(a.owed, e.owed)
 	before := told - a.lease - a.owed
-	if lost = current && e.Known && before < e.Seen; lost {
-		e.Owed += min(e.Taken, e.Seen-before)
-		e.Seen, e.Back = told, 0
-		a.room = a.Terms.Quantity - e.Owed
+	if lost = current && e.Known && before < e.seen; lost {
+		e.owed += min(e.Taken, e.seen-before)
+		e.seen, e.Back = told, 0
+		a.room = a.Terms.Quantity - e.owed
 	} else if current {
 		e.Taken, e.Given = max(e.Taken-e.Given, 0), 0
 	}
-	e.Seen, e.Known = max(e.Seen, told), true
+	e.seen, e.Known = max(e.seen, told), true
 	return lost
 }
 
 // failed ends an ask that came to nothing.
 func (e *Entry) failed(now, began clock.Moment) {
 	e.turn(now)
-	if e.Asked != began {
+	if e.asked != began {
 		return
 	}
-	e.Asked, e.Quiet = 0, 0
+	e.asked, e.Quiet = 0, 0
 	e.Size = max(e.Size/2, 1)
 }
 
@@ -219,7 +219,7 @@ func (e *Entry) own(now, end clock.Moment, need int64, t *Terms, capped bool) in
 		amount = min(amount, max(t.Quantity-e.Taken, 0))
 	}
 	if amount > 0 {
-		e.Taken, e.Owed, e.Size, e.At = e.Taken+amount, e.Owed+amount, amount, now
+		e.Taken, e.owed, e.Size, e.At = e.Taken+amount, e.owed+amount, amount, now
 	}
 	return amount
 }
@@ -292,7 +292,7 @@ func (e *Entry) worth(now clock.Moment) clock.Moment {
 	if e.End != 0 && now >= e.End {
 		return 0
 	}
-	return max(e.At, e.Asked)
+	return max(e.At, e.asked)
 }
 
 var order = binary.LittleEndian
@@ -306,8 +306,8 @@ func (b *book) decode(value []byte) {
 		word := func(i int) int64 { return max(int64(order.Uint64(v[8*i:])), 0) }
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
-			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), Seen: word(3), Owed: word(4), Size: word(5), At: clock.Moment(word(6)),
-			Quiet: clock.Moment(word(7)), Asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), Known: flags&1 != 0, Empty: flags&2 != 0,
+			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3), owed: word(4), Size: word(5), At: clock.Moment(word(6)),
+			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), Known: flags&1 != 0, Empty: flags&2 != 0,
 		})
 	}
 }
@@ -325,7 +325,7 @@ func (b *book) encode() {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.Seen), uint64(e.Owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.Asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen), uint64(e.owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
 	}

@@ -46,7 +46,7 @@ func TestALeaseEndsAtTheLimit(t *testing.T) {
 
 // What is given back counts for those who ask after they were told of it: who asked before may have been first.
 func TestWhatIsGivenBackCountsForLaterAsks(t *testing.T) {
-	e := Entry{End: windowEnds, Known: true, Seen: 1000}
+	e := Entry{End: windowEnds, Known: true, seen: 1000}
 	before := asking(t, &e, start, Want{Need: 100})
 	back := asking(t, &e, start, Want{GivesBack: true, End: windowEnds})
 	e.answered(start, start, windowEnds, &back, tells(200))
@@ -61,7 +61,7 @@ func TestWhatIsGivenBackCountsForLaterAsks(t *testing.T) {
 
 // What a proxy has given back it has taken no more, as soon as it is told that the count is still there.
 func TestWhatIsGivenBackIsNotTaken(t *testing.T) {
-	e := Entry{End: windowEnds, Known: true, Seen: 100, Taken: 100}
+	e := Entry{End: windowEnds, Known: true, seen: 100, Taken: 100}
 	a := asking(t, &e, start, Want{GivesBack: true, Need: 40, End: windowEnds})
 	e.answered(start, start, windowEnds, &a, tells(40))
 	a = asking(t, &e, start, Want{})
@@ -75,18 +75,18 @@ func TestWhatIsGivenBackIsNotTaken(t *testing.T) {
 func TestNothingIsGivenBackToAnotherWindow(t *testing.T) {
 	const hour = clock.Moment(time.Hour)
 	for _, w := range []struct{ end, now clock.Moment }{{windowEnds, windowEnds - 2*second}, {windowEnds - hour, start}, {windowEnds, windowEnds + second}} {
-		e := Entry{End: windowEnds, Taken: 100, Known: true, Seen: 100}
+		e := Entry{End: windowEnds, Taken: 100, Known: true, seen: 100}
 		if a := (ask{Want: Want{GivesBack: true, Need: 10, End: w.end, Terms: hourly}}); e.begin(w.now, &a, wait) {
 			t.Errorf("of a window that ends at %d, at %d", w.end, w.now)
 		}
 	}
-	e := Entry{End: windowEnds, Taken: 100, Known: true, Seen: 100}
+	e := Entry{End: windowEnds, Taken: 100, Known: true, seen: 100}
 	a := asking(t, &e, start, Want{GivesBack: true, Need: 10, End: windowEnds})
 	e.answered(start+second, start, windowEnds+hour, &a, tells(10))
-	if e.Owed != 10 || e.rest(hourly) != 1000 {
+	if e.owed != 10 || e.rest(hourly) != 1000 {
 		t.Errorf("%+v", e)
 	}
-	e = Entry{End: windowEnds, Known: true, Seen: 1400, Back: 500}
+	e = Entry{End: windowEnds, Known: true, seen: 1400, Back: 500}
 	a = asking(t, &e, start, Want{Need: 100})
 	if leased, _ := e.answered(start+second, start, windowEnds+hour, &a, tells(1400)); leased != 0 {
 		t.Error("what was given back in the window before counts for this one", leased)
@@ -95,7 +95,7 @@ func TestNothingIsGivenBackToAnotherWindow(t *testing.T) {
 
 // A count that is lost is owed again, with what was given back since it was told; what was given back before is lost with it.
 func TestALostCountIsOwedAgain(t *testing.T) {
-	e := Entry{End: windowEnds, Known: true, Seen: 1400, Back: 500, Taken: 900}
+	e := Entry{End: windowEnds, Known: true, seen: 1400, Back: 500, Taken: 900}
 	back := asking(t, &e, start, Want{GivesBack: true, Need: 100, End: windowEnds})
 	e.answered(start, start, windowEnds, &back, tells(600))
 	if e.Taken-e.Given != 800 {
@@ -103,7 +103,7 @@ func TestALostCountIsOwedAgain(t *testing.T) {
 	}
 	a := asking(t, &e, start+second, Want{Need: 150})
 	leased, _ := e.answered(start+second, start+second, windowEnds, &a, tells(a.lease))
-	if leased != 100 || e.Owed != 900 || e.Back != 0 { // of 1000 this proxy has had 900
+	if leased != 100 || e.owed != 900 || e.Back != 0 { // of 1000 this proxy has had 900
 		t.Errorf("%d are leased, %+v", leased, e)
 	}
 	a = asking(t, &e, start+2*second, Want{})
@@ -111,14 +111,14 @@ func TestALostCountIsOwedAgain(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	e.answered(start+2*second, start+2*second, windowEnds, &a, tells(1050))
-	if e.Owed != 0 || e.Counted() != 1050 {
+	if e.owed != 0 || e.Counted() != 1050 {
 		t.Errorf("%+v", e)
 	}
 }
 
 // Who is used up is looked at again from time to time, by whoever asks.
 func TestWhatIsUsedUpIsLookedAtAgain(t *testing.T) {
-	e := Entry{End: windowEnds, Known: true, Seen: 1000}
+	e := Entry{End: windowEnds, Known: true, seen: 1000}
 	a := asking(t, &e, start, Want{GivesBack: true, End: windowEnds})
 	e.answered(start, start, windowEnds, &a, tells(0))
 	refused := ask{Want: Want{Need: 10, Terms: hourly}}

@@ -161,7 +161,7 @@ func (f *Front) know(e *Entry, t *Terms) {
 	if f.quiet, f.Empty = 0, 0; e.Empty && t.Quantity <= e.Limit {
 		f.Empty, f.quiet = e.End, e.Quiet
 	}
-	if f.low = e.Size / 2; e.Owed > 0 && e.Asked == 0 {
+	if f.low = e.Size / 2; e.owed > 0 && e.asked == 0 {
 		f.low = never
 	}
 	f.Left = min(max(e.rest(t), 0), t.Quantity)
