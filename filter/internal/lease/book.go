@@ -15,7 +15,7 @@ const (
 	mostEntries = 16
 
 	entrySize = 12 * 8
-	layout    = 2
+	layout    = 3
 )
 
 // Entry is what a proxy knows of one subject's share of a fleet's limit, in units of that. What it says of counts is of the window that ends at End.
@@ -27,6 +27,7 @@ type Entry struct {
 	seen  int64        // what the service had counted for the fleet when it was asked last
 	Back  int64        // of that, what the proxies have given back, as far as it was told
 	owed  int64        // what was leased already, and has to be added to the count
+	gone  int64        // what others had leased of a count that was lost, as far as nobody has added anything since; at most MostQuantity
 	Size  int64        // of the next lease, if nothing is against it; 0: there was none
 	At    clock.Moment // the last lease
 	Quiet clock.Moment // nobody asks before: somebody does, or nothing is left
@@ -48,7 +49,7 @@ func (e *Entry) turn(now clock.Moment) {
 }
 
 // rest is what the fleet has left beside the leases, as far as it is known; below 0: it has used more.
-func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.owed }
+func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.owed - e.gone }
 
 // Counted is what the fleet had leased when the service was asked last.
 func (e *Entry) Counted() int64 { return max(e.seen-e.Back, 0) }
@@ -107,7 +108,7 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 		if now < e.Quiet {
 			return false
 		}
-		a.room, a.End, a.owed = a.Terms.Quantity+e.Back, e.End, e.owed
+		a.room, a.End, a.owed = a.Terms.Quantity+e.Back-e.gone, e.End, e.owed
 		switch {
 		case e.Empty: // it is looked at whether the count is still there, and then at what was given back
 			a.Need = 0
@@ -131,7 +132,7 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 		e.failed(now, began)
 		return 0, 0
 	case e.End == 0 || end.Sub(e.End) > half: // a new one
-		e.Taken, e.Given, e.seen, e.Back, e.Known, e.Empty, e.owed = 0, 0, 0, 0, false, false, 0
+		e.Taken, e.Given, e.seen, e.Back, e.Known, e.Empty, e.owed, e.gone = 0, 0, 0, 0, false, false, 0, 0
 		e.End = end
 	default:
 		e.End = max(e.End, end)
@@ -181,15 +182,18 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 	}
 }
 
-// tally takes the count that the service tells. What it has lost is owed again, as far as this proxy has taken it.
+// tally takes the count that the service tells. What it has lost is owed again, as far as this proxy has taken it. What others have taken isn't to be had either: they may
+// not have asked yet, or not see the loss when they do. Whatever they add is taken for that.
 func (e *Entry) tally(a *ask, told int64, current bool) (lost bool) {
 	e.owed -= min(a.owed, e.owed)
 	before := told - a.lease - a.owed
 	if lost = current && e.Known && before < e.seen; lost {
-		e.owed += min(e.Taken, e.seen-before)
+		own := min(e.Taken, e.seen-before)
+		e.gone = max(min(e.seen+e.gone-e.Back, a.Terms.Quantity)-before-own, 0)
+		e.owed += own
 		e.seen, e.Back = told, 0
-		a.room = a.Terms.Quantity - e.owed
-	} else if current {
+		a.room = a.Terms.Quantity - e.owed - e.gone
+	} else if e.gone -= min(e.gone, max(before-e.seen, 0)); current {
 		e.Taken, e.Given = max(e.Taken-e.Given, 0), 0
 	}
 	e.seen, e.Known = max(e.seen, told), true
@@ -306,7 +310,7 @@ func (b *book) decode(value []byte) {
 		word := func(i int) int64 { return max(int64(order.Uint64(v[8*i:])), 0) }
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
-			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3), owed: word(4), Size: word(5), At: clock.Moment(word(6)),
+			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3) & MostQuantity, gone: word(3) >> 32, owed: word(4), Size: word(5), At: clock.Moment(word(6)),
 			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), Known: flags&1 != 0, Empty: flags&2 != 0,
 		})
 	}
@@ -325,7 +329,7 @@ func (b *book) encode() {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen), uint64(e.owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen) | uint64(e.gone)<<32, uint64(e.owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
 	}

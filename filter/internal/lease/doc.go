@@ -58,7 +58,8 @@
 //     so nothing is given back in a window's last seconds, and what an answer says was counted there is owed there.
 //   - The asking worker dies: another one may ask when Entry.Quiet is over.
 //   - The service forgets its counts (Redis has lost its data): the count is below what was told before. The proxy adds what is missing once more, at most what it has
-//     taken in this window, and goes by nothing that was given back before.
+//     taken in this window, and goes by nothing that was given back before. What others had taken of the lost count isn't to be had for it either, until as much has been
+//     added since; so what others had given back without its knowing may stay unspent.
 //     A proxy whose own last count was lower than what the others have added since can't see it; then the fleet passes at most what that one had taken, again.
 //   - The proxy is restarted: its leases are lost, the count stays.
 //   - The service's clock is set: the window of an answer that fits no other is the one that counts.
