@@ -84,7 +84,7 @@ func (k integerKind[T]) want() string {
 
 // parse takes 300.0 and 3e2 for 300: a control plane that carries the configuration as a protobuf Struct knows doubles only.
 func (k integerKind[T]) parse(v *jsonValue) (T, string) {
-	if v.kind != isNumber {
+	if !v.isNumber() {
 		return 0, wrong
 	}
 	n, err := strconv.ParseInt(v.text, 10, 64)
@@ -129,7 +129,7 @@ type numberKind struct{ in interval }
 func (k numberKind) plain(f float64) any { return f }
 func (k numberKind) want() string        { return "a number " + k.in.String() }
 func (k numberKind) parse(v *jsonValue) (float64, string) {
-	if v.kind != isNumber {
+	if !v.isNumber() {
 		return 0, wrong
 	}
 	f, err := strconv.ParseFloat(v.text, 64)

@@ -154,7 +154,7 @@ func (k dollarsKind) describe(s *Schema) {
 }
 
 func (k dollarsKind) parse(v *jsonValue) (int64, string) {
-	if v.kind != isNumber {
+	if !v.isNumber() {
 		return 0, wrong
 	}
 	n, problem := nanos(v.text)

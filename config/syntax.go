@@ -10,6 +10,7 @@ import (
 // jsonValue is a value of a JSON document.
 type jsonValue struct {
 	kind    jsonKind
+	loose   bool   // a string may stand for a number (FromYAML)
 	text    string // of a string, without escapes; of a number and a word, as it stands there
 	list    []*jsonValue
 	members []member // in their order; a key may be there twice

@@ -92,7 +92,7 @@ func (p *plugin) configure(size int) (usable bool) {
 		}
 	}
 	if json, is := protostruct.JSON(data); is { // Envoy doesn't make JSON of it
-		data = json
+		data = config.FromYAML(json)
 	}
 	cfg, err := config.Parse(data)
 	if err != nil {

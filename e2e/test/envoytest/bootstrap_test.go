@@ -42,3 +42,25 @@ func TestTheBootstrapRunsAsItIs(t *testing.T) {
 	}
 	wantStatus(t, g.do(t, newRequest(t, http.MethodGet, g.Surface+"/spillway/healthz", nil, nil)), http.StatusOK)
 }
+
+// Envoy makes texts of numbers in YAML that have a point, or more than 32 bits. They are numbers all the same.
+func TestNumbersInYAML(t *testing.T) {
+	t.Parallel()
+	g := start(t, harness.Options{Edit: func(b *envoyproc.Bootstrap) {
+		b.Edit(func(root map[string]any) {
+			harness.Visit(root, func(object map[string]any) {
+				if object["name"] == "spillway" && object["configuration"] != nil {
+					object["configuration"] = map[string]any{"@type": "type.googleapis.com/google.protobuf.Struct", "value": map[string]any{
+						"limits":    []any{map[string]any{"name": "large", "unit": "requests", "quantity": "10000000000", "window": "1h"}},
+						"upstreams": []any{map[string]any{"name": "llm", "retreat": map[string]any{"factor": ".5"}}},
+					}}
+				}
+			})
+		})
+	}}, llmsim.Options{})
+	a := g.chat(t, user("bo"))
+	wantStatus(t, a, http.StatusOK)
+	if got := a.header.Get("x-ratelimit-limit-requests"); got != "10000000000" {
+		t.Errorf("the limit is %q", got)
+	}
+}
