@@ -228,7 +228,7 @@ func (b *bench) phases() []func(context.Context) error {
 		return rounds
 	}
 	return slices.Concat([]func(context.Context) error{b.measureStarts, b.measureGuest}, rounds, []func(context.Context) error{
-		b.measureLatency, b.measureEnd, b.measureWorkers, b.measureOverload, b.measureRetreat,
+		b.measureLatency, b.measurePolling, b.measureEnd, b.measureWorkers, b.measureOverload, b.measureRetreat,
 	}, gates)
 }
 

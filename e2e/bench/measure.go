@@ -46,6 +46,7 @@ type bench struct {
 	results        map[*variant]*result
 	rate           float64 // requests a second, of the latency measurement
 	total          int     // requests that a process had served when its memory was looked at for the last time
+	polls          polled
 	began          time.Time
 	overloads      []*overloaded // without the filter, with slots set by hand, and with learned ones
 	engines        []*engined    // as the arms are

@@ -42,7 +42,8 @@ type page struct {
 	CoreCount              int
 	Memory, Modules, Guest string
 	YardsBefore            float64
-	Latency                string
+	Latency, Polling       string
+	PollsFaster            int
 	Overload               section
 	Retreat                string
 	Slots, Overloaded      int // of the server, and by how much
@@ -90,7 +91,7 @@ func (b *bench) wholeReport(ctx context.Context, took time.Duration, gates, peer
 		Targets: b.targetTable(), JSON: b.jsonSection(), SSE: b.streamSection(), Refusals: b.refusalTable(),
 		PerMB: b.perMBTable(), PerEvent: b.perEventTable(), Core: coreTable(b.bodyBenchmarks()), CoreCount: coreCount,
 		Gates: gates, Peers: peers, Memory: b.memoryTable(), Modules: b.moduleTable(), Guest: b.guestTable(), YardsBefore: yardsBefore,
-		Latency:  b.latencyTable(),
+		Latency: b.latencyTable(), Polling: b.pollingText(), PollsFaster: pollsFaster,
 		Overload: section{b.overloadText(), b.overloadTable()}, Retreat: b.retreatTable(),
 		Slots: serverSlots, Overloaded: overloadBy, Service: serverTime, Load: b.overloadTime, Minute: minute,
 		Base: baseRate, Allowed: allowedRate, Minutes: b.retreatMinutes,
