@@ -83,6 +83,9 @@ func (o *options) replay(stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, strings.Join(problems, "\n"))
 		return isWrong
 	}
+	if o.Explain {
+		fmt.Fprintln(stdout, explain.Text(&cfg))
+	}
 	log := os.Stdin
 	if o.Replay != "-" {
 		var err error

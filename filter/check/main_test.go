@@ -152,6 +152,10 @@ func TestReplay(t *testing.T) {
 	if shown, _, _ := strings.Cut(stdout.String(), "\nby hour"); !strings.Contains(string(page), shown+"...\n") {
 		t.Errorf("docs/install.md lacks\n%s...", shown)
 	}
+	stdout.Reset()
+	if run([]string{"--explain", "--replay", log, "../../envoy/standalone.yaml"}, &stdout, &stderr); !strings.Contains(stdout.String(), "Upstreams: ") || !strings.Contains(stdout.String(), "Refused would have been 2") {
+		t.Errorf("both are asked for, and there is %s%s", stdout.String(), stderr.String())
+	}
 	for _, c := range []struct {
 		status int
 		args   []string
