@@ -226,17 +226,20 @@ func (e *envoy) watch(ctx context.Context, done work, load func() error) error {
 	}
 }
 
-// checkWorkers: every worker had connections.
-func (e *envoy) checkWorkers(ctx context.Context, workers int) error {
+// checkWorkers: so many workers had connections, at least. The kernel deals these out by chance.
+func (e *envoy) checkWorkers(ctx context.Context, least int) error {
 	c, err := e.counters(ctx)
 	if err != nil {
 		return e.explain(err)
 	}
-	for i := range workers {
-		name := fmt.Sprintf("listener.%s.worker_%d.downstream_cx_total", "127.0.0.1_0", i)
-		if c[name] == 0 {
-			return e.explain(fmt.Errorf("worker %d had no connection (%s is 0)", i, name))
+	had := 0
+	for i := range manyWorkers {
+		if c[fmt.Sprintf("listener.%s.worker_%d.downstream_cx_total", "127.0.0.1_0", i)] > 0 {
+			had++
 		}
+	}
+	if had < least {
+		return e.explain(fmt.Errorf("%d of %d workers had connections, want %d", had, manyWorkers, least))
 	}
 	return nil
 }

@@ -202,10 +202,10 @@ func (b *bench) surgeRound(ctx context.Context, arms []surgeArm, t trace) ([]*su
 	return runs, ctx.Err()
 }
 
-// checkSurge finds out whether all workers were asked, nearly all that was sent came to Envoy before its client gave up, and
-// the filter counted each of these, without an error.
+// checkSurge finds out whether several workers were asked (where few clients ask at a time there are few connections), nearly all that was sent came to
+// Envoy before its client gave up, and the filter counted each of these, without an error.
 func (e *envoy) checkSurge(ctx context.Context, arm surgeArm, s *surged) error {
-	if err := e.checkWorkers(ctx, manyWorkers); err != nil {
+	if err := e.checkWorkers(ctx, manyWorkers/2); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(statsTimeout); ; {
