@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -194,12 +193,11 @@ func (b *bench) startExporter(ctx context.Context, engine string) (*exporter, er
 	if err != nil {
 		return nil, err
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	x := &exporter{address: free.Addr().String()}
-	_ = free.Close()
+	x := &exporter{address: fmt.Sprintf("127.0.0.1:%d", port)}
 	log, err := os.CreateTemp(b.dir, "gpuexporter-*.log")
 	if err != nil {
 		return nil, err
@@ -212,21 +210,11 @@ func (b *bench) startExporter(ctx context.Context, engine string) (*exporter, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for {
-		if response, err := http.Get("http://" + x.address + "/readyz"); err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return x, nil
-			}
-		}
-		select {
-		case <-x.process.Done():
-			return nil, fmt.Errorf("gpuexporter ended: %v; %s says why", x.process.Err(), filepath.Base(log.Name()))
-		case <-ctx.Done():
-			return nil, fmt.Errorf("gpuexporter did not become ready: %w", ctx.Err())
-		case <-time.After(envoyproc.PollInterval):
-		}
+	if err := x.process.AwaitOK(ctx, "http://"+x.address+"/readyz"); err != nil {
+		x.process.Stop(stopGrace)
+		return nil, fmt.Errorf("await gpuexporter: %w; see %s", err, filepath.Base(log.Name()))
 	}
+	return x, nil
 }
 
 // engineShot is one request, and what came of it.

@@ -145,29 +145,36 @@ func (b *bench) measureSurge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.surges = make([][]*surged, len(arms))
-	for round, repeated := 0, 0; round < b.surgeRounds; round++ {
-		runs, err := b.surgeRound(ctx, arms, surge)
-		if errors.Is(err, errBusy) && repeated < b.surgeRounds {
-			b.say("surge, round %d, is repeated: %v", round+1, err)
-			round, repeated = round-1, repeated+1
+	b.surges, err = b.meet(ctx, arms, surge, b.surgeRounds, b.surgeRounds)
+	return err
+}
+
+// meet has all arms meet a trace so many times, and gives what came of it, by arm and round. A round in which the machine was too busy is repeated, as often as may be.
+func (b *bench) meet(ctx context.Context, arms []surgeArm, t trace, rounds, repeats int) ([][]*surged, error) {
+	runs := make([][]*surged, len(arms))
+	for round := 0; round < rounds; {
+		met, err := b.surgeRound(ctx, arms, t)
+		if errors.Is(err, errBusy) && repeats > 0 {
+			b.say("%s, round %d, is repeated: %v", t.name, round+1, err)
+			repeats--
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
+		round++
 		line := ""
-		for i, s := range runs {
-			b.surges[i] = append(b.surges[i], s)
-			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all", arms[i].name, 100*s.sentInTime, 100*s.allInTime)
+		for i, s := range met {
+			runs[i] = append(runs[i], s)
+			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all, p95 %.0f ms", arms[i].name, 100*s.sentInTime, 100*s.allInTime, s.p95)
 			if b.surgeOnly != "" {
 				line += s.lanes()
 			}
 			line += ";"
 		}
-		b.say("surge, round %d of %d:%s", round+1, b.surgeRounds, line)
+		b.say("%s, round %d of %d:%s", t.name, round, rounds, line)
 	}
-	return nil
+	return runs, nil
 }
 
 // surgeRound has all arms meet a trace at the same time.

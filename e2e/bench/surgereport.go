@@ -100,11 +100,8 @@ func (b *bench) surgeReasons() string {
 // surgeText says what gain the gates have had, in the same round.
 func (b *bench) surgeText() string {
 	gain := func(arm int, value func(*surged) float64) string {
-		var points []float64
-		for round, s := range b.surges[arm] {
-			points = append(points, 100*(value(s)-value(b.surges[0][round])))
-		}
-		return fmt.Sprintf("%+.1f points (%+.1f to %+.1f)", median(points), slices.Min(points), slices.Max(points))
+		middle, span := gained(b.surges[0], b.surges[arm], value)
+		return middle + " points " + span
 	}
 	var lines []string
 	for i, arm := range surgeArms()[1:] {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -180,23 +179,9 @@ func (b *bench) measureTraces(ctx context.Context) error {
 		return err
 	}
 	for _, t := range list {
-		runs := make([][]*surged, len(arms))
-		for round, repeated := 0, 0; round < b.traceRounds; round++ {
-			met, err := b.surgeRound(ctx, arms, t)
-			if errors.Is(err, errBusy) && repeated < 3+b.traceRounds {
-				b.say("%s, round %d, is repeated: %v", t.name, round+1, err)
-				round, repeated = round-1, repeated+1
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			line := ""
-			for i, s := range met {
-				runs[i] = append(runs[i], s)
-				line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all, p95 %.0f ms;", arms[i].name, 100*s.sentInTime, 100*s.allInTime, s.p95)
-			}
-			b.say("%s, round %d of %d:%s", t.name, round+1, b.traceRounds, line)
+		runs, err := b.meet(ctx, arms, t, b.traceRounds, b.traceRounds+3)
+		if err != nil {
+			return err
 		}
 		b.traced = append(b.traced, tracedRuns{t, runs})
 	}
@@ -235,19 +220,20 @@ func (b *bench) tracesTable() string {
 		for _, runs := range r.runs {
 			cells = append(cells, fmt.Sprintf("%.1f %%", over(runs, share)))
 		}
-		t.row(append(cells, gained(off, all), fmt.Sprintf("%.1f %%", over(all, (*surged).refusedShare)), fmt.Sprintf("%.0f ms", over(off, p95)),
+		middle, span := gained(off, all, func(s *surged) float64 { return s.allInTime })
+		t.row(append(cells, "**"+middle+"** "+span, fmt.Sprintf("%.1f %%", over(all, (*surged).refusedShare)), fmt.Sprintf("%.0f ms", over(off, p95)),
 			fmt.Sprintf("%.0f ms", over(all, p95)), fmt.Sprintf("%.1f %%", over(off, urgent)), fmt.Sprintf("%.1f %%", over(all, urgent)))...)
 	}
 	return t.String()
 }
 
-// gained is what an arm has gained of all requests, in the same round.
-func gained(off, on []*surged) string {
+// gained is what an arm has gained of a share, in hundredths, in the same round: the median, and the least and the most in brackets.
+func gained(off, on []*surged, share func(*surged) float64) (middle, span string) {
 	var points []float64
 	for round, s := range on {
-		points = append(points, 100*(s.allInTime-off[round].allInTime))
+		points = append(points, 100*(share(s)-share(off[round])))
 	}
-	return fmt.Sprintf("**%+.1f** (%+.1f to %+.1f)", median(points), slices.Min(points), slices.Max(points))
+	return fmt.Sprintf("%+.1f", median(points)), fmt.Sprintf("(%+.1f to %+.1f)", slices.Min(points), slices.Max(points))
 }
 
 // refusedShare is the share of the requests that were refused at their first attempt, in hundredths.

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
+	"github.com/spillway-proxy/spillway/internal/docpages"
 )
 
 // area is what an operator asks for, and the tests that show it.
@@ -153,10 +154,9 @@ func write(file, table string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
+	replaced, ok := docpages.Replace(string(text), begin, end, table)
+	if !ok {
 		return fmt.Errorf("%s: want the lines %q and %q, between which the table belongs", file, begin, end)
 	}
-	return os.WriteFile(file, []byte(before+begin+table+end+after), 0o600)
+	return os.WriteFile(file, []byte(replaced), 0o600)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spillway-proxy/spillway/e2e/support/plot"
+	"github.com/spillway-proxy/spillway/internal/docpages"
 )
 
 // What lies between these lines of the document is written by this program.
@@ -48,12 +48,11 @@ func writeReport() error {
 
 // insert replaces what is between the marks.
 func insert(doc []byte, text string) ([]byte, error) {
-	before, rest, found := bytes.Cut(doc, []byte(begin))
-	_, after, closed := bytes.Cut(rest, []byte(end))
-	if !found || !closed {
+	replaced, ok := docpages.Replace(string(doc), begin, end, text)
+	if !ok {
 		return nil, errors.New(docFile + " must have the marks " + strings.TrimSpace(begin) + " and " + strings.TrimSpace(end))
 	}
-	return bytes.Join([][]byte{before, []byte(begin), []byte(text), []byte(end), after}, nil), nil
+	return []byte(replaced), nil
 }
 
 // row is one measure.

@@ -21,6 +21,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
+	"github.com/spillway-proxy/spillway/internal/docpages"
 )
 
 // part is what is generated of a file: all that stands between two lines.
@@ -108,10 +109,9 @@ func (p part) write(check bool, file string) error {
 
 // replace puts the text between its borders and leaves the rest as it is.
 func (p part) replace(have []byte) ([]byte, error) {
-	before, rest, begins := bytes.Cut(have, []byte(p.begin))
-	_, after, ends := bytes.Cut(rest, []byte(p.end))
-	if !begins || !ends {
+	replaced, ok := docpages.Replace(string(have), p.begin, p.end, p.text)
+	if !ok {
 		return nil, fmt.Errorf("no place for what is generated: want the lines %q and %q", p.begin, p.end)
 	}
-	return slices.Concat(before, []byte(p.begin), []byte(p.text), []byte(p.end), after), nil
+	return []byte(replaced), nil
 }

@@ -1,8 +1,6 @@
 package admintest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"sync"
@@ -20,11 +18,10 @@ func TestRequestsWhileOverridesChange(t *testing.T) {
 	t.Parallel()
 	const users, each, quantity, clients = 100, 100, 50, 8
 	sim, address := harness.Simulate(t, "127.0.0.1", llmsim.Options{})
-	sum := sha256.Sum256([]byte(steeringToken))
 	g := &steered{harness.Start(t, harness.Options{Concurrency: 4, Upstream: address, Config: fmt.Sprintf(`{
-		"admin":{"path":"/spillway","tokens":["sha256:%s"]},
+		%s,
 		"limits":[{"name":"few","per":["user"],"unit":"requests","quantity":%d,"window":"24h"}],
-		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`, hex.EncodeToString(sum[:]), quantity)})}
+		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`, tokensOf(steeringToken), quantity)})}
 	stop := g.keepChanging(t)
 
 	var passed, refused [users]atomic.Int64

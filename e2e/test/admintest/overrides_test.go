@@ -2,8 +2,6 @@ package admintest
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,9 +31,8 @@ func steer(t *testing.T, workers int) *steered {
 	t.Helper()
 	sim := llmsim.New(llmsim.Options{})
 	t.Cleanup(func() { _ = sim.Close() })
-	sum := sha256.Sum256([]byte(steeringToken))
 	return &steered{harness.Start(t, harness.Options{Concurrency: workers, Upstream: harness.Serve(t, sim), Config: `{
-		"admin":{"path":"/spillway","tokens":["sha256:` + hex.EncodeToString(sum[:]) + `"]},
+		` + tokensOf(steeringToken) + `,
 		"limits":[{"name":"few","per":["user"],"unit":"requests","quantity":2,"window":"24h"},{"name":"many","unit":"totalTokens","quantity":1000000000,"window":"1h"}],
 		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`})}
 }
@@ -267,8 +264,7 @@ func (g *steered) anotherFile(t *testing.T) {
 	if status, answer := g.admin(t, http.MethodPatch, "/overrides", `{"statusCode":{"limits":431},"limits":{"few":{"quantity":1}}}`); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
 	}
-	sum := sha256.Sum256([]byte(steeringToken))
-	file := `{"admin":{"path":"/spillway","tokens":["sha256:` + hex.EncodeToString(sum[:]) + `"]},"limits":[{"name":"%s","per":["user"],"unit":"requests","quantity":3,"window":"24h"}]}`
+	file := `{` + tokensOf(steeringToken) + `,"limits":[{"name":"%s","per":["user"],"unit":"requests","quantity":3,"window":"24h"}]}`
 	if err := g.Reconfigure(fmt.Sprintf(file, "few")); err != nil {
 		t.Fatal(err)
 	}

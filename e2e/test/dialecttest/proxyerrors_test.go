@@ -129,22 +129,7 @@ func askBroken(t *testing.T, e *harness.Envoy, r refusal, upstream string) (*htt
 	if upstream == "too-large" {
 		text = strings.Replace(text, "{", "{"+strings.Repeat(" ", 2*largest), 1)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+r.path, strings.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set(upstreamHeader, upstream)
-	response, err := e.Client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response, body
+	return post(t, e, r.path, text, map[string]string{upstreamHeader: upstream})
 }
 
 func wantProxyError(t *testing.T, want proxyError, request refusal, response *http.Response, body []byte) {

@@ -217,14 +217,20 @@ func logged(t *testing.T, e *harness.Envoy, trace string, n int) (record harness
 
 func ask(t *testing.T, e *harness.Envoy, test refusal, moment string) (*http.Response, []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+test.path, strings.NewReader(test.body))
+	return post(t, e, test.path, test.body, map[string]string{"x-user-id": test.user(moment), "traceparent": test.user(moment), "x-decide": moment})
+}
+
+// post sends a JSON body with more headers, and reads the whole answer.
+func post(t *testing.T, e *harness.Envoy, path, text string, headers map[string]string) (*http.Response, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("x-user-id", test.user(moment))
-	request.Header.Set("traceparent", test.user(moment))
-	request.Header.Set("x-decide", moment)
+	for name, value := range headers {
+		request.Header.Set(name, value)
+	}
 	response, err := e.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)

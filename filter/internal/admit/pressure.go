@@ -42,10 +42,10 @@ func (e *Engine) tickPressure(now clock.Moment) {
 
 // tellLoad tells upstreams that learn how many slots they have what their engines say.
 func (e *Engine) tellLoad(now clock.Moment) {
-	l := e.monitor.Load(now, e.cfg.PressureSource.StaleAfter)
+	load := autosize.Load(e.monitor.Load(now, e.cfg.PressureSource.StaleAfter))
 	for _, u := range e.upstreams {
 		if u.pressure != nil && u.queue != nil && u.queue.Learns() {
-			u.queue.Hear(autosize.Load{At: l.At, Running: l.Running, Waiting: l.Waiting, KV: l.KV})
+			u.queue.Hear(load)
 		}
 	}
 }

@@ -44,6 +44,19 @@ func revocation(t *testing.T, path string) (h *host, first, low, urgent *exchang
 	return h, first, low, urgent
 }
 
+// endBoth wants two requests to be in flight, ends them, and wants none to be.
+func (h *host) endBoth(t *testing.T, one, other *exchange) {
+	t.Helper()
+	h.now += second
+	h.tick()
+	expect(t, "in flight", h.gauges["inflight x"], 2)
+	one.done()
+	other.done()
+	h.now += second
+	h.tick()
+	expect(t, "in flight in the end", h.gauges["inflight x"], 0)
+}
+
 func TestALowStreamIsEndedForAnUrgentRequest(t *testing.T) {
 	h, first, low, urgent := revocation(t, chat)
 	h.later()
@@ -63,14 +76,7 @@ func TestALowStreamIsEndedForAnUrgentRequest(t *testing.T) {
 	expect(t, "counted", h.counts["spillway_revoked_total x told"], 1)
 	expect(t, "charged what has passed", low.properties["gen_ai.completion.tokens"], "1")
 	expect(t, "source", low.properties["gen_ai.usage.source"], "counted")
-	h.now += second
-	h.tick()
-	expect(t, "in flight", h.gauges["inflight x"], 2)
-	first.done()
-	urgent.done()
-	h.now += second
-	h.tick()
-	expect(t, "in flight in the end", h.gauges["inflight x"], 0)
+	h.endBoth(t, first, urgent)
 	expect(t, "requests", h.requests(), 3)
 }
 
@@ -152,14 +158,7 @@ func TestAStreamThatEndsMeanwhileIsNotRevoked(t *testing.T) {
 				expect(t, "nobody is broken off", len(h.later()), 0)
 			}
 			expect(t, "counted", h.counts["spillway_revoked_total x told"]+h.counts["spillway_revoked_total x cut"], 0)
-			h.now += second
-			h.tick()
-			expect(t, "in flight", h.gauges["inflight x"], 2)
-			first.done()
-			urgent.done()
-			h.now += second
-			h.tick()
-			expect(t, "in flight in the end", h.gauges["inflight x"], 0)
+			h.endBoth(t, first, urgent)
 		})
 	}
 	t.Run("it was told before", func(t *testing.T) {

@@ -15,7 +15,7 @@ func (l *line) learn(x, y float64) {
 	}
 }
 
-// at is the line at x: never below half of the mean, nor falling; 0: nothing is known.
+// at is the line at x: never below an eighth of the mean, nor falling; 0: nothing is known.
 func (l *line) at(x float64) float64 {
 	if l.n == 0 {
 		return 0
