@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spillway-proxy/spillway/e2e/support/freeport"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
@@ -193,7 +194,7 @@ func (b *bench) startExporter(ctx context.Context, engine string) (*exporter, er
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := freeport.Take()
 	if err != nil {
 		return nil, err
 	}

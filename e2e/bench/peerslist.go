@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spillway-proxy/spillway/e2e/support/freeport"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
@@ -108,7 +108,7 @@ func (b *bench) aiGateway(ctx context.Context, processor string) (*peer, error) 
 			}
 			var port int
 			if err == nil {
-				port, err = freePort()
+				port, err = freeport.Take()
 			}
 			if err == nil {
 				g.admin = fmt.Sprintf("http://127.0.0.1:%d", port)
@@ -255,7 +255,7 @@ func litellm(name, label, version, packages, auth, setup string) *peer {
 	p := &peer{
 		name: name, label: label, version: version, setup: setup,
 		start: func(_ context.Context, b *bench, g *gateway) error {
-			port, err := freePort()
+			port, err := freeport.Take()
 			if err != nil {
 				return err
 			}
@@ -313,16 +313,6 @@ func refusesThePoor(ctx context.Context, b *bench, g *gateway) error {
 		}
 	}
 	return fmt.Errorf("%d requests of a caller who has tokens for less than one were answered: the limit isn't there", tries)
-}
-
-// freePort is one that nobody listens at.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // command is a program that runs in a folder, with more in its environment.

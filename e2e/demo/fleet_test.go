@@ -18,7 +18,7 @@ import (
 // What it prints works over both gateways, and Ctrl-C leaves nothing behind.
 func TestRunFleetServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
-	ports, temporary := freePorts(t, 8), t.TempDir()
+	ports, temporary := harness.FreePorts(t, 8), t.TempDir()
 	env := []string{"TMPDIR=" + temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="}
 	for i, name := range []string{"GATEWAY_PORT", "GATEWAY2_PORT", "ENVOY_ADMIN_PORT", "ENVOY2_ADMIN_PORT", "SIM_PORT", "GPUEXPORTER_PORT", "REDIS_PORT", "RATELIMIT_PORT"} {
 		env = append(env, fmt.Sprint(name, "=", ports[i]))
@@ -122,7 +122,7 @@ func TestRunFleetEndsWhenRedisDoes(t *testing.T) {
 	if err := os.WriteFile(redis, []byte("#!/bin/sh\necho out of order\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ports := freePorts(t, 7)
+	ports := harness.FreePorts(t, 7)
 	env := []string{"UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=", "REDIS_SERVER=" + redis}
 	for i, name := range []string{"GATEWAY_PORT", "GATEWAY2_PORT", "ENVOY_ADMIN_PORT", "ENVOY2_ADMIN_PORT", "GPUEXPORTER_PORT", "REDIS_PORT", "RATELIMIT_PORT"} {
 		env = append(env, fmt.Sprint(name, "=", ports[i]))

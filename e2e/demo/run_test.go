@@ -92,20 +92,6 @@ func (s started) await(t *testing.T, text string) (output string) {
 	}
 }
 
-// freePorts returns ports that nothing listened on a moment ago.
-func freePorts(t *testing.T, n int) (ports []int) {
-	t.Helper()
-	for range n {
-		listener, err := net.Listen("tcp", local(0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = listener.Close() }() // only once all are known, so that they differ
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 func listening(port int) bool {
 	connection, err := net.Dial("tcp", local(port))
 	if err == nil {
@@ -117,7 +103,7 @@ func listening(port int) bool {
 // What it prints works, the fifth answer is a 429, and Ctrl-C leaves nothing behind.
 func TestRunServesUntilInterrupted(t *testing.T) {
 	t.Parallel()
-	ports, temporary := freePorts(t, 5), t.TempDir()
+	ports, temporary := harness.FreePorts(t, 5), t.TempDir()
 	s := start(t, "TMPDIR="+temporary, "UPSTREAM=", "GPUEXPORTER_ARGS="+simulated, "CONFIG=", fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("SIM_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]), fmt.Sprint("ADMIN_PORT=", ports[4]))
 	output := s.await(t, "Ctrl-C stops everything")
@@ -241,7 +227,7 @@ func try(t *testing.T, instructions string) string {
 // Killed, it takes Envoy and the exporter with it. CONFIG is what runs.
 func TestRunKilledLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	ports, mine := freePorts(t, 4), filepath.Join(t.TempDir(), "mine.yaml")
+	ports, mine := harness.FreePorts(t, 4), filepath.Join(t.TempDir(), "mine.yaml")
 	if err := os.WriteFile(mine, []byte("limits: [{name: all-of-mine, unit: requests, quantity: 5, window: 1m}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +248,7 @@ func TestRunKilledLeavesNothingRunning(t *testing.T) {
 // An exporter that can't run ends it before Envoy is started, with the exporter's own words.
 func TestRunEndsWhenTheExporterDoes(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 4)
+	ports := harness.FreePorts(t, 4)
 	s := start(t, "UPSTREAM=127.0.0.1:9", "GPUEXPORTER_ARGS=--simulate nonsense", fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("GPUEXPORTER_PORT=", ports[2]), fmt.Sprint("ADMIN_PORT=", ports[3]))
 	for line := range s.lines {
@@ -286,7 +272,7 @@ func TestRunNamesBusyPortsBeforeItStarts(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	port := listener.Addr().(*net.TCPAddr).Port
-	free := freePorts(t, 3)
+	free := harness.FreePorts(t, 3)
 	s := start(t, "UPSTREAM=127.0.0.1:9", fmt.Sprint("GATEWAY_PORT=", port), fmt.Sprint("ENVOY_ADMIN_PORT=", free[0]),
 		fmt.Sprint("GPUEXPORTER_PORT=", free[1]), fmt.Sprint("ADMIN_PORT=", free[2]))
 	for line := range s.lines {

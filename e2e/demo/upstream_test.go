@@ -49,7 +49,7 @@ func ask(t *testing.T, gateway int) (status int, body string) {
 func TestRunReachesAnUpstreamByTLS(t *testing.T) {
 	t.Parallel()
 	server, roots := secure(t)
-	ports := freePorts(t, 3)
+	ports := harness.FreePorts(t, 3)
 	s := start(t, "CONFIG=", "GPUEXPORTER_ARGS=", "UPSTREAM="+server.URL, "SSL_CERT_FILE="+roots, fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("ADMIN_PORT=", ports[2]))
 	output := s.await(t, "Ctrl-C stops everything")
@@ -74,7 +74,7 @@ func TestRunBelievesNoOtherCertificate(t *testing.T) {
 	if err := os.WriteFile(other, []byte(otherRoot), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ports := freePorts(t, 3)
+	ports := harness.FreePorts(t, 3)
 	s := start(t, "CONFIG=", "GPUEXPORTER_ARGS=", "UPSTREAM="+server.URL, "SSL_CERT_FILE="+other, fmt.Sprint("GATEWAY_PORT=", ports[0]),
 		fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]), fmt.Sprint("ADMIN_PORT=", ports[2]))
 	s.await(t, "Ctrl-C stops everything")
@@ -131,7 +131,7 @@ func TestLook(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	gone, err := parseUpstream(fmt.Sprintf("http://%s", local(freePorts(t, 1)[0])))
+	gone, err := parseUpstream(fmt.Sprintf("http://%s", local(harness.FreePorts(t, 1)[0])))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestRunReadsTheUpstreamsMetrics(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	ports := freePorts(t, 4)
+	ports := harness.FreePorts(t, 4)
 	start(t, "CONFIG=", "GPUEXPORTER_ARGS=", "UPSTREAM="+server.URL, fmt.Sprint("GATEWAY_PORT=", ports[0]), fmt.Sprint("ENVOY_ADMIN_PORT=", ports[1]),
 		fmt.Sprint("ADMIN_PORT=", ports[2]), fmt.Sprint("GPUEXPORTER_PORT=", ports[3]))
 	harness.Await(t, harness.Patience, "the exporter tells what the server does", func() bool {

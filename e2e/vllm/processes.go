@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-proxy/spillway/e2e/support/freeport"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
@@ -51,7 +51,7 @@ var python = []string{
 
 // startServer starts vLLM and waits until it serves.
 func startServer(ctx context.Context, o *options) (*envoyproc.Process, error) {
-	port, err := freePort()
+	port, err := freeport.Take()
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (o *options) startGateway(ctx context.Context, mode string) (g *gateway, er
 	}
 	var ports [3]int
 	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = freeport.Take(); err != nil {
 			return g, err
 		}
 	}
@@ -176,14 +176,4 @@ func await(ctx context.Context, p *envoyproc.Process, url, log string) error {
 		return fmt.Errorf("await %s: %w; see %s", url, err, filepath.Join(workFolder, log))
 	}
 	return nil
-}
-
-// freePort is a port on which nothing listened a moment ago.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }

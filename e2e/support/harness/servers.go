@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillway-proxy/spillway/e2e/support/freeport"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
@@ -19,6 +20,20 @@ func Serve(t testing.TB, handler http.Handler) (url string) {
 	t.Cleanup(server.Close)
 	t.Cleanup(server.CloseClientConnections)
 	return server.URL
+}
+
+// FreePorts returns ports of 127.0.0.1 for programs that are told theirs: nobody listens there, nor is given them, until the
+// test's process ends.
+func FreePorts(t testing.TB, n int) (ports []int) {
+	t.Helper()
+	for range n {
+		port, err := freeport.Take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, port)
+	}
+	return ports
 }
 
 // Simulate runs an LLM simulator on a port of an IP address, until the test ends, and returns its host:port, too.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -55,7 +54,8 @@ func startShared(t *testing.T) *shared {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shared{t: t, programs: programs, redisPort: freePort(t), port: freePort(t), httpPort: freePort(t), log: log, data: t.TempDir(), root: copyConfig(t), running: &running{}}
+	ports := harness.FreePorts(t, 3)
+	s := &shared{t: t, programs: programs, redisPort: ports[0], port: ports[1], httpPort: ports[2], log: log, data: t.TempDir(), root: copyConfig(t), running: &running{}}
 	t.Cleanup(func() {
 		s.stopRatelimit()
 		s.stopRedis()
@@ -349,17 +349,6 @@ func (d *door) open() {
 		close(d.opened)
 		d.opened = nil
 	}
-}
-
-// freePort is one that nothing listened at a moment ago.
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", local(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -88,17 +87,6 @@ func (x exporterProcess) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// freeAddress is one that nothing listened at a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
 // profile writes a profile for --simulate, and gives the flag.
 func profile(t *testing.T, text string) string {
 	t.Helper()
@@ -116,7 +104,7 @@ func still(t *testing.T, share float64) string {
 
 func TestTheRealExporter(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePorts(t, 1)[0])
 	m := &measured{behind(t, harness.Options{Config: config("full", ""), Exporter: address, Concurrency: 4}), address}
 	for _, test := range []struct {
 		name string
