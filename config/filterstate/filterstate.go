@@ -75,7 +75,7 @@ var table = [Count]Row{
 	ResponseModel: {"gen_ai.response.model", "as the answer names it", tokens},
 
 	PromptTokens: {"gen_ai.prompt.tokens", "input, of which cached, cache-written and audio tokens are a part", tokens},
-	CompletionTokens: {"gen_ai.completion.tokens", "output, of which reasoning and audio tokens are a part. Kept up to date while a stream runs: output so far; final at its end",
+	CompletionTokens: {"gen_ai.completion.tokens", "output, of which reasoning and audio tokens are a part. Kept up to date while a stream runs, ten times a second: output so far; final at its end",
 		tokens | minimal},
 	TotalTokens:      {"gen_ai.total.tokens", "both", tokens},
 	CachedTokens:     {"gen_ai.cached.tokens", "of the input, if any", tokens},

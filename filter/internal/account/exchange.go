@@ -32,8 +32,8 @@ type Facts struct {
 	First    clock.Moment // when the first output came; 0: none has
 	Last     clock.Moment // when the last output came
 	Outputs  int64        // events with output so far
-	Passed   int64        // completion tokens of a stream so far, as Progress last told
 
+	told    int64     // completion tokens of a stream so far, as Passed last said
 	who     [3]string // who asks: tenant, user, key
 	known   bool      // learner is that of the model and of who asks
 	learner learner

@@ -76,8 +76,9 @@ func (d *desk) answer(x *Exchange, status int, contentType string, pieces ...str
 func (d *desk) pass(x *Exchange, pieces ...string) (passed string) {
 	for _, piece := range pieces {
 		x.Reader.Write([]byte(piece))
-		if p := d.Progress(x, d.now); p.News {
-			passed += fmt.Sprint(p.Tokens, " ")
+		x.Progress(d.now)
+		if tokens, news := d.Passed(x, d.now); news {
+			passed += fmt.Sprint(tokens, " ")
 		}
 	}
 	return passed

@@ -5,29 +5,32 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
 )
 
-// Progress is what a piece of an answer's body has brought.
-type Progress struct {
-	Output bool  // there was output
-	First  bool  // the first of it
-	Tokens int64 // completion tokens of a stream so far
-	News   bool  // there are more or fewer than was told last
+// Progress takes note of a piece of the answer's body that the reader has just read, and says whether it has brought output of a stream, and
+// whether that was the first.
+func (x *Exchange) Progress(now clock.Moment) (output, first bool) {
+	if x.Stream = x.Reader.Streams(x.Stream); !x.Stream {
+		return false, false
+	}
+	outputs := x.Reader.Outputs()
+	if outputs <= x.Outputs {
+		return false, false
+	}
+	if first = x.Outputs == 0; first {
+		x.First = now
+	}
+	x.Outputs, x.Last = outputs, now
+	return true, first
 }
 
-// Progress takes note of a piece of the answer's body that the reader has just read.
-func (a *Accountant) Progress(x *Exchange, now clock.Moment) (p Progress) {
-	if x.Stream = x.Reader.Streams(x.Stream); !x.Stream {
-		return p
+// Passed is how many completion tokens of a stream have passed so far. news says that these are more or fewer than it said last.
+func (a *Accountant) Passed(x *Exchange, now clock.Moment) (tokens int64, news bool) {
+	if !x.Stream {
+		return 0, false
 	}
 	r := x.Reader.Response()
-	if r.Outputs > x.Outputs {
-		if p.Output, p.First = true, x.Outputs == 0; p.First {
-			x.First = now
-		}
-		x.Outputs, x.Last = r.Outputs, now
-	}
-	p.Tokens = a.soFar(x, now, &r)
-	p.News, x.Passed = p.Tokens != x.Passed, p.Tokens
-	return p
+	tokens = a.soFar(x, now, &r)
+	news, x.told = tokens != x.told, tokens
+	return tokens, news
 }
 
 // soFar is how many tokens of a stream have passed. A server that reports as it goes is believed, within what is plausible;

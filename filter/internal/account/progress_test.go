@@ -1,6 +1,7 @@
 package account
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,16 +13,14 @@ func TestWhatPassesIsTold(t *testing.T) {
 	d := newDesk(t)
 	x := d.request(chat, stream)
 	expect(t, "told", d.answer(x, 200, typeOfEvents, roleEvent, textEvent, textEvent[:20], textEvent[20:], textEvent, usageEvent, doneEvent), "1 2 3 76 ")
-	p := d.Progress(x, d.now)
-	expect(t, "told again", p, Progress{Tokens: 76})
+	tokens, news := d.Passed(x, d.now)
+	expect(t, "told again", fmt.Sprint(tokens, news), "76 false")
 	x = d.request(chat, stream)
 	d.answer(x, 200, typeOfEvents, roleEvent)
-	for i, want := range []Progress{
-		{Output: true, First: true, Tokens: 1, News: true},
-		{Output: true, Tokens: 2, News: true},
-	} {
-		x.Reader.Write([]byte(textEvent))
-		expect(t, "piece "+string(rune('0'+i)), d.Progress(x, d.now), want)
+	for i, piece := range []string{textEvent[:20], textEvent[20:], textEvent} {
+		x.Reader.Write([]byte(piece))
+		output, first := x.Progress(d.now)
+		expect(t, fmt.Sprint("output, and the first, of piece ", i), fmt.Sprint(output, first), []string{"false false", "true true", "true false"}[i])
 	}
 	x = d.request(chat, document)
 	expect(t, "told of a document", d.answer(x, 200, typeOfJSON, report), "")
@@ -55,7 +54,7 @@ func TestOutputOfUnknownFormIsCharged(t *testing.T) {
 			d := newDesk(t)
 			x := d.request(chat, stream)
 			d.answer(x, 200, typeOfEvents, test.answer)
-			expect(t, "while it runs", x.Passed, test.passed)
+			expect(t, "while it runs", x.told, test.passed)
 			s := d.Settle(x, d.now, test.end)
 			expect(t, "figures", s.figures(), test.want)
 		})
@@ -74,7 +73,7 @@ func TestPiecesWithoutTextAreCharged(t *testing.T) {
 	for range 2 { // before and after a whole stream
 		x := d.request(path, `{"contents":[]}`)
 		d.answer(x, 200, typeOfEvents, strings.Repeat(call, 9))
-		expect(t, "completion", x.Passed, 9)
+		expect(t, "completion", x.told, 9)
 		d.Settle(x, d.now, false)
 		x = d.request(path, `{"contents":[]}`)
 		d.answer(x, 200, typeOfEvents, strings.Repeat(text, 10), close)

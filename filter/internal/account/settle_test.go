@@ -280,7 +280,8 @@ func TestAccountingAllocatesNothing(t *testing.T) {
 		x.Begin(true, true)
 		for _, event := range events {
 			x.Reader.Write(event)
-			d.Progress(x, d.now)
+			x.Progress(d.now)
+			d.Passed(x, d.now)
 		}
 		s = d.Settle(x, d.now, true)
 	})

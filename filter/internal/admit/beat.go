@@ -116,6 +116,7 @@ func (e *Engine) tickBeat(now clock.Moment) {
 		e.uptime(now)
 	}
 	b.at = now
+	e.tellUntold(now)
 	err := e.ask(now)
 	b.steers = err == nil && e.IsGateway() && e.isAsked(now)
 	if b.steers {

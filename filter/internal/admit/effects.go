@@ -224,6 +224,7 @@ func (e *Engine) answerOwed() {
 // forget drops an answer that comes too late, and what was to end a stream that has ended.
 func (e *Engine) forget(s *Stream) {
 	e.leaving.remove(s)
+	e.untold.remove(s)
 	if s.drains {
 		s.drains = false
 		e.draining.remove(s)

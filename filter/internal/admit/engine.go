@@ -78,6 +78,7 @@ type Engine struct {
 	refusals refusals
 
 	leaving          streamSet // they are being ended for urgent requests
+	untold           streamSet // of these more has passed than the filter state was told
 	draining         streamSet // refused, and their answers wait for their bodies
 	guard            guard
 	reserving        streamSet // admitted with charges
@@ -128,6 +129,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 		warned:    map[usage.Unread]bool{},
 		refusals:  refusals{},
 		leaving:   streamSet{in: inLeaving},
+		untold:    streamSet{in: inUntold},
 		draining:  streamSet{in: inDraining},
 		guard:     guard{holding: streamSet{in: inHolding}},
 		reserving: streamSet{in: inReserving},

@@ -52,6 +52,7 @@ type host struct {
 	infos, advice []string               // advice is what the configuration was warned of
 	others        map[*Stream]string     // other streams that an event has let go on, "", or answered, its reason
 	resumed       map[*Stream]EffectKind // the same of the last tick
+	told          map[*Stream]int64      // numbers of the filter state of other streams that an event has set
 	fetches       int
 	calls         []string        // of the fleet's service
 	published     map[string]bool // names of what was set in the filter state, of whatever stream
@@ -81,7 +82,7 @@ func newWorker(t fataler, configuration string, store record.Store, random []byt
 		t.Fatal(err)
 	}
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
-		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, published: map[string]bool{}}
+		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, told: map[*Stream]int64{}, published: map[string]bool{}}
 	h.time = func() clock.Moment { return h.now }
 	if h.Engine, err = New(cfg, &h.proxy, new(Worker), random); err != nil {
 		t.Fatal(err)
@@ -248,6 +249,8 @@ func (h *host) changed(f *Effect) {
 	case Resume:
 		h.others[f.Stream] = ""
 		h.resumed[f.Stream] = Continue
+	case SetNumber:
+		h.told[f.Stream] = f.Number
 	case Pause:
 		h.Errorf("a message is kept back that nobody has brought")
 	}

@@ -78,6 +78,7 @@ type course struct {
 	pastQueue  string          // why it waits past the queue; "": it does not
 	answer     dispatch.Answer // what its answer says of the upstream's limits
 	pace       pace
+	told       clock.Moment // when the filter state was told last of what has passed; 0: it was not
 	farewell   farewell     // it is being ended for an urgent request
 	farewellBy clock.Moment // when it is broken off whether that can be told or not
 	torn       bool         // the upstream broke the response off

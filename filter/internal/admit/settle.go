@@ -29,6 +29,7 @@ func (e *Engine) finish(s *Stream, now clock.Moment, complete bool) {
 	}
 	s.phase = stDone
 	e.leaving.remove(s)
+	e.untold.remove(s)
 	e.learnLabel(s, now)
 	e.count(s)
 	s.settlement = e.accountant.Settle(&s.exchange, now, complete)
@@ -72,18 +73,17 @@ var knownStatuses = [...]struct {
 	{500, "500"}, {502, "502"}, {503, "503"}, {504, "504"}, {529, "529"},
 }
 
-// progress takes note of what a piece of the response's body has brought, and keeps the filter state up to date while a stream runs, so that
-// what reads it when a client has left finds what had passed.
+// progress takes note of what a piece of the response's body has brought.
 func (e *Engine) progress(s *Stream, now clock.Moment, end bool) {
-	p := e.accountant.Progress(&s.exchange, now)
-	if p.First {
+	output, first := s.exchange.Progress(now)
+	if first {
 		e.observeAll(s, now)
 	}
-	if p.Output {
+	if output {
 		s.pace.output(now, s.exchange.Outputs)
 	}
-	if p.News && !end {
-		e.out.setNumber(s, filterstate.CompletionTokens, p.Tokens)
+	if s.exchange.Stream && !end {
+		e.tellOutput(s, now)
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	inUploading
 	inAwaiting
 	inLeaving
+	inUntold
 	streamSets
 )
 

@@ -219,6 +219,14 @@ func (r *ResponseReader) Unread() bool {
 	}
 }
 
+// Outputs is how many pieces of output came so far, as Response has it.
+func (r *ResponseReader) Outputs() int64 {
+	if r.form == documents {
+		return r.response.Outputs + r.document.outputs
+	}
+	return r.response.Outputs
+}
+
 // Response gives what came so far. Of events it knows whole ones; a stream in one growing document is counted as it comes.
 func (r *ResponseReader) Response() Response {
 	response := r.response
