@@ -2,6 +2,7 @@ package dialecttest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	"github.com/openai/openai-go/v3"
@@ -41,13 +43,18 @@ var proxyErrors = func() (list []proxyError) {
 	broken, slow := down, down
 	broken.reason, broken.words = "upstream/broken", "The model server broke off before it answered."
 	slow.status, slow.reason, slow.words = 504, "upstream/timeout", "The model server took too long to answer."
-	slow.anthropic, slow.gemini = "api_error", "INTERNAL"
+	slow.anthropic, slow.gemini = "timeout_error", "DEADLINE_EXCEEDED"
 	lost := proxyError{"", 404, "proxy/no_route", "The proxy has no route for this request.",
 		"invalid_request_error", "not_found", "not_found_error", "NOT_FOUND"}
 	astray := lost
 	astray.status, astray.anthropic, astray.gemini = 503, "overloaded_error", "UNAVAILABLE"
 	large := proxyError{"", 413, "proxy/too_large", "The request is larger than the proxy takes.",
 		"invalid_request_error", "request_too_large", "request_too_large", "INVALID_ARGUMENT"}
+	late := slow
+	late.status, late.reason, late.words = 408, "proxy/request_timeout", "The rest of the request didn't come in time."
+	late.openAI, late.code = "invalid_request_error", "request_timeout"
+	garbled := broken
+	garbled.status, garbled.anthropic, garbled.gemini = 502, "api_error", "INTERNAL"
 	add := func(name string, p proxyError) {
 		p.name = name
 		list = append(list, p)
@@ -57,10 +64,12 @@ var proxyErrors = func() (list []proxyError) {
 	add("not-tls", down)      // it doesn't speak TLS
 	add("untrusted", down)    // nobody vouches for its certificate
 	add("reset", broken)      // it hangs up on every request
+	add("garbled", garbled)   // it doesn't speak HTTP
 	add("silent", slow)       // its route has a timeout
 	add("no-route", lost)     // none is for the header
 	add("no-cluster", astray) // its route leads nowhere
 	add("too-large", large)   // its body
+	add("unfinished", late)   // a part of its body never comes
 	return list
 }()
 
@@ -92,7 +101,7 @@ func TestEnvoysOwnErrorsSpeakTheDialect(t *testing.T) {
 	}
 	for name, ask := range officialClients(e.URL) {
 		for _, failure := range proxyErrors {
-			if failure.name == "too-large" { // theirs are small
+			if failure.name == "too-large" || failure.name == "unfinished" { // theirs are small, and whole
 				continue
 			}
 			t.Run(name+", "+failure.name, func(t *testing.T) {
@@ -125,11 +134,28 @@ func wantClientsError(t *testing.T, want proxyError, err error) {
 // askBroken sends a request of which Envoy knows no server that answers.
 func askBroken(t *testing.T, e *harness.Envoy, r refusal, upstream string) (*http.Response, []byte) {
 	t.Helper()
-	text := r.body
-	if upstream == "too-large" {
+	text, headers := r.body, map[string]string{upstreamHeader: upstream}
+	switch upstream {
+	case "too-large":
 		text = strings.Replace(text, "{", "{"+strings.Repeat(" ", 2*largest), 1)
+	case "unfinished":
+		return send(t, e, r.path, unfinished{strings.NewReader(text), t.Context()}, int64(len(text)+1), headers)
 	}
-	return post(t, e, r.path, text, map[string]string{upstreamHeader: upstream})
+	return post(t, e, r.path, text, headers)
+}
+
+// unfinished is a body of which the end never comes.
+type unfinished struct {
+	beginning io.Reader
+	ctx       context.Context
+}
+
+func (u unfinished) Read(b []byte) (int, error) {
+	if n, err := u.beginning.Read(b); err == nil {
+		return n, nil
+	}
+	<-u.ctx.Done()
+	return 0, u.ctx.Err()
 }
 
 func wantProxyError(t *testing.T, want proxyError, request refusal, response *http.Response, body []byte) {
@@ -164,14 +190,19 @@ func startBroken(t *testing.T) *harness.Envoy {
 		_, _ = http.ReadRequest(bufio.NewReader(c))
 		_ = c.Close()
 	})
+	garbled := serveRaw(t, func(c net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(c))
+		_, _ = io.WriteString(c, "What do you mean?\r\n\r\n")
+		_ = c.Close()
+	})
 	tls := map[string]any{"name": "envoy.transport_sockets.tls", "typed_config": map[string]any{
 		"@type":              "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
 		"common_tls_context": map[string]any{"validation_context": map[string]any{"trusted_ca": map[string]any{"filename": "/etc/ssl/certs/ca-certificates.crt"}}},
 	}}
 	clusters := []any{
 		cluster("refused", "127.0.0.1:9", nil), cluster("nobody", "", nil), cluster("not-tls", plain, tls),
-		cluster("untrusted", strings.Replace(trusted.URL, "https", "http", 1), tls), cluster("reset", reset, nil), cluster("silent", silent, nil),
-		cluster("too-large", plain, nil),
+		cluster("untrusted", strings.Replace(trusted.URL, "https", "http", 1), tls), cluster("reset", reset, nil), cluster("garbled", garbled, nil), cluster("silent", silent, nil),
+		cluster("too-large", plain, nil), cluster("unfinished", plain, nil),
 	}
 	const held = `{"limits": [{"name": "all", "per": ["user"], "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}]}`
 	return harness.Start(t, harness.Options{Config: held, Clusters: clusters, Concurrency: 2, Edit: func(b *envoyproc.Bootstrap) {
@@ -183,7 +214,11 @@ func startBroken(t *testing.T) *harness.Envoy {
 			if name == "silent" {
 				timeout = "0.2s"
 			}
-			routes = append(routes, route(name, timeout))
+			leads := route(name, timeout)
+			if name == "unfinished" {
+				leads["route"].(map[string]any)["idle_timeout"] = "0.2s"
+			}
+			routes = append(routes, leads)
 		}
 		config := append(listener, "filter_chains", 0, "filters", 0, "typed_config", "route_config")
 		b.Set(false, append(config, "validate_clusters")...)
@@ -237,4 +272,44 @@ func cluster(name, address string, socket map[string]any) map[string]any {
 		c["transport_socket"] = socket
 	}
 	return c
+}
+
+// What waits for its turn longer than Envoy lets it is told so by an error of its API.
+func TestWhatWaitsTooLongInEnvoyIsToldSo(t *testing.T) {
+	t.Parallel()
+	busy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for r.Context().Err() == nil { // Envoy ends what is silent
+			_, _ = io.WriteString(w, ": wait\n\n")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	e := harness.Start(t, harness.Options{
+		Config:   `{"upstreams": [{"name": "llm", "concurrency": {"max": 1}}], "limits": [{"name": "all", "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}]}`,
+		Upstream: harness.Serve(t, busy), StreamIdleTimeout: 2 * time.Second,
+	})
+	first, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+chatPath, strings.NewReader(`{"model":"m","messages":[],"stream":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Header.Set("Content-Type", "application/json")
+	response, err := e.Client.Do(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() }) // after the requests that wait
+	go func() { _, _ = io.Copy(io.Discard, response.Body) }()
+	slow := proxyError{
+		status: 504, reason: "proxy/timeout", words: "The request waited longer than the proxy lets it.",
+		openAI: "server_error", code: "service_unavailable", anthropic: "timeout_error", gemini: "DEADLINE_EXCEEDED",
+	}
+	for _, r := range refusals {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			answer, body := post(t, e, r.path, r.body, nil)
+			wantProxyError(t, slow, r, answer, body)
+		})
+	}
 }

@@ -223,10 +223,17 @@ func ask(t *testing.T, e *harness.Envoy, test refusal, moment string) (*http.Res
 // post sends a JSON body with more headers, and reads the whole answer.
 func post(t *testing.T, e *harness.Envoy, path, text string, headers map[string]string) (*http.Response, []byte) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, strings.NewReader(text))
+	return send(t, e, path, strings.NewReader(text), int64(len(text)), headers)
+}
+
+// send sends a body of that many bytes.
+func send(t *testing.T, e *harness.Envoy, path string, text io.Reader, size int64, headers map[string]string) (*http.Response, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, text)
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.ContentLength = size
 	request.Header.Set("Content-Type", "application/json")
 	for name, value := range headers {
 		request.Header.Set(name, value)

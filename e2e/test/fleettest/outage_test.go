@@ -189,8 +189,8 @@ func (f *fleet) outage(stop, start func(*fleet)) {
 		f.awaitHealth(false)
 		for range 6 { // more than the proxy's own limit lets pass, which is given back
 			r := f.send(0, ask{user: user, header: []string{"traceparent", user}})
-			if r.status != http.StatusServiceUnavailable || r.header.Get("x-spillway-reason") != "" {
-				t.Errorf("got %d, want the ratelimit filter's 503: %v", r.status, r)
+			if r.status != http.StatusServiceUnavailable || r.header.Get("x-spillway-reason") != "proxy/fleet_unavailable" || !strings.HasPrefix(r.body, `{"error":{"message":"The limit`) {
+				t.Errorf("got %d, want the ratelimit filter's 503, in the API's words: %v", r.status, r)
 			}
 		}
 		f.awaitLogged(0, map[string]string{"traceparent": user, "status_details": "rate_limiter_error", "decision": "ALLOWED"})

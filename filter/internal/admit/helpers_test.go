@@ -146,7 +146,8 @@ func (p *proxy) Received(*Stream) (bytes, headers uint64, known bool) {
 func (h *host) comes(from origin.Origin) {
 	h.details = map[origin.Origin]string{origin.Upstream: "via_upstream", origin.TimedOut: "response_timeout", origin.Unreachable: "no_healthy_upstream",
 		origin.Broken: "upstream_reset_before_response_started{connection_termination}", origin.Elsewhere: "ext_authz_denied",
-		origin.NoRoute: "route_not_found", origin.TooLarge: "request_payload_too_large"}[from]
+		origin.NoRoute: "route_not_found", origin.TooLarge: "request_payload_too_large",
+		origin.FleetDown: "rate_limiter_error", origin.Unfinished: "stream_idle_timeout"}[from]
 }
 
 // seedLimits is the seed: 300 completion tokens an hour for each x-user-id.

@@ -219,21 +219,21 @@ func (e *Engine) done(s *Stream, now clock.Moment) {
 func (e *Engine) originOf(s *Stream) origin.Origin {
 	status := s.response.Get(e.slots.status)
 	if origin.Counts(status) || origin.Wordless(status, s.response.Get(e.slots.contentType)) {
-		return e.origin()
+		return e.origin(status)
 	}
 	return origin.Upstream
 }
 
-// origin says who made the response whose event is being handled.
-func (e *Engine) origin() origin.Origin {
+// origin says who made the response of the status whose event is being handled.
+func (e *Engine) origin(status string) origin.Origin {
 	details, known := e.host.Attribute(CodeDetails)
 	if !known {
 		return origin.Upstream // not this host's way to tell
 	}
-	return origin.Of(details)
+	return origin.Of(status, details)
 }
 
 // fromAnotherFilter says that what a response tells of limits is another filter's word.
 func (e *Engine) fromAnotherFilter(s *Stream, headers [][2]string) bool {
-	return s.exchange.Origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin() == origin.Elsewhere
+	return s.exchange.Origin == origin.Upstream && origin.MentionsLimits(headers) && e.origin(s.response.Get(e.slots.status)) == origin.Elsewhere
 }

@@ -22,17 +22,24 @@ const (
 // body's: restateBody.
 func (e *Engine) restate(s *Stream, end bool) {
 	var reason, message string
-	kind, code, asked := "server_error", "service_unavailable", s.phase == stSent
+	kind, code, asked, bodiless := "server_error", "service_unavailable", s.phase == stSent, false
 	switch s.exchange.Origin { //nolint:exhaustive // the others' answers are their own
 	case origin.Unreachable:
 		reason, message = "upstream/unreachable", "The model server can't be reached."
 	case origin.TimedOut:
-		reason, message = "upstream/timeout", "The model server took too long to answer."
+		if reason, message = "upstream/timeout", "The model server took too long to answer."; !asked { // it was waiting for its turn
+			reason, message, asked = "proxy/timeout", "The request waited longer than the proxy lets it.", s.exchange.Dialect != nil
+		}
 	case origin.Broken:
 		reason, message = "upstream/broken", "The model server broke off before it answered."
 	case origin.NoRoute:
 		reason, message = "proxy/no_route", "The proxy has no route for this request."
-		kind, code = "invalid_request_error", "not_found"
+		kind, code, bodiless = "invalid_request_error", "not_found", true
+	case origin.FleetDown:
+		reason, message, bodiless = "proxy/fleet_unavailable", "The limit that is over all gateways can't be asked.", true
+	case origin.Unfinished:
+		reason, message = "proxy/request_timeout", "The rest of the request didn't come in time."
+		kind, code, asked = "invalid_request_error", "request_timeout", s.exchange.Dialect != nil
 	case origin.TooLarge: // it may not have been sent yet
 		reason, message = "proxy/too_large", "The request is larger than the proxy takes."
 		kind, code, asked = "invalid_request_error", "request_too_large", s.exchange.Dialect != nil
@@ -42,7 +49,7 @@ func (e *Engine) restate(s *Stream, end bool) {
 	if !asked || e.cfg.Mode == config.Off {
 		return
 	}
-	if end && s.exchange.Origin == origin.NoRoute { // it comes without a body, to which none can be added
+	if end && bodiless { // it comes without a body, to which none can be added
 		s.reply.Say(e.format(s), s.exchange.Status, reason, message, kind, code)
 		s.action = isAnswered
 		return

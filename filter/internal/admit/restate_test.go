@@ -18,6 +18,10 @@ func TestTheProxysErrorsSpeakTheDialect(t *testing.T) {
 		{"unreachable", "/v1/chat/completions", "503", "upstream/unreachable", openAI, origin.Unreachable},
 		{"too slow", "/v1/chat/completions", "504", "upstream/timeout",
 			`{"error":{"message":"The model server took too long to answer.","type":"server_error","param":null,"code":"service_unavailable"}}`, origin.TimedOut},
+		{"too slow, Anthropic", "/v1/messages", "504", "upstream/timeout",
+			`{"type":"error","error":{"type":"timeout_error","message":"The model server took too long to answer."}}`, origin.TimedOut},
+		{"too slow, Gemini", "/v1beta/models/m:generateContent", "504", "upstream/timeout",
+			`{"error":{"code":504,"message":"The model server took too long to answer.","status":"DEADLINE_EXCEEDED"}}`, origin.TimedOut},
 		{"broken off, Anthropic", "/v1/messages", "503", "upstream/broken",
 			`{"type":"error","error":{"type":"overloaded_error","message":"The model server broke off before it answered."}}`, origin.Broken},
 		{"another filter's", "/v1/chat/completions", "503", "", "", origin.Elsewhere},
@@ -72,6 +76,18 @@ func TestWhatTheProxyDoesNotTakeIsRestated(t *testing.T) {
 	expect(t, "no route: tokens that are left", h.balance("ann"), 300)
 
 	x = h.start("ann", false)
+	x.body(chatBody, true)
+	h.comes(origin.FleetDown)
+	step = x.status("503", "", true)
+	expect(t, "no fleet: what becomes of it", step.Action, Answer)
+	expect(t, "no fleet: status", step.Reply.Status, 503)
+	expect(t, "no fleet: reason", header(step.Reply.Headers, "x-spillway-reason"), "proxy/fleet_unavailable")
+	expect(t, "no fleet: body", string(step.Reply.Body),
+		`{"error":{"message":"The limit that is over all gateways can't be asked.","type":"server_error","param":null,"code":"service_unavailable"}}`)
+	x.done()
+	expect(t, "no fleet: tokens that are left", h.balance("ann"), 300)
+
+	x = h.start("ann", false)
 	x.body(chatBody, false)
 	h.comes(origin.TooLarge)
 	step = x.status("413", "text/plain", false)
@@ -81,4 +97,37 @@ func TestWhatTheProxyDoesNotTakeIsRestated(t *testing.T) {
 		`{"error":{"message":"The request is larger than the proxy takes.","type":"invalid_request_error","param":null,"code":"request_too_large"}}`)
 	x.done()
 	expect(t, "too large: tokens that are left", h.balance("ann"), 300)
+}
+
+// A request that doesn't come to its end in time is answered before it is decided, and so is one that waits longer for its turn than the proxy lets it.
+func TestWhatTakesTooLongInTheProxyIsRestated(t *testing.T) {
+	h := newHost(t, `{"requestHold": "stopIteration", `+seedLimits+`, "upstreams": [{"name": "u", "concurrency": {"max": 1}}]}`, recordtest.NewMemory())
+	for name, held := range map[string]bool{"held": true, "sent": false} {
+		x := h.start("ann", false)
+		if x.body(chatBody, false); !held {
+			x.body("", true)
+		}
+		h.comes(origin.Unfinished)
+		step := x.status("408", "text/plain", false)
+		expect(t, name+": reason", header(step.Headers, "x-spillway-reason"), "proxy/request_timeout")
+		expect(t, name+": replaced", x.response("stream timeout", true).Replace, true)
+		expect(t, name+": body", string(x.Body()),
+			`{"error":{"message":"The rest of the request didn't come in time.","type":"invalid_request_error","param":null,"code":"request_timeout"}}`)
+		x.done()
+		expect(t, name+": tokens that are left", h.balance("ann"), 300)
+	}
+
+	first := h.start("ann", false)
+	first.body(chatBody, true)
+	x := h.start("bert", false)
+	x.body(chatBody, true)
+	expect(t, "it waits", x.Waiting(), true)
+	h.comes(origin.TimedOut)
+	step := x.status("504", "text/plain", false)
+	expect(t, "waiting: reason", header(step.Headers, "x-spillway-reason"), "proxy/timeout")
+	expect(t, "waiting: replaced", x.response("stream timeout", true).Replace, true)
+	expect(t, "waiting: body", string(x.Body()),
+		`{"error":{"message":"The request waited longer than the proxy lets it.","type":"server_error","param":null,"code":"service_unavailable"}}`)
+	x.done()
+	expect(t, "waiting: tokens that are left", h.balance("bert"), 300)
 }

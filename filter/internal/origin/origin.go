@@ -25,31 +25,38 @@ const (
 	OverLimit                 // the refusal of Envoy's ratelimit filter, by a limit over all proxies: as Elsewhere
 	NoRoute                   // the proxy's own: it doesn't know where to send the request: as Elsewhere
 	TooLarge                  // the proxy's own: it doesn't take so large a body: as Elsewhere
+	FleetDown                 // of Envoy's ratelimit filter, whose service couldn't be asked: as Elsewhere
+	Unfinished                // the proxy's own: the rest of the request didn't come in time. The upstream may have had the beginning
 )
 
 // Spares says that the upstream never had the request.
-func (o Origin) Spares() bool { return o >= Unreachable }
+func (o Origin) Spares() bool { return o >= Unreachable && o != Unfinished }
 
 // Foreign says that the answer is neither the upstream's nor for want of one.
 func (o Origin) Foreign() bool { return o >= Elsewhere }
 
-// Of reads the attribute response.code_details of an answer that Counts, or that mentions limits:
+// Of reads the attribute response.code_details of an answer of the status that Counts, is Wordless, or mentions limits:
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
-func Of(details string) Origin {
+func Of(status, details string) Origin {
 	const reset = "upstream_reset_before_response_started"
 	switch details {
 	case "via_upstream":
 		return Upstream
 	case "request_rate_limited":
 		return OverLimit
-	case "no_healthy_upstream":
+	case "rate_limiter_error":
+		return FleetDown
+	case "no_healthy_upstream", "maintenance_mode":
 		return Unreachable
 	case "route_not_found", "cluster_not_found":
 		return NoRoute
-	case "request_payload_too_large":
+	case "request_payload_too_large", "request_payload_exceeded_retry_buffer_limit":
 		return TooLarge
 	case "response_timeout", "upstream_per_try_timeout", "upstream_per_try_idle_timeout", "stream_idle_timeout",
-		"max_duration_timeout", "upstream_max_stream_duration_reached":
+		"max_duration_timeout", "upstream_max_stream_duration_reached", "request_overall_timeout":
+		if status == "408" { // so the host answers a request that isn't complete
+			return Unfinished
+		}
 		return TimedOut
 	}
 	if reason, is := strings.CutPrefix(details, reset); is {
@@ -73,7 +80,7 @@ func Counts(status string) bool { return status == "429" || strings.HasPrefix(st
 
 // Wordless says that an answer could be the proxy's own to a request that it doesn't take: no API answers so, without a word or in plain text.
 func Wordless(status, contentType string) bool {
-	return status == "404" && contentType == "" || status == "413" && contentType == "text/plain"
+	return status == "404" && contentType == "" || (status == "413" || status == "408") && contentType == "text/plain"
 }
 
 // MentionsLimits says that an answer tells of limits, whosever they are: what it says of the upstream's is believed only if it is the upstream's.

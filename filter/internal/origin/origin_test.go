@@ -27,26 +27,36 @@ func TestWhoMadeAnAnswer(t *testing.T) {
 		"upstream_something_that_is_new":                                                                      Broken,
 		"request_rate_limited":                                                                                OverLimit,
 		"ext_authz_denied":                                                                                    Elsewhere,
-		"rate_limiter_error":                                                                                  Elsewhere,
+		"rate_limiter_error":                                                                                  FleetDown,
 		"cluster_not_found":                                                                                   NoRoute,
 		"route_not_found":                                                                                     NoRoute,
 		"request_payload_too_large":                                                                           TooLarge,
+		"request_payload_exceeded_retry_buffer_limit":                                                         TooLarge,
+		"maintenance_mode":                                                                                    Unreachable,
+		"request_overall_timeout":                                                                             TimedOut,
 		"direct_response":                                                                                     Elsewhere,
 		"":                                                                                                    Elsewhere,
 	} {
-		if got := Of(details); got != want {
+		if got := Of("503", details); got != want {
 			t.Errorf("%q: got %d, want %d", details, got, want)
+		}
+	}
+	for details, want := range map[string]Origin{
+		"stream_idle_timeout": Unfinished, "max_duration_timeout": Unfinished, "request_overall_timeout": Unfinished, "via_upstream": Upstream, "ext_authz_denied": Elsewhere,
+	} {
+		if got := Of("408", details); got != want {
+			t.Errorf("408 %q: got %d, want %d", details, got, want)
 		}
 	}
 }
 
 func TestOnlyWhatTheUpstreamNeverHadIsSpared(t *testing.T) {
 	for o, want := range map[Origin]bool{Upstream: false, TimedOut: false, Broken: false, Unreachable: true, Elsewhere: true, OverLimit: true,
-		NoRoute: true, TooLarge: true} {
+		NoRoute: true, TooLarge: true, FleetDown: true, Unfinished: false} {
 		if o.Spares() != want {
 			t.Errorf("origin %d: got %t", o, !want)
 		}
-		if foreign := want && o != Unreachable; o.Foreign() != foreign {
+		if foreign := want && o != Unreachable || o == Unfinished; o.Foreign() != foreign {
 			t.Errorf("origin %d is foreign: got %t", o, !foreign)
 		}
 	}
@@ -57,7 +67,7 @@ func TestWhichAnswersAreWithoutAWord(t *testing.T) {
 		status, contentType string
 		want                bool
 	}{
-		{"404", "", true}, {"413", "text/plain", true}, {"404", "application/json", false}, {"404", "text/plain", false}, {"413", "", false},
+		{"404", "", true}, {"413", "text/plain", true}, {"408", "text/plain", true}, {"408", "", false}, {"408", "application/json", false}, {"404", "application/json", false}, {"404", "text/plain", false}, {"413", "", false},
 		{"413", "application/json", false}, {"400", "", false}, {"200", "", false}, {"", "", false},
 	} {
 		if Wordless(c.status, c.contentType) != c.want {

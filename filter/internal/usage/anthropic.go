@@ -25,7 +25,7 @@ var anthropicErrors = reply.Format{
 	Anthropic: true,
 	Words: []reply.Word{
 		{Status: 400, Text: "invalid_request_error"}, {Status: 401, Text: "authentication_error"}, {Status: 404, Text: "not_found_error"},
-		{Status: 413, Text: "request_too_large"}, {Status: 429, Text: "rate_limit_error"},
+		{Status: 408, Text: "timeout_error"}, {Status: 413, Text: "request_too_large"}, {Status: 429, Text: "rate_limit_error"}, {Status: 504, Text: "timeout_error"},
 		{Status: 503, Text: "overloaded_error"}, {Status: 529, Text: "overloaded_error"}, {Text: "api_error"},
 	},
 }

@@ -24,7 +24,7 @@ var googleErrors = reply.Format{
 	Body: `{"error":{"code":$status$,"message":$message$,"status":$word$}}`,
 	Words: []reply.Word{
 		{Status: 400, Text: "INVALID_ARGUMENT"}, {Status: 401, Text: "UNAUTHENTICATED"}, {Status: 404, Text: "NOT_FOUND"},
-		{Status: 413, Text: "INVALID_ARGUMENT"}, {Status: 429, Text: "RESOURCE_EXHAUSTED"},
+		{Status: 408, Text: "DEADLINE_EXCEEDED"}, {Status: 413, Text: "INVALID_ARGUMENT"}, {Status: 429, Text: "RESOURCE_EXHAUSTED"}, {Status: 504, Text: "DEADLINE_EXCEEDED"},
 		{Status: 503, Text: "UNAVAILABLE"}, {Status: 529, Text: "UNAVAILABLE"}, {Text: "INTERNAL"},
 	},
 }
