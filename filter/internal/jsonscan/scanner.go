@@ -351,14 +351,14 @@ func (s *Scanner) report(kind Kind, text []byte, size int) {
 
 // simple gives the index of the quote that ends the string p begins with; 0 if it has escapes or isn't whole.
 func simple(p []byte) int {
-	if end := 1 + run(p[1:]); end < len(p) && p[end] == '"' {
+	if end := 1 + Plain(p[1:]); end < len(p) && p[end] == '"' {
 		return end
 	}
 	return 0
 }
 
-// run gives how many bytes p begins with that stand for themselves inside a string.
-func run(p []byte) int {
+// Plain gives how many bytes p begins with that stand for themselves inside a string.
+func Plain(p []byte) int {
 	i := 0
 	for ; i+swar.Size <= len(p); i += swar.Size {
 		word := swar.Word(p[i:])

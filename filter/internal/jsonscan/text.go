@@ -4,7 +4,7 @@ import "unicode/utf8"
 
 // string takes bytes of a string that isn't simple up to its end or its next escape, and says how many.
 func (s *Scanner) string(p []byte) int {
-	i := run(p)
+	i := Plain(p)
 	if i > 0 {
 		s.add(p[:i])
 	}

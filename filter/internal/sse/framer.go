@@ -98,6 +98,9 @@ func (f *Framer) Next(p []byte) int {
 // Open says that what has passed ends inside an event or a line.
 func (f *Framer) Open() bool { return f.state != stLineStart || f.under() || f.bom%len(mark) != 0 }
 
+// Between says that something has passed, and nothing is under way: no event, no line, and no line's end.
+func (f *Framer) Between() bool { return f.bom == len(mark) && !f.cr && !f.Open() }
+
 // under says that the lines since the last event make up a part of one.
 func (f *Framer) under() bool { return f.data || len(f.name) > 0 }
 

@@ -48,7 +48,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 					t.Fatalf("%+v", r)
 				}
 				answer.Reset(test.dialect, true)
-				for range 3 {
+				for range 10 { // the last of these are skipped
 					answer.Write(event)
 				}
 				answer.Hide(last, false)

@@ -5,8 +5,10 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/swar"
 )
 
-// familiar is how the events of a stream begin. Nearly all begin alike, with three quarters of their bytes: what one of them has told up to
-// there, the next one tells as well, and need not be read again, only compared.
+// familiar is how the events of a stream begin, and end. Nearly all begin alike, with three quarters of their bytes: what one of them has told up to
+// there, the next one tells as well, and need not be read again, only compared (recognize). And most have nothing of their own but one text, the
+// output: where what is before and behind it is the same, too, and has changed nothing the last time, such an event is one more piece of output,
+// and nothing of it is read but the text's length (skip).
 //
 // Whatever an upstream sends, the same is read: what differs in a byte is read from its beginning. What is looked at in vain is bounded by mostLooks
 // events of a stream, and memory by some kilobytes.
@@ -17,16 +19,32 @@ type familiar struct {
 	kept  []byte        // what texts of told are parts of
 	last  []byte        // how the last event began that was looked at
 	looks int           // how many were
+
+	head, tail []byte // an event, as it comes, up to its text and from there on; empty: that isn't known
+
+	tries int // how often that was learned since an event was skipped last
+
+	spoke int // where in the data of the event that is being read its last output begins, a text, with its quote; 0: that isn't known
+
+	// Of the event that was read last.
+	single bool // it is one more piece of output, a text, and nothing else
+	size   int  // bytes of its data
+	from   int  // where in it that text begins, behind its quote
+	said   int  // bytes of the text
 }
 
 const (
 	leastFamiliar = 32  // bytes: less isn't worth while
 	mostFamiliar  = 512 // bytes
 	mostLooks     = 6
-	firstLooks    = 3 // events that are looked at in any case: the second and the third mostly have more in common than the first two
+	mostAhead     = mostFamiliar + 128 // bytes: other fields may stand before the data
+	firstLooks    = 3                  // events that are looked at in any case: the second and the third mostly have more in common than the first two
 )
 
-func (f *familiar) reset() { f.text, f.last, f.looks = f.text[:0], f.last[:0], 0 }
+func (f *familiar) reset() {
+	f.text, f.last, f.looks, f.head, f.tail = f.text[:0], f.last[:0], 0, f.head[:0], f.tail[:0]
+	f.tries, f.spoke, f.single = 0, 0, false
+}
 
 // begins says that p begins as is known.
 func (f *familiar) begins(p []byte) bool {
@@ -91,4 +109,86 @@ func (r *ResponseReader) learn(p []byte) {
 		f.text = f.text[:0]
 	}
 	r.scanner.Reset(r.dialect.responsePaths, (*documentHandler)(r))
+}
+
+// skip reads of a piece of a stream the events that it begins with which are known but for their texts, and gives the rest.
+func (r *ResponseReader) skip(p []byte) []byte {
+	f := &r.familiar
+	if len(f.tail) == 0 || !r.framer.Between() {
+		return p
+	}
+	for swar.Common(f.head, p) == len(f.head) {
+		n := jsonscan.Plain(p[len(f.head):])
+		rest := p[len(f.head)+n:]
+		if n == 0 || swar.Common(f.tail, rest) < len(f.tail) {
+			break
+		}
+		f.tries = 0
+		r.response.Outputs++
+		r.response.Text += int64(n)
+		p = rest[len(f.tail):]
+	}
+	return p
+}
+
+// readEvent reads of a piece of a stream what belongs together, an event or as much as has come of it, and gives its length.
+func (r *ResponseReader) readEvent(p []byte) int {
+	f := &r.familiar
+	whole := r.framer.Between()
+	f.single = false
+	n := r.framer.Next(p)
+	if whole && f.single {
+		f.learnWhole(p[:n])
+	}
+	return n
+}
+
+// compare finds out, before the event that was just read is merged, whether another one like it can be skipped; and whether those that are
+// known still can be: what an event changes depends on what those before it have told.
+func (r *ResponseReader) compare() {
+	f, d := &r.familiar, &r.document
+	if !r.steady() {
+		f.tail = f.tail[:0]
+		return
+	}
+	f.single = f.tries < mostLooks && f.spoke > 0 && d.outputs == 1 && d.instead.outputs == 0 && !d.calls
+	f.size, f.from, f.said = int(d.size), f.spoke+1, int(d.text)
+}
+
+// steady says that the event that was just read changes nothing of what is known of the stream, but for its output.
+func (r *ResponseReader) steady() bool {
+	d, w := &r.document, &r.whole
+	if d.model != w.model || d.delta != w.delta || d.roled != w.roled || d.role != w.role || d.failure != 0 || d.absurd || d.final && !r.response.Final {
+		return false
+	}
+	if r.dialect.Cumulative {
+		return d.reports == w.reports && d.parts == w.parts && d.iterations == w.iterations
+	}
+	for i := range d.reports {
+		if d.reports[i].there {
+			return false
+		}
+	}
+	return true
+}
+
+// learnWhole takes an event, as it came, whose data has to be one line.
+func (f *familiar) learnWhole(event []byte) {
+	const field, end = "data: ", "\n\n"
+	data := len(event) - len(end) - f.size
+	text := data + f.from
+	if data < len(field) || text > mostAhead || string(event[data-len(field):data]) != field || string(event[len(event)-len(end):]) != end {
+		return
+	}
+	behind := text + f.said
+	if behind >= len(event) || len(event)-behind > mostFamiliar || jsonscan.Plain(event[text:]) != f.said || event[behind] != '"' {
+		return
+	}
+	f.tries++
+	for _, c := range event[data : len(event)-len(end)] {
+		if c == '\n' || c == '\r' {
+			return
+		}
+	}
+	f.head, f.tail = append(f.head[:0], event[:text]...), append(f.tail[:0], event[behind:]...)
 }

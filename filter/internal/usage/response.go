@@ -61,6 +61,7 @@ func (r *ResponseReader) next() {
 	} else {
 		d.reports[standardPlace] = noReport
 	}
+	r.familiar.spoke = 0
 	r.scanner.Reset(r.dialect.responsePaths, (*documentHandler)(r))
 }
 
@@ -73,7 +74,9 @@ func (r *ResponseReader) Write(p []byte) {
 func (r *ResponseReader) read(p []byte) {
 	switch r.form {
 	case events:
-		r.framer.Write(p)
+		for p = r.skip(p); len(p) > 0; p = r.skip(p) {
+			p = p[r.readEvent(p):]
+		}
 	case documents:
 		r.readDocuments(p)
 	}
@@ -143,6 +146,7 @@ func (r *ResponseReader) readDocuments(p []byte) {
 				return
 			}
 			r.several = true
+			r.endDocument()
 			r.merge()
 			r.next()
 		}
@@ -166,6 +170,7 @@ func (r *ResponseReader) Close() {
 		return
 	}
 	if r.scanner.Close() || !r.several {
+		r.endDocument()
 		r.merge()
 	}
 	r.document.output = output{}
@@ -237,12 +242,16 @@ func (r *ResponseReader) Response() Response {
 	return response
 }
 
+// endDocument has the dialect say what a finished document says as a whole.
+func (r *ResponseReader) endDocument() {
+	if r.dialect.end != nil {
+		r.dialect.end(&r.document)
+	}
+}
+
 // merge adds a finished document to the response.
 func (r *ResponseReader) merge() {
 	d := &r.document
-	if r.dialect.end != nil {
-		r.dialect.end(d)
-	}
 	if d.calls {
 		d.text = max(d.text, d.size-envelope)
 	}
@@ -299,7 +308,11 @@ func (h *documentHandler) Begin(id int, kind jsonscan.Kind) {
 }
 
 func (h *documentHandler) Value(id int, kind jsonscan.Kind, text []byte, size int) {
+	before := h.document.outputs
 	h.dialect.response(&h.document, value{id: id, kind: kind, text: text, size: size})
+	if h.document.outputs > before && kind == jsonscan.String && len(text) == 0 {
+		h.familiar.spoke = int(h.scanner.At())
+	}
 }
 
 type eventHandler ResponseReader
@@ -319,6 +332,8 @@ func (h *eventHandler) Event(name []byte) {
 	r.document.bare = r.document.bare || inplace.String(name) == "ping"
 	if r.scanner.Close() {
 		r.usage = r.document.usageOnly()
+		r.endDocument()
+		r.compare()
 		r.merge()
 	} else if r.document.size > int64(len(done)) {
 		r.unknown()

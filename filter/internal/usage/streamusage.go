@@ -131,14 +131,17 @@ func (h *hider) settle(drop bool) bool {
 func (r *ResponseReader) Hide(p []byte, end bool) (out []byte, changed bool) {
 	h := &r.hider
 	r.bytes += int64(len(p))
+	piece, rest := p, r.skip(p)
+	if len(rest) == 0 && len(p) > 0 && !end {
+		return p, false
+	}
 	changed = len(h.held) > 0
-	h.out = h.out[:0]
-	piece := p
+	h.out, p = append(h.out[:0], p[:len(p)-len(rest)]...), rest
 	if r.form == undecided && len(r.lead) == 0 {
 		n := blanks(p)
 		h.out, p = append(h.out, p[:n]...), p[n:]
 	}
-	rest := r.look(p)
+	rest = r.look(p)
 	h.held = append(h.held, p[:len(p)-len(rest)]...)
 	if r.form == events {
 		changed = r.hideEvents(rest) || changed
@@ -164,7 +167,7 @@ func (r *ResponseReader) hideEvents(p []byte) (changed bool) {
 	h := &r.hider
 	for i := 0; i < len(p); {
 		lineFeed := h.cr && p[i] == '\n'
-		n := r.framer.Next(p[i:])
+		n := r.readEvent(p[i:])
 		h.held = append(h.held, p[i:i+n]...)
 		i += n
 		h.cr = p[i-1] == '\r'
