@@ -66,7 +66,9 @@ func (s *Stream) tookAtEnd(now clock.Moment, end *account.Settlement) (t dispatc
 		t.ITL = s.between()
 	case end.Complete && !x.Stream:
 		t.Whole, t.Output = s.took(s.pace.answered(s, now)), end.Used.Completion
-	case !end.Complete && x.Asked.Stream && x.First == 0:
+	case !end.Complete && !x.Asked.Stream:
+		t.Whole, t.Left = s.took(now), true
+	case !end.Complete && x.First == 0:
 		t.TTFT, t.Left = s.took(now), true
 	}
 	return t

@@ -29,28 +29,46 @@ func TestSlotsAreLearnedFromWhatPasses(t *testing.T) {
 		expect(t, "slots", queue["slots"].(float64), float64(h.gauges["slots x"]))
 		return queue["why"].(string)
 	}
-	for name, ask := range map[string]func(h *host){
-		"streams":       func(h *host) { h.streamed("ann").stream(millisecond*100, millisecond) },
-		"whole answers": func(h *host) { h.ask("ann").serve(millisecond*100, "200") },
+	left := func(h *host, stream bool) { // it waits for a second, and leaves
+		x := h.start("bob", false)
+		if stream {
+			x.body(plainStream, true)
+		} else {
+			x.body(`{"model":"mock","messages":[]}`, true)
+		}
+		h.now += second
+		x.done()
+	}
+	for _, test := range []struct {
+		name        string
+		ask, leave  func(h *host)
+		want, after string
+	}{
+		{
+			"streams", func(h *host) { h.streamed("ann").stream(millisecond*100, millisecond) }, func(h *host) { left(h, true) },
+			"ttft 100 ms is 1.0 times the best 100 ms", "ttft 1000 ms is 10.0 times the best 100 ms",
+		},
+		{
+			"whole answers", func(h *host) { h.ask("ann").serve(millisecond*100, "200") }, func(h *host) { left(h, false) },
+			"a whole answer took 100 ms with 1 in flight, and takes 100 ms with 1;", "8: a whole answer took 2",
+		},
 	} {
 		store := recordtest.NewMemory()
 		h := newHost(t, learnedSlots, store)
 		h.Announce([]byte(learnedSlots))
 		listener := newHost(t, `{"mode":"off",`+adminConfig("open")+`}`, store)
-		expect(t, name+": at first", why(h, listener), "8: nothing is known yet")
+		expect(t, test.name+": at first", why(h, listener), "8: nothing is known yet")
 		for range 20 {
-			ask(h)
+			test.ask(h)
 		}
-		if got := why(h, listener); !strings.Contains(got, "ttft 100 ms is 1.0 times the best 100 ms") {
-			t.Errorf("%s: %s", name, got)
+		if got := why(h, listener); !strings.Contains(got, test.want) {
+			t.Errorf("%s: %s", test.name, got)
 		}
-		for range 40 { // they wait for a second, and leave
-			x := h.streamed("bob")
-			h.now += second
-			x.done()
+		for range 40 {
+			test.leave(h)
 		}
-		if got := why(h, listener); name == "streams" && !strings.Contains(got, "ttft 1000 ms is 10.0 times the best 100 ms") {
-			t.Errorf("%s, and then clients that leave: %s", name, got)
+		if got := why(h, listener); !strings.Contains(got, test.after) {
+			t.Errorf("%s, and then clients that leave: %s", test.name, got)
 		}
 	}
 }

@@ -23,8 +23,8 @@ const (
 	mostQueue, mostShare   = 0.6, 0.025
 
 	// mostLate is the share of what is usual that is no wait, whatever it comes to in requests: what is usual is known no better than that. Of whole
-	// answers, of which more is averaged, it is known better; less of them counts where the engines say themselves what waits.
-	mostLate, mostLateWhole, mostLateTold = 0.2, 0.1, 0.15
+	// answers, of which more is averaged, and where the engines say themselves what waits, less of it counts.
+	mostLate, mostLateWhole = 0.2, 0.15
 
 	// manyLongs windows in a row in which more waited than were served have to do with the slots, though these aren't all in use.
 	manyLongs = 3
@@ -49,17 +49,12 @@ const (
 	calmShare   = 0.7
 	calmSamples = 8
 	// A probe is due after so long without a calm sample, and after as many times of what the last one took, if that is longer; but after
-	// manyCuts in a row when the last calm sample is soonProbe old. It ends in any case after longestProbe. Of whole answers less tells what is
-	// usual, and what is a little slower looks like a queue for ever: it is due after probeWhole there, unless the engines say what waits.
+	// manyCuts in a row when the last calm sample is soonProbe old. It ends in any case after longestProbe.
 	probeEvery, probeTimes = 2 * time.Minute, 50
-	probeWhole             = 10 * time.Second
 	manyCuts, soonProbe    = 3, 5 * time.Second
 	longestProbe           = 10 * time.Second
 	// burstWindows are so many after a probe that tell of the burst with which it ends, of all slots that were kept free.
 	burstWindows = 2
-
-	// unarySlack is how many times the usual a whole answer may take without waiting.
-	unarySlack = 1.05
 
 	// slowITL is how many times the best time between tokens is too long for more slots, and itlMemory how fast the best follows a longer one:
 	// slowly, since what is longest with many slots would soon be usual.
@@ -88,9 +83,9 @@ type Sample struct {
 	Room     int           // how many there could be for one of its priority: all slots, or less, where some are reserved
 	Prompt   int64         // tokens, as far as was known when it started
 	TTFT     time.Duration // of a stream, or until its client left without a token; 0: not measured
-	Left     bool          // the client left without a token
+	Left     bool          // the client left without a token, or before its whole answer
 	ITL      time.Duration // of a stream; 0: not measured
-	Whole    time.Duration // of an answer that came whole; 0: not measured
+	Whole    time.Duration // of an answer that came whole, or until its client left; 0: not measured
 	Output   int64         // tokens of that
 }
 
@@ -120,9 +115,16 @@ type State struct {
 	unjudged float64       // windows still to be left out after it
 	streamed float64       // 1: streams tell enough; what comes whole tells less, and isn't looked at
 
-	itl   float64          // seconds, the best lately; 0: not known
-	base  [prompts]float64 // seconds, what is usual of a stream; 0: not known
-	whole line             // what is usual of an answer that comes whole
+	itl  float64          // seconds, the best lately; 0: not known
+	base [prompts]float64 // seconds, what is usual of a stream; 0: not known
+
+	whole        line    // what is usual of an answer that comes whole
+	level, below line    // what it takes with as many in flight as there are slots, and with as many as there were before
+	worth        float64 // what each slot between these brings, of what each of the others does
+	down         float64 // how often more have been tried since fewer were
+
+	heard            clock.Moment // the engines' word, last
+	filled, filledBy float64      // the share of their KV caches that was in use lately, and by how many requests: sums, whose ratio counts
 
 	quorum quorum.Quorum
 }
@@ -136,7 +138,7 @@ func (s *State) Slots(c *Settings) int {
 	if s.probing != 0 {
 		slots = calmShare * min(slots, max(s.served, first))
 	}
-	return min(max(int(slots+0.5), c.Min), c.Limit)
+	return min(max(int(min(slots, s.fit(&c.Load))+0.5), c.Min), c.Limit)
 }
 
 // Usual is the time to the first token that is usual for a prompt of so many tokens; 0: not known.
@@ -152,21 +154,15 @@ func (s *State) probe(now clock.Moment, c *Settings) {
 		if s.calm >= calmSamples || took > longestProbe || took < 0 {
 			s.probing, s.probed, s.calmAt = 0, min(max(took, 0), longestProbe), now
 			s.unjudged, s.window = burstWindows, window{opened: now}
+			s.otherwise(now, c)
 		}
 	case calm < 0:
 		s.calmAt = now // the clock was set back
 	case s.window.full == 0:
-	case calm > max(s.probeEvery(&c.Load), probeTimes*s.probed), s.cuts >= manyCuts && calm > soonProbe:
+	case calm > max(probeEvery, probeTimes*s.probed), s.cuts >= manyCuts && calm > soonProbe:
 		s.probing, s.calm, s.cuts = now, 0, 0
+		s.otherwise(now, c)
 	}
-}
-
-// probeEvery is how old the last calm sample may be.
-func (s *State) probeEvery(l *Load) time.Duration {
-	if s.streamed == 0 && l.At == 0 {
-		return probeWhole
-	}
-	return probeEvery
 }
 
 // decide sets the slots by a window.
@@ -180,7 +176,11 @@ func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 	if slow {
 		s.verdict.itl = w.between / w.itls
 	}
-	long := queue > mostQueue+mostShare*s.slots && late > w.mostLate(&c.Load)*s.verdict.usual
+	long := queue > mostQueue+mostShare*s.slots && late > w.mostLate()*s.verdict.usual
+	if s.unaided(&c.Load) {
+		s.climb(now, c)
+		return
+	}
 	s.remember(long, inFlight, queue)
 	before := s.slots
 	switch {
@@ -195,18 +195,15 @@ func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 		}
 		s.grow()
 	}
-	if s.slots = min(max(s.slots, float64(c.Min)), float64(c.Limit)); s.slots != before {
+	if s.slots = s.bound(s.slots, c); s.slots != before {
 		s.changed = now
 	}
 }
 
 // mostLate is what is no wait of a window's samples.
-func (w *window) mostLate(l *Load) float64 {
-	switch {
-	case w.streams > 0:
+func (w *window) mostLate() float64 {
+	if w.streams > 0 {
 		return mostLate
-	case l.At != 0:
-		return mostLateTold
 	}
 	return mostLateWhole
 }
@@ -289,4 +286,16 @@ func (s *State) grow() {
 		s.slots += min(s.step, most)
 	}
 	s.step = min(2*s.step, mostSlots)
+}
+
+// otherwise forgets what was measured with the slots as they were, where they are others for a while.
+func (s *State) otherwise(now clock.Moment, c *Settings) {
+	if s.level = (line{}); s.unaided(&c.Load) {
+		s.changed = now
+	}
+}
+
+// bound keeps a number of slots within its bounds.
+func (s *State) bound(slots float64, c *Settings) float64 {
+	return min(max(min(slots, s.fit(&c.Load)), float64(c.Min)), float64(c.Limit))
 }

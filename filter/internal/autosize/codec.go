@@ -13,28 +13,34 @@ import (
 const Size = moments*8 + numbers*8 + quorum.Size
 
 const (
-	moments = 6
-	numbers = 13 + 18 + 4 + 5 + prompts
+	moments = 7
+	numbers = 17 + 18 + 4 + 3*terms + prompts
 )
 
 // numbers are all that is kept as such, in the order in which they are written.
 func (s *State) numbers() [numbers]*float64 {
 	w, v := &s.window, &s.verdict
 	all := [numbers]*float64{
-		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm, &s.streamed,
+		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm, &s.streamed, &s.worth, &s.down, &s.filled, &s.filledBy,
 		&w.samples, &w.units, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &w.streams, &w.others, &s.itl,
 		&v.ttft, &v.usual, &v.queue, &v.itl,
-		&s.whole.n, &s.whole.x, &s.whole.y, &s.whole.xx, &s.whole.xy,
+	}
+	at := numbers - prompts - 3*terms
+	for _, l := range [...]*line{&s.whole, &s.below, &s.level} {
+		for _, of := range l.terms() {
+			all[at] = of
+			at++
+		}
 	}
 	for i := range s.base {
-		all[numbers-len(s.base)+i] = &s.base[i]
+		all[at+i] = &s.base[i]
 	}
 	return all
 }
 
 // Append adds the state to b, little endian.
 func (s *State) Append(b []byte) []byte {
-	for _, n := range [moments]int64{int64(s.window.opened), int64(s.calmAt), int64(s.probing), int64(s.changed), int64(s.longFrom), int64(s.probed)} {
+	for _, n := range [moments]int64{int64(s.window.opened), int64(s.calmAt), int64(s.probing), int64(s.changed), int64(s.longFrom), int64(s.probed), int64(s.heard)} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
 	for _, n := range s.numbers() {
@@ -53,6 +59,7 @@ func (s *State) Decode(b []byte) (sound bool) {
 	}
 	s.window.opened, s.calmAt, s.probing = clock.Moment(at[0]), clock.Moment(at[1]), clock.Moment(at[2])
 	s.changed, s.longFrom, s.probed = clock.Moment(at[3]), clock.Moment(at[4]), time.Duration(at[5])
+	s.heard = clock.Moment(at[6])
 	sound = s.probed >= 0 && s.probed <= longestProbe
 	for _, n := range s.numbers() {
 		*n = math.Float64frombits(binary.LittleEndian.Uint64(b))

@@ -19,16 +19,25 @@
 // is usual is measured anew (as with Envoy's minimum round trip, but with most of the slots in use).
 //
 // Of the time between tokens there is no such law: each request in the batch makes it longer, and it may be worth it. Above three times the best
-// it takes no more slots. Answers that come whole tell less: they take longer beside others without waiting. So where streams come, these alone
-// are asked. Where none come, what an answer takes longer than the straight line by its tokens says (line.go) counts as waiting.
+// it takes no more slots.
+//
+// # Whole answers
+//
+// Answers that come whole tell less: they take longer beside others without waiting. So where streams come, these alone are asked. Where only
+// whole answers come, and nobody tells what the engines say, it climbs (level.go): what is done a second is, by Little's law, the number in
+// flight by the time of each; so the times of two numbers of slots tell what each slot between them brings, of what each of the others does.
+// In front of a server with slots that is all up to these and nothing beyond, in front of one that batches less and less (Gunther, A General
+// Theory of Computational Scalability, 2008). As long as it is a quarter there are more, by steps of a quarter or a half; else it
+// goes back to as many as were served. There it tries a few more after a while, and once in a while fewer, for longer and longer times.
+// Times are compared by the straight line of answers by their tokens (line.go), and only where they scatter by less than they differ.
 //
 // # What the engines say
 //
 // Where pressure is measured, the number of requests that wait in the engines is known, some seconds late. Streams tell that sooner and as well,
 // so it is asked for whole answers only: whether one that takes longer waits, or is served beside more others. It decides between all that an
 // answer takes longer than usual, and what is beyond three times the usual; and slots grow only by what was said since they last did. With
-// a KV cache four fifths full they grow slowly, as at a ceiling: what is in flight goes on to fill it. Preemptions were tried: they
-// come when it is too late, and who is preempted waits again. What is stale is not told to this package.
+// a KV cache four fifths full they grow slowly, as at a ceiling: what is in flight goes on to fill it. And there are never more, streams or not, than fit
+// into the caches by what requests took there lately (fit). Preemptions were tried: they come when it is too late, and who is preempted waits again. What is stale is not told to this package.
 //
 // Four ways were tried on eleven traces, in table_test.go beside this one: Netflix's gradient and its Vegas, Envoy's adaptive concurrency, and
 // AIMD. docs/design.md has what came of it.

@@ -21,10 +21,11 @@ func streams(x *Sample) bool { return false }
 
 func (z *answering) record(x *Sample, took time.Duration) {
 	if z.whole(x) {
-		if x.TTFT = 0; !x.Left {
-			x.Whole = took
+		if x.Left {
+			took = x.TTFT
 		}
-		if took > 0 {
+		x.TTFT, x.Whole = 0, took
+		if took > 0 && !x.Left {
 			z.took = append(z.took, took)
 		}
 	}
@@ -61,8 +62,11 @@ func TestByTheEnginesWord(t *testing.T) {
 		w, ww := share(newLittle(), all), share(&informed{newLittle()}, all)
 		h, hw := share(newLittle(), half), share(&informed{newLittle()}, half)
 		t.Logf("| %s | %.1f | %.1f | %.1f | %.1f | %.1f | %.1f | %.1f |", sc.name, hand, s, sw, w, ww, h, hw)
-		if sw < s-1 || ww < w-2.5 || hw < h-1.5 {
+		if sw < s-1 || ww < w-3.5 || hw < h-1.5 {
 			t.Errorf("%s: what the engine says makes it worse", sc.name)
+		}
+		if w < 0.65*hand {
+			t.Errorf("%s: whole answers alone %.1f, by hand %.1f", sc.name, w, hand)
 		}
 		if ww < hand-11 || hw < hand-6 {
 			t.Errorf("%s: whole answers %.1f, half of each %.1f, by hand %.1f", sc.name, ww, hw, hand)
@@ -89,7 +93,7 @@ func TestOverloadOfWholeAnswers(t *testing.T) {
 	for name, z := range map[string]sizer{"alone": newLittle(), "with the engine's numbers": &informed{newLittle()}} {
 		a := &answering{sizer: z, whole: all}
 		o := play(wholeOverload(), a)
-		expectSlots(t, o.course, 10*second, 60*second, 8, 12)
+		expectSlots(t, o.course, 10*second, 60*second, 6, 12) // 6 when it is tried whether fewer do
 		slices.Sort(a.took)
 		if median := a.took[len(a.took)/2]; median > 220*time.Millisecond {
 			t.Errorf("%s: %v in the median", name, median)
@@ -150,6 +154,30 @@ func TestNothingIsPreemptedByTheEnginesWord(t *testing.T) {
 	}
 }
 
+// A small engine, whose eight sequences don't fit into its KV cache: there are no more slots than do, so hardly any is preempted, and as much is
+// done as with the six that are best by hand.
+func TestNoMoreThanFitsIntoTheCache(t *testing.T) {
+	for _, rate := range []float64{8, 12} {
+		run := func(z sizer) (o *outcome, preempted int) {
+			sc := scene{length: 200 * second, target: 2 * second, maxWait: second}
+			sc.server = func() server {
+				return &batched{base: 4 * time.Millisecond, seq: time.Millisecond, tok: 40 * time.Microsecond, budget: 512, most: 8, cache: 1536 * 10 / 9, preempted: &preempted}
+			}
+			sc.jobs = func() []*job {
+				return poisson(77, sc.length, func(time.Duration) float64 { return rate }, rate, func(r *rand.Rand) (int, int) { return 96 + r.IntN(64), 40 + r.IntN(112) })
+			}
+			return play(&sc, z), preempted
+		}
+		hand, _ := run(fixed(6))
+		alone, many := run(newLittle())
+		told, few := run(&informed{newLittle()})
+		if few > 3 || many < 8 || told.share() < 0.95*hand.share() || told.tokens < 95*hand.tokens/100 {
+			t.Errorf("%v a second: %d preempted, %.2f in time, %d tokens; by hand %.2f and %d; without the engine's word %d preempted, %.2f in time",
+				rate, few, told.share(), told.tokens, hand.share(), hand.tokens, many, alone.share())
+		}
+	}
+}
+
 // lied is told what isn't so.
 type lied struct {
 	*little
@@ -173,11 +201,15 @@ func TestExporterThatLies(t *testing.T) {
 	}
 	for name, lie := range lies {
 		o := play(overload(60*second, ten), &lied{newLittle(), lie})
-		if low, high := between(o.course, 30*second, 60*second); low < 9 || high > 12 {
+		least := 9
+		if name == "all is full" { // the caches' word holds, but for a floor
+			least = leastFit
+		}
+		if low, high := between(o.course, 30*second, 60*second); low < least || high > 12 {
 			t.Errorf("streams, %s: %d to %d slots", name, low, high)
 		}
 		w := play(wholeOverload(), &answering{sizer: &lied{newLittle(), lie}, whole: all})
-		if low, high := between(w.course, 30*second, 60*second); low < 7 || high > 28 {
+		if low, high := between(w.course, 30*second, 60*second); low < min(least, 6) || high > 28 {
 			t.Errorf("whole answers, %s: %d to %d slots", name, low, high)
 		}
 	}

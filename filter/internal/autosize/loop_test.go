@@ -154,7 +154,7 @@ func TestWholeAnswers(t *testing.T) {
 	sc := overload(60*second, ten)
 	sc.patience, sc.maxWait = 0, second
 	o := play(sc, &whole{newLittle()})
-	expectSlots(t, o.course, 30*second, 60*second, 8, 20)
+	expectSlots(t, o.course, 30*second, 60*second, 7, 20)
 }
 
 type whole struct{ *little }
@@ -261,5 +261,5 @@ func TestHalfOfALargeServerGoes(t *testing.T) {
 	}
 	whole := play(sc, &answering{sizer: &informed{newLittle()}, whole: all})
 	expectSlots(t, whole.course, 30*second, 60*second, 32, 48)
-	expectSlots(t, whole.course, 80*second, 120*second, 16, 24)
+	expectSlots(t, whole.course, 81*second, 120*second, 16, 24)
 }

@@ -14,16 +14,13 @@ type verdict struct {
 func (s *State) AppendWhy(b []byte, c *Settings) []byte {
 	b = strconv.AppendInt(b, int64(s.Slots(c)), 10)
 	v := &s.verdict
-	if v.usual == 0 {
+	switch {
+	case s.unaided(&c.Load) && s.below.n > 0:
+		b = s.appendLevel(b)
+	case v.usual == 0:
 		return append(b, ": nothing is known yet"...)
-	}
-	b = appendRatio(append(b, ": ttft "...), v.ttft, v.usual)
-	if v.queue >= 0.05 {
-		b = strconv.AppendFloat(append(b, ", "...), v.queue, 'f', 1, 64)
-		b = append(b, " wait there"...)
-	}
-	if v.itl > 0 {
-		b = appendRatio(append(b, "; itl "...), v.itl, s.itl)
+	default:
+		b = s.appendWait(b)
 	}
 	b = c.Load.append(b)
 	switch {
@@ -31,6 +28,22 @@ func (s *State) AppendWhy(b []byte, c *Settings) []byte {
 		b = append(b, "; fewer for a moment, to measure the best anew"...)
 	case s.slots >= float64(c.Limit):
 		b = append(b, "; it is the limit"...)
+	case s.slots >= s.fit(&c.Load):
+		b = append(b, "; more don't fit there"...)
+	}
+	return b
+}
+
+// appendWait says what the slots are by, where the times tell who waits.
+func (s *State) appendWait(b []byte) []byte {
+	v := &s.verdict
+	b = appendRatio(append(b, ": ttft "...), v.ttft, v.usual)
+	if v.queue >= 0.05 {
+		b = strconv.AppendFloat(append(b, ", "...), v.queue, 'f', 1, 64)
+		b = append(b, " wait there"...)
+	}
+	if v.itl > 0 {
+		b = appendRatio(append(b, "; itl "...), v.itl, s.itl)
 	}
 	return b
 }

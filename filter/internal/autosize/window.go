@@ -37,6 +37,7 @@ func (s *State) Record(c *Settings, x *Sample) {
 	case age > 2*widthWindow:
 		s.window = window{opened: x.At}
 	}
+	s.hear(&c.Load)
 	if x.ITL > 0 {
 		s.window.itls++
 		s.window.between += min(x.ITL, longest).Seconds()
@@ -50,7 +51,7 @@ func (s *State) Record(c *Settings, x *Sample) {
 			return
 		}
 	}
-	if took > 0 {
+	if took > 0 && (x.TTFT > 0 || !x.Left || s.unaided(&c.Load)) {
 		s.take(c, x, min(took, longest).Seconds())
 	}
 }
@@ -58,15 +59,15 @@ func (s *State) Record(c *Settings, x *Sample) {
 // class is which prompts are alike.
 func class(prompt int64) int { return min(bits.Len64(uint64(max(prompt, 0))>>4), prompts-1) }
 
-// usual is how many seconds a sample's request takes without waiting, and how many times as many it may take; 0: not known.
-func (s *State) usual(c *Settings, x *Sample) (seconds, slack float64) {
-	if x.TTFT > 0 {
-		return s.base[class(x.Prompt)], 1
+// usual is how many seconds a sample's request takes without waiting; 0: not known.
+func (s *State) usual(x *Sample) float64 {
+	switch {
+	case x.TTFT > 0:
+		return s.base[class(x.Prompt)]
+	case x.Left: // it isn't known how long its answer would have been
+		return s.whole.y / max(s.whole.n, 1)
 	}
-	if c.Load.At != 0 {
-		return s.whole.at(x.tokens()), 1
-	}
-	return s.whole.at(x.tokens()), unarySlack
+	return s.whole.at(x.tokens())
 }
 
 // tokens are those of an answer that came whole.
@@ -75,7 +76,7 @@ func (x *Sample) tokens() float64 { return float64(min(max(x.Output, 0), mostSlo
 // learn takes a sample into what is usual.
 func (s *State) learn(x *Sample, seconds float64) {
 	if x.TTFT <= 0 {
-		s.whole.learn(x.tokens(), seconds)
+		s.whole.learn(lineWeight, x.tokens(), seconds, 0)
 		return
 	}
 	base := &s.base[class(x.Prompt)]
@@ -88,7 +89,7 @@ func (s *State) learn(x *Sample, seconds float64) {
 // take takes the seconds that a request took into the window.
 func (s *State) take(c *Settings, x *Sample, seconds float64) {
 	inFlight, room := min(max(x.InFlight, 1), mostSlots), min(max(x.Room, 1), mostSlots)
-	usual, slack := s.usual(c, x)
+	usual := s.usual(x)
 	if usual == 0 {
 		if x.Left {
 			return
@@ -99,7 +100,7 @@ func (s *State) take(c *Settings, x *Sample, seconds float64) {
 	if x.TTFT > 0 {
 		s.window.streams++
 	}
-	late := max(seconds-slack*usual, -usual)
+	late := max(seconds-usual, -usual)
 	if x.Left {
 		late = max(late, 0) // it might have waited for longer
 	}
@@ -126,6 +127,7 @@ func (s *State) take(c *Settings, x *Sample, seconds float64) {
 	w.room += float64(room)
 	fresh := x.At.Sub(s.changed).Seconds() >= seconds // it started with the slots as they are
 	if fresh {
+		s.study(c, x, seconds, inFlight)
 		w.fresh++
 	}
 	if inFlight+units > room {

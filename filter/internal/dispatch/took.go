@@ -10,9 +10,9 @@ import (
 // Took is what was measured of a request in flight: how long the upstream took. 0 is not measured.
 type Took struct {
 	TTFT   time.Duration // of a stream, or until its client left without a token
-	Left   bool          // the client left without a token
+	Left   bool          // the client left without a token, or before its whole answer
 	ITL    time.Duration // of a stream
-	Whole  time.Duration // of an answer that came whole
+	Whole  time.Duration // of an answer that came whole, or until its client left
 	Output int64         // tokens of that
 }
 

@@ -161,7 +161,7 @@ func TestARecordWithLearnedSlots(t *testing.T) {
 	}
 	damaged := append([]byte(nil), value...)
 	for i := range 8 { // of the number of slots, no number
-		damaged[headerSize+6*8+i] = 0xff
+		damaged[headerSize+7*8+i] = 0xff
 	}
 	if _, err := store.Put("x", damaged, version); err != nil {
 		t.Fatal(err)
