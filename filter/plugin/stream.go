@@ -8,12 +8,12 @@ import (
 // stream is one HTTP stream.
 type stream struct {
 	plugin *plugin
-	state  admit.Stream
 	broken bool       // a callback panicked: the stream is left alone
 	ended  bool       // its end was told
 	held   bool       // the last body callback was answered with a pause: the buffer still holds what was seen
 	seen   int        // bytes of the buffer that have been read
 	action abi.Action // what becomes of the message that was shown last
+	state  admit.Stream
 }
 
 func (s *stream) reset(p *plugin, id uint32) {
@@ -88,8 +88,9 @@ func (s *stream) responseBody(size int, end bool) {
 	}
 	defer s.contain("response_body")
 	s.plugin.vm.host.at(response, 0, size)
-	s.plugin.engine.ResponseBody(&s.state, now(), size, end)
-	s.action = s.plugin.carryOut(&s.state)
+	if s.action = abi.Continue; s.plugin.engine.ResponseBody(&s.state, now(), size, end) {
+		s.action = s.plugin.carryOut(&s.state)
+	}
 }
 
 func (s *stream) responseTrailers() {

@@ -11,21 +11,60 @@ import (
 // that are fast, or of ten thousand streams at a time, nobody could read it as often.
 const tellPeriod = 100 * time.Millisecond
 
+// mayFlow says of a piece of a response's body that it may be nothing but more output of a stream, as nearly all pieces are: nothing else
+// is to be done with such a one.
+func (s *Stream) mayFlow(size int) bool {
+	return s.exchange.Outputs > 0 && s.phase == stSent && s.exchange.Readable && s.farewell == stays && s.restated == asItIs && !s.question.onTrial && 0 < size && size <= readAtOnce
+}
+
+// flows takes such a piece if it is that.
+func (s *Stream) flows(now clock.Moment, piece []byte) bool {
+	if !s.exchange.Reader.Skip(piece) {
+		return false
+	}
+	s.pace.received(now, len(piece))
+	s.exchange.Progress(now)
+	s.pace.output(now, s.exchange.Outputs)
+	return true
+}
+
+// flowed tells of such a piece, if it is time to, and says whether it has.
+func (e *Engine) flowed(s *Stream, now clock.Moment) bool {
+	if !s.isToTell(now) {
+		e.untold.add(s)
+		return false
+	}
+	e.begin(s)
+	e.tellOutput(s, now)
+	e.end(s, now)
+	return true
+}
+
+// isToTell says that it is time to tell the filter state of a stream's output.
+func (s *Stream) isToTell(now clock.Moment) bool {
+	since := now.Sub(s.told)
+	return s.told == 0 || since < 0 || since >= tellPeriod
+}
+
 // tellOutput has the filter state say how many completion tokens of a stream have passed: what reads it meanwhile, or when the client has
 // left, finds that. It is told at once of the first output, and then once in tellPeriod. What came since it was told last is told with the
 // next piece that comes when that time is over, or at the next beat: so it is never more than tellPeriod and a beat behind.
 func (e *Engine) tellOutput(s *Stream, now clock.Moment) {
-	if !e.out.published.Has(filterstate.CompletionTokens) {
-		return
-	}
-	if since := now.Sub(s.told); s.told != 0 && since >= 0 && since < tellPeriod {
+	if !s.isToTell(now) {
 		e.untold.add(s)
 		return
 	}
 	e.untold.remove(s)
-	if tokens, news := e.accountant.Passed(&s.exchange, now); news {
+	if !e.out.published.Has(filterstate.CompletionTokens) {
 		s.told = now
+		return
+	}
+	tokens, news := e.accountant.Passed(&s.exchange, now)
+	if news {
 		e.out.setNumber(s, filterstate.CompletionTokens, tokens)
+	}
+	if news || s.told != 0 { // it waits for the first output
+		s.told = now
 	}
 }
 

@@ -74,7 +74,10 @@ func TestOutputThatNobodyWantsIsNotTold(t *testing.T) {
 	x := h.sent(askedStream, sseType)
 	x.response(word, false)
 	x.response(word, false)
+	h.now = h.now.Add(beatPeriod)
+	h.tick()
 	expect(t, "to be told of", h.untold.count, 0)
+	expect(t, "told by the beat", len(h.told), 0)
 	expect(t, "told", x.properties["gen_ai.completion.tokens"], "")
 	x.done()
 }

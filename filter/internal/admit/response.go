@@ -90,14 +90,23 @@ func (e *Engine) hide(s *Stream, events bool) {
 	}
 }
 
-// ResponseBody takes the next piece of a response's body, which is of that size.
-func (e *Engine) ResponseBody(s *Stream, now clock.Moment, size int, end bool) {
+// ResponseBody takes the next piece of a response's body, which is of that size, and says whether anything has come of it: of most pieces of a
+// stream nothing has, and there is no need to ask Next, or TickPeriod.
+func (e *Engine) ResponseBody(s *Stream, now clock.Moment, size int, end bool) (news bool) {
+	var piece []byte
+	if !end && s.mayFlow(size) {
+		if piece = e.host.Piece(0, size); s.flows(now, piece) {
+			return e.flowed(s, now)
+		}
+	}
 	e.begin(s)
-	e.responseBody(s, now, size, end)
+	e.responseBody(s, now, size, end, piece)
 	e.end(s, now)
+	return true
 }
 
-func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
+// responseBody takes the next piece of a response's body; piece is nil where the host hasn't been asked for it yet.
+func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool, piece []byte) {
 	if s.restated != asItIs {
 		if e.restateBody(s); end {
 			e.finish(s, now, true)
@@ -111,7 +120,7 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 	if s.farewell == tookLeave || s.farewell == leaves && !end {
 		e.takeLeave(s, now, size)
 	} else {
-		e.readBody(s, now, size, end)
+		e.readBody(s, now, size, end, piece)
 	}
 	if end {
 		e.finish(s, now, s.farewell != tookLeave)
@@ -119,9 +128,8 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool) {
 }
 
 // readBody reads the next piece, and changes it where something has to be hidden.
-func (e *Engine) readBody(s *Stream, now clock.Moment, size int, end bool) {
-	var piece []byte // all of it, where that is more than read
-	if size > 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
+func (e *Engine) readBody(s *Stream, now clock.Moment, size int, end bool, piece []byte) {
+	if size > 0 && len(piece) == 0 && s.readingResponse() && (s.question.hides || s.question.onTrial) {
 		piece = e.host.Piece(0, size)
 	}
 	if s.readingResponse() {
@@ -134,7 +142,7 @@ func (e *Engine) readBody(s *Stream, now clock.Moment, size int, end bool) {
 		case s.question.onTrial:
 			s.exchange.Reader.Write(piece)
 		default:
-			e.readResponse(s, size)
+			e.readResponse(s, size, piece)
 		}
 		e.progress(s, now, end)
 	}
@@ -143,10 +151,12 @@ func (e *Engine) readBody(s *Stream, now clock.Moment, size int, end bool) {
 	}
 }
 
-// readResponse reads what an event has brought, part by part.
-func (e *Engine) readResponse(s *Stream, size int) {
-	for from := 0; from < size; {
-		piece := e.part(from, size)
+// readResponse reads what an event has brought, part by part; the first one may have been asked for.
+func (e *Engine) readResponse(s *Stream, size int, piece []byte) {
+	for from := 0; from < size; piece = nil {
+		if len(piece) == 0 {
+			piece = e.part(from, size)
+		}
 		if len(piece) == 0 {
 			break
 		}

@@ -111,24 +111,48 @@ func (r *ResponseReader) learn(p []byte) {
 	r.scanner.Reset(r.dialect.responsePaths, (*documentHandler)(r))
 }
 
+// Skip reads a piece of the body that is one event which is known but for its text, as most of a stream are. It says whether it was; of
+// another one it has read nothing.
+func (r *ResponseReader) Skip(p []byte) bool {
+	n, text := r.known(p)
+	if n == 0 || n < len(p) {
+		return false
+	}
+	r.bytes += int64(n)
+	r.spoken(text)
+	return true
+}
+
 // skip reads of a piece of a stream the events that it begins with which are known but for their texts, and gives the rest.
 func (r *ResponseReader) skip(p []byte) []byte {
-	f := &r.familiar
-	if len(f.tail) == 0 || !r.framer.Between() {
-		return p
-	}
-	for swar.Common(f.head, p) == len(f.head) {
-		n := jsonscan.Plain(p[len(f.head):])
-		rest := p[len(f.head)+n:]
-		if n == 0 || swar.Common(f.tail, rest) < len(f.tail) {
-			break
-		}
-		f.tries = 0
-		r.response.Outputs++
-		r.response.Text += int64(n)
-		p = rest[len(f.tail):]
+	n, text := r.known(p)
+	for n > 0 {
+		r.spoken(text)
+		p = p[n:]
+		n, text = r.known(p)
 	}
 	return p
+}
+
+// known gives the length of the event that p begins with, and that of its text, if all else of it is known; 0: it isn't.
+func (r *ResponseReader) known(p []byte) (n, text int) {
+	f := &r.familiar
+	if len(f.tail) == 0 || !r.framer.Between() || swar.Common(f.head, p) < len(f.head) {
+		return 0, 0
+	}
+	text = jsonscan.Plain(p[len(f.head):])
+	n = len(f.head) + text
+	if text == 0 || swar.Common(f.tail, p[n:]) < len(f.tail) {
+		return 0, 0
+	}
+	return n + len(f.tail), text
+}
+
+// spoken counts the text of an event that is known.
+func (r *ResponseReader) spoken(text int) {
+	r.familiar.tries = 0
+	r.response.Outputs++
+	r.response.Text += int64(text)
 }
 
 // readEvent reads of a piece of a stream what belongs together, an event or as much as has come of it, and gives its length.
