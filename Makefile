@@ -245,7 +245,7 @@ test: $(WASM_BUILD) $(WASM_BUILD)-trap $(if $(TEST_BOTH),wasm-release wasm-relea
 	exit $$status
 
 .PHONY: test-envoys
-test-envoys: wasm-release wasm-release-trap chromium axe ## Try the release on Envoy 1.36 to 1.40; writes the table of docs/install.md
+test-envoys: wasm-release wasm-release-trap chromium axe ratelimit redis ## Try the release on Envoy 1.36 to 1.40; writes the table of docs/install.md
 ##  By hand: a quarter of an hour, and 100 MB for each Envoy, once. ENVOYS= are others
 	@for version in $(ENVOYS); do
 		$(MAKE) --no-print-directory envoy ENVOY= ENVOY_VERSION=$$version

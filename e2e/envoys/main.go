@@ -26,6 +26,7 @@ type area struct {
 
 var areas = []area{
 	{"limits of JSON answers and of streams; requests held by `stopIteration`, `bufferFilter` and not at all", []string{"TestAQuotaOf300TokensHoldsFourAnswersOf76"}},
+	{"the shipped files as they are, the filter's configuration in Envoy's own YAML", []string{"TestTheBootstrapRunsAsItIs", "TestEveryExampleRunsInEnvoysYAML", "TestNumbersInYAML", "TestTheFleetsBootstrapRunsAsItIs"}},
 	{"usage, identity, access log; a new configuration while it runs", []string{"TestOneEnvoyUnderManyConfigurations"}},
 	{"queue, priorities, slots", []string{"TestQueue"}},
 	{"refusals, and Envoy's own errors, in each dialect", []string{"TestARefusalSpeaksTheDialectOfItsRequest", "TestEnvoysOwnErrorsSpeakTheDialect"}},
@@ -35,7 +36,7 @@ var areas = []area{
 }
 
 // packages are where the tests are.
-var packages = []string{"./test/envoytest", "./test/queuetest", "./test/dialecttest", "./test/admintest", "./test/pagetest", "./test/securitytest"}
+var packages = []string{"./test/envoytest", "./test/queuetest", "./test/dialecttest", "./test/admintest", "./test/pagetest", "./test/securitytest", "./test/fleettest"}
 
 // The table lies between these, in this page.
 const (

@@ -1,9 +1,13 @@
 package envoytest
 
 import (
-	"maps"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
@@ -13,29 +17,10 @@ import (
 // The bootstrap does what it says, with the configurations as they are written there, in YAML.
 func TestTheBootstrapRunsAsItIs(t *testing.T) {
 	t.Parallel()
-	file, err := envoyproc.Load(harness.InRepository(t, envoyproc.StandaloneYAML))
-	if err != nil {
-		t.Fatal(err)
-	}
-	configurations := map[string]any{}
-	file.Edit(func(root map[string]any) {
-		harness.Visit(root, func(object map[string]any) {
-			if name, is := object["name"].(string); is && object["configuration"] != nil {
-				configurations[name] = maps.Clone(object["configuration"].(map[string]any))
-			}
-		})
-	})
-	g := start(t, harness.Options{Surface: "{}", Edit: func(b *envoyproc.Bootstrap) {
-		b.Edit(func(root map[string]any) {
-			harness.Visit(root, func(object map[string]any) {
-				if name, is := object["name"].(string); is && object["configuration"] != nil {
-					object["configuration"] = configurations[name]
-				}
-			})
-		})
-	}}, llmsim.Options{})
-	if len(configurations) != 2 {
-		t.Fatalf("the file has the configurations of %d plugins, want 2", len(configurations))
+	written, count := harness.AsWritten(t, envoyproc.StandaloneYAML)
+	g := start(t, harness.Options{Surface: "{}", Edit: written}, llmsim.Options{})
+	if count != 2 {
+		t.Fatalf("the file has the configurations of %d plugins, want 2", count)
 	}
 	if got := statuses(5, func() answer { return g.chat(t, user("bo")) }); got != "200 200 200 200 429" {
 		t.Errorf("got %s, want 200 200 200 200 429", got)
@@ -43,21 +28,82 @@ func TestTheBootstrapRunsAsItIs(t *testing.T) {
 	wantStatus(t, g.do(t, newRequest(t, http.MethodGet, g.Surface+"/spillway/healthz", nil, nil)), http.StatusOK)
 }
 
+// Envoy takes each bootstrap of the repository as it lies there, to the last byte.
+func TestEnvoyFindsTheBootstrapsRight(t *testing.T) {
+	t.Parallel()
+	binary, err := envoyproc.LocateEnvoy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wasm, err := envoyproc.LocateWasm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir() // whence they name the filter
+	if err := os.Mkdir(filepath.Join(root, "build"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if wasm, err = filepath.Abs(wasm); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(wasm, filepath.Join(root, "build", "spillway.wasm")); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(harness.InRepository(t, "envoy/*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("found the bootstraps %v, %v", files, err)
+	}
+	for _, file := range files {
+		if file, err = filepath.Abs(file); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.CommandContext(t.Context(), binary, "--mode", "validate", "--disable-hot-restart", "-c", file)
+		command.Dir = root
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", file, err, output)
+		}
+	}
+}
+
+// Every example is taken as Envoy's own YAML has it, and requests are answered.
+func TestEveryExampleRunsInEnvoysYAML(t *testing.T) {
+	t.Parallel()
+	g := start(t, harness.Options{}, llmsim.Options{})
+	files, err := filepath.Glob(harness.InRepository(t, "config/examples/*.yaml"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("found the examples %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config map[string]any
+		if err := yaml.Unmarshal(text, &config); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.ReconfigureYAML(config); err != nil {
+			t.Errorf("%s: %v", filepath.Base(file), err)
+			continue
+		}
+		a := g.chat(t, user("bo", "x-tenant-id", "acme", "authorization", "Bearer key", "x-session-id", "s", "x-gateway-inference-fairness-id", "acme"))
+		if want := map[string]int{"jwt-teams.yaml": http.StatusUnauthorized, "team-dollars.yaml": http.StatusUnauthorized}[filepath.Base(file)]; a.status != max(want, http.StatusOK) {
+			t.Errorf("%s: got %d %s", filepath.Base(file), a.status, a.body)
+		}
+	}
+}
+
 // Envoy makes texts of numbers in YAML that have a point, or more than 32 bits. They are numbers all the same.
 func TestNumbersInYAML(t *testing.T) {
 	t.Parallel()
-	g := start(t, harness.Options{Edit: func(b *envoyproc.Bootstrap) {
-		b.Edit(func(root map[string]any) {
-			harness.Visit(root, func(object map[string]any) {
-				if object["name"] == "spillway" && object["configuration"] != nil {
-					object["configuration"] = map[string]any{"@type": "type.googleapis.com/google.protobuf.Struct", "value": map[string]any{
-						"limits":    []any{map[string]any{"name": "large", "unit": "requests", "quantity": "10000000000", "window": "1h"}},
-						"upstreams": []any{map[string]any{"name": "llm", "retreat": map[string]any{"factor": ".5"}}},
-					}}
-				}
-			})
-		})
-	}}, llmsim.Options{})
+	g := start(t, harness.Options{}, llmsim.Options{})
+	err := g.ReconfigureYAML(map[string]any{
+		"limits":    []any{map[string]any{"name": "large", "unit": "requests", "quantity": "10000000000", "window": "1h"}},
+		"upstreams": []any{map[string]any{"name": "llm", "retreat": map[string]any{"factor": ".5"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	a := g.chat(t, user("bo"))
 	wantStatus(t, a, http.StatusOK)
 	if got := a.header.Get("x-ratelimit-limit-requests"); got != "10000000000" {

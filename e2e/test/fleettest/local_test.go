@@ -27,7 +27,7 @@ func localReplies(t *testing.T, f *fleet) {
 	})
 	f.awaitHealth(false)
 	for range 20 {
-		if r := f.send(0, ask{user: "local-other"}); r.status != http.StatusServiceUnavailable || r.header.Get("x-spillway-reason") != "" {
+		if r := f.send(0, ask{user: "local-other"}); r.status != http.StatusServiceUnavailable || r.header.Get("x-spillway-reason") != "proxy/fleet_unavailable" {
 			t.Fatalf("got %d with the reason %q, want the ratelimit filter's 503", r.status, r.header.Get("x-spillway-reason"))
 		}
 	}

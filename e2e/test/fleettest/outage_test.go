@@ -193,7 +193,7 @@ func (f *fleet) outage(stop, start func(*fleet)) {
 				t.Errorf("got %d, want the ratelimit filter's 503, in the API's words: %v", r.status, r)
 			}
 		}
-		f.awaitLogged(0, map[string]string{"traceparent": user, "status_details": "rate_limiter_error", "decision": "ALLOWED"})
+		f.awaitLogged(0, map[string]string{"traceparent": user, "response_flags": "RLSE", "decision": "ALLOWED"})
 		const failures = "cluster.llm.ratelimit.error"
 		if f.envoys[0].Stats(failures)[failures] == 0 {
 			t.Errorf("%s is 0", failures)
