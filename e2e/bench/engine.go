@@ -103,8 +103,10 @@ func (b *bench) slotsPhases() (phases []func(context.Context) error) {
 			phases = append(phases, b.measureOverload)
 		case "engine":
 			phases = append(phases, b.measureEngine)
+		case "halves":
+			phases = append(phases, b.measureHalves)
 		default:
-			return []func(context.Context) error{func(context.Context) error { return fmt.Errorf("-slots: %q: want overload or engine", which) }}
+			return []func(context.Context) error{func(context.Context) error { return fmt.Errorf("-slots: %q: want overload, engine or halves", which) }}
 		}
 	}
 	return phases
@@ -116,7 +118,10 @@ func (b *bench) tellSlots() error {
 		fmt.Println(b.overloadTable() + "\n" + b.overloadText())
 	}
 	if b.engines != nil {
-		fmt.Print(b.engineTable())
+		fmt.Println(b.engineTable())
+	}
+	if b.halved != nil {
+		fmt.Print(b.halvesTable())
 	}
 	return nil
 }

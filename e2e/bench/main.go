@@ -49,7 +49,7 @@ type options struct {
 	gates     []*variant // what is measured for the cost of gates
 	onlyGates bool
 	onlyPeers bool
-	onlySlots string // what learned slots are worth: overload, engine, or both
+	onlySlots string // what learned slots are worth: overload, engine, halves
 	out       string
 	command   string // for the report
 }
@@ -85,7 +85,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.surgeRounds, "surge-rounds", o.surgeRounds, "rounds of the surge")
 	flags.StringVar(&o.traceOnly, "traces", "", "comma-separated `names` of traces, or all: only these are tried, with and without gates, and told; no report is written")
 	flags.IntVar(&o.traceRounds, "trace-rounds", o.traceRounds, "rounds of each trace, of half a minute")
-	flags.StringVar(&o.onlySlots, "slots", "", "`which`: overload or engine, or both with a comma: only what learned slots are worth there, a minute each, is told, and no report is written; engine needs gpuexporter")
+	flags.StringVar(&o.onlySlots, "slots", "", "`which`: overload, engine or halves, or several with commas: only what learned slots are worth there, a minute or two each, is told, and no report is written; engine needs gpuexporter")
 	flags.BoolVar(&o.onlyPeers, "peers", false, "only what others use instead, side by side: `make bench-peers`")
 	flags.StringVar(&o.out, "out", "", "`file` of the report (default "+reportFile+")")
 	if err := flags.Parse(args); err != nil {

@@ -50,8 +50,9 @@ type bench struct {
 	began          time.Time
 	overloads      []*overloaded // without the filter, with slots set by hand, and with learned ones
 	engines        []*engined    // as the arms are
-	yields         []*yielding   // without retreat, and with it
-	surges         [][]*surged   // by arm, and round
+	halved         []*halvesRun
+	yields         []*yielding // without retreat, and with it
+	surges         [][]*surged // by arm, and round
 	traced         []tracedRuns
 
 	peers                 []*peer

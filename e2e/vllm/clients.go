@@ -15,7 +15,7 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
-// lanes are the clients, one guidellm each, with their requests a second (Poisson). The server can do about 2: the first
+// lanes are the clients, one guidellm each, with their requests a second (Poisson), but for -times. A slow server can do about 2: the first
 // two fit, and all together are twice of it.
 var lanes = []struct {
 	priority string
@@ -61,7 +61,7 @@ func (o *options) startClient(g *gateway, lane, round int) (*client, error) {
 			g.url, servedModel, l.priority, l.priority),
 		"--tokenizer", "kind=huggingface_auto,model="+filepath.Join(o.cache, "model"),
 		"--data", data,
-		"--profile", fmt.Sprintf("kind=poisson,rate=%g", l.rate),
+		"--profile", fmt.Sprintf("kind=poisson,rate=%g", l.rate*o.times),
 		"--seed", fmt.Sprintf("kind=static,value=%d", 100*round+lane), // the same requests with the filter off and on
 		"--constraint", fmt.Sprintf("kind=max_duration,seconds=%g", o.load.Seconds()),
 		"--metrics", "kind=generative,sample_size=0",

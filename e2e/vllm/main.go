@@ -38,7 +38,9 @@ type options struct {
 	serverCPUs string
 	loadCPUs   string
 	config     string
+	auto       string // file, as config, for the mode of that name
 	modes      string
+	times      float64 // of the clients' usual rates
 }
 
 func parse(args []string) (o options, err error) {
@@ -53,7 +55,9 @@ func parse(args []string) (o options, err error) {
 	flags.StringVar(&o.serverCPUs, "server-cpus", "1", "`CPUs` of vLLM, as taskset has them")
 	flags.StringVar(&o.loadCPUs, "load-cpus", "0", "`CPUs` of Envoy, the exporter and the clients")
 	flags.StringVar(&o.config, "config", filepath.Join(folder, "on.yaml"), "`file` with the filter's configuration")
-	flags.StringVar(&o.modes, "modes", "off,enforce", "`modes` of the filter, in this order, in each round")
+	flags.StringVar(&o.auto, "auto-config", filepath.Join(folder, "auto.yaml"), "`file` with the filter's configuration where slots are learned")
+	flags.StringVar(&o.modes, "modes", "off,enforce,auto", "`modes` of the filter, in this order, in each round: off, enforce, or auto, which is enforce with slots that are learned")
+	flags.Float64Var(&o.times, "times", 1, "how many times the usual `rates` are asked: the table compares ways to meet an overload, so that with off requests have to wait in vLLM")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -62,6 +66,8 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	case o.cache == "" && !o.report:
 		return o, errors.New("-cache must name the folder that setup.sh has filled")
+	case o.times <= 0:
+		return o, errors.New("-times must be above 0")
 	case o.load < 2*(settle+finish):
 		return o, fmt.Errorf("-load must be at least %v: requests of its first %v and its last %v are not counted", 2*(settle+finish), settle, finish)
 	}

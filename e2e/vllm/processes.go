@@ -73,7 +73,7 @@ func startServer(ctx context.Context, o *options) (*envoyproc.Process, error) {
 
 // gateway is an Envoy with the filter, and the exporter that it asks.
 type gateway struct {
-	url             string
+	url, admin      string
 	envoy, exporter *envoyproc.Process
 }
 
@@ -112,7 +112,7 @@ func (o *options) startGateway(ctx context.Context, mode string) (g *gateway, er
 	if err != nil {
 		return g, err
 	}
-	g.url = fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	g.url, g.admin = fmt.Sprintf("http://127.0.0.1:%d", ports[1]), fmt.Sprintf("http://127.0.0.1:%d", ports[2])
 	g.envoy, err = start(o.loadCPUs, accessLog, nil, binary, "--config-yaml", string(bootstrap), "--concurrency", "1",
 		"--disable-hot-restart", "--file-flush-interval-msec", "100", "--log-level", "warning")
 	if err == nil {
@@ -123,7 +123,7 @@ func (o *options) startGateway(ctx context.Context, mode string) (g *gateway, er
 
 // bootstrap is envoy/standalone.yaml with this run's addresses and configuration.
 func (o *options) bootstrap(mode, wasm, exporter string, port, admin int) ([]byte, error) {
-	config, err := pluginConfig(o.config, mode)
+	config, err := o.pluginConfig(mode)
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +141,12 @@ func (o *options) bootstrap(mode, wasm, exporter string, port, admin int) ([]byt
 	return b.JSON()
 }
 
-// pluginConfig is the filter's configuration, as JSON, with a mode over all its gates.
-func pluginConfig(file, mode string) (string, error) {
+// pluginConfig is the filter's configuration of a mode, as JSON: off is that of enforce, with all its gates off.
+func (o *options) pluginConfig(mode string) (string, error) {
+	file := o.config
+	if mode == learned {
+		file, mode = o.auto, "enforce"
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", err

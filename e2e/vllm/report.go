@@ -55,6 +55,12 @@ func insert(doc []byte, text string) ([]byte, error) {
 	return []byte(replaced), nil
 }
 
+// learned is the mode in which the filter finds its slots itself.
+const learned = "auto"
+
+// shown are the modes as the table and the plot have them.
+var shown = []struct{ mode, name, color string }{{"off", "filter off", "#d1495b"}, {"enforce", "filter on", "#00798c"}, {learned, "slots learned", "#edae49"}}
+
 // row is one measure.
 type row struct {
 	name, format string
@@ -83,15 +89,33 @@ func rows() (list []row) {
 		row{"KV cache in use, mean, %", "%.0f", func(t *trial) float64 { return 100 * t.mean(func(s sample) float64 { return s.KV }) }},
 		row{"time with more than 95 % of it in use, %", "%.0f", func(t *trial) float64 { return t.above(0.95) }},
 		row{"requests that wait inside vLLM, mean", "%.1f", func(t *trial) float64 { return t.mean(func(s sample) float64 { return s.Waiting }) }},
+		row{"slots, mean", "%.1f", func(t *trial) float64 {
+			if t.Mode == "off" {
+				return -1
+			}
+			return t.mean(func(s sample) float64 { return s.Slots })
+		}},
 		row{"requests a second, all clients", "%.1f", func(t *trial) float64 { return float64(len(t.Requests)) / (t.To - t.From) }})
 }
 
 // table has the medians of the runs, with the least and the most.
 func table(runs []trial) string {
 	var b strings.Builder
-	b.WriteString("| | filter off | filter on |\n|---|---:|---:|\n")
+	head, line := "| |", "|---|"
+	for _, m := range shown {
+		if count(runs, m.mode) > 0 {
+			head, line = head+" "+m.name+" |", line+"---:|"
+		}
+	}
+	b.WriteString(head + "\n" + line + "\n")
 	for _, r := range rows() {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.name, r.cell(runs, "off"), r.cell(runs, "enforce"))
+		b.WriteString("| " + r.name + " |")
+		for _, m := range shown {
+			if count(runs, m.mode) > 0 {
+				b.WriteString(" " + r.cell(runs, m.mode) + " |")
+			}
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }
@@ -119,41 +143,56 @@ func (r row) cell(runs []trial, mode string) string {
 	return fmt.Sprintf("**%s** (%s to %s)", number(median), number(values[0]), number(values[n-1]))
 }
 
-// draw shows the last round: each panel has the filter off and on, but for the times to the first token, which have a panel
-// and a scale for each.
-func draw(runs []trial) string {
-	var off, on *trial
-	for i := range runs {
-		if runs[i].Mode == "off" {
-			off = &runs[i]
-		} else {
-			on = &runs[i]
+// line is a mode's last run, as the plot has it.
+type line struct {
+	name, color string
+	*trial
+}
+
+// last are the modes' last runs.
+func last(runs []trial) (lines []line) {
+	for _, m := range shown {
+		for i := len(runs) - 1; i >= 0; i-- {
+			if runs[i].Mode == m.mode {
+				lines = append(lines, line{m.name, m.color, &runs[i]})
+				break
+			}
 		}
 	}
-	modes := []struct {
-		name, color string
-		t           *trial
-	}{{"filter off", "#d1495b", off}, {"filter on", "#00798c", on}}
+	return lines
+}
+
+// draw shows the last round: each panel has all modes, but for the times to the first token, which have a panel and a scale for each.
+func draw(runs []trial) string {
 	kv := plot.Plot{Title: "% of the KV cache in use", Top: 100}
 	preempted := plot.Plot{Title: "preemptions since the beginning"}
 	waiting := plot.Plot{Title: "requests that wait inside vLLM"}
-	for _, m := range modes {
-		first := m.t.Samples[0].Preemptions
-		kv.Lines = append(kv.Lines, m.t.course(m.name, m.color, func(s sample) float64 { return 100 * s.KV }))
-		preempted.Lines = append(preempted.Lines, m.t.course(m.name, m.color, func(s sample) float64 { return s.Preemptions - first }))
-		waiting.Lines = append(waiting.Lines, m.t.course(m.name, m.color, func(s sample) float64 { return s.Waiting }))
-	}
-	fit(&preempted)
-	fit(&waiting)
+	slots := plot.Plot{Title: "slots that the filter has for it"}
 	var panels []plot.Plot
-	for _, m := range modes {
-		panel := m.t.firstTokens(m.name + ": seconds to the first token, by the time of the request")
+	duration := math.MaxFloat64
+	for i, l := range last(runs) {
+		panel := l.firstTokens(l.name + ": seconds to the first token, by the time of the request")
 		fit(&panel)
+		if i == 0 {
+			panel.Title += " (dashed: none until the end)"
+		}
 		panels = append(panels, panel)
+		first := l.Samples[0].Preemptions
+		kv.Lines = append(kv.Lines, l.course(func(s sample) float64 { return 100 * s.KV }))
+		preempted.Lines = append(preempted.Lines, l.course(func(s sample) float64 { return s.Preemptions - first }))
+		waiting.Lines = append(waiting.Lines, l.course(func(s sample) float64 { return s.Waiting }))
+		if l.Samples[0].Slots > 0 {
+			slots.Lines = append(slots.Lines, l.course(func(s sample) float64 { return s.Slots }))
+		}
+		duration = min(duration, math.Floor(l.To-l.From))
 	}
-	panels[0].Title += " (dashed: none until the end)"
-	duration := float64(int(min(off.To-off.From, on.To-on.From)))
-	panels = append(panels, kv, preempted, waiting)
+	panels = append(panels, kv)
+	for _, p := range []plot.Plot{preempted, waiting, slots} {
+		if len(p.Lines) > 0 {
+			fit(&p)
+			panels = append(panels, p)
+		}
+	}
 	for i := range panels {
 		cut(panels[i].Lines, duration)
 	}
@@ -169,13 +208,13 @@ func cut(lines []plot.Line, duration float64) {
 	}
 }
 
-// course is a line of what vLLM says.
-func (t *trial) course(name, color string, value func(sample) float64) plot.Line {
-	l := plot.Line{Name: name, Color: color}
-	for _, s := range t.Samples {
-		l.At, l.Values = append(l.At, s.At-t.From), append(l.Values, value(s))
+// course is what vLLM or the filter says over the time.
+func (l line) course(value func(sample) float64) plot.Line {
+	drawn := plot.Line{Name: l.name, Color: l.color}
+	for _, s := range l.Samples {
+		drawn.At, drawn.Values = append(drawn.At, s.At-l.From), append(drawn.Values, value(s))
 	}
-	return l
+	return drawn
 }
 
 // firstTokens has a line for each priority, and a dashed one for what has waited in vain. What was refused is left out.

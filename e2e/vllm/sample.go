@@ -19,15 +19,16 @@ type sample struct {
 	Waiting     float64 `json:"waiting"`
 	Preemptions float64 `json:"preemptions"` // since its start
 	Generated   float64 `json:"generated"`   // tokens, since its start
+	Slots       float64 `json:"slots"`       // what the filter has for it; 0: it has no say
 }
 
-// watch samples vLLM until ctx ends.
-func watch(ctx context.Context, server string) (samples []sample) {
+// watch samples vLLM, and the filter's slots, until ctx ends.
+func watch(ctx context.Context, server, admin string) (samples []sample) {
 	client := &http.Client{Timeout: 5 * time.Second}
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
 	for {
-		if s, err := take(ctx, client, server); err == nil {
+		if s, err := take(ctx, client, server, admin); err == nil {
 			samples = append(samples, s)
 		}
 		select {
@@ -38,19 +39,33 @@ func watch(ctx context.Context, server string) (samples []sample) {
 	}
 }
 
-func take(ctx context.Context, client *http.Client, server string) (sample, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/metrics", nil)
+func take(ctx context.Context, client *http.Client, server, admin string) (s sample, err error) {
+	if err = read(ctx, client, server+"/metrics", func(r io.Reader) error {
+		s, err = parseMetrics(r)
+		return err
+	}); err != nil {
+		return s, err
+	}
+	err = read(ctx, client, admin+"/stats/prometheus?filter=spillway_slots", func(r io.Reader) error {
+		all, err := promtext.Parse(r)
+		s.Slots = all.Of("spillway_slots").Sum()
+		return err
+	})
+	s.At = seconds(time.Now())
+	return s, err
+}
+
+func read(ctx context.Context, client *http.Client, url string, body func(io.Reader) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return sample{}, err
+		return err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return sample{}, err
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	s, err := parseMetrics(response.Body)
-	s.At = seconds(time.Now())
-	return s, err
+	return body(response.Body)
 }
 
 // parseMetrics reads vLLM's metrics: one server and one model, so the labels don't matter.

@@ -49,7 +49,7 @@ func (o *options) once(ctx context.Context, mode string, round int) (*trial, err
 	t := &trial{Mode: mode, When: time.Now().UTC()}
 	watched, stop := context.WithCancel(ctx)
 	samples := make(chan []sample, 1)
-	go func() { samples <- watch(watched, o.server) }()
+	go func() { samples <- watch(watched, o.server, g.admin) }()
 	clients, err := o.ask(ctx, g, round)
 	stop()
 	t.Samples = <-samples
@@ -208,6 +208,18 @@ func (t *trial) mean(gauge func(sample) float64) float64 {
 	return sum / float64(len(t.Samples))
 }
 
+// slots are the least and the most that the filter had.
+func (t *trial) slots() string {
+	least, most := t.Samples[0].Slots, t.Samples[0].Slots
+	for _, s := range t.Samples {
+		least, most = min(least, s.Slots), max(most, s.Slots)
+	}
+	if least == most {
+		return fmt.Sprintf("%.0f", most)
+	}
+	return fmt.Sprintf("%.0f to %.0f", least, most)
+}
+
 // above is the share of the time, in percent, with a KV cache fuller than limit.
 func (t *trial) above(limit float64) float64 {
 	return 100 * t.mean(func(s sample) float64 {
@@ -221,9 +233,9 @@ func (t *trial) above(limit float64) float64 {
 // summary is for who watches.
 func (t *trial) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %.0f s; %.0f tokens/s, %.0f of them in time; %.0f preemptions; KV %.2f; %.1f running, %.1f waiting in vLLM\n",
+	fmt.Fprintf(&b, "  %.0f s; %.0f tokens/s, %.0f of them in time; %.0f preemptions; KV %.2f; %.1f running, %.1f waiting in vLLM; %s slots\n",
 		t.To-t.From, t.generated(), t.goodput(""), t.preemptions(), t.mean(func(s sample) float64 { return s.KV }),
-		t.mean(func(s sample) float64 { return s.Running }), t.mean(func(s sample) float64 { return s.Waiting }))
+		t.mean(func(s sample) float64 { return s.Running }), t.mean(func(s sample) float64 { return s.Waiting }), t.slots())
 	for _, l := range lanes {
 		fmt.Fprintf(&b, "  %-6s %3d requests: %3d answered, %3d refused, %3d unfinished; TTFT p50 %.2f p95 %.2f; %.0f %% in time; %v\n", l.priority,
 			len(t.of(l.priority, "")), len(t.of(l.priority, answered)), len(t.of(l.priority, refused)), len(t.of(l.priority, unfinished)),

@@ -26,20 +26,24 @@ func inRoot(t *testing.T, path string) string {
 	return filepath.Join(root, path)
 }
 
-func TestTheConfigurationIsValidInBothModes(t *testing.T) {
+func TestTheConfigurationIsValidInAllModes(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"off", "enforce"} {
-		text, err := pluginConfig(inRoot(t, filepath.Join(folder, "on.yaml")), mode)
+	o := options{config: inRoot(t, filepath.Join(folder, "on.yaml")), auto: inRoot(t, filepath.Join(folder, "auto.yaml"))}
+	for _, test := range []struct {
+		mode, filter, pressure string
+		learns                 bool
+	}{{"off", "off", "enforce", false}, {"enforce", "enforce", "enforce", false}, {learned, "enforce", "shadow", true}} {
+		text, err := o.pluginConfig(test.mode)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c, err := config.Parse([]byte(text))
 		if err != nil {
-			t.Fatalf("mode %s: %v", mode, err)
+			t.Fatalf("mode %s: %v", test.mode, err)
 		}
 		u := c.Upstreams[0]
-		if string(c.Mode) != mode || u.Pressure.Mode != "enforce" || u.Concurrency.Max > slots {
-			t.Errorf("mode %s: it is %v, with pressure %v and %d slots; want enforce, and at most vLLM's %d", mode, c.Mode, u.Pressure.Mode, u.Concurrency.Max, slots)
+		if string(c.Mode) != test.filter || string(u.Pressure.Mode) != test.pressure || u.Concurrency.Auto() != test.learns || !test.learns && u.Concurrency.Max > slots {
+			t.Errorf("mode %s: it is %v, with pressure %v and %d slots; want %+v, and at most vLLM's %d", test.mode, c.Mode, u.Pressure.Mode, u.Concurrency.Max, test, slots)
 		}
 	}
 }
@@ -173,11 +177,15 @@ func TestTheReportIsInsertedBetweenItsMarks(t *testing.T) {
 	t.Parallel()
 	second := example("enforce")
 	second.Samples[1].Preemptions = 3
-	text := table([]trial{example("off"), second, example("off"), example("enforce")})
+	third := example(learned)
+	third.Samples[0].Slots, third.Samples[1].Slots = 8, 5
+	text := table([]trial{example("off"), second, example("off"), example("enforce"), third})
 	for _, want := range []string{
-		"| preemptions a minute | **30.0** | **15.0** (0.0 to 30.0) |", // the median of two is between them
-		"| p95, s: NORMAL |  |  |",
-		"| refused, %: LOW | **20** | **20** |",
+		"| | filter off | filter on | slots learned |\n|---|---:|---:|---:|\n",
+		"| preemptions a minute | **30.0** | **15.0** (0.0 to 30.0) | **30.0** |", // the median of two is between them
+		"| p95, s: NORMAL |  |  |  |",
+		"| refused, %: LOW | **20** | **20** | **20** |",
+		"| slots, mean |  | **0.0** | **6.5** |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -189,6 +197,12 @@ func TestTheReportIsInsertedBetweenItsMarks(t *testing.T) {
 	}
 	if _, err := insert([]byte("no marks"), text); err == nil {
 		t.Error("a document without marks was taken")
+	}
+	if text := table([]trial{example("off"), second}); !strings.HasPrefix(text, "| | filter off | filter on |\n|---|---:|---:|\n") {
+		t.Errorf("without learned slots the table begins with %.60q", text)
+	}
+	if svg := draw([]trial{example("off"), second, third}); strings.Count(svg, "<polyline") != 14+8 || strings.Count(svg, "dasharray") != 3 || !strings.Contains(svg, "slots learned") {
+		t.Errorf("with learned slots the plot has %d lines, want 22, of which 3 are dashed", strings.Count(svg, "<polyline"))
 	}
 	if svg := draw([]trial{example("off"), second}); strings.Count(svg, "<polyline") != 14 || strings.Count(svg, "dasharray") != 2 {
 		t.Errorf("the plot has %d lines, want 14, of which 2 are dashed", strings.Count(svg, "<polyline"))

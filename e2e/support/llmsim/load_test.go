@@ -56,6 +56,29 @@ func TestSlotsAreFIFO(t *testing.T) {
 	}
 }
 
+// Slots that go are gone when what runs in them has ended; those that come are the first's that wait.
+func TestSlotsChange(t *testing.T) {
+	s, url := start(t, Options{Slots: 2})
+	hangUps := map[string]func(){}
+	for i, id := range []string{"a", "b", "c", "d"} {
+		hangUps[id], _ = background(t, url, chatJSON, "hang", "forever", "id", id)
+		await(t, s, func(st Stats) bool { return st.Running+st.Waiting == int64(i+1) })
+	}
+	s.SetSlots(1)
+	hangUps["a"]()
+	await(t, s, func(st Stats) bool { return st.ClientLeft == 1 })
+	if got := inSlot(s); len(got) != 1 || !got["b"] {
+		t.Errorf("in slots are %v, want b alone", got)
+	}
+	s.SetSlots(2)
+	await(t, s, func(Stats) bool { return inSlot(s)["c"] })
+	if st := s.Stats(); st.Running != 2 || st.Waiting != 1 {
+		t.Errorf("stats %+v", st)
+	}
+	s.SetSlots(0)
+	await(t, s, func(Stats) bool { return inSlot(s)["d"] })
+}
+
 // inSlot names the requests in flight that have a slot.
 func inSlot(s *Server) map[string]bool {
 	ids := map[string]bool{}

@@ -135,6 +135,9 @@ func (s *Server) Await(ctx context.Context, cond func(Stats) bool) error {
 	return s.changes.await(ctx, func() bool { return cond(s.Stats()) })
 }
 
+// SetSlots changes Options.Slots while the server runs, as when a replica goes or comes back: what runs goes on.
+func (s *Server) SetSlots(n int) { s.slots.resize(n) }
+
 // Reset forgets the history, the totals and the window of the request limit.
 // Requests in flight go on, and count when they end.
 func (s *Server) Reset() {

@@ -25,7 +25,7 @@ type slots struct {
 // up at once.
 func (q *slots) acquire(ctx context.Context, done <-chan struct{}) error {
 	q.mu.Lock()
-	if q.limit == 0 || q.running.Load() < int64(q.limit) {
+	if q.free() {
 		q.enter()
 		q.mu.Unlock()
 		q.changed()
@@ -48,6 +48,28 @@ func (q *slots) acquire(ctx context.Context, done <-chan struct{}) error {
 	}
 	q.leave(place, ready)
 	return err
+}
+
+// free says that one more may run; mu is held.
+func (q *slots) free() bool { return q.limit == 0 || q.running.Load() < int64(q.limit) }
+
+// resize changes how many may run. What runs goes on, and as many of the queue enter as there is room for.
+func (q *slots) resize(limit int) {
+	q.mu.Lock()
+	q.limit = limit
+	for q.queue.Len() > 0 && q.free() {
+		q.promote()
+	}
+	q.mu.Unlock()
+	q.changed()
+}
+
+// promote lets the first of the queue run; mu is held.
+func (q *slots) promote() {
+	ready := q.queue.Remove(q.queue.Front()).(chan struct{})
+	q.waiting.Add(-1)
+	q.enter()
+	close(ready)
 }
 
 // enter counts one more running request; mu is held.
@@ -74,15 +96,12 @@ func (q *slots) leave(place *list.Element, ready chan struct{}) {
 	q.changed()
 }
 
-// release hands the slot to the first in the queue, if any.
+// release hands the slot to the first in the queue, if any, and if there still is that slot.
 func (q *slots) release() {
 	q.mu.Lock()
 	q.running.Add(-1)
-	if first := q.queue.Front(); first != nil {
-		ready := q.queue.Remove(first).(chan struct{})
-		q.waiting.Add(-1)
-		q.enter()
-		close(ready)
+	if q.queue.Len() > 0 && q.free() {
+		q.promote()
 	}
 	q.mu.Unlock()
 	q.changed()
