@@ -30,7 +30,9 @@ const (
 type options struct {
 	cache      string // where setup.sh has put vLLM, guidellm and the model
 	server     string // URL of a vLLM that runs already
+	then       string // URL of another one, to which it goes over in the middle of a run
 	serve      bool   // only run a vLLM
+	seqs       int    // that it serves at once
 	rounds     int
 	add        bool
 	report     bool
@@ -47,6 +49,8 @@ func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("vllm", flag.ContinueOnError)
 	flags.StringVar(&o.cache, "cache", "", "`folder` in which setup.sh has put vLLM, guidellm and the model")
 	flags.StringVar(&o.server, "server", "", "`URL` of a vLLM that runs already, from -serve; none: one is started")
+	flags.StringVar(&o.then, "then", "", "`URL` of another vLLM that runs already, with more or fewer -seqs, to which each run goes over in its middle; the runs are told, and not kept")
+	flags.IntVar(&o.seqs, "seqs", slots, "how many `requests` vLLM serves at once, with -serve")
 	flags.BoolVar(&o.serve, "serve", false, "only run vLLM, until Ctrl-C")
 	flags.IntVar(&o.rounds, "rounds", 2, "rounds of measurement")
 	flags.BoolVar(&o.add, "add", false, "add to the rounds that "+workFolder+" has, instead of beginning anew")
@@ -66,6 +70,8 @@ func parse(args []string) (o options, err error) {
 		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	case o.cache == "" && !o.report:
 		return o, errors.New("-cache must name the folder that setup.sh has filled")
+	case o.then != "" && o.server == "":
+		return o, errors.New("-then wants -server, too")
 	case o.times <= 0:
 		return o, errors.New("-times must be above 0")
 	case o.load < 2*(settle+finish):
@@ -119,7 +125,7 @@ func run(ctx context.Context, o options) error {
 			return nil
 		}
 	}
-	if err := measure(ctx, o); err != nil {
+	if err := measure(ctx, o); err != nil || o.then != "" {
 		return err
 	}
 	return writeReport()
@@ -142,6 +148,9 @@ func measure(ctx context.Context, o options) error {
 			}
 			fmt.Println(r.summary())
 			runs = append(runs, *r)
+		}
+		if o.then != "" {
+			continue
 		}
 		text, err := json.Marshal(runs)
 		if err == nil {

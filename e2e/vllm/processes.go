@@ -62,7 +62,7 @@ func startServer(ctx context.Context, o *options) (*envoyproc.Process, error) {
 	}, python...)
 	server, err := start(o.serverCPUs, "vllm.log", env, filepath.Join(o.cache, "server", "bin", "vllm"),
 		"serve", filepath.Join(o.cache, "model"), "--served-model-name", servedModel, "--host", "127.0.0.1", "--port", fmt.Sprint(port),
-		"--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--max-num-seqs", fmt.Sprint(slots),
+		"--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--max-num-seqs", fmt.Sprint(o.seqs),
 		"--block-size", fmt.Sprint(blockTokens), "--num-gpu-blocks-override", fmt.Sprint(kvBlocks+1))
 	if err != nil {
 		return nil, err

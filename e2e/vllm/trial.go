@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,8 @@ import (
 const (
 	settle = 12 * time.Second
 	finish = 10 * time.Second
+
+	resettle = 20 * time.Second // after which the slots are to be those of another server
 
 	clientOverhead = 4 * time.Minute // guidellm imports PyTorch, makes its prompts, and writes its report
 )
@@ -32,15 +35,25 @@ const (
 type trial struct {
 	Mode     string                    `json:"mode"`
 	When     time.Time                 `json:"when"`
-	From     float64                   `json:"from"` // requests that begin from here
-	To       float64                   `json:"to"`   // to here are counted
+	From     float64                   `json:"from"`              // requests that begin from here
+	To       float64                   `json:"to"`                // to here are counted
+	Changed  float64                   `json:"changed,omitempty"` // when the server became another one; 0: it didn't
 	Requests []request                 `json:"requests"`
 	Samples  []sample                  `json:"samples"`
 	Refusals map[string]map[string]int `json:"refusals"` // by priority and reason
 }
 
 // once does one run.
-func (o *options) once(ctx context.Context, mode string, round int) (*trial, error) {
+func (o options) once(ctx context.Context, mode string, round int) (*trial, error) {
+	var turns *relay
+	if o.then != "" {
+		var err error
+		if turns, err = startRelay(o.server); err != nil {
+			return nil, err
+		}
+		defer turns.close()
+		o.server = turns.url
+	}
 	g, err := o.startGateway(ctx, mode)
 	if err != nil {
 		return nil, err
@@ -50,7 +63,7 @@ func (o *options) once(ctx context.Context, mode string, round int) (*trial, err
 	watched, stop := context.WithCancel(ctx)
 	samples := make(chan []sample, 1)
 	go func() { samples <- watch(watched, o.server, g.admin) }()
-	clients, err := o.ask(ctx, g, round)
+	clients, err := o.ask(ctx, g, round, turns)
 	stop()
 	t.Samples = <-samples
 	if err != nil {
@@ -80,11 +93,14 @@ func (o *options) once(ctx context.Context, mode string, round int) (*trial, err
 	}
 	defer func() { _ = log.Close() }()
 	t.Refusals, err = readRefusals(log, t.From, t.To)
+	if turns != nil {
+		t.Changed = float64(turns.changed.Load()) / 1e9
+	}
 	return t, err
 }
 
 // ask runs all clients, and waits for their end.
-func (o *options) ask(ctx context.Context, g *gateway, round int) (clients []*client, err error) {
+func (o *options) ask(ctx context.Context, g *gateway, round int, turns *relay) (clients []*client, err error) {
 	defer func() {
 		for _, c := range clients {
 			c.process.Stop(stopGrace)
@@ -99,6 +115,9 @@ func (o *options) ask(ctx context.Context, g *gateway, round int) (clients []*cl
 	}
 	if err := o.pin(ctx, clients); err != nil {
 		return clients, err
+	}
+	if turns != nil {
+		defer turns.turn(o.then, o.load/2)()
 	}
 	for _, c := range clients {
 		if err := c.wait(ctx, o.load+clientOverhead); err != nil {
@@ -208,13 +227,22 @@ func (t *trial) mean(gauge func(sample) float64) float64 {
 	return sum / float64(len(t.Samples))
 }
 
-// slots are the least and the most that the filter had.
+// slots are the least and the most that the filter had; where the server has changed, before that, and from resettle after it on.
 func (t *trial) slots() string {
-	least, most := t.Samples[0].Slots, t.Samples[0].Slots
-	for _, s := range t.Samples {
-		least, most = min(least, s.Slots), max(most, s.Slots)
+	if t.Changed == 0 {
+		return t.slotsIn(t.From, t.To)
 	}
-	if least == most {
+	return fmt.Sprintf("%s before the change, %s from %v after it on", t.slotsIn(t.From, t.Changed), t.slotsIn(t.Changed+resettle.Seconds(), t.To), resettle)
+}
+
+func (t *trial) slotsIn(from, to float64) string {
+	least, most := math.Inf(1), 0.0
+	for _, s := range t.Samples {
+		if s.At >= from && s.At <= to {
+			least, most = min(least, s.Slots), max(most, s.Slots)
+		}
+	}
+	if least >= most {
 		return fmt.Sprintf("%.0f", most)
 	}
 	return fmt.Sprintf("%.0f to %.0f", least, most)
@@ -233,9 +261,13 @@ func (t *trial) above(limit float64) float64 {
 // summary is for who watches.
 func (t *trial) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %.0f s; %.0f tokens/s, %.0f of them in time; %.0f preemptions; KV %.2f; %.1f running, %.1f waiting in vLLM; %s slots\n",
-		t.To-t.From, t.generated(), t.goodput(""), t.preemptions(), t.mean(func(s sample) float64 { return s.KV }),
-		t.mean(func(s sample) float64 { return s.Running }), t.mean(func(s sample) float64 { return s.Waiting }), t.slots())
+	if t.Changed > 0 { // the two servers' counters have nothing to do with each other
+		fmt.Fprintf(&b, "  %.0f s; %.0f tokens/s in time; %s slots\n", t.To-t.From, t.goodput(""), t.slots())
+	} else {
+		fmt.Fprintf(&b, "  %.0f s; %.0f tokens/s, %.0f of them in time; %.0f preemptions; KV %.2f; %.1f running, %.1f waiting in vLLM; %s slots\n",
+			t.To-t.From, t.generated(), t.goodput(""), t.preemptions(), t.mean(func(s sample) float64 { return s.KV }),
+			t.mean(func(s sample) float64 { return s.Running }), t.mean(func(s sample) float64 { return s.Waiting }), t.slots())
+	}
 	for _, l := range lanes {
 		fmt.Fprintf(&b, "  %-6s %3d requests: %3d answered, %3d refused, %3d unfinished; TTFT p50 %.2f p95 %.2f; %.0f %% in time; %v\n", l.priority,
 			len(t.of(l.priority, "")), len(t.of(l.priority, answered)), len(t.of(l.priority, refused)), len(t.of(l.priority, unfinished)),

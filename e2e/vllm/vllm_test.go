@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -206,6 +211,67 @@ func TestTheReportIsInsertedBetweenItsMarks(t *testing.T) {
 	}
 	if svg := draw([]trial{example("off"), second}); strings.Count(svg, "<polyline") != 14 || strings.Count(svg, "dasharray") != 2 {
 		t.Errorf("the plot has %d lines, want 14, of which 2 are dashed", strings.Count(svg, "<polyline"))
+	}
+}
+
+// The relay passes each event on as it comes, and all that comes later to the other server, once it has turned.
+func TestTheRelayTurns(t *testing.T) {
+	t.Parallel()
+	serve := func(name string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, name+r.URL.Path)
+			_ = http.NewResponseController(w).Flush()
+			if name == "first" {
+				<-r.Context().Done() // its end is awaited by nobody
+			}
+		}))
+		t.Cleanup(s.CloseClientConnections)
+		return s.URL
+	}
+	first, second := serve("first"), serve("second")
+	r, err := startRelay(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	get := func(want string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/path", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(response.Body, got); err != nil || string(got) != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	get("first/path")
+	r.turn(second, 0)
+	for r.changed.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	get("second/path")
+}
+
+func TestSlotsBeforeAndAfterAChange(t *testing.T) {
+	t.Parallel()
+	run := trial{From: 100, To: 160}
+	for at, slots := range map[float64]float64{101: 8, 120: 6, 129: 6, 131: 5, 155: 3, 158: 4} {
+		run.Samples = append(run.Samples, sample{At: at, Slots: slots})
+	}
+	if got := run.slots(); got != "3 to 8" {
+		t.Error(got)
+	}
+	run.Changed = 130
+	if got := run.slots(); got != "6 to 8 before the change, 3 to 4 from 20s after it on" {
+		t.Error(got)
 	}
 }
 
