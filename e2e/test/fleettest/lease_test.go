@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,17 +95,24 @@ func (f *leased) forward(w http.ResponseWriter, r *http.Request) {
 // used is what the server has answered with, in tokens, to a user.
 func (f *leased) used(user string) int { return f.received(user) * answer }
 
-// counted is what Redis has of a limit, less what the proxies have given back.
-func (f *leased) counted(name string) int {
-	all, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*")
-	if err != nil {
-		f.t.Fatal(err)
+// counted is what Redis has of a limit, less what the proxies have given back, of the user who has most.
+func (f *leased) counted(name string) (most int) {
+	net := map[string]int{}
+	for _, key := range f.must("KEYS", "llm_limit_"+name+"_subject_*") {
+		n, _ := strconv.Atoi(f.must("GET", key)[0])
+		user, _, _ := strings.Cut(key, "}")
+		switch {
+		case strings.Contains(key, "_proxy_"): // of one of them
+		case strings.Contains(key, "_given_back_"):
+			net[user] -= n
+		default:
+			net[user] += n
+		}
 	}
-	given, err := fleetproc.Charged(f.redisPort, "llm_limit_"+name+"_*_given_back_*")
-	if err != nil {
-		f.t.Fatal(err)
+	for _, n := range net {
+		most = max(most, n)
 	}
-	return all - 2*given
+	return most
 }
 
 // load has clients send requests of a user one after the other until it is stopped.
@@ -348,28 +356,36 @@ func leaseKills(f *leased) {
 	}
 }
 
-// leaseLost kills a Redis that keeps nothing, under load, when half of a limit is used: what was taken until then may be used twice, and all of the limit can be used.
+// leaseLost kills a Redis that keeps nothing, under load, whenever a part of a limit is used, also soon after the last time: no more than the limit is used, and what was in flight, and most of it.
 func leaseLost(f *leased) {
-	const quantity, clients = 15_000, 8
+	const quantity, clients = 300_000, 8
 	f.configure(leaseLimit("lost", quantity, "refuse"))
-	stop := f.load(clients, "lost")
-	harness.Await(f.t, patience, "half of it is used", func() bool { return f.used("lost") > quantity/2 })
-	kill(f.redis.PID())
-	<-f.redis.Done()
-	f.startRedis("")
-	harness.Await(f.t, patience, "it is used up", func() bool {
-		for i := range f.envoys {
-			if r := f.send(i, ask{user: "lost"}); r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
-				return false
-			}
+	for _, at := range [][]int{{1, 2}, {5}, {8}, {2, 3, 7}} { // tenths of the limit
+		user := fmt.Sprint("lost-at-", at)
+		stop := f.load(clients, user)
+		for _, part := range at {
+			harness.Await(f.t, patience, "a part is used", func() bool { return f.used(user) > quantity*part/10 })
+			kill(f.redis.PID())
+			<-f.redis.Done()
+			f.startRedis("")
 		}
-		return true
-	})
-	stop()
-	used := f.used("lost")
-	f.t.Logf("%d used of %d, %d counted", used, quantity, f.counted("lost"))
-	if used < quantity || used > 2*quantity+clients*answer {
-		f.t.Errorf("%d used of %d", used, quantity)
+		began := time.Now()
+		used := f.used(user)
+		harness.Await(f.t, patience, "more is used", func() bool { return f.used(user) > used+2*clients*answer })
+		back := time.Since(began)
+		harness.Await(f.t, patience, "it is used up", func() bool {
+			for i := range f.envoys {
+				if r := f.send(i, ask{user: user}); r.header.Get("x-spillway-reason") != "limits/tokens_exceeded" {
+					return false
+				}
+			}
+			return true
+		})
+		stop()
+		f.t.Logf("lost at %v tenths: %d used of %d, back after %v", at, f.used(user), quantity, back.Round(time.Millisecond))
+		if used := f.used(user); used > quantity+clients*answer || used < quantity*3/4 {
+			f.t.Errorf("%d used of %d", used, quantity)
+		}
 	}
 }
 

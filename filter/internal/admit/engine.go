@@ -137,7 +137,7 @@ func New(cfg config.Config, host Host, worker *Worker, random []byte) (*Engine, 
 	}
 	t.Wall = &worker.wall
 	e.grants.shared = grant.New(host, cfg.Namespace)
-	e.leasing = leasing{client: lease.New(host, cfg.Namespace), awaiting: streamSet{in: inAwaiting}}
+	e.leasing = leasing{client: lease.New(host, cfg.Namespace, binary.LittleEndian.Uint64(random[8:])), awaiting: streamSet{in: inAwaiting}}
 	e.makeRules(cfg)
 	e.gateways = cfg.Mode != config.Off || cfg.Admin.Path == ""
 	e.newSurface()

@@ -17,7 +17,7 @@ import (
 // leasePoll is how often the limits are asked again for those that wait.
 const leasePoll = 10 * time.Millisecond
 
-// idlePoll is how often it is looked at which leases lie idle.
+// idlePoll is how often it is looked at which leases lie idle, and whether the service is to be asked what it has counted.
 const idlePoll = time.Second
 
 // leasing is what the engine has of that.
@@ -115,8 +115,12 @@ func (e *Engine) tickFleet(now clock.Moment) {
 		e.tryAgain(s, now)
 	}
 	x.news = x.awaiting.count > 0 && e.turns <= 0
-	e.latest.limits.GiveBack(now)
-	e.askFleet(now)
+	if err := e.latest.limits.GiveBack(now); err != nil {
+		e.storeFailed("the record of leases can't be used", err)
+	}
+	if e.latest.limits.Leases() {
+		e.askFleet(now)
+	}
 }
 
 // tryAgain asks the limits again for a request that waits, and lets it go on, or refuses it, if they say so.
@@ -154,7 +158,7 @@ func (e *Engine) fleetPeriod() time.Duration {
 		return leasePoll
 	case x.client.Busy():
 		return 5 * leasePoll
-	case x.client.Watching():
+	case e.latest.limits.Leases():
 		return idlePoll
 	}
 	return 0

@@ -63,7 +63,7 @@ func TestAFleetsLimitIsShownAndNotChanged(t *testing.T) {
 
 // All proxies name a subject alike, whatever their own hashes are keyed with, and by no more than a hash.
 func TestProxiesNameSubjectsAlike(t *testing.T) {
-	name := regexp.MustCompile(`"key":"subject","value":"([0-9a-f]{32})"`)
+	name := regexp.MustCompile(`"key":"subject","value":"{([0-9a-f]{32})}"`)
 	seen := map[string]string{}
 	for _, per := range []string{"user", "key", "tenant", "model", "header:x-team"} {
 		for _, value := range []string{"a", "b", "ä\"\n|_:", strings.Repeat("x", 10_000)} {

@@ -13,14 +13,15 @@ import (
 
 const fleetLimit = `"limits":[{"name":"u","per":["user"],"unit":"completionTokens","quantity":300,"window":"1h","scope":"fleet"}]`
 
-// fleetService stands in for the fleet's service, with one counter of what was leased, and one of what was given back.
+// fleetService stands in for the fleet's service, with one counter of what was leased, and what of that by this proxy, one of what was given back, and one of the proxy's calls.
 type fleetService struct {
-	t            *testing.T
-	count, given int
-	each         bool // it has one for each that is asked for
+	t                        *testing.T
+	count, own, given, beats int
+	each                     bool // it has those for each that is asked for
+	all                      map[string]*int
 }
 
-var hits = regexp.MustCompile(`(back"}\],)?"hitsAddend":"(\d+)"`)
+var hits = regexp.MustCompile(`"entries":\[(.*?)\],"hitsAddend":"(\d+)"`)
 
 // most is the limit that the service is told: it counts, and the proxies decide.
 const most = 4294967295
@@ -28,21 +29,34 @@ const most = 4294967295
 // answer answers what was asked last.
 func (f *fleetService) answer(h *host) {
 	f.t.Helper()
-	asked := hits.FindAllStringSubmatch(h.calls[len(h.calls)-1], -1)
 	var statuses []string
-	for _, ask := range asked {
+	for _, ask := range hits.FindAllStringSubmatch(h.calls[len(h.calls)-1], -1) {
 		n, _ := strconv.Atoi(ask[2])
-		if f.each {
-			f.count = 0
-		}
-		counter := &f.count
-		if ask[1] != "" {
-			counter = &f.given
-		}
+		counter := f.counter(ask[1])
 		*counter += n
 		statuses = append(statuses, fmt.Sprintf(`{"code":"OK","currentLimit":{"requestsPerUnit":%d,"unit":"HOUR"},"limitRemaining":%d,"durationUntilReset":"1800s"}`, most, most-*counter))
 	}
 	h.fleetAnswered(200, `{"overallCode":"OK","statuses":[`+strings.Join(statuses, ",")+`]}`)
+}
+
+func (f *fleetService) counter(entries string) *int {
+	switch {
+	case strings.Contains(entries, `"back"`):
+		return &f.given
+	case !strings.Contains(entries, "subject"):
+		return &f.beats
+	case f.each:
+		if f.all == nil {
+			f.all = map[string]*int{}
+		}
+		if f.all[entries] == nil {
+			f.all[entries] = new(int)
+		}
+		return f.all[entries]
+	case strings.Contains(entries, "proxy"):
+		return &f.own
+	}
+	return &f.count
 }
 
 func (h *host) fleetAnswered(status int, body string) {

@@ -14,8 +14,8 @@ const (
 	pages       = 1 << 12
 	mostEntries = 16
 
-	entrySize = 12 * 8
-	layout    = 3
+	entrySize = 15 * 8
+	layout    = 4
 )
 
 // Entry is what a proxy knows of one subject's share of a fleet's limit, in units of that. What it says of counts is of the window that ends at End.
@@ -23,18 +23,21 @@ type Entry struct {
 	ID    uint64
 	End   clock.Moment // before which the window doesn't end; 0: nothing is known of one
 	Taken int64        // this proxy's leases, those that it gave itself included
-	Given int64        // of them, what it has given back since it was told the count
-	seen  int64        // what the service had counted for the fleet when it was asked last
+	Given int64        // of them, what it has given back, as far as the service has said that it counted that
+	noted int64        // what the service had counted for this proxy when it was asked last: Taken, unless something was lost, is owed, or came of a call without an answer
+	seen  int64        // what it had counted for the fleet then
 	Back  int64        // of that, what the proxies have given back, as far as it was told
-	owed  int64        // what was leased already, and has to be added to the count
-	gone  int64        // what others had leased of a count that was lost, as far as nobody has added anything since; at most MostQuantity
+	gone  int64        // what others had leased of a count that was lost: so much at least; at most MostQuantity
 	Size  int64        // of the next lease, if nothing is against it; 0: there was none
 	At    clock.Moment // the last lease
 	Quiet clock.Moment // nobody asks before: somebody does, or nothing is left
 	asked clock.Moment // when the ask began that is under way; 0: none is
 	Limit int64        // what the limit was when nothing was left
+	limit uint64       // the caller's
+	name  [16]byte     // of the subject
 
-	Known bool // seen is
+	era   byte // of the counts: see pulse
+	Known bool // seen and noted are
 	Empty bool // nothing is left, until End or somebody gives back
 }
 
@@ -49,7 +52,13 @@ func (e *Entry) turn(now clock.Moment) {
 }
 
 // rest is what the fleet has left beside the leases, as far as it is known; below 0: it has used more.
-func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.owed - e.gone }
+func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.owed() - e.missing() }
+
+// owed is what this proxy has taken and the count lacks.
+func (e *Entry) owed() int64 { return max(e.Taken-e.noted, 0) }
+
+// missing is what the others had leased of a count that was lost, and haven't added again.
+func (e *Entry) missing() int64 { return max(e.gone-max(e.seen-e.noted, 0), 0) }
 
 // Counted is what the fleet had leased when the service was asked last.
 func (e *Entry) Counted() int64 { return max(e.seen-e.Back, 0) }
@@ -100,31 +109,29 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 		if a.Need > 0 && (e.End.Sub(now) <= patience || e.End.Sub(a.End) > a.Terms.Period/2) {
 			return false
 		}
-		e.Given = min(e.Given+a.Need, e.Taken)
-	} else {
-		if e.Empty && a.Terms.Quantity > e.Limit { // it was raised since
-			e.Empty, e.Quiet = false, 0
+		if now >= e.Quiet {
+			e.asked, e.Quiet = now, now.Add(patience)
 		}
-		if now < e.Quiet {
-			return false
-		}
-		a.room, a.End, a.owed = a.Terms.Quantity+e.Back-e.gone, e.End, e.owed
-		switch {
-		case e.Empty: // it is looked at whether the count is still there, and then at what was given back
-			a.Need = 0
-		case a.Need > 0:
-			a.lease = e.part(now, a.Need, a.Terms)
-		}
+		return true
 	}
-	if now >= e.Quiet {
-		e.asked, e.Quiet = now, now.Add(patience)
+	if e.Empty && a.Terms.Quantity > e.Limit { // it was raised since
+		e.Empty, e.Quiet = false, 0
 	}
+	if a.Need > 0 && (a.settles || now < e.Quiet) || e.asked != 0 && now < e.Quiet {
+		return false
+	}
+	e.limit, e.name = a.Limit, a.Name
+	a.back, a.End, a.owed = e.Back, e.End, e.owed()
+	if a.Need > 0 && !e.Empty { // what is empty is looked at whether the count is still there, and then at what was given back
+		a.lease = e.part(now, a.Need, a.Terms)
+	}
+	e.asked, e.Quiet = now, now.Add(patience)
 	return true
 }
 
-// answered takes an answer to the ask that began at a moment, for a window that ends at end. It gives what is leased by it, and what was counted beyond the
-// limit, which is to be given back.
-func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (leased, beyond int64) {
+// answered takes an answer to the ask that began at a moment, for a window that ends at end: what the service has counted for the fleet, and for this proxy. It gives what is
+// leased by it, and what was counted beyond the limit, which is to be given back.
+func (e *Entry) answered(now, began, end clock.Moment, a *ask, all, own *status) (leased, beyond int64) {
 	e.turn(now)
 	half := a.Terms.Period / 2
 	switch {
@@ -132,7 +139,7 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 		e.failed(now, began)
 		return 0, 0
 	case e.End == 0 || end.Sub(e.End) > half: // a new one
-		e.Taken, e.Given, e.seen, e.Back, e.Known, e.Empty, e.owed, e.gone = 0, 0, 0, 0, false, false, 0, 0
+		e.Taken, e.Given, e.noted, e.seen, e.Back, e.Known, e.Empty, e.gone = 0, 0, 0, 0, 0, false, false, 0
 		e.End = end
 	default:
 		e.End = max(e.End, end)
@@ -141,37 +148,48 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, s *status) (lease
 	if current {
 		e.asked, e.Quiet = 0, 0
 	}
-	told := MostQuantity - s.remaining
-	if a.GivesBack {
+	told := all.told()
+	switch {
+	case a.GivesBack:
 		e.returned(now, a, told, later)
 		return 0, 0
-	}
-	if s.over { // beyond what the service counts, whatever the limit is
-		e.owed -= min(a.owed, e.owed)
-		e.seen, e.Known = max(e.seen, told), true
+	case !current: // somebody else has asked meanwhile: who asks next finds what was added
 		return 0, 0
 	}
-	if later { // than what was known of what the others have given back
-		a.room = a.Terms.Quantity
-	}
-	lost := e.tally(a, told, current)
-	if a.lease == 0 {
+	lost := e.tally(a, told, own.told())
+	if lost || a.settles || all.over || own.over { // beyond what the service counts, whatever the limit is
 		return 0, 0
 	}
-	e.Taken, e.Size, e.At = e.Taken+a.lease, a.lease, now
-	if leased = min(max(a.room-(told-a.lease), 0), a.lease); leased < a.lease {
-		e.Size = max(a.lease/2, 1)
+	return e.take(now, a)
+}
+
+// take takes what was added, and what the calls have added that nobody heard of.
+func (e *Entry) take(now clock.Moment, a *ask) (leased, beyond int64) {
+	found := max(e.noted-e.Taken-a.lease, 0)
+	e.Taken += a.lease + found
+	room := a.Terms.Quantity + min(a.back, e.Back) - e.missing() - e.owed() // Back is 0 where what was known of it is void
+	leased = min(max(room-(e.seen-a.lease), 0), a.lease)
+	if beyond = a.lease - leased; e.seen <= room {
+		leased += found
+	} else {
+		beyond += found
 	}
-	if lost { // the others have yet to say what they have taken
-		e.Size = 1
+	if a.lease > 0 {
+		e.Size, e.At = a.lease, now
+		if beyond > 0 {
+			e.Size = max(a.lease/2, 1)
+		}
 	}
-	return leased, a.lease - leased
+	return leased, beyond
 }
 
 // returned takes how much all proxies have given back. If that was added in a later window than it was taken from it has to be taken from that, too.
 func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
-	if e.Back = told; later {
-		e.owed += a.Need
+	switch e.Back = told; {
+	case later:
+		e.Taken += a.Need
+	case e.era == a.era: // else it will be added again, as taken
+		e.Given = min(e.Given+a.Need, e.Taken)
 	}
 	was := e.Empty
 	switch e.Empty = e.rest(a.Terms) <= 0; {
@@ -182,21 +200,21 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 	}
 }
 
-// tally takes the count that the service tells. What it has lost is owed again, as far as this proxy has taken it. What others have taken isn't to be had either: they may
-// not have asked yet, or not see the loss when they do. Whatever they add is taken for that.
-func (e *Entry) tally(a *ask, told int64, current bool) (lost bool) {
-	e.owed -= min(a.owed, e.owed)
-	before := told - a.lease - a.owed
-	if lost = current && e.Known && before < e.seen; lost {
-		own := min(e.Taken, e.seen-before)
-		e.gone = max(min(e.seen+e.gone-e.Back, a.Terms.Quantity)-before-own, 0)
-		e.owed += own
-		e.seen, e.Back = told, 0
-		a.room = a.Terms.Quantity - e.owed - e.gone
-	} else if e.gone -= min(e.gone, max(before-e.seen, 0)); current {
-		e.Taken, e.Given = max(e.Taken-e.Given, 0), 0
+// tally takes the counts that the service tells, for the fleet and for this proxy. What of its own is lost is owed again. What others had taken isn't to be had either, as far as it
+// is known and they haven't added it again.
+func (e *Entry) tally(a *ask, told, own int64) (lost bool) {
+	before := max(own-a.hits(), 0)
+	switch lost = e.Known && before < e.noted; {
+	case !e.Known: // the entry had to go, or is new: what was counted for this proxy is taken
+		e.Taken += before
+	case lost || e.era != a.era:
+		e.gone = max(min(e.seen-e.Back, a.Terms.Quantity)-(e.Taken-e.Given), e.gone)
+		if e.Back = 0; before == 0 { // all is lost, and what was given back with it
+			e.Taken, e.Given = e.Taken-e.Given, 0
+		}
+		e.Taken = max(e.Taken, before) // of counts that have come back
 	}
-	e.seen, e.Known = max(e.seen, told), true
+	e.noted, e.seen, e.Known, e.era = own, told, true, a.era
 	return lost
 }
 
@@ -220,10 +238,10 @@ func (e *Entry) own(now, end clock.Moment, need int64, t *Terms, capped bool) in
 	e.Known = false // what the others have left counts for nothing now
 	amount := e.part(now, need, t)
 	if e.Known = known; capped {
-		amount = min(amount, max(t.Quantity-e.Taken, 0))
+		amount = min(amount, max(t.Quantity-e.Taken+e.Given, 0))
 	}
 	if amount > 0 {
-		e.Taken, e.owed, e.Size, e.At = e.Taken+amount, e.owed+amount, amount, now
+		e.Taken, e.Size, e.At = e.Taken+amount, amount, now
 	}
 	return amount
 }
@@ -310,8 +328,9 @@ func (b *book) decode(value []byte) {
 		word := func(i int) int64 { return max(int64(order.Uint64(v[8*i:])), 0) }
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
-			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3) & MostQuantity, gone: word(3) >> 32, owed: word(4), Size: word(5), At: clock.Moment(word(6)),
-			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), Known: flags&1 != 0, Empty: flags&2 != 0,
+			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3) & MostQuantity, gone: word(3) >> 32, noted: word(4), Size: word(5), At: clock.Moment(word(6)),
+			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), limit: order.Uint64(v[96:]), name: [16]byte(v[104:120]),
+			Known: flags&1 != 0, Empty: flags&2 != 0, era: byte(flags >> 56),
 		})
 	}
 }
@@ -323,14 +342,15 @@ func (b *book) encode() {
 	b.buffer = order.AppendUint64(b.buffer[:0], layout)
 	for i := range b.entries {
 		e := &b.entries[i]
-		flags := uint64(min(e.Taken, mostUnits)) << 8
+		flags := uint64(min(e.Taken, mostUnits))<<8 | uint64(e.era)<<56
 		for bit, set := range [...]bool{e.Known, e.Empty} {
 			if set {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen) | uint64(e.gone)<<32, uint64(e.owed), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back)} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen) | uint64(e.gone)<<32, uint64(e.noted), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back), e.limit} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
+		b.buffer = append(b.buffer, e.name[:]...)
 	}
 }

@@ -82,7 +82,9 @@ type Credit struct {
 type ask struct {
 	Want
 	lease, owed int64 // what is added to the count
-	room        int64 // up to where that leaves the limit
+	back        int64 // what the others had given back, as far as it was known
+	era         byte  // of the counts, as the answer says
+	settles     bool  // nobody leases: counts were lost
 }
 
 // ErrStray says that an answer is one to no call: it was given up.
@@ -107,8 +109,13 @@ type Client struct {
 	Results Results
 	Credits []Credit // of the answer that has come last, in memory that is used again
 
+	id       uint64 // of this proxy, if no other worker has given it one
 	book     book
 	turnedAt string // the key of whether the service answers, as the log knows
+	pulseAt  string // the key of the pulse
+	pulse    pulse  // as it was read last
+	was      pulse  // when the call under way was made
+	looked   clock.Moment
 	fronts   map[uint64]*Front
 	wants    []Want
 	watch    []idler
@@ -128,9 +135,9 @@ type window struct {
 	from, to clock.Moment
 }
 
-// New gives a client of a namespace.
-func New(store record.Store, namespace string) *Client {
-	return &Client{book: book{store: store, prefix: namespace + "/l2/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
+// New gives a client of a namespace. random names the proxy to the service.
+func New(store record.Store, namespace string, random uint64) *Client {
+	return &Client{id: random | 1, pulseAt: namespace + "/l4-pulse", pulse: pulse{page: pages}, book: book{store: store, prefix: namespace + "/l4/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
 }
 
 // Front gives what is known of an entry, which is looked at if the worker doesn't know it yet.
@@ -161,7 +168,7 @@ func (f *Front) know(e *Entry, t *Terms) {
 	if f.quiet, f.Empty = 0, 0; e.Empty && t.Quantity <= e.Limit {
 		f.Empty, f.quiet = e.End, e.Quiet
 	}
-	if f.low = e.Size / 2; e.owed > 0 && e.asked == 0 {
+	if f.low = e.Size / 2; e.owed() > 0 && e.asked == 0 {
 		f.low = never
 	}
 	f.Left = min(max(e.rest(t), 0), t.Quantity)
@@ -207,20 +214,20 @@ func (c *Client) More(id uint64, need int64) {
 	}
 }
 
-// Down says that the service doesn't answer in time.
+// Down says that the service doesn't answer in time, or that counts were lost and nobody leases yet.
 func (c *Client) Down(now clock.Moment, timeout time.Duration) bool {
-	return c.sent != 0 && now.Sub(c.sent) > timeout || c.failing > 0 && now < c.pause
+	return c.sent != 0 && now.Sub(c.sent) > timeout || c.failing > 0 && now < c.pause || c.pulse.settles(now)
 }
 
 // Busy says that a call is under way, or that something is wanted.
-func (c *Client) Busy() bool { return c.sent != 0 || len(c.wants) > 0 }
+func (c *Client) Busy() bool { return c.sent != 0 || len(c.wants) > 0 || c.pulse.page < pages }
 
 // Call gives the body of the call that is to be made now; nil: none is. patience is how long an answer is waited for.
 func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (body []byte, err error) {
 	if c.sent != 0 && now.Sub(c.sent) > c.patience+time.Second {
 		c.fail(now) // nobody will tell
 	}
-	if c.sent != 0 || len(c.wants) == 0 || now < c.pause {
+	if c.sent != 0 || now < c.pause || len(c.wants) == 0 && !c.due(now) {
 		return nil, nil
 	}
 	c.asks = c.asks[:0]
@@ -231,11 +238,16 @@ func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (
 		}
 	}
 	c.wants = c.wants[:copy(c.wants, c.wants[n:])]
-	if len(c.asks) == 0 {
+	if n > 0 && len(c.asks) == 0 {
 		return nil, err
 	}
+	begun, wrong := c.beginCall(now)
+	if !begun {
+		c.dropAll(now, now)
+		return nil, wrong
+	}
 	c.sent, c.patience = now, patience
-	c.body = appendCall(c.body[:0], domain, c.asks)
+	c.body = appendCall(c.body[:0], domain, &c.pulse, c.asks)
 	return c.body, err
 }
 
@@ -245,7 +257,7 @@ func (c *Client) begin(now clock.Moment, w *Want, patience time.Duration) error 
 	var begun bool
 	var after Entry
 	err := c.book.change(w.ID, now, func(e *Entry) {
-		a = ask{Want: *w}
+		a = ask{Want: *w, settles: c.pulse.settles(now)}
 		begun = e.begin(now, &a, patience)
 		after = *e
 	})
@@ -279,41 +291,67 @@ func (c *Client) Answered(now clock.Moment, httpStatus int, body []byte) error {
 		return ErrStray
 	}
 	began := c.sent
-	if httpStatus != 200 && httpStatus != 429 || !c.reading.read(body, len(c.asks)) {
+	if httpStatus != 200 && httpStatus != 429 || !c.reading.read(body, descriptors(c.asks)) {
 		c.fail(now)
 		return errors.New("gave no answer that can be used (status " + strconv.Itoa(httpStatus) + "; 0: none at all)")
 	}
 	c.sent, c.failing, c.pause = 0, 0, 0
+	if counts, wrong := c.heard(now); !counts {
+		c.dropAll(now, began)
+		return wrong
+	}
 	var wrong error
+	statuses := c.reading.statuses
 	for i := range c.asks {
-		if err := c.take(now, began, &c.asks[i], &c.reading.statuses[i]); err != nil {
+		a := &c.asks[i]
+		if err := c.take(now, began, a, statuses); err != nil {
 			wrong = err
 		}
+		statuses = statuses[a.descriptors():]
 	}
 	if wrong != nil && len(c.Credits) == 0 {
 		c.failing = 1
 		c.pause = now.Add(shortestPause)
 	}
+	if wrong == nil && c.pulse.settles(now) {
+		wrong = errLost
+	}
 	return wrong
 }
 
-// take takes what the answer says of one ask.
-func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
-	if wrong := s.wrong(a); wrong != "" {
+// heard takes what the answer says of this proxy's calls, and whether the rest of it counts.
+func (c *Client) heard(now clock.Moment) (counts bool, err error) {
+	last := &c.reading.statuses[len(c.reading.statuses)-1]
+	if wrong := last.wrong(&beating, c.was.hits()); wrong != "" {
+		c.failing, c.pause = 1, now.Add(shortestPause)
+		return false, errors.New("gave an answer that " + wrong)
+	}
+	return c.endCall(now, last)
+}
+
+// take takes what the answer says of one ask, whose statuses are the first ones.
+func (c *Client) take(now, began clock.Moment, a *ask, statuses []status) error {
+	all, own := &statuses[0], &statuses[a.descriptors()-1]
+	wrong := all.wrong(a.Terms, a.hits())
+	if wrong == "" {
+		wrong = own.wrong(a.Terms, a.hits())
+	}
+	if wrong != "" {
 		c.drop(now, began, a)
 		return errors.New("gave an answer that " + wrong)
 	}
-	end := c.ends(a.Terms.Period, began, now, s.reset)
+	end := c.ends(a.Terms.Period, began, now, all.reset)
 	credit := Credit{ID: a.ID, Limit: a.Limit, Subject: a.Subject, End: end, Terms: a.Terms}
+	a.era, a.settles = byte(c.pulse.era), c.pulse.settles(now)
 	var after Entry
 	var beyond int64
 	err := c.book.change(a.ID, now, func(e *Entry) {
-		credit.Amount, beyond = e.answered(now, began, end, a, s)
+		credit.Amount, beyond = e.answered(now, began, end, a, all, own)
 		after = *e
 	})
 	f := c.front(a.ID)
 	f.wanted = false
-	if err != nil { // it is leased, and nobody knows: it is lost
+	if err != nil { // it is leased, and nobody knows: who asks next finds it
 		return err
 	}
 	f.know(&after, a.Terms)
@@ -321,16 +359,19 @@ func (c *Client) take(now, began clock.Moment, a *ask, s *status) error {
 	case a.GivesBack && a.Need > 0:
 		c.Results[givenBack]++
 	case a.lease == 0:
-		if c.Results[looked]++; after.Empty && !a.GivesBack {
-			c.giveBack(&a.Want, 0, after.End)
-		}
+		c.Results[looked]++
 	case credit.Amount < a.lease:
 		c.Results[overLimit]++
-		if beyond > 0 {
-			c.giveBack(&a.Want, beyond, after.End)
-		}
 	default:
 		c.Results[leased]++
+	}
+	switch {
+	case beyond > 0:
+		c.giveBack(&a.Want, beyond, after.End)
+	case after.owed() > 0 && after.asked == 0 && after.Known:
+		c.look(&a.Want)
+	case after.Empty && a.lease == 0 && !a.GivesBack:
+		c.giveBack(&a.Want, 0, after.End)
 	}
 	if !a.GivesBack {
 		f.told = now
@@ -353,8 +394,16 @@ func (c *Client) fail(now clock.Moment) {
 	c.sent = 0
 	c.pause = now.Add(min(shortestPause<<min(c.failing, 4), longestPause))
 	c.failing++
+	c.dropAll(now, began)
+}
+
+// dropAll ends the asks of a call without an answer. Who was only to be looked at is looked at again.
+func (c *Client) dropAll(now, began clock.Moment) {
 	for i := range c.asks {
-		c.drop(now, began, &c.asks[i])
+		a := &c.asks[i]
+		if c.drop(now, began, a); a.Need == 0 && !a.GivesBack {
+			c.look(&a.Want)
+		}
 	}
 }
 

@@ -37,12 +37,20 @@ func asks(t *testing.T, c *Client, now clock.Moment, id uint64) string {
 	return string(body)
 }
 
-const granted = `{"statuses":[{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},"limitRemaining":4294967195,"durationUntilReset":"60s"}]}`
+const (
+	status10 = `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},"limitRemaining":4294967195,"durationUntilReset":"60s"}`
+	beaten   = `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"MONTH"},"limitRemaining":4200000000,"durationUntilReset":"86400s"}`
+	later    = `{"statuses":[` + status10 + `,` + status10 + `,` + `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"MONTH"},"limitRemaining":4199999999,"durationUntilReset":"86400s"}]}`
+	granted  = `{"statuses":[` + status10 + `,` + status10 + `,` + beaten + `]}`
+)
 
 func TestWhatIsAsked(t *testing.T) {
-	c := New(recordtest.NewMemory(), "n")
-	want := `{"domain":"llm","descriptors":[{"entries":[{"key":"limit","value":"l"},{"key":"subject","value":"00000000000000000000000000000000"}],` +
-		`"hitsAddend":"10","limit":{"requestsPerUnit":4294967295,"unit":"HOUR"}}]}`
+	c := New(recordtest.NewMemory(), "n", 6)
+	want := `{"domain":"llm","descriptors":[{"entries":[{"key":"limit","value":"l"},{"key":"subject","value":"{00000000000000000000000000000000}"}],` +
+		`"hitsAddend":"10","limit":{"requestsPerUnit":4294967295,"unit":"HOUR"}},` +
+		`{"entries":[{"key":"limit","value":"l"},{"key":"subject","value":"{00000000000000000000000000000000}"},{"key":"proxy","value":"7"}],` +
+		`"hitsAddend":"10","limit":{"requestsPerUnit":4294967295,"unit":"HOUR"}},` +
+		`{"entries":[{"key":"proxy","value":"7"}],"hitsAddend":"1048576","limit":{"requestsPerUnit":4294967295,"unit":"MONTH"}}]}`
 	if got := asks(t, c, start, 1); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -63,7 +71,7 @@ func TestWhatIsAsked(t *testing.T) {
 // One worker asks at a time, for one subject; when it dies, another one does.
 func TestOneWorkerAsksAtATime(t *testing.T) {
 	store := recordtest.NewMemory()
-	a, b := New(store, "n"), New(store, "n")
+	a, b := New(store, "n", 6), New(store, "n", 6)
 	if asks(t, a, start, 1) == "" {
 		t.Fatal("it doesn't ask")
 	}
@@ -77,8 +85,8 @@ func TestOneWorkerAsksAtATime(t *testing.T) {
 	if asks(t, b, start+4*second, 1) == "" {
 		t.Error("nobody asks after the one who did is dead")
 	}
-	_ = a.Answered(start+4*second, 200, []byte(granted)) // it was not dead, but late: what was leased counts
-	if len(a.Credits) != 1 || a.Credits[0].Amount != 10 {
+	_ = a.Answered(start+4*second, 200, []byte(later)) // it was not dead, but late: who asks next finds what it has added
+	if len(a.Credits) != 1 || a.Credits[0].Amount != 0 {
 		t.Error(a.Credits)
 	}
 	if asks(t, a, start+4*second, 1) != "" {
@@ -98,7 +106,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		granted + granted, strings.Repeat(" ", MostBytes) + granted, strings.Replace(granted, `4294967195`, `[900]`, 1),
 		`{"statuses":[` + strings.Repeat(`{"code":"OK"},`, 3000) + `{}]}`,
 	} {
-		c := New(recordtest.NewMemory(), "n")
+		c := New(recordtest.NewMemory(), "n", 6)
 		asks(t, c, start, 1)
 		if err := c.Answered(start, 200, []byte(body)); err == nil || len(c.Credits) > 0 || !c.Down(start, time.Second) {
 			t.Errorf("%.80s: %v, %v", body, err, c.Credits)
@@ -111,14 +119,14 @@ func TestAnswersThatAreNone(t *testing.T) {
 
 // An answer of a window that is over, or whose window ends before it comes, grants nothing.
 func TestAnswersOfAnotherTime(t *testing.T) {
-	c := New(recordtest.NewMemory(), "n")
+	c := New(recordtest.NewMemory(), "n", 6)
 	asks(t, c, start, 1)
-	_ = c.Answered(start+second, 200, []byte(strings.Replace(granted, "60s", "1s", 1)))
+	_ = c.Answered(start+second, 200, []byte(strings.ReplaceAll(granted, "60s", "1s")))
 	if c.Credits[0].Amount != 0 {
 		t.Error("of a window that is over", c.Credits)
 	}
 	asks(t, c, start+2*second, 1)
-	_ = c.Answered(start+3*second, 200, []byte(strings.Replace(granted, "60s", "3600s", 1)))
+	_ = c.Answered(start+3*second, 200, []byte(strings.ReplaceAll(later, "60s", "3600s")))
 	if c.Credits[0].Amount != 10 || c.Credits[0].End != start+3601*second {
 		t.Error("of the next one", c.Credits)
 	}
@@ -127,7 +135,7 @@ func TestAnswersOfAnotherTime(t *testing.T) {
 // The end of a window is known the better the more answers there are, and never too late.
 func TestTheEndOfAWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := New(recordtest.NewMemory(), "n")
+		c := New(recordtest.NewMemory(), "n", 6)
 		offset := clock.Moment(rapid.Int64Range(0, int64(10*time.Hour)).Draw(t, "the service's clock"))
 		now, hour := start, clock.Moment(time.Hour)
 		for range rapid.IntRange(1, 40).Draw(t, "answers") {
@@ -147,7 +155,7 @@ func TestTheEndOfAWindow(t *testing.T) {
 // The book keeps the entries that were asked for last, and reads whatever there is.
 func TestTheBook(t *testing.T) {
 	store := recordtest.NewMemory()
-	c := New(store, "n")
+	c := New(store, "n", 6)
 	for i := range uint64(3 * mostEntries) {
 		_ = c.book.change(i*pages, start+clock.Moment(i), func(e *Entry) { e.Taken, e.At, e.Empty, e.Known = int64(i)+1, start+clock.Moment(i), true, true })
 	}
@@ -167,7 +175,7 @@ func TestTheBook(t *testing.T) {
 
 // Whatever comes, and whoever wants: nothing is kept without bound.
 func TestManySubjects(t *testing.T) {
-	c := New(recordtest.NewMemory(), "n")
+	c := New(recordtest.NewMemory(), "n", 6)
 	for i := range uint64(3 * mostFronts) {
 		if _, err := c.Front(start, i, hourly); err != nil {
 			t.Fatal(err)
@@ -182,7 +190,7 @@ func TestManySubjects(t *testing.T) {
 		t.Errorf("%d known, %d wanted", len(c.fronts), len(c.wants))
 	}
 	body, _ := c.Call(start, "llm", time.Second)
-	if n := strings.Count(string(body), "hitsAddend"); n != mostAsks {
+	if n := strings.Count(string(body), `"}],"hitsAddend"`); n != 2*mostAsks+1 {
 		t.Error(strconv.Itoa(n) + " in a call")
 	}
 }

@@ -14,6 +14,17 @@
 // addition lies beyond the limit. The limit of the first count is L + what the second one says. A proxy goes by what that said before it asked: who reads it
 // later could take for its own what another one, who was second, has given back.
 //
+// # What may be lost
+//
+// The service forgets: Redis is started without its data, goes back to a copy that lacks the last second, or loses a part of its cluster. Calls are not answered, and nobody knows whether
+// they were counted. So a proxy has counts of its own, which nobody else adds to:
+//
+//   - With each addition to a subject's count it adds the same to a third key, of the subject and itself. What that says is what it has taken, else the difference is known exactly: what is
+//     missing was lost, or not added yet (Own), and is added again; what is more came of calls without an answer, and is leased now, or given back where the limit is passed.
+//   - Each call adds to a key of the proxy alone (pulse). The service tells more than the last time, or counts were lost: that is noticed by the next call for whatever, and at least every two
+//     seconds one is made. Then a new era begins for the proxy: it goes through its book, looks at all that it has taken (Recount), and adds what is missing. Nobody leases until settling is over, so that the others
+//     can have done so as well. An answer that shows the loss, or that was asked for in the era before, counts for nothing else.
+//
 // # States and owners
 //
 //   - An Entry says of a subject and limit, for the window under way: what this proxy has taken, what the service told last, how large the next lease
@@ -21,7 +32,7 @@
 //   - A Client belongs to a worker: what it knows of entries (Front, so that a request costs no look at them), what is wanted, and the one call
 //     that may be under way. A call carries what is wanted for up to mostAsks subjects. So a worker has one call in flight, however many subjects ask.
 //   - An idler is a lease that a worker looks at every lookIdle. If nothing has changed since the last look, by whichever worker, and no request has some of it, the
-//     count is read (it may be lost), and after another look without a change the lease is taken out of its bucket and given back: 12 to 20 s after its last use.
+//     count is read, and after another look without a change the lease is taken out of its bucket and given back: 12 to 20 s after its last use.
 //   - The window's end is the service's: it tells whole seconds to go, from which follows a moment before which the window doesn't end. A lease ends
 //     then, and is never spent in the next window. Each answer narrows it down. Neither the proxy's wall clock nor another one's is asked, but where
 //     the service can't be (Own).
@@ -41,26 +52,28 @@
 //
 // and what is left unspent though it was refused to somebody is no more than the leases that were used in the last 20 s, and what was lost: leases of
 // proxies and workers that have died, calls without an answer, what lies idle in the last seconds of a window.
-// What a proxy has spent stays counted whatever becomes of it.
+// What a proxy has spent stays counted whatever becomes of it, and of the service: see the worst moments.
 //
-// Memory: pages × mostEntries × 96 bytes = 6 MiB of shared data; mostFronts fronts and as many idlers, 120 bytes each, a worker. Calls: one under way a worker.
-// Redis: two keys for each subject, limit and window.
+// Memory: pages × mostEntries × 120 bytes = 7.5 MiB of shared data; mostFronts fronts and as many idlers, 120 bytes each, a worker. Calls: one under way a worker, and one every two seconds a proxy that asks for nothing.
+// Redis: two keys for each subject, limit and window, and one for each proxy that leases of it; one for each proxy and month.
 // Who makes subjects up gets them pooled, 64 a call; of entries that have to go it is the one that was asked for longest ago, which costs another call.
 //
 // # The worst moments
 //
-//   - No answer: the call may have been counted or not. Nothing is granted; the next lease is half as large, and comes after a pause that grows to two
+//   - No answer: the call may have been counted or not, which the next one finds. Nothing is granted; the next lease is half as large, and comes after a pause that grows to two
 //     seconds. What becomes of requests meanwhile is the configuration's (onDown): Own is what a proxy gives itself, which is added to the count later.
-//   - The answer comes late: it is good while its window is; a worker that asked in between has its own.
+//   - The answer comes late: it is good, unless a worker asked in between, which finds what it has added, or will.
 //   - It comes twice: the call is over with the first one.
 //   - It is garbage, of another limit, or says more than can be: the call has failed.
 //   - What is given back has no answer: it was counted or not, and is given back no more. It comes when the next window has begun: it would be given to that one,
 //     so nothing is given back in a window's last seconds, and what an answer says was counted there is owed there.
 //   - The asking worker dies: another one may ask when Entry.Quiet is over.
-//   - The service forgets its counts (Redis has lost its data): the count is below what was told before. The proxy adds what is missing once more, at most what it has
-//     taken in this window, and goes by nothing that was given back before. What others had taken of the lost count isn't to be had for it either, until as much has been
-//     added since; so what others had given back without its knowing may stay unspent.
-//     A proxy whose own last count was lower than what the others have added since can't see it; then the fleet passes at most what that one had taken, again.
+//   - The service forgets its counts: no more is used than the limit, as long as each proxy that has taken something hears of it and has added it again before settling is over. What lies beyond that:
+//     what proxies have taken that are gone by then (but not what the others know of: Entry.gone), or can't reach the service that long; what one leases meanwhile that was started after the loss, or less than two seconds before;
+//     what was taken by entries that had to go; and, where only the last was lost, as much of that as a call had added that was under way meanwhile and has no answer.
+//     What others had given back of a lost count without a proxy's knowing isn't to be had for that one until the window ends.
+//   - A cluster of Redis loses one part: a proxy notices that if the part has its pulse, else with the next call for a subject of it. The keys of a subject are in one part.
+//   - A count comes back that was lost before (an old copy of Redis's data): what it says of a proxy is taken.
 //   - The proxy is restarted: its leases are lost, the count stays.
 //   - The service's clock is set: the window of an answer that fits no other is the one that counts.
 package lease

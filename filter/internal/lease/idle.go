@@ -33,9 +33,6 @@ func (c *Client) Watch(now clock.Moment, f *Front, w *Want) {
 // Watched says that it is.
 func (f *Front) Watched() bool { return f.watched }
 
-// Watching says that some are.
-func (c *Client) Watching() bool { return len(c.watch) > 0 }
-
 // Idle looks at those for which it is time. left says how much is left of a lease, in whole units, and below 0 if a request under way has some of it;
 // take takes that out of the bucket, and says when the window ends that it was leased in; 0: it is no more what was left.
 func (c *Client) Idle(now clock.Moment, left func(*Want) int64, take func(*Want, int64) clock.Moment) {

@@ -16,31 +16,65 @@ import (
 const MostBytes = 64 << 10
 
 // appendCall writes the body of a call, which asks for something. Domain and names are of letters, digits and the like (config), so that there is nothing to escape; who the
-// subject is says a hash alone.
-func appendCall(b []byte, domain string, asks []ask) []byte {
+// subject is says a hash alone. It stands in braces: a cluster of Redis keeps all keys with the same text between braces in one place, so that they are lost together or not at all. The service
+// takes the descriptors one after the other: what it says of the calls comes last, so that it knows of a loss before.
+func appendCall(b []byte, domain string, p *pulse, asks []ask) []byte {
 	b = put(b, `{"domain":"`, domain, `","descriptors":[`)
 	for i := range asks {
 		a := &asks[i]
-		b = put(b, `{"entries":[{"key":"limit","value":"`, a.Terms.Name, `"},{"key":"subject","value":"`)
-		for _, octet := range a.Name {
-			const digits = "0123456789abcdef"
-			b = put(b, digits[octet>>4:octet>>4+1], digits[octet&15:octet&15+1])
+		for n := range a.descriptors() {
+			b = put(b, `{"entries":[{"key":"limit","value":"`, a.Terms.Name, `"},{"key":"subject","value":"{`)
+			for _, octet := range a.Name {
+				const digits = "0123456789abcdef"
+				b = put(b, digits[octet>>4:octet>>4+1], digits[octet&15:octet&15+1])
+			}
+			b = put(b, `}"}`)
+			if a.GivesBack {
+				b = put(b, `,{"key":"given","value":"back"}`)
+			} else if n > 0 {
+				b = p.appendName(put(b, `,`))
+			}
+			b = appendLimit(b, a.hits(), a.Terms.Unit)
 		}
-		if a.GivesBack {
-			b = put(b, `"},{"key":"given","value":"back`)
-		}
-		b = strconv.AppendInt(put(b, `"}],"hitsAddend":"`), a.hits(), 10)
-		b = put(strconv.AppendInt(put(b, `","limit":{"requestsPerUnit":`), MostQuantity, 10), `,"unit":"`, a.Terms.Unit, `"}},`)
 	}
+	b = appendLimit(p.appendName(put(b, `{"entries":[`)), p.hits(), beating.Unit)
 	return put(b[:len(b)-len(",")], `]}`)
 }
 
-// hits is what an ask adds to its count.
+// appendName names the proxy.
+func (p *pulse) appendName(b []byte) []byte {
+	return put(strconv.AppendUint(put(b, `{"key":"proxy","value":"`), p.id, 36), `"}`)
+}
+
+// appendLimit ends a descriptor.
+func appendLimit(b []byte, hits int64, unit string) []byte {
+	b = strconv.AppendInt(put(b, `],"hitsAddend":"`), hits, 10)
+	return put(strconv.AppendInt(put(b, `","limit":{"requestsPerUnit":`), MostQuantity, 10), `,"unit":"`, unit, `"}},`)
+}
+
+// hits is what an ask adds to its counts.
 func (a *ask) hits() int64 {
 	if a.GivesBack {
 		return a.Need
 	}
 	return a.lease + a.owed
+}
+
+// descriptors is how many counts an ask is of: the fleet's and this proxy's, or that of what was given back.
+func (a *ask) descriptors() int {
+	if a.GivesBack {
+		return 1
+	}
+	return 2
+}
+
+// descriptors is how many a call has.
+func descriptors(asks []ask) int {
+	n := 1
+	for i := range asks {
+		n += asks[i].descriptors()
+	}
+	return n
 }
 
 // put appends texts, in one function: the compiler would write each append out.
@@ -63,8 +97,11 @@ type status struct {
 	strange   bool
 }
 
-// wrong says why the answer can't be one to the ask; "": it can.
-func (s *status) wrong(a *ask) string {
+// told is the count that it says.
+func (s *status) told() int64 { return MostQuantity - s.remaining }
+
+// wrong says why the answer can't be one to somebody who has added so much; "": it can.
+func (s *status) wrong(t *Terms, hits int64) string {
 	switch {
 	case s.strange || s.code == "":
 		return "is of another form"
@@ -72,9 +109,9 @@ func (s *status) wrong(a *ask) string {
 		return "knows no limit for the domain: its configuration has to name it"
 	case s.limit != MostQuantity:
 		return "is for another limit"
-	case s.reset < time.Second || s.reset > a.Terms.longest():
+	case s.reset < time.Second || s.reset > t.longest():
 		return "has a window that can't be"
-	case s.remaining > MostQuantity-a.hits():
+	case s.remaining > MostQuantity-hits:
 		return "has more left than can be"
 	}
 	s.over = s.code == "OVER_LIMIT"
@@ -105,8 +142,8 @@ type reading struct {
 	listed   bool
 }
 
-// read gives the statuses of an answer, and says false if it isn't one to so many asks.
-func (r *reading) read(body []byte, asks int) bool {
+// read gives the statuses of an answer, and says false if it hasn't so many.
+func (r *reading) read(body []byte, want int) bool {
 	r.statuses, r.listed = r.statuses[:0], false
 	if len(body) > MostBytes {
 		return false
@@ -114,7 +151,7 @@ func (r *reading) read(body []byte, asks int) bool {
 	var s jsonscan.Scanner
 	s.Reset(paths, r)
 	s.Write(body)
-	return s.Close() && len(r.statuses) == asks
+	return s.Close() && len(r.statuses) == want
 }
 
 // Begin implements jsonscan.Handler.
@@ -122,7 +159,7 @@ func (r *reading) Begin(id int, kind jsonscan.Kind) {
 	switch {
 	case id == idStatuses && kind == jsonscan.Array && !r.listed:
 		r.listed = true
-	case id == idStatus && kind == jsonscan.Object && len(r.statuses) < mostAsks+1:
+	case id == idStatus && kind == jsonscan.Object && len(r.statuses) < 2*mostAsks+2:
 		r.statuses = append(r.statuses, status{})
 	default:
 		r.strange()

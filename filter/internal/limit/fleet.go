@@ -106,11 +106,11 @@ func (s *Set) grant(now clock.Moment, subject table.Hash, l *limit, credit *leas
 	return err
 }
 
-// GiveBack has leases given back that lie idle.
-func (s *Set) GiveBack(now clock.Moment) {
+// GiveBack has leases given back that lie idle, and counted again what was counted before a loss.
+func (s *Set) GiveBack(now clock.Moment) error {
 	f := &s.fleet
 	if f.client == nil {
-		return
+		return nil
 	}
 	f.client.Idle(now, func(w *lease.Want) int64 {
 		left, _ := s.idle(now, w, 0)
@@ -119,6 +119,17 @@ func (s *Set) GiveBack(now clock.Moment) {
 		_, end := s.idle(now, w, left)
 		return end
 	})
+	return f.client.Recount(now, s.termsOf)
+}
+
+// termsOf gives those of a limit; nil: there is none.
+func (s *Set) termsOf(salt uint64) *lease.Terms {
+	for i := range s.limits {
+		if s.limits[i].salt == salt {
+			return s.limits[i].terms
+		}
+	}
+	return nil
 }
 
 // idle says how much of a lease is left, in whole units; below 0: a request under way has some of it. With a part to be given back, which has to be all of
@@ -216,7 +227,7 @@ func (s *Set) seek(now clock.Moment, c *candidate, r *Request, front *lease.Fron
 	}
 	need = max(need-balance, 1)
 	if front.Asked() {
-		if !r.Again {
+		if !r.Again && !s.fleet.client.Down(now, s.fleet.config.Timeout) { // else it doesn't wait for that
 			s.fleet.client.More(c.id(), units(need))
 		}
 		return

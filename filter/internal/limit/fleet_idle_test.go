@@ -13,10 +13,13 @@ import (
 // net is what the service has counted, less what was given back, of all subjects.
 func (s *service) net() (n int64) {
 	for key, count := range s.counts {
-		if strings.Contains(key, "given back") {
-			count = -count
+		switch {
+		case strings.Contains(key, "proxy"): // what it was told of each of them
+		case strings.Contains(key, "given back"):
+			n -= count
+		default:
+			n += count
 		}
-		n += count
 	}
 	return n
 }
@@ -34,9 +37,12 @@ func TestAnIdleLeaseIsGivenBack(t *testing.T) {
 		}
 		f.run(30 * second)
 		expect(t, "leased by "+strconv.Itoa(proxies)+" that are idle", f.service.net(), int64(proxies)*10)
-		calls := f.calls
+		calls, beats := f.calls, f.beats
 		f.run(300 * second)
-		expect(t, "calls of who is idle", f.calls, calls)
+		expect(t, "calls for who is idle", f.calls, calls)
+		if more := f.beats - beats; more < proxies*145 || more > proxies*150 {
+			t.Errorf("%d calls in 300 s by %d proxies, to see whether anything is lost", more, proxies)
+		}
 		for n := 0; n < 1000 && f.refused["tokens_exceeded"] == 0; n++ {
 			f.ask(f.proxies[0].workers[0], "u", 10, 10, second/100)
 			f.run(second / 10)

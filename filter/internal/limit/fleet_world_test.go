@@ -41,7 +41,9 @@ type fleetWorld struct {
 	latency  clock.Moment
 	admitted map[int64]*windowUse // by the service's window
 	refused  map[string]int
-	calls    int
+	calls    int      // for some subject
+	beats    int      // for none
+	ids      uint64   // of proxies, the last one
 	why      []string // of the answers, what was wrong
 	seen     string   // of each request: . it passed, n so near the limit that config.Nearly holds, x it was refused
 }
@@ -108,8 +110,9 @@ func (f *fleetWorld) restart(p *proxy, workers int) {
 	p.store, p.workers, p.running = recordtest.NewMemory(), nil, map[*running]bool{}
 	wall := f.service.offset + clock.Moment(f.draw("its wall clock", f.clocks))*second
 	for range workers {
+		f.ids += 2
 		set, _ := worker(f.t, `{"limits":`+f.limits+`}`, p.store)
-		w := &fleetWorker{Set: set, proxy: p, client: lease.New(p.store, "default")}
+		w := &fleetWorker{Set: set, proxy: p, client: lease.New(p.store, "default", f.ids)}
 		set.LeaseFrom(w.client, &config.Fleet{Timeout: 100 * time.Millisecond, OnDown: f.onDown}, func() int64 { return int64(f.now + wall) })
 		p.workers = append(p.workers, w)
 		f.after(second, func() { f.tick(w) })
@@ -121,9 +124,15 @@ func (f *fleetWorld) tick(w *fleetWorker) {
 	if w.dead {
 		return
 	}
-	w.GiveBack(f.now)
+	if err := w.GiveBack(f.now); err != nil {
+		f.t.Fatal(err)
+	}
 	f.callFrom(w)
-	f.after(second, func() { f.tick(w) })
+	wait := clock.Moment(second)
+	if w.client.Busy() {
+		wait /= 20
+	}
+	f.after(wait, func() { f.tick(w) })
 }
 
 // after has something happen later.
@@ -170,16 +179,19 @@ func (s *service) call(now clock.Moment, body string) string {
 	var statuses []string
 	for _, d := range call.Descriptors {
 		hits, err := strconv.ParseUint(d.HitsAddend, 10, 64)
-		if err != nil || d.Limit.Unit != "HOUR" {
+		period := map[string]int64{"HOUR": 3600, "MONTH": 30 * 24 * 3600}[d.Limit.Unit]
+		if err != nil || period == 0 {
 			panic(body)
 		}
-		key := fmt.Sprint(d.Entries, seconds/3600)
+		key := fmt.Sprint(d.Entries, seconds/period)
 		limit := d.Limit.RequestsPerUnit
 		if !s.stops || s.counts[key]+int64(hits) <= limit {
 			s.counts[key] += int64(hits)
-			s.added += int64(hits)
+			if !strings.Contains(key, "proxy") {
+				s.added += int64(hits)
+			}
 		} else if s.stops {
-			statuses = append(statuses, fmt.Sprintf(`{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":%d,"unit":"HOUR"},"durationUntilReset":"%ds"}`, limit, 3600-seconds%3600))
+			statuses = append(statuses, fmt.Sprintf(`{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":%d,"unit":%q},"durationUntilReset":"%ds"}`, limit, d.Limit.Unit, period-seconds%period))
 			continue
 		}
 		code, remaining := "OK", ""
@@ -193,8 +205,8 @@ func (s *service) call(now clock.Moment, body string) string {
 		case left > 0:
 			remaining = fmt.Sprintf(`"limitRemaining":%d, `, left)
 		}
-		statuses = append(statuses, fmt.Sprintf(`{"code":%q, "currentLimit":{"requestsPerUnit":%d, "unit":"HOUR"}, %s"durationUntilReset":"%ds"}`,
-			code, limit, remaining, 3600-seconds%3600))
+		statuses = append(statuses, fmt.Sprintf(`{"code":%q, "currentLimit":{"requestsPerUnit":%d, "unit":%q}, %s"durationUntilReset":"%ds"}`,
+			code, limit, d.Limit.Unit, remaining, period-seconds%period))
 	}
 	return `{"overallCode":"OK", "statuses":[` + strings.Join(statuses, ", ") + `]}`
 }
@@ -209,8 +221,12 @@ func (f *fleetWorld) callFrom(w *fleetWorker) {
 	if body == nil || w.dead {
 		return
 	}
-	f.calls++
 	text, answered := string(body), false
+	if strings.Contains(text, "subject") {
+		f.calls++
+	} else {
+		f.beats++
+	}
 	answer := func(status int, body string) func() {
 		return func() {
 			if w.dead || answered {
