@@ -29,6 +29,9 @@ type mock struct {
 	drained   bool
 	overrides map[string]any
 	sent      []string // changes, as "METHOD path body"
+	noLatency bool     // no latency gate is on
+	lags      bool     // who is asked doesn't know of the latest change
+	before    object   // what it tells of overrides then
 	asked     map[string]int
 }
 
@@ -111,6 +114,10 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 	grown := func(mean, swing, period float64) int {
 		return int(mean*float64(up) - swing*period*math.Cos(float64(up)/period))
 	}
+	latency := gate(930+wave*6, 1000, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "llama-3 ttft"}), gate(41, 100, "PASSING", object{"name": "llama-3 itl"})}})
+	if m.noLatency {
+		latency = gate(nil, nil, "OFF", nil)
+	}
 	answer(w, object{
 		"version": "v1.4.0", "uptimeSeconds": up, "workers": 4, "mode": "enforce",
 		"requests": object{"ALLOWED": grown(38, 14, 17), "QUEUED": grown(9, 5, 11), "REJECTED": grown(4, 4, 8), "CANCELLED": grown(0.6, 0.5, 5), "SHADOW": 0},
@@ -124,7 +131,7 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 			"budget":   gate(412-wave*20, 600, "AVAILABLE", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
 			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40}),
 			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429"}, "recoversInSeconds": 106, "effectiveRpm": 450 - wave, "budgetThousandths": 750}),
-			"latency":  gate(930+wave*6, 1000, "WARNING", object{"parts": []object{gate(930+wave*6, 1000, "WARNING", object{"name": "llama-3 ttft"}), gate(41, 100, "PASSING", object{"name": "llama-3 itl"})}}),
+			"latency":  latency,
 			"throttle": gate(nil, nil, "OFF", nil),
 			"breaker":  gate(0.71, 0.5, "OPEN", object{"parts": []object{gate(0.04, 0.5, "CLOSED", object{"name": "llama-3"}), gate(0.71, 0.5, "OPEN", object{"name": "mistral-7b", "lastTrigger": object{"time": ago(31 * time.Second), "reason": "error_rate"}, "recoversInSeconds": 29})}}),
 			"pressure": gate(0.91, 0.85, "REFUSING", object{"lastTrigger": object{"time": ago(2 * time.Second), "reason": "busy"}}),
@@ -190,7 +197,12 @@ func (m *mock) config(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.URL.Query().Has("overrides") {
-		answer(w, m.told())
+		if m.lags {
+			answer(w, m.before)
+			return
+		}
+		m.before = m.told()
+		answer(w, m.before)
 		return
 	}
 	answer(w, object{ // of a worker that doesn't know yet what is overridden
@@ -240,8 +252,10 @@ func (m *mock) patch(w http.ResponseWriter, r *http.Request) {
 
 func (m *mock) takeBack(w http.ResponseWriter, r *http.Request) {
 	if m.allowed(w, r) {
-		m.set(func() { m.quantity, m.overrides = 300, object{} })
-		answer(w, object{})
+		m.set(func() {
+			m.quantity, m.overrides = 300, object{}
+			answer(w, m.told())
+		})
 	}
 }
 

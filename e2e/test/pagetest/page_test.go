@@ -15,7 +15,7 @@ func TestThePageFollowsTheProxy(t *testing.T) {
 	for _, text := range []string{"enforce", "4 workers", "vllm", "retreating", "mistral-7b", "llama-3 ttft", "181 k", "Instance 2", "user-completion-tokens", "Off: throttle."} {
 		b.shows(text)
 	}
-	b.until(`document.querySelector('.tile p').textContent !== '0/s'`, "there is a rate")
+	b.until(`/^[1-9]/.test(document.querySelector('.tile p').textContent)`, "there is a rate")
 	const waiting = `document.querySelectorAll('.figure')[1].textContent`
 	before := eval[string](b, waiting)
 	b.until(waiting+" !== '"+before+"'", "the queue moves")
@@ -24,6 +24,40 @@ func TestThePageFollowsTheProxy(t *testing.T) {
 		if m.asked[path] != 0 {
 			t.Errorf("%s was asked for though nobody looks", path)
 		}
+	}
+}
+
+// Workers tell of each other with up to a second's delay: a rate of the first second would be anything between nothing and twice as much.
+func TestRatesBeginWithoutASpike(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/", 1280, false)
+	b.shows("vllm")
+	rates := eval[[]float64](b, `(() => {
+		recent.length = history_.rate.length = 0;
+		const clock = performance.now;
+		[0, 200, 220, 300, 420].forEach((n, i) => { performance.now = () => i * 1000; remember({ requests: { ALLOWED: n } }); });
+		performance.now = clock;
+		return history_.rate;
+	})()`)
+	if len(rates) != 2 || rates[0] != 100 || rates[1] != 105 {
+		t.Errorf("the rates are %v, want 100 and 105", rates)
+	}
+}
+
+func TestTilesSayWhatTheyLack(t *testing.T) {
+	t.Parallel()
+	m := newMock(t)
+	m.set(func() { m.noLatency = true })
+	b := open(t, m.URL+"/spillway/", 1280, false)
+	b.until(`document.body.innerText.split('Known where a latency gate is on.').length === 3`, "two tiles say what they lack")
+}
+
+func TestNamesDoNotWrapOnAPhone(t *testing.T) {
+	t.Parallel()
+	b := open(t, newMock(t).URL+"/spillway/#refusals", 360, false)
+	b.shows("user=batch-nightly")
+	if wrapped := eval[[]string](b, `[...document.querySelectorAll('code')].filter(e => e.textContent.length < 40 && e.getClientRects().length > 1).map(e => e.textContent)`); len(wrapped) > 0 {
+		t.Errorf("on two lines: %q", wrapped)
 	}
 }
 
@@ -58,7 +92,8 @@ func TestAThresholdIsChangedAndUndone(t *testing.T) {
 	b.shows("this token is none of those that the configuration has")
 	b.enter("dialog input", token)
 	b.press("Sign in")
-	b.shows("2 not as in the file")
+	b.shows("1 not as in the file")
+	b.shows("file: 300, follows") // the burst
 	b.until("[...document.querySelectorAll('button')].some(e => e.textContent === 'Apply' && e.disabled)", "there is nothing left to apply")
 	b.shows("file: 300")
 	if n := eval[int](b, "document.querySelectorAll('.entry button').length"); n != 1 {
@@ -73,8 +108,14 @@ func TestAThresholdIsChangedAndUndone(t *testing.T) {
 		t.Errorf("as YAML: %q, want %q", got, want)
 	}
 	b.press("Cancel")
+	m.set(func() { m.lags = true }) // who is asked next doesn't know of the change
 	b.press("Reset limits user-completion-tokens quantity")
-	b.until("!document.body.innerText.includes('file: 300')", "nothing differs")
+	b.until("!document.body.innerText.includes('file: 300') && document.querySelector('"+quantity+"').value === '300'", "nothing differs, at once")
+	b.until("performance.now() - known.settled > 1500", "it is asked again")
+	if !eval[bool](b, "!document.body.innerText.includes('file: 300')") {
+		t.Error("the page believes who doesn't know of the change")
+	}
+	m.set(func() { m.lags = false })
 	if got := m.changes(); !strings.HasPrefix(got[len(got)-1], "DELETE /spillway/overrides?path=%2Flimits%2F0%2Fquantity ") {
 		t.Errorf("sent %q", got)
 	}

@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"time"
+
 	"github.com/spillway-proxy/spillway/config"
 	"github.com/spillway-proxy/spillway/filter/internal/admin"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -92,7 +94,8 @@ func (e *Engine) showSubject(g *Engine, of limit.Subject, name, subject string, 
 	j.MemberFloat("resetsInSeconds", max(v.Full, v.Ends).Seconds())
 	if v.Ends > 0 {
 		j.Key("windowEnds")
-		j.Time(e.host.Wall() + int64(v.Ends))
+		const second = int64(time.Second) // it is a whole one; the two clocks are read one after the other
+		j.Time((e.host.Wall() + int64(v.Ends) + second/2) / second * second)
 	}
 	if of.Nearly() {
 		j.MemberBool("nearly", v.Nearly)

@@ -45,7 +45,7 @@ function nextTheme() {
 const asked = {
   subjects: [5000, () => fetchInto('subjects', 'subjects?top=20&limit=' + encodeURIComponent(known.limit || known.status?.limits?.[0]?.name || ''))],
   refusals: [2000, () => fetchInto('decisions', 'decisions?last=100')],
-  tuning: [5000, async () => { await fetchInto('overrides', 'config?overrides'); await fetchInto('config', 'config'); }],
+  tuning: [5000, async () => { if (await fetchInto('overrides', 'config?overrides') !== false) await fetchInto('config', 'config'); }],
 };
 
 let timer, slow;

@@ -12,12 +12,13 @@ function overview() {
   return [tiles(s), traffic(), (s.upstreams || []).map(upstream), limits(s), instances(s.pressure)];
 }
 
-function tile(name, value, unit, series, level) {
+function tile(name, value, unit, series, level, why) {
   return h('div', { class: 'tile ' + (level || '') }, h('h2', {}, name), h('p', {}, value, unit && h('small', {}, unit)),
-    spark(history_[series], name + ''));
+    why ? h('span', { class: 'note' }, why) : spark(history_[series], name));
 }
 
-function tiles() {
+function tiles(s) {
+  const unknown = (s.upstreams || []).every(u => isOff(u.latency)) && 'Known where a latency gate is on.';
   const last = series => history_[series].at(-1);
   const split = text => [text.split(' ')[0], text.split(' ')[1] || ''];
   const share = last('share');
@@ -27,8 +28,8 @@ function tiles() {
     tile('Output tokens', number(last('tokens')), '/s', 'tokens'),
     tile('Waiting', number(last('waiting')), '', 'waiting'),
     tile('In flight', number(last('inFlight')), '', 'inFlight'),
-    tile('First token', ...split(milliseconds(last('ttft') || null)), 'ttft'),
-    tile('Between tokens', ...split(milliseconds(last('itl') || null)), 'itl'));
+    tile('First token', ...split(milliseconds(last('ttft') || null)), 'ttft', '', unknown),
+    tile('Between tokens', ...split(milliseconds(last('itl') || null)), 'itl', '', unknown));
 }
 
 function traffic() {

@@ -8,7 +8,7 @@ const known = {
   view: 'overview', limit: '', search: '', filter: '',
   edits: {},          // by pointer: what was typed and not applied
   wrong: {},          // by pointer: what the proxy says is wrong with it
-  contact: performance.now(), at: 0, // of the latest answer, and the latest snapshot
+  contact: performance.now(), at: 0, settled: 0, // of the latest answer, the latest snapshot, and the latest change of overrides
 };
 
 const history_ = { rate: [], passed: [], shadow: [], refused: [], left: [], share: [], tokens: [], waiting: [], inFlight: [], ttft: [], itl: [] };
@@ -49,13 +49,14 @@ function problem(answer) {
     'The proxy answered ' + answer.status + '.';
 }
 
-// fetchInto asks for what a view shows. What went wrong is shown in its place.
+// fetchInto asks for what a view shows. What went wrong is shown in its place. False: what was told is old.
 async function fetchInto(name, path) {
   try {
     const answer = await ask(path);
     if (answer.status !== 200) throw Error(problem(answer));
-    known[name] = answer.body;
     delete known.failed[name];
+    if (name === 'overrides' && isOld(answer.body)) return false;
+    known[name] = answer.body;
   } catch (e) {
     known.failed[name] = e.name === 'TimeoutError' ? 'No answer.' : e.message;
   }
@@ -81,11 +82,12 @@ const outcomes = {
 const total = (counts, names) => names.reduce((sum, name) => sum + (counts?.[name] ?? counts?.[name.toLowerCase()] ?? 0), 0);
 
 // recent are the last snapshots, with the times at which they came: {at, status}. A rate is that between the first and the last of them, since each
-// is made by the worker that was asked, of what the others told it within the last second.
+// is made by the worker that was asked, of what the others told it within the last second. So there is none before they are that many seconds apart:
+// it would be up to twice as high as it is.
 const recent = [];
-const rated = 5;
+const rated = 5, apart = 2.5;
 
-// remember adds what a snapshot tells to the charts: rates from the second one on.
+// remember adds what a snapshot tells to the charts.
 function remember(now) {
   const upstreams = now.upstreams || [];
   note('waiting', upstreams.reduce((sum, u) => sum + (u.queue?.value || 0), 0));
@@ -96,9 +98,9 @@ function remember(now) {
   for (const u of upstreams) note('rate ' + u.name, u.retreat?.effectiveRpm);
   recent.push({ at: performance.now(), status: now });
   if (recent.length > rated) recent.shift();
-  if (recent.length < 2) return;
   const before = recent[0].status;
-  const seconds = Math.max(recent.at(-1).at - recent[0].at, 900) / 1000;
+  const seconds = (recent.at(-1).at - recent[0].at) / 1000;
+  if (seconds < apart) return;
   const rate = (was, is) => Math.max(0, is - was) / seconds; // counts begin anew with the proxy
   const rates = {};
   for (const name in outcomes) note(name, rates[name] = rate(total(before.requests, outcomes[name]), total(now.requests, outcomes[name])));
@@ -121,10 +123,26 @@ async function change_(path, options, done) {
       continue;
     }
     say(answer.status < 300 ? done : problem(answer), answer.status >= 300);
+    if (answer.status < 300 && path.startsWith('overrides')) settle(answer.body);
     refresh();
     return answer;
   }
 }
+
+// settle shows what is overridden after a change, which the worker that is asked next may not know for a moment. What isn't overridden any more is as
+// the file has it.
+function settle(told) {
+  for (const { path, file } of known.overrides?.differences || []) {
+    const keys = path.split('/').slice(1).map(key => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const into = at(known.config?.config || known.config, keys.slice(0, -1));
+    if (into) into[keys.at(-1)] = file;
+  }
+  known.overrides = told;
+  known.settled = performance.now();
+}
+
+// isOld says that overrides were told by a worker that doesn't know of the latest change yet.
+const isOld = told => told.revision < known.overrides?.revision && performance.now() - known.settled < 5000;
 
 // say shows a line at the foot of the page, for some seconds.
 let silence;

@@ -101,7 +101,7 @@ function tuning() {
 
 function group(g, fields, searched) {
   if (!fields.length) return null;
-  const different = g.fields.filter(difference).length;
+  const different = g.fields.filter(overridden).length; // and what follows from them
   return h('details', { class: 'card', key: g.name + (searched ? '?' : ''), opened: searched || different > 0 },
     h('summary', {}, h('h2', {}, g.name), different > 0 && h('span', { class: 'badge warn' }, different + ' not as in the file')),
     fields.map(field));
@@ -121,7 +121,7 @@ function field(f) {
   const choices = kind === 'boolean' ? ['true', 'false'] : options;
   const range = least != null && most != null ? least + ' to ' + most : least != null ? 'at least ' + least : most != null ? 'at most ' + most : '';
   return h('div', { key: at_, class: 'field' + (differs ? ' differs' : '') + (known.edits[at_] !== undefined ? ' edited' : '') },
-    h('label', { for: id }, f.label, differs && h('span', { class: 'mark' }, 'file: ' + (shown(differs.file) || 'not set'))),
+    h('label', { for: id }, f.label, differs && h('span', { class: 'mark' }, 'file: ' + (shown(differs.file) || 'not set') + (overridden(f) ? '' : ', follows'))),
     h('div', { class: 'entry' },
       choices ? h('select', { ...attributes, onchange: e => set(e.target.value) }, (choices.includes(value) ? choices : [value, ...choices]).map(c => h('option', { value: c, selected: c === value }, c || '–'))) :
         h('input', { ...attributes, inputmode: kind === 'number' || kind === 'integer' ? 'decimal' : null, autocomplete: 'off', spellcheck: 'false',
@@ -142,7 +142,6 @@ async function apply(edited) {
   const answer = await change_('overrides', { method: 'PATCH', body: patch }, edited.length === 1 ? '1 setting changed.' : edited.length + ' settings changed.');
   if (!answer) return;
   if (answer.status < 300) {
-    known.overrides = answer.body;
     edited.forEach(f => delete known.edits[pointer(f.path)]);
   } else {
     blame(answer, edited);
