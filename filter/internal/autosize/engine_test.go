@@ -223,5 +223,5 @@ func TestExporterThatComesAndGoes(t *testing.T) {
 			*x = Load{}
 		}
 	}}, whole: all})
-	expectSlots(t, o.course, 15*second, 60*second, 8, 11)
+	expectSlots(t, o.course, 15*second, 60*second, 7, 12)
 }

@@ -3,6 +3,7 @@ package autosize
 import (
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
@@ -17,10 +18,13 @@ const (
 	// leastWorth is what one slot more has to bring, of what each brings that there is, and muchWorth that from which on they are half as many more.
 	leastWorth, muchWorth = 0.25, 0.5
 	smallStep, largeStep  = 0.25, 0.5 // of the slots
-	// What wasn't worth it is tried again by small steps, each after some windows, of which there are more each time: mostLevelHold at last.
+	// What wasn't worth it is tried again by small steps, each after some windows, of which there are more each time, mostLevelHold at last; but after
+	// longestHold in any case.
 	againStep, mostLevelHold = 0.12, 64
-	tries                    = 4   // of which the last is with fewer
-	againNear                = 1.2 // times where it was found to be not worth it: beyond that it isn't about that any more
+	longestHold              = 10 * time.Second
+	tries                    = 4    // of which the last is with fewer
+	againNear                = 1.2  // times where it was found to be not worth it: beyond that it isn't about that any more
+	againMore                = 1.05 // times that, and if these bring much it is another server
 
 	otherLevel = 1.1  // so many times as many in flight, or as few, are another number
 	sameLevel  = 1.02 // less than that the same
@@ -123,9 +127,7 @@ func (s *State) climb(now clock.Moment, c *Settings) {
 		to, s.ceiling = s.ceiling, 0
 		s.known(to)
 	case s.last > 0 && to < againNear*s.last: // where fewer were found to be better
-		if s.held >= s.hold {
-			to = s.other(c)
-		}
+		to = s.again(now, c, found == worthIt && s.worth >= muchWorth)
 	case found == worthIt && s.worth >= muchWorth:
 		to, s.hold = to+max(largeStep*to, 1), leastHold
 	case found == worthIt:
@@ -158,6 +160,18 @@ func (s *State) less(found finding) float64 {
 		s.known(to)
 	}
 	return to
+}
+
+// again is what is tried near where fewer were found to be better. If more than that bring much now, it is another server.
+func (s *State) again(now clock.Moment, c *Settings, much bool) float64 {
+	switch {
+	case much && s.slots > againMore*s.last:
+		s.last, s.hold = 0, leastHold
+		return s.slots + max(smallStep*s.slots, 1)
+	case s.held >= s.hold, now.Sub(s.changed) > longestHold:
+		return s.other(c)
+	}
+	return s.slots
 }
 
 // known says that so many are right, for all that is known. If they were before, it is long until others are tried.
