@@ -43,6 +43,11 @@ PROMTOOL_VERSION := $(shell sed -n 's|^require github.com/prometheus/prometheus 
 PROMTOOL_DIR := $(CACHE)/promtool-$(PROMTOOL_VERSION)
 PROMTOOL ?= $(PROMTOOL_DIR)/promtool
 
+# actionlint, which checks .github/workflows.
+ACTIONLINT_VERSION := $(shell sed -n 's|^require github.com/rhysd/actionlint ||p' e2e/tools/actionlint/go.mod)
+ACTIONLINT_DIR := $(CACHE)/actionlint-$(ACTIONLINT_VERSION)
+ACTIONLINT ?= $(ACTIONLINT_DIR)/actionlint
+
 # TinyGo, which compiles the filter's release. A change of what it is built from makes another one.
 TINYGO_VERSION := $(shell sed -n 's|^require github.com/tinygo-org/tinygo ||p' tools/tinygo/go.mod)
 TINYGO_DIR := $(CACHE)/tinygo-$(TINYGO_VERSION)-$(firstword $(shell cat tools/tinygo/build.sh tools/tinygo/*.go tools/tinygo/packages tools/tinygo/go.* | cksum))
@@ -288,7 +293,7 @@ fuzz: wasm wasm-release ## Fuzz every parser, the engine and both builds, FUZZTI
 	@go run ./tools/fuzz -time $(FUZZTIME) -parallel $(FUZZ_PARALLEL) -only '$(FUZZ_ONLY)' config filter gpuexporter e2e
 
 .PHONY: check
-check: check-format check-vet check-rules check-generated check-lint check-promtool check-wasm ## Check format, vet, lint, rules, generated files, alerts, size
+check: check-format check-vet check-rules check-generated check-lint check-promtool check-workflows check-wasm ## Check format, vet, lint, rules, generated files, alerts, size
 	@echo "check: all is well"
 
 .PHONY: bench
@@ -608,6 +613,15 @@ check-promtool: $(if $(filter $(PROMTOOL_DIR)/%,$(PROMTOOL)),$(PROMTOOL)) ## Pro
 		echo ']}]'; } > build/dashboard.yaml
 	"$(PROMTOOL)" check rules --lint=none build/dashboard.yaml
 	"$(PROMTOOL)" check metrics < gpuexporter/testdata/metrics.txt
+
+$(ACTIONLINT_DIR)/actionlint:
+	@echo "building actionlint $(ACTIONLINT_VERSION), once: half a minute, into $(ACTIONLINT_DIR)"
+	$(call install,$(ACTIONLINT_DIR),go -C e2e/tools/actionlint build -trimpath -ldflags="-s -w" -o "$$new/actionlint" \
+		github.com/rhysd/actionlint/cmd/actionlint)
+
+.PHONY: check-workflows
+check-workflows: $(if $(filter $(ACTIONLINT_DIR)/%,$(ACTIONLINT)),$(ACTIONLINT)) ## actionlint on what a forge runs: .github/workflows
+	@"$(ACTIONLINT)" -no-color -shellcheck= -pyflakes=
 
 .PHONY: check-wasm
 check-wasm: wasm wasm-release ## Size and exports of the filter, of both builds

@@ -139,6 +139,39 @@ func TestWhatIsNotReleased(t *testing.T) {
 	}
 }
 
+// What a forge makes forms of has what it wants: https://docs.github.com/en/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-githubs-form-schema
+func TestIssueForms(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"bug.yml", "feature.yml"} {
+		text, err := os.ReadFile(filepath.Join("../../.github/ISSUE_TEMPLATE", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var form struct {
+			Name, Description string
+			Labels            []string
+			Body              []struct {
+				Type, ID    string `yaml:",omitempty"`
+				Attributes  struct{ Label, Description, Value, Render string }
+				Validations struct{ Required bool }
+			}
+		}
+		decoder := yaml.NewDecoder(strings.NewReader(string(text)))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&form); err != nil || form.Name == "" || form.Description == "" || len(form.Body) == 0 {
+			t.Errorf("%s: %v, %+v", file, err, form)
+		}
+		ids := map[string]bool{}
+		for _, field := range form.Body {
+			text := field.Type == "markdown"
+			if text != (field.Attributes.Value != "") || text == (field.Attributes.Label != "") || !text && (ids[field.ID] || field.ID == "") || !slices.Contains([]string{"markdown", "textarea", "input"}, field.Type) {
+				t.Errorf("%s: %+v", file, field)
+			}
+			ids[field.ID] = true
+		}
+	}
+}
+
 // The changelog of this repository has notes of its first release.
 func TestTheChangelogHasNotes(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -26,6 +27,17 @@ func TestTheBootstrapRunsAsItIs(t *testing.T) {
 		t.Errorf("got %s, want 200 200 200 200 429", got)
 	}
 	wantStatus(t, g.do(t, newRequest(t, http.MethodGet, g.Surface+"/spillway/healthz", nil, nil)), http.StatusOK)
+}
+
+// What a request has not is left out of its line of the access log. (Before 1.40 Envoy writes null there.)
+func TestAbsentValuesAreNotLogged(t *testing.T) {
+	t.Parallel()
+	g := start(t, harness.Options{}, llmsim.Options{})
+	wantStatus(t, g.chat(t, user("bo")), http.StatusOK)
+	g.AccessLog(1)
+	if text, err := os.ReadFile(g.AccessLogFile()); err != nil || strings.Contains(string(text), "null") {
+		t.Errorf("%v: %s", err, text)
+	}
 }
 
 // Envoy takes each bootstrap of the repository as it lies there, to the last byte.
