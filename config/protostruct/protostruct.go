@@ -2,24 +2,37 @@
 // configuration that is written in YAML. Envoy hands it on as it is sent, not as JSON. It knows no other message, and keeps nothing.
 //
 // Worst moments: text that is JSON, which is not taken for a message, since a message begins with another byte than "{", and its lengths must add
-// up to the last byte; values nested deeper than deepest, numbers that JSON doesn't have, and text that isn't UTF-8, which make it no configuration.
+// up to the last byte; text that isn't UTF-8, which makes it no message; values nested deeper than deepest, and numbers that JSON doesn't have, which are told.
 package protostruct
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"strconv"
 	"unicode/utf8"
 )
 
 // JSON gives the JSON of a configuration that is a google.protobuf.Struct, in the form in which it is sent. So Envoy hands on what its own
-// configuration has in YAML. ok is false for everything else, JSON included.
-func JSON(b []byte) (json []byte, ok bool) {
+// configuration has in YAML. is is false for everything else, JSON included; an error says what a Struct has that no configuration can.
+func JSON(b []byte) (json []byte, is bool, err error) {
 	if len(b) == 0 || b[0] != 1<<3|wireBytes { // the first entry
-		return nil, false
+		return nil, false, nil
 	}
-	return appendStruct(nil, b, 0)
+	var r reader
+	if json, is = r.appendStruct(nil, b, 0); r.err != nil {
+		return nil, true, r.err
+	}
+	return json, is, nil
 }
+
+// reader reads one message.
+type reader struct{ err error } // what can't be in a configuration
+
+var (
+	errDeep   = errors.New("the configuration, a Struct in the proxy's own, has values nested deeper than " + strconv.Itoa(deepest))
+	errNumber = errors.New("the configuration, a Struct in the proxy's own, has a number that isn't finite (NaN or infinity)")
+)
 
 // The ways in which protobuf sends values: https://protobuf.dev/programming-guides/encoding/#structure
 const (
@@ -68,8 +81,9 @@ func next(b []byte) (f field, rest []byte, ok bool) {
 }
 
 // appendStruct appends an object: entries of a key and a value.
-func appendStruct(json, b []byte, depth int) (_ []byte, ok bool) {
+func (r *reader) appendStruct(json, b []byte, depth int) (_ []byte, ok bool) {
 	if depth > deepest {
+		r.err = errDeep
 		return nil, false
 	}
 	json = append(json, '{')
@@ -81,7 +95,7 @@ func appendStruct(json, b []byte, depth int) (_ []byte, ok bool) {
 		if !first {
 			json = append(json, ',')
 		}
-		if json, ok = appendEntry(json, entry.bytes, depth); !ok {
+		if json, ok = r.appendEntry(json, entry.bytes, depth); !ok {
 			return nil, false
 		}
 		b = rest
@@ -89,7 +103,7 @@ func appendStruct(json, b []byte, depth int) (_ []byte, ok bool) {
 	return append(json, '}'), true
 }
 
-func appendEntry(json, b []byte, depth int) (_ []byte, ok bool) {
+func (r *reader) appendEntry(json, b []byte, depth int) (_ []byte, ok bool) {
 	var key, value []byte
 	for len(b) > 0 {
 		f, rest, ok := next(b)
@@ -106,11 +120,11 @@ func appendEntry(json, b []byte, depth int) (_ []byte, ok bool) {
 		return nil, false
 	}
 	json = append(appendText(json, key), ':')
-	return appendValue(json, value, depth)
+	return r.appendValue(json, value, depth)
 }
 
 // appendValue appends a google.protobuf.Value, which has one field: null, number, text, truth, object or list.
-func appendValue(json, b []byte, depth int) (_ []byte, ok bool) {
+func (r *reader) appendValue(json, b []byte, depth int) (_ []byte, ok bool) {
 	f, rest, ok := next(b)
 	if !ok || len(rest) > 0 {
 		return nil, false
@@ -121,6 +135,7 @@ func appendValue(json, b []byte, depth int) (_ []byte, ok bool) {
 	case f.number == 2 && f.wire == wireFixed:
 		n := math.Float64frombits(f.value)
 		if math.IsNaN(n) || math.IsInf(n, 0) {
+			r.err = errNumber
 			return nil, false
 		}
 		return strconv.AppendFloat(json, n, 'f', -1, 64), true
@@ -129,15 +144,16 @@ func appendValue(json, b []byte, depth int) (_ []byte, ok bool) {
 	case f.number == 4 && f.wire == wireVarint:
 		return strconv.AppendBool(json, f.value != 0), true
 	case f.number == 5 && f.wire == wireBytes:
-		return appendStruct(json, f.bytes, depth+1)
+		return r.appendStruct(json, f.bytes, depth+1)
 	case f.number == 6 && f.wire == wireBytes:
-		return appendList(json, f.bytes, depth+1)
+		return r.appendList(json, f.bytes, depth+1)
 	}
 	return nil, false
 }
 
-func appendList(json, b []byte, depth int) (_ []byte, ok bool) {
+func (r *reader) appendList(json, b []byte, depth int) (_ []byte, ok bool) {
 	if depth > deepest {
+		r.err = errDeep
 		return nil, false
 	}
 	json = append(json, '[')
@@ -149,7 +165,7 @@ func appendList(json, b []byte, depth int) (_ []byte, ok bool) {
 		if !first {
 			json = append(json, ',')
 		}
-		if json, ok = appendValue(json, f.bytes, depth); !ok {
+		if json, ok = r.appendValue(json, f.bytes, depth); !ok {
 			return nil, false
 		}
 		b = rest

@@ -2,6 +2,7 @@ package protostruct
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -42,17 +43,18 @@ func wantSame(t *testing.T, name string, text []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, ok := JSON(sent)
+	read, ok, wrong := JSON(sent)
 	var got map[string]any
-	if err := json.Unmarshal(read, &got); !ok || err != nil || !reflect.DeepEqual(got, want) {
+	if err := json.Unmarshal(read, &got); !ok || wrong != nil || err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: read as %s, %t, %v, want %v", name, read, ok, err, want)
 	}
 	for cut := range sent { // never a panic; what is cut within an entry is none
-		JSON(sent[:cut])
+		_, _, _ = JSON(sent[:cut])
 	}
 }
 
-func TestWhatIsNoStructIsLeftAlone(t *testing.T) {
+// What a Struct can have and a configuration can't is told in words that fit: nobody has written JSON.
+func TestWhatNoConfigurationHas(t *testing.T) {
 	deep, _ := structpb.NewStruct(nil)
 	for range 2 * deepest {
 		deep = &structpb.Struct{Fields: map[string]*structpb.Value{"a": structpb.NewStructValue(deep)}}
@@ -61,13 +63,24 @@ func TestWhatIsNoStructIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{
-		"", "{}", "\n{\n  \"limits\": []\n}\n", "\n\n{}", `{"mode": "off"}`, "\n", "\n\x05abc", "\n\x02\n\x00", "\n\x04\n\x01a\x12", string(sent),
-		"\n\x0e\n\x01a\x12\x09\x11\x00\x00\x00\x00\x00\x00\xf0\x7f", // infinity
-		"\n\x07\n\x01\xff\x12\x02\x20\x01",                          // a key that is no text
+	for text, want := range map[string]error{
+		string(sent): errDeep,
+		"\n\x0e\n\x01a\x12\x09\x11\x00\x00\x00\x00\x00\x00\xf0\x7f": errNumber, // infinity
+		"\n\x0e\n\x01a\x12\x09\x11\x00\x00\x00\x00\x00\x00\xf8\x7f": errNumber, // NaN
 	} {
-		if read, ok := JSON([]byte(text)); ok {
-			t.Errorf("%q is read as %s", text, read)
+		if _, is, err := JSON([]byte(text)); !is || !errors.Is(err, want) {
+			t.Errorf("%q: got %t, %v, want %v", text, is, err, want)
+		}
+	}
+}
+
+func TestWhatIsNoStructIsLeftAlone(t *testing.T) {
+	for _, text := range []string{
+		"", "{}", "\n{\n  \"limits\": []\n}\n", "\n\n{}", `{"mode": "off"}`, "\n", "\n\x05abc", "\n\x02\n\x00", "\n\x04\n\x01a\x12",
+		"\n\x07\n\x01\xff\x12\x02\x20\x01", // a key that is no text
+	} {
+		if read, ok, err := JSON([]byte(text)); ok || err != nil {
+			t.Errorf("%q is read as %s, %v", text, read, err)
 		}
 	}
 }
@@ -75,7 +88,7 @@ func TestWhatIsNoStructIsLeftAlone(t *testing.T) {
 func FuzzJSON(f *testing.F) {
 	f.Add([]byte("\n\x07\n\x01a\x12\x02\x20\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if text, ok := JSON(b); ok && !json.Valid(text) {
+		if text, ok, err := JSON(b); ok && err == nil && !json.Valid(text) {
 			t.Errorf("%q is read as %q", b, text)
 		}
 	})

@@ -91,10 +91,14 @@ func (p *plugin) configure(size int) (usable bool) {
 			return false
 		}
 	}
-	if json, is := protostruct.JSON(data); is { // Envoy doesn't make JSON of it
+	json, is, wrong := protostruct.JSON(data) // Envoy doesn't make JSON of it
+	if is {
 		data = config.FromYAML(json)
 	}
 	cfg, err := config.Parse(data)
+	if wrong != nil {
+		err = wrong
+	}
 	if err != nil {
 		p.vm.metrics.add(metric.ConfigErrors("invalid"))
 		abi.Log(abi.Critical, "spillway: the configuration is refused:")
