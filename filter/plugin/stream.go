@@ -48,6 +48,10 @@ func (s *stream) requestBody(size int, end bool) {
 	if s.broken {
 		return
 	}
+	if !end && s.state.Drains() {
+		s.action, s.held, s.seen = abi.Pause, true, size
+		return
+	}
 	defer s.contain("request_body")
 	if !s.held || s.state.Resumed { // what the buffer held has gone on
 		s.seen, s.state.Resumed = 0, false
@@ -70,8 +74,8 @@ func (s *stream) requestTrailers() {
 }
 
 func (s *stream) responseHeaders(end bool) {
-	if s.broken {
-		s.action = abi.Continue // an answer of ours to what was kept, for one
+	if s.broken || s.state.Over() {
+		s.action = abi.Continue // an answer of ours
 		return
 	}
 	defer s.contain("response_headers")
@@ -82,8 +86,8 @@ func (s *stream) responseHeaders(end bool) {
 
 // responseBody takes a piece of the response's body. Responses are never paused, so size is that of the new piece.
 func (s *stream) responseBody(size int, end bool) {
-	if s.broken {
-		s.action = abi.Continue // an answer of ours to what was kept, for one
+	if s.broken || s.state.Over() {
+		s.action = abi.Continue // an answer of ours
 		return
 	}
 	defer s.contain("response_body")
@@ -106,6 +110,11 @@ func (s *stream) responseTrailers() {
 // end is the stream's. It may be its only event, and it comes for a broken one too: what that one holds must be given back. It comes once more
 // if a fault has broken it off, and asks the host for nothing then.
 func (s *stream) end() {
+	if s.state.Over() && !s.broken {
+		s.ended = true
+		s.plugin.engine.LetGo(&s.state)
+		return
+	}
 	again := s.ended
 	s.broken, s.ended = false, true
 	defer s.contain("stream_done")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,35 @@ func TestARequestCostsThisManyHostCalls(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A refusal that its headers decide runs the engine twice, at these and at the end of its body. What the host shows besides, the rest of the body, our
+// own answer and its log, brings nothing about, which each asking for the time would tell of.
+func TestARefusalRunsTheEngineTwice(t *testing.T) {
+	p, vm := start(t, stopIteration, limitOf("requests", 1))
+	refused := func() (clocks int) {
+		body := []byte(request{}.text())
+		s := request{user: "ann", headers: [][2]string{{"content-length", strconv.Itoa(len(body))}}}.open(vm)
+		p.ResetCalls()
+		s.RequestBody(body[:10], false)
+		s.RequestBody(body[10:], false)
+		if n := p.Calls()["clock_time_get"]; n != 0 {
+			t.Errorf("the time was asked for %d times while the body comes", n)
+		}
+		s.RequestBody(nil, true)
+		s.Done()
+		if s.ClientStatus != "429" {
+			t.Errorf("answered with %s", s.ClientStatus)
+		}
+		return p.Calls()["clock_time_get"]
+	}
+	askJSON(p, vm)
+	for range 3 {
+		refused()
+	}
+	if n := refused(); n != 1 {
+		t.Errorf("the time was asked for %d times from the end of the body on, want 1", n)
 	}
 }
 

@@ -24,6 +24,18 @@ func (e *Engine) drain(s *Stream, now clock.Moment) {
 	}
 }
 
+// Drains says that the stream's answer waits for more of its body than what has come so far: a piece that isn't the last brings nothing about.
+func (s *Stream) Drains() bool { return s.drains }
+
+// Over says that the stream was refused, and has its answer: nothing that the host shows of it from here on brings anything about, but that it
+// ends (LetGo). So most callbacks of a refusal run next to no code.
+func (s *Stream) Over() bool {
+	return s.phase == stDone && s.Refused() && s.counted && !s.drains && !s.owed && !s.fault && s.admin == nil && !s.sets[inLeaving].member
+}
+
+// LetGo takes the end of a stream that is over.
+func (e *Engine) LetGo(s *Stream) { e.letGo(s) }
+
 // drained takes a piece of the body of a request whose answer waits for its end.
 func (e *Engine) drained(s *Stream, end bool) {
 	if s.action = isHeld; end {

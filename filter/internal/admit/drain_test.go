@@ -40,6 +40,42 @@ func TestARefusalAtTheHeadersWaitsForAShortBodyAndDoesNotReadIt(t *testing.T) {
 	expect(t, "at trailers", x.RequestTrailers().Action, Answer)
 }
 
+// What comes of a refused request once it has its answer, and what comes of its body before, needs no look at it: the binding asks for that.
+func TestARefusedRequestIsOverOnceItHasItsAnswer(t *testing.T) {
+	h, x := refusedAtHeaders(t, "stopIteration", announced(len(chatBody)))
+	state := func(when string, drains, over bool) {
+		t.Helper()
+		expect(t, when+", drains", x.Drains(), drains)
+		expect(t, when+", over", x.Over(), over)
+	}
+	state("at the headers", true, false)
+	x.body(chatBody[:10], false)
+	state("at a piece", true, false)
+	x.body(chatBody[10:], true)
+	state("at the end", false, true)
+	rules := x.rules
+	expect(t, "led by the rules", rules.streams, 1)
+	h.LetGo(&x.Stream)
+	h.LetGo(&x.Stream) // a second time is nothing
+	expect(t, "let go", rules.streams, 0)
+	h.idle()
+
+	h, x = refusedAtHeaders(t, "stopIteration", announced(1000))
+	h.now += clock.Moment(drainTime)
+	h.tick()
+	state("answered by a tick", false, true)
+
+	h, x = refusedAtHeaders(t, "stopIteration", announced(len(chatBody)))
+	h.Fault(&x.Stream)
+	state("after a fault", false, false) // what it holds is still to be given back
+
+	h = newHostOf(t, "stopIteration", oneRequest)
+	x = h.ask("alice")
+	state("one that passes", false, false)
+	x.answer(used(9, 40))
+	state("its end", false, false)
+}
+
 func TestARefusalDoesNotWaitForABodyThatIsNotWorthIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		hold string

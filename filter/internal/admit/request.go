@@ -156,10 +156,13 @@ func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, header
 		s.exchange.Asked = usage.FromPath(s.exchange.Dialect, path)
 		e.prepare(s, headers)
 	}
-	if s.upload.reads == allOfIt {
+	switch e.scheduleDecision(s, now); {
+	case s.upload.reads != allOfIt:
+	case s.Refused():
+		s.upload.reads = nothingOfIt
+	default:
 		s.request.Reset(s.exchange.Dialect, s.exchange.Asked, e.form(s), int64(e.cfg.Usage.MaxRequestBytes))
 	}
-	e.scheduleDecision(s, now)
 }
 
 // refusesHeaders refuses a request for what its headers say of it, and says whether it did.
