@@ -37,7 +37,8 @@ type Entry struct {
 	name  [16]byte     // of the subject
 
 	era   byte // of the counts: see pulse
-	Known bool // seen and noted are
+	again bool // another one had its place before: nothing is known of what this proxy has taken
+	Known bool // seen is, and noted
 	Empty bool // nothing is left, until End or somebody gives back
 }
 
@@ -205,14 +206,18 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 func (e *Entry) tally(a *ask, told, own int64) (lost bool) {
 	before := max(own-a.hits(), 0)
 	switch lost = e.Known && before < e.noted; {
-	case !e.Known: // the entry had to go, or is new: what was counted for this proxy is taken
-		e.Taken += before
+	case e.again: // what was counted for this proxy is taken
+		e.Taken, e.again = e.Taken+before, false
+	case !e.Known:
 	case lost || e.era != a.era:
 		e.gone = max(min(e.seen-e.Back, a.Terms.Quantity)-(e.Taken-e.Given), e.gone)
-		if e.Back = 0; before == 0 { // all is lost, and what was given back with it
+		e.Back = 0
+		switch {
+		case before == 0, e.era != a.era && a.era&all != 0: // what was given back is lost as well; what is there was added since
 			e.Taken, e.Given = e.Taken-e.Given, 0
+		case before > e.Taken: // counts have come back that were lost before
+			e.Taken = before
 		}
-		e.Taken = max(e.Taken, before) // of counts that have come back
 	}
 	e.noted, e.seen, e.Known, e.era = own, told, true, a.era
 	return lost
@@ -302,10 +307,10 @@ func (b *book) find(id uint64, now clock.Moment) *Entry {
 		}
 	}
 	if len(b.entries) < mostEntries {
-		b.entries = append(b.entries, Entry{})
-		oldest = len(b.entries) - 1
+		b.entries = append(b.entries, Entry{ID: id})
+		return &b.entries[len(b.entries)-1]
 	}
-	b.entries[oldest] = Entry{ID: id}
+	b.entries[oldest] = Entry{ID: id, again: true}
 	return &b.entries[oldest]
 }
 
@@ -330,7 +335,7 @@ func (b *book) decode(value []byte) {
 		b.entries = append(b.entries, Entry{
 			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3) & MostQuantity, gone: word(3) >> 32, noted: word(4), Size: word(5), At: clock.Moment(word(6)),
 			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), limit: order.Uint64(v[96:]), name: [16]byte(v[104:120]),
-			Known: flags&1 != 0, Empty: flags&2 != 0, era: byte(flags >> 56),
+			Known: flags&1 != 0, Empty: flags&2 != 0, again: flags&4 != 0, era: byte(flags >> 56),
 		})
 	}
 }
@@ -343,7 +348,7 @@ func (b *book) encode() {
 	for i := range b.entries {
 		e := &b.entries[i]
 		flags := uint64(min(e.Taken, mostUnits))<<8 | uint64(e.era)<<56
-		for bit, set := range [...]bool{e.Known, e.Empty} {
+		for bit, set := range [...]bool{e.Known, e.Empty, e.again} {
 			if set {
 				flags |= 1 << bit
 			}

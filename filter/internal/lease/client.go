@@ -168,7 +168,7 @@ func (f *Front) know(e *Entry, t *Terms) {
 	if f.quiet, f.Empty = 0, 0; e.Empty && t.Quantity <= e.Limit {
 		f.Empty, f.quiet = e.End, e.Quiet
 	}
-	if f.low = e.Size / 2; e.owed() > 0 && e.asked == 0 {
+	if f.low = e.Size / 2; e.Taken != e.noted && e.asked == 0 { // something is owed, or to be found
 		f.low = never
 	}
 	f.Left = min(max(e.rest(t), 0), t.Quantity)
@@ -412,7 +412,9 @@ func (c *Client) drop(now, began clock.Moment, a *ask) {
 	c.Results[failed]++
 	f := c.front(a.ID)
 	f.wanted = false
-	f.low = max(f.low, 1)
+	if f.low = max(f.low, 1); a.lease > 0 { // it may have been counted
+		f.low = never
+	}
 	_ = c.book.change(a.ID, now, func(e *Entry) { e.failed(now, began) })
 }
 

@@ -40,8 +40,9 @@ func asks(t *testing.T, c *Client, now clock.Moment, id uint64) string {
 const (
 	status10 = `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},"limitRemaining":4294967195,"durationUntilReset":"60s"}`
 	beaten   = `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"MONTH"},"limitRemaining":4200000000,"durationUntilReset":"86400s"}`
-	later    = `{"statuses":[` + status10 + `,` + status10 + `,` + `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"MONTH"},"limitRemaining":4199999999,"durationUntilReset":"86400s"}]}`
-	granted  = `{"statuses":[` + status10 + `,` + status10 + `,` + beaten + `]}`
+	later    = `{"statuses":[` + status10 + `,` + own10 + `,` + `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"MONTH"},"limitRemaining":4199999999,"durationUntilReset":"86400s"}]}`
+	own10    = `{"code":"OK","currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},"limitRemaining":4294967285,"durationUntilReset":"60s"}`
+	granted  = `{"statuses":[` + status10 + `,` + own10 + `,` + beaten + `]}`
 )
 
 func TestWhatIsAsked(t *testing.T) {
@@ -100,7 +101,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"", "{", "null", "[]", `{"statuses":[]}`, `{"statuses":{}}`, `{"statuses":[1]}`, `{"statuses":[{}]}`,
 		strings.Replace(granted, `"currentLimit":{"requestsPerUnit":4294967295,"unit":"HOUR"},`, "", 1),
 		strings.Replace(granted, "4294967295", "1000", 1), strings.Replace(granted, "60s", "3601s", 1), strings.Replace(granted, "60s", "-60s", 1),
-		strings.Replace(granted, "60s", "0s", 1), strings.Replace(granted, "60s", "60", 1), strings.Replace(granted, "4294967195", "4294967286", 1),
+		strings.Replace(granted, "60s", "0s", 1), strings.Replace(granted, "60s", "60", 1), strings.Replace(granted, "4294967195", "4294967286", 1), strings.Replace(granted, "4294967285", "4294967286", 1),
 		strings.Replace(granted, "4294967195", "-1", 1), strings.Replace(granted, "4294967195", "1e2", 1), strings.Replace(granted, "OK", "MAYBE", 1),
 		strings.Replace(granted, `[{`, `[{"code":"OK"},{`, 1), strings.Replace(granted, `"statuses"`, `"statuses":[],"statuses"`, 1)[:40],
 		granted + granted, strings.Repeat(" ", MostBytes) + granted, strings.Replace(granted, `4294967195`, `[900]`, 1),

@@ -51,6 +51,22 @@ func TestAnIdleLeaseIsGivenBack(t *testing.T) {
 	}
 }
 
+// A call that was counted, and whose answer nobody has heard, keeps nothing from the others, though nobody asks again.
+func TestWhatACallWithoutAnAnswerHasAddedIsGivenBack(t *testing.T) {
+	f := newFleet(t, 1, 2, fleetLimits)
+	f.run(2 * second)
+	f.lossy = true
+	f.draw = func(string, int) int { return 2 } // its answer never comes
+	f.ask(f.proxies[0].workers[0], "u", 100, 10, second)
+	f.run(second / 2)
+	f.lossy = false
+	if f.service.net() == 0 {
+		t.Fatal("nothing is counted")
+	}
+	f.run(60 * second)
+	expect(t, "leased by nobody", f.service.net(), 0)
+}
+
 // A proxy to which a user comes seldom keeps nothing: of many proxies and a small limit all can be used, whoever is asked.
 func TestSeldomUsersOfManyProxiesGetAllOfTheirLimit(t *testing.T) {
 	f := newFleet(t, 12, 1, fleetLimits)
