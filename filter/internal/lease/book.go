@@ -14,7 +14,7 @@ const (
 	pages       = 1 << 12
 	mostEntries = 16
 
-	entrySize = 15 * 8
+	entrySize = 16 * 8
 	layout    = 4
 )
 
@@ -27,6 +27,7 @@ type Entry struct {
 	noted int64        // what the service had counted for this proxy when it was asked last: Taken, unless something was lost, is owed, or came of a call without an answer
 	seen  int64        // what it had counted for the fleet then
 	Back  int64        // of that, what the proxies have given back, as far as it was told
+	open  int64        // what was asked for, and hasn't been heard of: so much at most can have been added without being Taken
 	gone  int64        // what others had leased of a count that was lost: so much at least; at most MostQuantity
 	Size  int64        // of the next lease, if nothing is against it; 0: there was none
 	At    clock.Moment // the last lease
@@ -37,17 +38,16 @@ type Entry struct {
 	name  [16]byte     // of the subject
 
 	era   byte // of the counts: see pulse
-	again bool // another one had its place before: nothing is known of what this proxy has taken
-	Known bool // seen is, and noted
+	Known bool // seen and noted are
 	Empty bool // nothing is left, until End or somebody gives back
 }
 
 // turn begins a new window if the entry's is over.
 func (e *Entry) turn(now clock.Moment) {
 	if e.End != 0 && now >= e.End {
-		*e = Entry{ID: e.ID, Size: e.Size, At: e.At, Quiet: e.Quiet, asked: e.asked}
+		*e = Entry{ID: e.ID, Size: e.Size, At: e.At, Quiet: e.Quiet, asked: e.asked, open: e.open}
 		if e.asked == 0 {
-			e.Quiet = 0
+			e.Quiet, e.open = 0, 0
 		}
 	}
 }
@@ -125,6 +125,7 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	a.back, a.End, a.owed = e.Back, e.End, e.owed()
 	if a.Need > 0 && !e.Empty { // what is empty is looked at whether the count is still there, and then at what was given back
 		a.lease = e.part(now, a.Need, a.Terms)
+		e.open = min(e.open+a.lease, MostQuantity)
 	}
 	e.asked, e.Quiet = now, now.Add(patience)
 	return true
@@ -164,10 +165,12 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, all, own *status)
 	return e.take(now, a)
 }
 
-// take takes what was added, and what the calls have added that nobody heard of.
+// take takes what was added, and what the calls have added that nobody heard of. More than these can have added was taken by an entry that had to go, or is of counts that were lost and have come back.
 func (e *Entry) take(now clock.Moment, a *ask) (leased, beyond int64) {
-	found := max(e.noted-e.Taken-a.lease, 0)
-	e.Taken += a.lease + found
+	e.open = max(e.open-a.lease, 0)
+	more := max(e.noted-e.Taken-a.lease, 0)
+	found := min(more, e.open)
+	e.Taken, e.open = e.Taken+a.lease+more, e.open-found
 	room := a.Terms.Quantity + min(a.back, e.Back) - e.missing() - e.owed() // Back is 0 where what was known of it is void
 	leased = min(max(room-(e.seen-a.lease), 0), a.lease)
 	if beyond = a.lease - leased; e.seen <= room {
@@ -205,18 +208,11 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 // is known and they haven't added it again.
 func (e *Entry) tally(a *ask, told, own int64) (lost bool) {
 	before := max(own-a.hits(), 0)
-	switch lost = e.Known && before < e.noted; {
-	case e.again: // what was counted for this proxy is taken
-		e.Taken, e.again = e.Taken+before, false
-	case !e.Known:
-	case lost || e.era != a.era:
+	lost = before < e.noted
+	if e.Known && (lost || e.era != a.era) {
 		e.gone = max(min(e.seen-e.Back, a.Terms.Quantity)-(e.Taken-e.Given), e.gone)
-		e.Back = 0
-		switch {
-		case before == 0, e.era != a.era && a.era&all != 0: // what was given back is lost as well; what is there was added since
+		if e.Back = 0; before <= max(e.open-a.lease, 0) { // all is lost, and what was given back with it: what is there was added since
 			e.Taken, e.Given = e.Taken-e.Given, 0
-		case before > e.Taken: // counts have come back that were lost before
-			e.Taken = before
 		}
 	}
 	e.noted, e.seen, e.Known, e.era = own, told, true, a.era
@@ -307,10 +303,10 @@ func (b *book) find(id uint64, now clock.Moment) *Entry {
 		}
 	}
 	if len(b.entries) < mostEntries {
-		b.entries = append(b.entries, Entry{ID: id})
-		return &b.entries[len(b.entries)-1]
+		b.entries = append(b.entries, Entry{})
+		oldest = len(b.entries) - 1
 	}
-	b.entries[oldest] = Entry{ID: id, again: true}
+	b.entries[oldest] = Entry{ID: id}
 	return &b.entries[oldest]
 }
 
@@ -334,8 +330,8 @@ func (b *book) decode(value []byte) {
 		flags := order.Uint64(v[16:])
 		b.entries = append(b.entries, Entry{
 			ID: order.Uint64(v), End: clock.Moment(word(1)), Taken: int64(flags >> 8 & mostUnits), seen: word(3) & MostQuantity, gone: word(3) >> 32, noted: word(4), Size: word(5), At: clock.Moment(word(6)),
-			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), limit: order.Uint64(v[96:]), name: [16]byte(v[104:120]),
-			Known: flags&1 != 0, Empty: flags&2 != 0, again: flags&4 != 0, era: byte(flags >> 56),
+			Quiet: clock.Moment(word(7)), asked: clock.Moment(word(8)), Limit: word(9), Given: word(10), Back: word(11), limit: order.Uint64(v[96:]), open: word(13), name: [16]byte(v[112:128]),
+			Known: flags&1 != 0, Empty: flags&2 != 0, era: byte(flags >> 56),
 		})
 	}
 }
@@ -348,12 +344,12 @@ func (b *book) encode() {
 	for i := range b.entries {
 		e := &b.entries[i]
 		flags := uint64(min(e.Taken, mostUnits))<<8 | uint64(e.era)<<56
-		for bit, set := range [...]bool{e.Known, e.Empty, e.again} {
+		for bit, set := range [...]bool{e.Known, e.Empty} {
 			if set {
 				flags |= 1 << bit
 			}
 		}
-		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen) | uint64(e.gone)<<32, uint64(e.noted), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back), e.limit} {
+		for _, word := range [...]uint64{e.ID, uint64(e.End), flags, uint64(e.seen) | uint64(e.gone)<<32, uint64(e.noted), uint64(e.Size), uint64(e.At), uint64(e.Quiet), uint64(e.asked), uint64(e.Limit), uint64(e.Given), uint64(e.Back), e.limit, uint64(e.open)} {
 			b.buffer = order.AppendUint64(b.buffer, word)
 		}
 		b.buffer = append(b.buffer, e.name[:]...)

@@ -125,22 +125,18 @@ func TestAPartThatIsLostIsOwedAgain(t *testing.T) {
 	}
 }
 
-// Where all was lost, what is there was added since, by calls that didn't count since they have shown the loss: it stands for what was lost, or is leased when others may lease again. Where the last was
-// lost only, or counts come back, it was taken.
+// Where all was lost, what is there was added since, by calls that didn't count since they have shown the loss: it stands for what was lost, or is leased when others may lease again. More than they can
+// have added was taken before: the last was lost only, or counts have come back.
 func TestWhatIsThereAfterALoss(t *testing.T) {
-	for _, test := range []struct {
-		era         byte
-		there       int64
-		owed, found int64
-	}{{2 | all, 50, 150, 0}, {2 | all, 250, 0, 50}, {2, 50, 250, 0}, {2, 400, 0, 0}} {
-		e := Entry{End: windowEnds, Known: true, seen: 300, Taken: 300, Given: 100, noted: 300}
+	for _, test := range []struct{ open, there, owed, found int64 }{{50, 50, 150, 0}, {250, 250, 0, 50}, {0, 50, 250, 0}, {0, 400, 0, 0}, {60, 400, 0, 60}} {
+		e := Entry{End: windowEnds, Known: true, seen: 300, Taken: 300, Given: 100, noted: 300, open: test.open}
 		a := asking(t, &e, start, Want{})
-		a.era, a.settles = test.era, true
+		a.era, a.settles = 1, true
 		if leased, _ := e.answered(start, start, windowEnds, &a, tells(test.there), tells(test.there)); leased != 0 || e.owed() != test.owed {
 			t.Errorf("%+v: %d are leased, %+v", test, leased, e)
 		}
 		a = asking(t, &e, start+second, Want{})
-		a.era = test.era
+		a.era = 1
 		if leased, _ := e.answered(start+second, start+second, windowEnds, &a, tells(test.there+a.owed), tells(test.there+a.owed)); leased != test.found || e.owed() != 0 {
 			t.Errorf("%+v: %d are leased then, %+v", test, leased, e)
 		}
@@ -151,8 +147,11 @@ func TestWhatIsThereAfterALoss(t *testing.T) {
 func TestACallWithoutAnAnswerIsFound(t *testing.T) {
 	for told, want := range map[int64][2]int64{610: {110, 0}, 1000: {110, 0}, 1005: {5, 105}, 1200: {0, 110}} {
 		e := Entry{End: windowEnds, Known: true, seen: 500, Taken: 500, noted: 500, Size: 10}
-		asking(t, &e, start, Want{Need: 100})
+		first := asking(t, &e, start, Want{Need: 100})
 		e.failed(start, start)
+		if first.lease != 100 {
+			t.Fatal(first.lease)
+		}
 		a := asking(t, &e, start+second, Want{Need: 10})
 		if a.lease != 10 {
 			t.Fatal(a.lease)
@@ -166,7 +165,7 @@ func TestACallWithoutAnAnswerIsFound(t *testing.T) {
 
 // An entry that had to go, and comes again, takes nothing for its own that this proxy has leased before.
 func TestAnEntryThatComesAgain(t *testing.T) {
-	e := Entry{again: true}
+	e := Entry{}
 	a := asking(t, &e, start, Want{Need: 10})
 	if leased, beyond := e.answered(start, start, windowEnds, &a, tells(500+a.lease), tells(300+a.lease)); leased != a.lease || beyond != 0 || e.Taken != 300+a.lease || e.owed() != 0 {
 		t.Errorf("%d are leased, %+v", leased, e)

@@ -54,7 +54,7 @@
 // proxies and workers that have died, calls without an answer, what lies idle in the last seconds of a window.
 // What a proxy has spent stays counted whatever becomes of it, and of the service: see the worst moments.
 //
-// Memory: pages × mostEntries × 120 bytes = 7.5 MiB of shared data; mostFronts fronts and as many idlers, 120 bytes each, a worker. Calls: one under way a worker, and one every two seconds a proxy that asks for nothing.
+// Memory: pages × mostEntries × 128 bytes = 8 MiB of shared data; mostFronts fronts and as many idlers, 120 bytes each, a worker. Calls: one under way a worker, and one every two seconds a proxy that asks for nothing.
 // Redis: two keys for each subject, limit and window, and one for each proxy that leases of it; one for each proxy and month.
 // Who makes subjects up gets them pooled, 64 a call; of entries that have to go it is the one that was asked for longest ago, which costs another call.
 //
@@ -73,7 +73,7 @@
 //     what was taken by entries that had to go; and, where only the last was lost, as much of that as a call had added that was under way meanwhile and has no answer.
 //     What others had given back of a lost count without a proxy's knowing isn't to be had for that one until the window ends.
 //   - A cluster of Redis loses one part: a proxy notices that if the part has its pulse, else with the next call for a subject of it. The keys of a subject are in one part.
-//   - A count comes back that was lost before (an old copy of Redis's data): what it says of a proxy is taken.
+//   - A count comes back that was lost before (an old copy of Redis's data): what it says of a proxy is taken, which can be too little of what was given back.
 //   - The proxy is restarted: its leases are lost, the count stays.
 //   - The service's clock is set: the window of an answer that fits no other is the one that counts.
 package lease

@@ -20,9 +20,6 @@ const (
 	opening = 1 << 20
 )
 
-// all is what an era has if it began when all that this proxy had counted was lost.
-const all = 1
-
 // beating are the terms of that key. A month of the service's ends when all its other windows do.
 var beating = Terms{Unit: "MONTH", Period: 30 * 24 * time.Hour}
 
@@ -32,7 +29,7 @@ type pulse struct {
 	told  int64        // what the service has told of the key; 0: nothing yet
 	end   clock.Moment // of the window that it was told of
 	asked clock.Moment // the last call
-	era   uint64       // twice how often counts were lost; all is added if nothing was left the last time
+	era   uint64       // how often counts were lost
 	lost  clock.Moment // when that was noticed last; 0: never
 	page  int64        // of the book, which is the next to be added again; pages: none is
 }
@@ -124,10 +121,7 @@ func (c *Client) endCall(now clock.Moment, s *status) (counts bool, err error) {
 		case end.Sub(p.end) < -half: // that before, of a service whose clock is behind
 		case c.was.told > 0 && sameAs > -half && sameAs < half && told <= c.was.told && !s.over:
 			counts = false
-			if p.era = p.era&^all + 2*all; told < opening {
-				p.era |= all
-			}
-			p.lost, p.page, p.told = now, 0, 0
+			p.era, p.lost, p.page, p.told = p.era+1, now, 0, 0
 			return true
 		default:
 			p.told = max(p.told, told)
