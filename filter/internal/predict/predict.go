@@ -96,8 +96,9 @@ type Expected struct {
 	Prompt time.Duration
 }
 
-// Most is the longest that a request is likely to wait: what is expected, and twice the usual error.
-func (x Expected) Most() time.Duration { return x.Time + 2*x.Error }
+// Most is the longest that a request is likely to wait: what is expected, and twice the usual error, but no more than a third of what is expected.
+// An error beyond that says that the load is hardly known (another one's comes to the server, too): who knows little refuses little.
+func (x Expected) Most() time.Duration { return x.Time + min(2*x.Error, x.Time/3) }
 
 // Until is how long it takes until such a request is likely to be in time, if nothing else is sent meanwhile: what waits before it gets less by
 // a second each second, and what was learned fades. Of its own prompt nothing gets less, however long it stays away: then it is when a wrong guess may

@@ -44,6 +44,21 @@ func TestWhatATimeDependsOnIsLearned(t *testing.T) {
 	}
 }
 
+// Times that nothing tells have a great error. It is no reason to take all of them for late.
+func TestWhoKnowsLittleFearsLittle(t *testing.T) {
+	var s State
+	r := rand.New(rand.NewPCG(7, 7))
+	now := noon
+	for range 300 {
+		now = now.Add(100 * time.Millisecond)
+		s.Learn(now, Load{Prompt: 10, InFlight: 1 + r.IntN(3)}, time.Duration(r.ExpFloat64()*float64(100*time.Millisecond)))
+	}
+	x, known := s.Expect(now, Load{Prompt: 10, InFlight: 2})
+	if !known || 2*x.Error < x.Time/2 || x.Most() != x.Time+x.Time/3 {
+		t.Errorf("%+v, at most %v", x, x.Most())
+	}
+}
+
 func TestTooLittleIsNoGroundForAGuess(t *testing.T) {
 	s, now := taught(Enough - 1)
 	if x, known := s.Expect(now, Load{Prompt: 100, InFlight: 2}); known {

@@ -12,7 +12,7 @@ const (
 
 	// steep is how many times the share by which arrivals would have to fall to be at the threshold is refused of them, as long as that leaves
 	// more than the baseline.
-	steep = 3
+	steep = 5
 
 	// matureRate is the part of the window that must be known before a rate can trip: a fifth.
 	matureRate = 5

@@ -109,6 +109,9 @@ func (t *Tail) Level(now clock.Moment, c *Settings) Level {
 	if now.Sub(t.opened) >= c.p99.period { // too few answers to tell, but not to acquit, if most are quick: else what was refused would keep it tripped
 		newest = min(newest, float64(t.present.quantile(0.5)))
 	}
+	if t.present.total >= leastAnswers { // what was slow may be over long before the period is
+		newest = min(newest, float64(t.present.quantile(0.9)))
+	}
 	lasting := min(t.smooth, newest) // the average stays above the threshold for many periods after what was
 	threshold, mature := t.threshold(c)
 	learned := newLevel(lasting, threshold, severity(lasting, threshold), mature)

@@ -6,10 +6,10 @@
 //	GPU memory  trips above its threshold
 //
 // Any one trips. While it is tripped, URGENT and HIGH pass (their guaranteed lane), and of all that arrives the severity's share is refused:
-// of LOW first, and of NORMAL what that leaves. The severity is 0 at a signal's threshold. For QPS it is three times the share by which it
+// of LOW first, and of NORMAL what that leaves. The severity is 0 at a signal's threshold. For QPS it is five times the share by which it
 // would have to fall to be back there, up to what brings arrivals back to their baseline, since a queue that has built up
-// has to go, too; for P99 half of that share, by the last period alone; for memory the part of what was free at the threshold that is used up. It rises at once, and falls no faster than to a ninth in a
-// period, so that what brought a signal down doesn't come back all at once. What is known of a single request thins its share (Shed's risk): signals tell of what was, and who is sure to be in time
+// has to go, too; for P99 half of that share, by the last period, or by nine of ten answers of the present one if they are quicker: clients that left have emptied the server; for memory the part of what was free at the threshold that is used up. It rises at once, and falls no faster than to a ninth in a
+// quarter of a period, so that what brought a signal down doesn't come back all at once. What is known of a single request thins its share (Shed's risk): signals tell of what was, and who is sure to be in time
 // makes nobody late.
 //
 // # Windows and averages
@@ -236,7 +236,7 @@ func (s *State) judge(now clock.Moment, c *Settings) (changed bool) {
 	return true
 }
 
-// ease takes in the severity of now: it rises at once, and falls to a ninth in a period.
+// ease takes in the severity of now: it rises at once, and falls to a ninth in a quarter of a period.
 func (s *State) ease(now clock.Moment, c *Settings, severity float64) {
 	if !s.tripped {
 		s.severity, s.eased = 0, now
@@ -246,8 +246,8 @@ func (s *State) ease(now clock.Moment, c *Settings, severity float64) {
 	s.severity, s.eased = max(severity, s.severity*math.Exp(-periods*fall)), now
 }
 
-// fall is the logarithm of nine.
-const fall = 2.2
+// fall is how many times in a period the severity falls to an e-th: four times to a ninth.
+const fall = 4 * 2.2
 
 // nextHold is how long a trip holds at least.
 func (s *State) nextHold(now clock.Moment, c *Settings) time.Duration {
