@@ -100,7 +100,7 @@ func (t *text) waiting(u *config.Upstream, c *config.Config) {
 		t.more("The others wait, up to %d, the highest priority first, %s: %s at the longest, then status %d.", q.Max, turns(q), strings.Join(longest, ", "), c.StatusCode.QueueTimeout)
 	}
 	if c.Mode != config.Shadow && q.Max > 0 && q.MaxBytes > 0 {
-		t.more("Of their bodies no more than %d bytes are kept.", q.MaxBytes)
+		t.more("Of their bodies no more than %s are kept.", size(q.MaxBytes))
 	}
 	if c.Mode != config.Shadow {
 		t.more("%s", strings.ReplaceAll(whenFull[q.WhenFull], "{status}", fmt.Sprint(c.StatusCode.QueueFull)))
@@ -226,4 +226,15 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}
 	return span(d)
+}
+
+// size writes bytes in the largest unit that they are a whole number of.
+func size(bytes int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	at := 0
+	for bytes%1024 == 0 && bytes > 0 && at < len(units)-1 {
+		bytes /= 1024
+		at++
+	}
+	return fmt.Sprintf("%d %s", bytes, units[at])
 }
