@@ -355,8 +355,9 @@ RELEASE := build/release
 GPUEXPORTER_RELEASE = gpuexporter-$(shell go env GOOS)-$(shell go env GOARCH)
 CHECK_RELEASE = spillway-check-$(shell go env GOOS)-$(shell go env GOARCH)
 PRICES_RELEASE = spillway-prices-$(shell go env GOOS)-$(shell go env GOARCH)
+MANIFESTS := LICENSE README.md CHANGELOG.md docs config/examples config/schema.json envoy envoygateway istio
 .PHONY: release
-release: ## Build filter, exporter, checker, image and lists of their parts (SBOM): build/release
+release: ## Build filter, exporter, checker, image, lists of their parts (SBOM), and pack the manifests: build/release
 ##  VERSION=v0.1.0 also tags this commit, and writes build/release/NOTES.md, from
 ##  CHANGELOG.md. It pushes nothing
 ifeq ($(origin VERSION),command line)
@@ -384,6 +385,8 @@ release-files: $(TINYGO) spillway-image
 	done
 	build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/spillway-release.wasm.cdx.json" \
 		--modules-of "$(RELEASE)/spillway.wasm" --tinygo "$(TINYGO_VERSION)" "$(RELEASE)/spillway-release.wasm"
+	tar --sort=name --mtime='1970-01-01 UTC' --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' --exclude='*_test.go' --exclude=envoy/spillway.yaml \
+		--transform='s,^,spillway-$(VERSION)/,' -c $(MANIFESTS) | gzip -n9 > "$(RELEASE)/spillway-manifests.tar.gz"
 	cd "$(RELEASE)" && sha256sum -- * > ../SHA256SUMS && mv ../SHA256SUMS . && cat SHA256SUMS
 
 ##@ Parts of the above

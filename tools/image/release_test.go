@@ -29,13 +29,13 @@ func TestReleaseIsTheSameElsewhere(t *testing.T) {
 	if here.sums != there.sums {
 		t.Errorf("here:\n%s\nin a copy:\n%s", here.sums, there.sums)
 	}
-	for _, file := range []string{"spillway.wasm", "spillway-release.wasm", "spillway-image.tar", "spillway.wasm.cdx.json", "spillway-release.wasm.cdx.json"} {
+	for _, file := range []string{"spillway.wasm", "spillway-release.wasm", "spillway-image.tar", "spillway-manifests.tar.gz", "spillway.wasm.cdx.json", "spillway-release.wasm.cdx.json"} {
 		if !strings.Contains(here.sums, "  "+file+"\n") {
 			t.Errorf("no %s in\n%s", file, here.sums)
 		}
 	}
-	if sums := strings.Count(here.sums, "\n"); sums != 11 {
-		t.Errorf("%d files, want 11:\n%s", sums, here.sums)
+	if sums := strings.Count(here.sums, "\n"); sums != 12 {
+		t.Errorf("%d files, want 12:\n%s", sums, here.sums)
 	}
 	checkModules(t, filepath.Join(here.folder, "spillway.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/tinygo-org/tinygo")
 	checkModules(t, filepath.Join(here.folder, "spillway-release.wasm.cdx.json"), "filter", "github.com/dchest/siphash", "github.com/NVIDIA/go-nvml")
