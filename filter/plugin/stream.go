@@ -110,7 +110,7 @@ func (s *stream) responseTrailers() {
 // end is the stream's. It may be its only event, and it comes for a broken one too: what that one holds must be given back. It comes once more
 // if a fault has broken it off, and asks the host for nothing then.
 func (s *stream) end() {
-	if s.state.Over() && !s.broken {
+	if s.state.Settled() && !s.broken {
 		s.ended = true
 		s.plugin.engine.LetGo(&s.state)
 		return

@@ -169,6 +169,17 @@ func TestARefusalRunsTheEngineTwice(t *testing.T) {
 	}
 }
 
+// The clock is read once for each callback that anything can come of: not at the end of a request that has been settled.
+func TestTheClockIsReadOnceACallback(t *testing.T) {
+	p, vm := start(t, stopIteration, limitOf("completionTokens", 1_000_000_000))
+	callsOf(t, p, func() { askJSON(p, vm) })
+	p.ResetCalls()
+	askJSON(p, vm)
+	if n := p.Calls()["clock_time_get"]; n != 4 {
+		t.Errorf("it was read %d times, want 4: with the headers and the body of the request, and with those of its answer", n)
+	}
+}
+
 // In the IETF's words there are two, however many limits they tell of.
 func TestStandardHeadersAreTwoCalls(t *testing.T) {
 	for style, want := range map[string]int{"openai": 29, "ietf": 28, "both": 31} {

@@ -29,11 +29,14 @@ func (s *Stream) Drains() bool { return s.drains }
 
 // Over says that the stream was refused, and has its answer: nothing that the host shows of it from here on brings anything about, but that it
 // ends (LetGo). So most callbacks of a refusal run next to no code.
-func (s *Stream) Over() bool {
-	return s.phase == stDone && s.Refused() && s.counted && !s.drains && !s.owed && !s.fault && s.admin == nil && !s.sets[inLeaving].member
+func (s *Stream) Over() bool { return s.Refused() && s.Settled() }
+
+// Settled says that nothing is left to be done for the stream, refused or not, but that it ends (LetGo), which needs no time.
+func (s *Stream) Settled() bool {
+	return s.ended() && !s.drains && !s.owed && !s.fault && s.admin == nil && !s.sets[inLeaving].member
 }
 
-// LetGo takes the end of a stream that is over.
+// LetGo takes the end of a stream that is settled.
 func (e *Engine) LetGo(s *Stream) { e.letGo(s) }
 
 // drained takes a piece of the body of a request whose answer waits for its end.

@@ -273,7 +273,9 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 	} else {
 		used := e.spent(s, end)
 		e.report(e.limits.Settle(now, charges, s.exchange.Model, used, end.Status))
-		e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, used, end.Status)
+		if e.beat.steers || e.surface.server != nil { // else nobody asks who uses most
+			e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, used, end.Status)
+		}
 		e.countSpend(s, charges, used.Spend, end.Status)
 	}
 }

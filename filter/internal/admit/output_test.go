@@ -81,3 +81,29 @@ func TestOutputThatNobodyWantsIsNotTold(t *testing.T) {
 	expect(t, "told", x.properties["gen_ai.completion.tokens"], "")
 	x.done()
 }
+
+// The end of a request that was settled leaves nothing to be done, and says so; that of any other is settled by Done.
+func TestTheEndOfWhatIsSettled(t *testing.T) {
+	h := newTotal(t)
+	x := h.sent(askedStream, sseType)
+	x.response(word, false)
+	expect(t, "settled while it runs", x.Settled(), false)
+	x.response("data: [DONE]\n\n", true)
+	expect(t, "settled at its end", x.Settled(), true)
+	expect(t, "over, as one that was refused", x.Over(), false)
+	h.LetGo(&x.Stream)
+	h.idle()
+	expect(t, "streams that are led by the rules", h.latest.streams, 0)
+}
+
+// Who uses most of a limit is noted where somebody may ask for it.
+func TestWhoUsesMostIsNotedForWhoAsks(t *testing.T) {
+	for admin, want := range map[string]uint32{"": 0, `"admin":{"path":"/spillway"},`: 1} {
+		h := newHost(t, `{"requestHold":"stopIteration",`+admin+seedLimits+`}`, recordtest.NewMemory())
+		x := h.ask("ann")
+		x.answer(used(1, 76))
+		var told uint32
+		_ = h.limits.Tell(h.now, 1, func(int, []byte) error { told++; return nil })
+		expect(t, "limits that have something to tell, with "+admin, told, want)
+	}
+}
