@@ -58,6 +58,9 @@ func (e *Entry) rest(t *Terms) int64 { return t.Quantity + e.Back - e.seen - e.o
 // owed is what this proxy has taken and the count lacks.
 func (e *Entry) owed() int64 { return max(e.Taken-e.noted, 0) }
 
+// behind says that what it knows of its count is of an era that is over, so that something may have to be added again.
+func (e *Entry) behind(era byte) bool { return e.Taken > 0 && e.era != era }
+
 // missing is what the others had leased of a count that was lost, and haven't added again.
 func (e *Entry) missing() int64 { return max(e.gone-max(e.seen-e.noted, 0), 0) }
 
@@ -118,7 +121,10 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	if e.Empty && a.Terms.Quantity > e.Limit { // it was raised since
 		e.Empty, e.Quiet = false, 0
 	}
-	if a.Need > 0 && (a.settles || now < e.Quiet) || e.asked != 0 && now < e.Quiet {
+	if a.settles && e.behind(a.era) { // nobody leases, but this is to be added again
+		a.Need = 0
+	}
+	if e.quiet(now, a) {
 		return false
 	}
 	e.limit, e.name = a.Limit, a.Name
@@ -129,6 +135,11 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	}
 	e.asked, e.Quiet = now, now.Add(patience)
 	return true
+}
+
+// quiet says that it isn't to be asked for now.
+func (e *Entry) quiet(now clock.Moment, a *ask) bool {
+	return a.Need > 0 && (a.settles || now < e.Quiet) || e.asked != 0 && now < e.Quiet
 }
 
 // answered takes an answer to the ask that began at a moment, for a window that ends at end: what the service has counted for the fleet, and for this proxy. It gives what is

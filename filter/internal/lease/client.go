@@ -83,7 +83,7 @@ type ask struct {
 	Want
 	lease, owed int64 // what is added to the count
 	back        int64 // what the others had given back, as far as it was known
-	era         byte  // of the counts, as the answer says
+	era         byte  // of the counts: at first as it was known, then as the answer says
 	settles     bool  // nobody leases: counts were lost
 }
 
@@ -257,7 +257,7 @@ func (c *Client) begin(now clock.Moment, w *Want, patience time.Duration) error 
 	var begun bool
 	var after Entry
 	err := c.book.change(w.ID, now, func(e *Entry) {
-		a = ask{Want: *w, settles: c.pulse.settles(now)}
+		a = ask{Want: *w, era: byte(c.pulse.era), settles: c.pulse.settles(now)}
 		begun = e.begin(now, &a, patience)
 		after = *e
 	})
@@ -368,7 +368,7 @@ func (c *Client) take(now, began clock.Moment, a *ask, statuses []status) error 
 	switch {
 	case beyond > 0:
 		c.giveBack(&a.Want, beyond, after.End)
-	case after.owed() > 0 && after.asked == 0 && after.Known:
+	case after.asked == 0 && (after.owed() > 0 && after.Known || after.behind(a.era)):
 		c.look(&a.Want)
 	case after.Empty && a.lease == 0 && !a.GivesBack:
 		c.giveBack(&a.Want, 0, after.End)
@@ -394,14 +394,15 @@ func (c *Client) fail(now clock.Moment) {
 	c.sent = 0
 	c.pause = now.Add(min(shortestPause<<min(c.failing, 4), longestPause))
 	c.failing++
+	_ = c.changePulse(func(*pulse) bool { return false }) // another worker may have noticed a loss
 	c.dropAll(now, began)
 }
 
-// dropAll ends the asks of a call without an answer. Who was only to be looked at is looked at again.
+// dropAll ends the asks of a call without an answer. Who was only to be looked at is looked at again, and after a loss all are, since nobody else has done so meanwhile.
 func (c *Client) dropAll(now, began clock.Moment) {
 	for i := range c.asks {
 		a := &c.asks[i]
-		if c.drop(now, began, a); a.Need == 0 && !a.GivesBack {
+		if c.drop(now, began, a); a.Need == 0 && !a.GivesBack || c.pulse.settles(now) {
 			c.look(&a.Want)
 		}
 	}

@@ -67,7 +67,7 @@
 //   - It is garbage, of another limit, or says more than can be: the call has failed.
 //   - What is given back has no answer: it was counted or not, and is given back no more. It comes when the next window has begun: it would be given to that one,
 //     so nothing is given back in a window's last seconds, and what an answer says was counted there is owed there.
-//   - The asking worker dies: another one may ask when Entry.Quiet is over.
+//   - The asking worker dies: another one may ask when Entry.Quiet is over. What it was just about to have added again after a loss is, when somebody asks for it.
 //   - The service forgets its counts: no more is used than the limit, as long as each proxy that has taken something hears of it and has added it again before settling is over. What lies beyond that:
 //     what proxies have taken that are gone by then (but not what the others know of: Entry.gone), or can't reach the service that long; what one leases meanwhile that was started after the loss, or less than two seconds before;
 //     what was taken by entries that had to go; and, where only the last was lost, as much of that as a call had added that was under way meanwhile and has no answer.

@@ -172,7 +172,7 @@ func (c *Client) recountPage(now clock.Moment, page uint64, terms func(limit uin
 	c.book.decode(value)
 	for i := range c.book.entries {
 		e := &c.book.entries[i]
-		if e.Taken == 0 || e.End <= now || e.era == byte(c.pulse.era) {
+		if e.End <= now || !e.behind(byte(c.pulse.era)) {
 			continue
 		}
 		if t := terms(e.limit); t != nil {
@@ -182,7 +182,7 @@ func (c *Client) recountPage(now clock.Moment, page uint64, terms func(limit uin
 	return nil
 }
 
-// look has it looked at whether a count is still there, and what is owed to it.
+// look has it looked at whether a count is still there, and what is owed to it. Who is asked for already is looked at by that (Entry.begin), or after it (take, dropAll).
 func (c *Client) look(w *Want) {
 	f := c.front(w.ID)
 	if f.wanted || len(c.wants) >= mostWants {

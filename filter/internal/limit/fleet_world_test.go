@@ -40,6 +40,7 @@ type fleetWorld struct {
 	lossy    bool // calls and answers are lost, come twice and late
 	latency  clock.Moment
 	admitted map[int64]*windowUse // by the service's window
+	byUser   map[string]int64     // what was admitted, in all windows
 	refused  map[string]int
 	calls    int      // for some subject
 	beats    int      // for none
@@ -91,7 +92,7 @@ const hour = int64(3600 * second)
 
 func newFleet(t fataler, proxies, workers int, limits string) *fleetWorld {
 	t.Helper()
-	f := &fleetWorld{t: t, now: start, limits: limits, onDown: config.DownRefuse, latency: 5 * second / 1000, admitted: map[int64]*windowUse{}, refused: map[string]int{}}
+	f := &fleetWorld{t: t, now: start, limits: limits, onDown: config.DownRefuse, latency: 5 * second / 1000, admitted: map[int64]*windowUse{}, byUser: map[string]int64{}, refused: map[string]int{}}
 	f.service.counts = map[string]int64{}
 	f.draw = func(string, int) int { return 0 }
 	for range proxies {
@@ -312,6 +313,7 @@ func (f *fleetWorld) try(w *fleetWorker, r *Request, deadline clock.Moment, use 
 		f.admitted[x.window] = all
 	}
 	all.used += use
+	f.byUser[r.Caller.User] += use
 	all.inflight[w.proxy.store] = 0
 	for other := range w.proxy.running {
 		if other.window == x.window {
