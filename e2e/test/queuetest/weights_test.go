@@ -12,7 +12,10 @@ import (
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
-const weighing = `"admin": {"path": "/spillway", "tokens": ["sha256:06e55b633481f7bb072957eabcf110c972e86691c3cfedabe088024bffe42f23"]}, "upstreams": [{"name": %q, "concurrency": {"max": %s, "weights": [` +
+// surface has the admin surface, whose token is "operator".
+const surface = `"admin": {"path": "/spillway", "tokens": ["sha256:06e55b633481f7bb072957eabcf110c972e86691c3cfedabe088024bffe42f23"]}`
+
+const weighing = surface + `, "upstreams": [{"name": %q, "concurrency": {"max": %s, "weights": [` +
 	`{"models": ["giant*"], "units": 8}, {"models": ["whole"], "units": 100}, {"promptTokens": {"above": 1000}, "units": 4}]}, "queue": {"fairness": "none"}}]`
 
 // Over four workers a request has as many slots as it weighs, by its model or the length of its prompt, and gives back what it took, whatever the weights are by then.
@@ -106,31 +109,94 @@ func weigh(t *testing.T, g *gateway) {
 	})
 }
 
+// A budget of requests counts units as well: two clients share it, one with heavy requests and one with light ones, over four workers. What a request took is
+// gone, whatever became of it, and one that needs more than is left waits or is refused, as is one that comes after it in turn; the status has units of both.
+func weighBudget(t *testing.T, g *gateway) {
+	const config = `{` + surface + `, "mode": %q, "upstreams": [{"name": %q, "budget": {"requests": 15, "window": "24h", "weights": [{"models": ["giant*"], "units": 5},
+		{"models": ["whole"], "units": 100}, {"promptTokens": {"above": 1000}, "units": 2}]}, "concurrency": {"max": 20, "weights": [{"models": ["giant*"], "units": 8}]},
+		"queue": {"fairness": "user", "maxWait": {"low": "300ms"}}}]}`
+	heavy, light, long := ask{user: "heavy", model: "giant-405b"}, ask{user: "light"}, ask{user: "light", more: 20_000}
+	shows := func(t *testing.T, left, inFlight int) {
+		t.Helper()
+		harness.Await(t, patience, fmt.Sprintf("the status has %d units left and %d in flight", left, inFlight), func() bool {
+			status := g.admin(t, http.MethodGet, "status", "")
+			return strings.Contains(status, fmt.Sprintf(`"requestsLeft":%d,"requestsBurst":15,`, left)) &&
+				strings.Contains(status, fmt.Sprintf(`"inFlight":%d,"slots":20,`, inFlight))
+		})
+	}
+	now := func(a ask) ask { a.headers = []string{"x-spillway-queue", "no"}; return a }
+	t.Run("enforced", func(t *testing.T) {
+		g.configure(t, "stopIteration", fmt.Sprintf(config, "enforce", "budgeted"))
+		one, other := g.occupy(t, heavy), g.occupy(t, light)
+		shows(t, 9, 9)
+		wantServed(t, g.send(t, long), g.send(t, light))
+		shows(t, 6, 9)
+		one.cancel()
+		wantServed(t, g.send(t, now(heavy)))
+		shows(t, 1, 1)
+		refused := g.send(t, now(heavy))
+		wantRefused(t, refused, http.StatusTooManyRequests, "queue/no_wait", "upstream budgeted")
+		wantRefused(t, g.send(t, now(long)), http.StatusTooManyRequests, "queue/no_wait", "upstream budgeted")
+		low := heavy
+		low.priority = "low"
+		late := g.send(t, low)
+		wantRefused(t, late, http.StatusTooManyRequests, "queue/timeout", "upstream budgeted")
+		wantServed(t, g.send(t, now(light))) // the last one; who was refused took nothing
+		shows(t, 0, 1)
+		wantRefused(t, g.send(t, now(light)), http.StatusTooManyRequests, "queue/no_wait", "upstream budgeted")
+		waits := g.enqueue(t, light)
+		g.awaitMetric(t, 1, "spillway_queue_depth", "upstream", "budgeted")
+		waits.cancel()
+		other.cancel()
+		g.wantUnseen(t, refused, late)
+		shows(t, 0, 0)
+		g.awaitIdle(t)
+	})
+	t.Run("the heaviest of all", func(t *testing.T) {
+		g.configure(t, "stopIteration", fmt.Sprintf(config, "enforce", "all-of-it"))
+		wantServed(t, g.send(t, now(ask{model: "whole"})))
+		shows(t, 0, 0)
+		wantRefused(t, g.send(t, now(light)), http.StatusTooManyRequests, "queue/no_wait", "upstream all-of-it")
+	})
+	t.Run("in shadow", func(t *testing.T) {
+		g.configure(t, "stopIteration", fmt.Sprintf(config, "shadow", "watched"))
+		calls := []*call{g.send(t, heavy).wait(t), g.send(t, heavy).wait(t), g.send(t, heavy).wait(t), g.send(t, light).wait(t)}
+		wantServed(t, calls...)
+		for i, r := range g.logs(t, calls...) {
+			r.Want(t, map[string]string{"decision": []string{"ALLOWED", "SHADOW"}[i/3], "reason": []string{"", "would_wait"}[i/3]})
+		}
+		g.awaitIdle(t)
+	})
+}
+
 // override changes what is overridden, and waits until all workers go by it.
 func (g *gateway) override(t *testing.T, method, body string) {
 	t.Helper()
-	do := func(method, path, body string) string {
-		request, err := http.NewRequestWithContext(t.Context(), method, g.URL+"/spillway/"+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer operator")
-		request.Header.Set("Content-Type", "application/json")
-		response, err := g.Client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = response.Body.Close() }()
-		text, err := io.ReadAll(response.Body)
-		if err != nil || response.StatusCode != http.StatusOK {
-			t.Fatalf("%s %s: %d %s, %v", method, path, response.StatusCode, text, err)
-		}
-		return string(text)
-	}
 	var told struct{ Revision int }
-	if err := json.Unmarshal([]byte(do(method, "overrides", body)), &told); err != nil {
+	if err := json.Unmarshal([]byte(g.admin(t, method, "overrides", body)), &told); err != nil {
 		t.Fatal(err)
 	}
 	all := fmt.Sprintf(`"workers":[{"revision":%d,"workers":%d}]`, told.Revision, g.workers)
-	harness.Await(t, patience, "all workers go by "+body, func() bool { return strings.Contains(do(http.MethodGet, "config?overrides", ""), all) })
+	harness.Await(t, patience, "all workers go by "+body, func() bool { return strings.Contains(g.admin(t, http.MethodGet, "config?overrides", ""), all) })
+}
+
+// admin is what the admin surface answers to its operator.
+func (g *gateway) admin(t *testing.T, method, path, body string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, g.URL+"/spillway/"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer operator")
+	request.Header.Set("Content-Type", "application/json")
+	response, err := g.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s: %d %s, %v", method, path, response.StatusCode, text, err)
+	}
+	return string(text)
 }
