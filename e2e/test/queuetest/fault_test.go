@@ -31,6 +31,9 @@ func faults(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("a new configuration", func(t *testing.T) { reload(t, g) })
+	t.Run("a new configuration between a stream and who ends it", func(t *testing.T) { revokeAcross(t, g) })
+	t.Run("a dead VM of low streams", func(t *testing.T) { lowsDie(t, g) })
+	t.Run("a dead VM of an urgent request", func(t *testing.T) { urgentDies(t, g) })
 	if contained {
 		t.Run("a panic", func(t *testing.T) { panicInOne(t, g) })
 	} else {

@@ -11,6 +11,7 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/calendar"
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/dispatch"
+	"github.com/spillway-proxy/spillway/filter/internal/gate"
 	"github.com/spillway-proxy/spillway/filter/internal/health"
 	"github.com/spillway-proxy/spillway/filter/internal/heavy"
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
@@ -211,6 +212,12 @@ func (v *viewer) queue(u *upstream, view *admin.Upstream) {
 		q.State = "FULL"
 	case waiting > 0:
 		q.State = "WAITING"
+	}
+	if u.cfg.Queue.Revoke || s.Revoked > 0 {
+		q.Counts = append(q.Counts, admin.Count{Name: "revoked", N: int64(s.Revoked)})
+	}
+	if s.Revoked > 0 {
+		q.LastAt, q.LastReason = v.time(s.RevokedAt), gate.Revoked
 	}
 	for p := config.Urgent; ; p-- {
 		q.Counts = append(q.Counts, admin.Count{Name: strings.ToLower(p.String()), N: int64(s.Waiting[p])})

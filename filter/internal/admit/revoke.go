@@ -93,6 +93,7 @@ func (e *Engine) endLeaving(now clock.Moment) {
 // revoked records that a stream was ended.
 func (e *Engine) revoked(s *Stream, now clock.Moment, how string) {
 	defer e.use(e.use(s.rules))
+	s.answer.Revoked = true
 	outcome := s.decision.Outcome
 	s.decision = gate.Because(outcome, gate.Queue, gate.Revoked)
 	e.out.set(s, filterstate.Gate, gate.Queue)

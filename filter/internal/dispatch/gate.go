@@ -89,6 +89,9 @@ type Snapshot struct {
 	Share    float64 // of 429 in the answers of late
 	Alarm    bool    // the share drove the retreat to its floor
 
+	Revoked   uint64       // streams that were ended for urgent requests, and
+	RevokedAt clock.Moment // when the latest had ended
+
 	Requests, Tokens Meter         // of the budgets, as the retreat leaves them
 	Slots, Room      int           // units in flight and waiting requests at most; 0 slots: no limit
 	MaxBytes         int64         // of what waits at most; 0: no limit
@@ -115,6 +118,7 @@ func (g *Gate) Snapshot(now clock.Moment) Snapshot {
 		g.buffer = s.auto.AppendWhy(g.buffer[:0], &g.settings.Auto)
 		v.Why = string(g.buffer)
 	}
+	v.Revoked, v.RevokedAt = s.revoked, s.revokedAt
 	v.Lowered, v.RecoversIn = s.retreat.Lowered(), s.retreat.RecoversIn(now, &g.settings.Retreat)
 	return v
 }

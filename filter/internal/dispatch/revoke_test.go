@@ -43,7 +43,7 @@ func wantEnds(t *testing.T, g *Gate, now clock.Moment, want ...*Ticket) {
 }
 
 func TestTheYoungestStreamEndsForAnUrgentRequest(t *testing.T) {
-	a, _, _ := pair(Settings{Slots: 3, QueueMax: 10, Revokes: true})
+	a, b, _ := pair(Settings{Slots: 3, QueueMax: 10, Revokes: true})
 	low := begin(t, a, config.Low, 1, 1, 1)
 	wantEnds(t, a, noon)
 	high := request(config.High, 1, 5)
@@ -56,13 +56,18 @@ func TestTheYoungestStreamEndsForAnUrgentRequest(t *testing.T) {
 		wantEnds(t, a, noon.Add(clock.Moment((30+i*10)*millisecond).Sub(0))) // once
 	}
 	wantInFlight(t, a, 3) // it has its slot until it has ended
-	finish(t, a, noon.Add(second/2), low[2], quiet)
-	finish(t, a, noon.Add(second/2), low[2], quiet)
+	ended := quiet
+	ended.Revoked = true
+	finish(t, a, noon.Add(second/2), low[2], ended)
+	finish(t, a, noon.Add(second/2), low[2], ended)
 	if passed, _ := serve(t, a, noon.Add(second/2)); !slices.Equal(passed, []*Ticket{urgent}) {
 		t.Errorf("%v go", passed)
 	}
 	wantInFlight(t, a, 3)
 	wantEnds(t, a, noon.Add(second))
+	if v := b.Snapshot(noon.Add(second)); v.Revoked != 1 || v.RevokedAt != noon.Add(second/2) {
+		t.Errorf("another worker knows of %d, the latest at %d", v.Revoked, v.RevokedAt)
+	}
 }
 
 func TestAStreamEndsInAnotherWorker(t *testing.T) {

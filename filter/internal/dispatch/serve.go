@@ -242,6 +242,7 @@ type Answer struct {
 	Judged           bool          // the upstream answered, well or not: it counts for the retreat
 	Limited          bool          // it answered that it is asked too much (429)
 	Closed           time.Duration // it said not to come back for so long; 0: nothing
+	Revoked          bool          // it was a low stream that was ended for an urgent request (Dequeue said so)
 	Void             bool          // the request doesn't count: its share of the budget of requests is given back
 	Requests, Tokens int64         // what it said is left of our share; below 0: nothing was said
 	Took             Took          // where slots are learned
@@ -275,6 +276,9 @@ func (g *Gate) finish(now clock.Moment, s *shared, t *Ticket, a *Answer) {
 	}
 	if a.Void && g.settings.Requests.Quantity > 0 {
 		s.requests.Use(-t.spent)
+	}
+	if a.Revoked {
+		s.revoked, s.revokedAt = s.revoked+1, now
 	}
 	if t.paid {
 		s.correct(t, a.Used)

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	layout      = 9   // of the record; another one's counts as damaged
+	layout      = 10  // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
@@ -39,6 +39,8 @@ type shared struct {
 	pace             float64      // starts a second, an exponentially decaying average
 	paced            clock.Moment // when it was last brought up to date
 	pacing           clock.Moment // since when there is one
+	revoked          uint64       // low streams that have been ended for urgent requests
+	revokedAt        clock.Moment // when the latest of them had ended
 	retreat          retreat.State
 	auto             autosize.State
 	callers          []caller
@@ -268,7 +270,7 @@ func decay(elapsed time.Duration) float64 {
 // The record's bytes, little endian: a header, the callers, the turns, the workers.
 const (
 	learned    = 10 // where it says whether slots are
-	headerSize = 12 + 2*16 + 3*8 + 2*24 + 8*Priorities + 3*8 + retreat.Size
+	headerSize = 12 + 2*16 + 3*8 + 2*24 + 8*Priorities + 5*8 + retreat.Size
 	turnSize   = 16
 	workerSize = 16 + 4*4*Priorities + 8*Priorities + 4*4 + 8 + 8 + 8 + 8 + 8
 )
@@ -300,6 +302,8 @@ func (s *shared) encode(b []byte) []byte {
 	b = order.AppendUint64(b, math.Float64bits(s.pace))
 	b = order.AppendUint64(b, uint64(s.paced))
 	b = order.AppendUint64(b, uint64(s.pacing))
+	b = order.AppendUint64(b, s.revoked)
+	b = order.AppendUint64(b, uint64(s.revokedAt))
 	b = s.retreat.Append(b)
 	if s.auto != (autosize.State{}) {
 		b[learned] = 1
@@ -383,6 +387,7 @@ func (s *shared) decode(b []byte) bool {
 		s.virtual[p] = r.next()
 	}
 	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), clock.Moment(r.next()), clock.Moment(r.next())
+	s.revoked, s.revokedAt = r.next(), clock.Moment(r.next())
 	if !s.retreat.Decode(r[:retreat.Size]) || !(s.pace >= 0 && s.pace < 1e9) {
 		s.reset()
 		return false
