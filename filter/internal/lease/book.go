@@ -137,6 +137,11 @@ func (e *Entry) begin(now clock.Moment, a *ask, patience time.Duration) bool {
 	return true
 }
 
+// early says that an answer tells of a window that has just begun, and more than this proxy has had counted in it: the service has counted in the window before, and looked at its clock again when that was over.
+func (a *ask) early(all, own *status) bool {
+	return all.reset == a.Terms.Period && own.told() > a.hits()
+}
+
 // quiet says that it isn't to be asked for now.
 func (e *Entry) quiet(now clock.Moment, a *ask) bool {
 	return a.Need > 0 && (a.settles || now < e.Quiet) || e.asked != 0 && now < e.Quiet
@@ -148,7 +153,7 @@ func (e *Entry) answered(now, began, end clock.Moment, a *ask, all, own *status)
 	e.turn(now)
 	half := a.Terms.Period / 2
 	switch {
-	case end <= now, e.End != 0 && end.Sub(e.End) < -half: // of a window that is over
+	case end <= now, e.End != 0 && end.Sub(e.End) < -half, (e.End == 0 || end.Sub(e.End) > half) && a.early(all, own): // of a window that is over
 		e.failed(now, began)
 		return 0, 0
 	case e.End == 0 || end.Sub(e.End) > half: // a new one

@@ -64,6 +64,7 @@
 //     seconds. What becomes of requests meanwhile is the configuration's (onDown): Own is what a proxy gives itself, which is added to the count later.
 //   - The answer comes late: it is good, unless a worker asked in between, which finds what it has added, or will.
 //   - It comes twice: the call is over with the first one.
+//   - A window ends while the service answers: it has counted in the one before, and tells of the next one. Such an answer counts as one of a window that is over.
 //   - It is garbage, of another limit, or says more than can be: the call has failed.
 //   - What is given back has no answer: it was counted or not, and is given back no more. It comes when the next window has begun: it would be given to that one,
 //     so nothing is given back in a window's last seconds, and what an answer says was counted there is owed there.

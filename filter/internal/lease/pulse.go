@@ -114,7 +114,7 @@ func (c *Client) endCall(now clock.Moment, s *status) (counts bool, err error) {
 	err = c.changePulse(func(p *pulse) bool {
 		counts = p.era == c.was.era
 		switch sameAs := end.Sub(c.was.end); {
-		case !counts:
+		case !counts, s.reset == beating.Period: // a month has just begun: what is counted may still be of the one before (ask.early)
 			return false
 		case end.Sub(p.end) > half: // another month
 			p.end, p.told = end, told

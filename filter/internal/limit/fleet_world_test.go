@@ -60,7 +60,8 @@ type service struct {
 	offset  clock.Moment // its clock is ahead of the proxies'
 	counts  map[string]int64
 	down    bool
-	stops   bool // what goes over isn't added
+	stops   bool         // what goes over isn't added
+	slow    clock.Moment // between what it counts and its look at the clock for when the window ends
 	added   int64
 	garbage string
 	lie     func(told int64) int64 // nil: it says what it has counted
@@ -176,7 +177,7 @@ func (s *service) call(now clock.Moment, body string) string {
 	if err := json.Unmarshal([]byte(body), &call); err != nil || call.Domain != "llm" {
 		panic(fmt.Sprint("what is asked is none: ", err, body))
 	}
-	seconds := int64(now+s.offset) / second
+	seconds, then := int64(now+s.offset)/second, int64(now+s.slow+s.offset)/second
 	var statuses []string
 	for _, d := range call.Descriptors {
 		hits, err := strconv.ParseUint(d.HitsAddend, 10, 64)
@@ -192,7 +193,7 @@ func (s *service) call(now clock.Moment, body string) string {
 				s.added += int64(hits)
 			}
 		} else if s.stops {
-			statuses = append(statuses, fmt.Sprintf(`{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":%d,"unit":%q},"durationUntilReset":"%ds"}`, limit, d.Limit.Unit, period-seconds%period))
+			statuses = append(statuses, fmt.Sprintf(`{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":%d,"unit":%q},"durationUntilReset":"%ds"}`, limit, d.Limit.Unit, period-then%period))
 			continue
 		}
 		code, remaining := "OK", ""
@@ -207,7 +208,7 @@ func (s *service) call(now clock.Moment, body string) string {
 			remaining = fmt.Sprintf(`"limitRemaining":%d, `, left)
 		}
 		statuses = append(statuses, fmt.Sprintf(`{"code":%q, "currentLimit":{"requestsPerUnit":%d, "unit":%q}, %s"durationUntilReset":"%ds"}`,
-			code, limit, d.Limit.Unit, remaining, period-seconds%period))
+			code, limit, d.Limit.Unit, remaining, period-then%period))
 	}
 	return `{"overallCode":"OK", "statuses":[` + strings.Join(statuses, ", ") + `]}`
 }
