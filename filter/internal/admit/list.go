@@ -238,7 +238,7 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	if e.limits.Leases() {
 		e.askFleet(now)
 	}
-	if v.Limit != nil && v.Outcome != gate.Queued {
+	if v.Limit != nil && v.Outcome != gate.Queued && e.notes() {
 		e.limits.Refused(now, &s.limitRequest, v)
 	}
 	if made.Nearly {
@@ -273,7 +273,7 @@ func (e *Engine) settle(s *Stream, now clock.Moment, end *account.Settlement) {
 	} else {
 		used := e.spent(s, end)
 		e.report(e.limits.Settle(now, charges, s.exchange.Model, used, end.Status))
-		if e.beat.steers || e.surface.server != nil { // else nobody asks who uses most
+		if e.notes() {
 			e.limits.Used(now, charges, &s.limitRequest, s.exchange.Model, used, end.Status)
 		}
 		e.countSpend(s, charges, used.Spend, end.Status)

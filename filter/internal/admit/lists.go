@@ -17,11 +17,18 @@ import (
 )
 
 // Two lists of the admin surface: the heaviest subjects of a limit (package heavy), and the latest refusals (package journal). What happens is noted in the
-// worker's memory, always; it is told to the others once a second, with the beat, while there is an admin surface and if there is news, in records by the
-// worker's place; and put together by whoever is asked. So a request costs no call of the host's for it.
+// worker's memory while there is an admin surface (notes); it is told to the others once a second, with the beat, if there is news, in records by the
+// worker's place; and put together by whoever is asked. So a request costs no call of the host's for it, and where nobody can ask, nothing.
+
+// notes says that what happens is noted for the lists: there is an admin surface, or the first beat has not yet looked for one. One that is put up later
+// finds what happens from the next beat on.
+func (e *Engine) notes() bool { return e.beat.at == 0 || e.beat.steers || e.surface.server != nil }
 
 // enter notes a request in the journal that was refused, or would have been if it were not for shadow mode.
 func (e *Engine) enter(s *Stream, now clock.Moment) {
+	if !e.notes() {
+		return
+	}
 	d, r := &s.decision, s.facts(true)
 	e.scratch = d.Text.Append(e.scratch[:0])
 	subject := len(e.scratch)

@@ -224,3 +224,40 @@ func TestSubjectsOutliveAConfiguration(t *testing.T) {
 	_, body = g.listener.get(t, "/spillway/subjects?limit=r")
 	expect(t, "refused", listed(t, body, "subjects", "subject", "used", "refused"), `"user=ann" 1 4`)
 }
+
+// Where nobody can ask, nothing is noted; who puts an admin surface up later finds what happens from the next beat on.
+func TestNothingIsNotedWhereNobodyCanAsk(t *testing.T) {
+	store := recordtest.NewMemory()
+	gateway := newHost(t, `{"requestHold":"stopIteration",`+oneRequest+`}`, store)
+	gateway.ask("ann").answer(used(5, 60))
+	notes := func(when string, journal uint32, names int) {
+		t.Helper()
+		gateway.start("ann", false).done()
+		var changes uint32
+		if ring := gateway.worker.journal; ring != nil {
+			changes = ring.Changes
+		}
+		expect(t, when+", refusals", changes, journal)
+		records := 0
+		expect(t, when, gateway.limits.Tell(gateway.now, 1, func(int, []byte) error { records++; return nil }), nil)
+		expect(t, when+", subjects", records, names)
+	}
+	notes("before the first beat", 1, 1)
+	gateway.now += second
+	gateway.tick()
+	notes("nobody asks", 1, 0)
+	listener := newHost(t, `{"mode":"off",`+adminConfig("open")+`}`, store)
+	listener.now = gateway.now
+	for range 2 {
+		for _, h := range [...]*host{listener, gateway} {
+			h.now += second
+			h.tick()
+		}
+	}
+	notes("somebody does", 2, 1)
+	gateway.now += second
+	gateway.tick()
+	listener.now += 2 * second
+	_, body := listener.get(t, "/spillway/decisions")
+	expect(t, "listed", listed(t, body, "decisions", "subject", "gate"), `"user=ann" "limits"`+"\n"+`"user=ann" "limits"`)
+}
