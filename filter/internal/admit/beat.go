@@ -20,6 +20,7 @@ type Worker struct {
 	learned estimate.Learned
 	id      uint64 // no other worker's; 0: not known yet
 	served  bool   // it has had a request
+	steers  bool   // there was an admin surface, at the last beat of a gateway's configuration
 	wall    clock.Wall
 	heavy   heavy.Book
 	journal *journal.Ring // nil: nothing was refused yet
@@ -67,7 +68,7 @@ func (e *Engine) newBeat(w *Worker, random []byte) {
 	if w.id == 0 {
 		w.id = id
 	}
-	e.beat = beat{roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
+	e.beat = beat{steers: w.steers && e.IsGateway(), roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
 }
 
 // IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
@@ -119,6 +120,9 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	e.tellUntold(now)
 	err := e.ask(now)
 	b.steers = err == nil && e.IsGateway() && e.isAsked(now)
+	if e.IsGateway() {
+		e.worker.steers = b.steers
+	}
 	if b.steers {
 		r := b.roster
 		r.Served, r.Revision, r.Refused = e.worker.served, e.overrides.inForce.Revision, e.overrides.problem != ""
