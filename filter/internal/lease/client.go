@@ -112,6 +112,8 @@ type Client struct {
 	id       uint64 // of this proxy, if no other worker has given it one
 	book     book
 	turnedAt string // the key of whether the service answers, as the log knows
+	pulses   string // the prefix of the keys of pulses, of which each service has one
+	nextAt   string // the key of that of the service that is asked from here on
 	pulseAt  string // the key of the pulse
 	pulse    pulse  // as it was read last
 	was      pulse  // when the call under way was made
@@ -137,7 +139,7 @@ type window struct {
 
 // New gives a client of a namespace. random names the proxy to the service.
 func New(store record.Store, namespace string, random uint64) *Client {
-	return &Client{id: random | 1, pulseAt: namespace + "/l4-pulse", pulse: pulse{page: pages}, book: book{store: store, prefix: namespace + "/l4/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
+	return &Client{id: random | 1, pulses: namespace + "/l4-pulse/", pulse: pulse{page: pages}, book: book{store: store, prefix: namespace + "/l4/"}, turnedAt: namespace + "/l1-down", fronts: map[uint64]*Front{}}
 }
 
 // Front gives what is known of an entry, which is looked at if the worker doesn't know it yet.
@@ -174,8 +176,9 @@ func (f *Front) know(e *Entry, t *Terms) {
 	f.Left = min(max(e.rest(t), 0), t.Quantity)
 }
 
-// Forget forgets what isn't being asked for: a limit may be another one from here on.
-func (c *Client) Forget() {
+// Ask has a service asked from the next call on. What isn't being asked for is forgotten: a limit may be another one from here on, too.
+func (c *Client) Ask(service string) {
+	c.nextAt = c.pulses + service
 	for id, f := range c.fronts {
 		if !f.wanted {
 			delete(c.fronts, id)
@@ -227,7 +230,13 @@ func (c *Client) Call(now clock.Moment, domain string, patience time.Duration) (
 	if c.sent != 0 && now.Sub(c.sent) > c.patience+time.Second {
 		c.fail(now) // nobody will tell
 	}
-	if c.sent != 0 || now < c.pause || len(c.wants) == 0 && !c.due(now) {
+	if c.sent != 0 || now < c.pause {
+		return nil, nil
+	}
+	if c.pulseAt != c.nextAt {
+		c.pulseAt, c.pulse = c.nextAt, pulse{page: pages}
+	}
+	if len(c.wants) == 0 && !c.due(now) {
 		return nil, nil
 	}
 	c.asks = c.asks[:0]

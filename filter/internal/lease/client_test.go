@@ -95,6 +95,38 @@ func TestOneWorkerAsksAtATime(t *testing.T) {
 	}
 }
 
+// Gateways of one namespace that ask different services, or one for different domains, take each other's counts for no loss; nor does a gateway that is configured anew.
+func TestServicesHavePulsesOfTheirOwn(t *testing.T) {
+	store := recordtest.NewMemory()
+	a, b := New(store, "n", 6), New(store, "n", 6)
+	a.Ask("ratelimit/llm")
+	b.Ask("ratelimit/other")
+	for i, now := range []clock.Moment{start, start + 2*second, start + 4*second} {
+		for service, c := range []*Client{a, b} {
+			if asks(t, c, now, uint64(10*i+service)) == "" {
+				t.Fatal("it doesn't ask")
+			}
+			told := strings.Replace(granted, "4200000000", strconv.Itoa(4200000000-1000*service-i), 1)
+			if err := c.Answered(now, 200, []byte(told)); err != nil {
+				t.Errorf("%d of service %d: %v", i, service, err)
+			}
+		}
+	}
+	asks(t, a, start+6*second, 99)
+	a.Ask("ratelimit/other")
+	if err := a.Answered(start+6*second, 200, []byte(strings.Replace(granted, "4200000000", "4199999900", 1))); err != nil {
+		t.Error("to a call of before", err)
+	}
+	asks(t, a, start+8*second, 98)
+	if err := a.Answered(start+8*second, 200, []byte(strings.Replace(granted, "4200000000", "4199998900", 1))); err != nil {
+		t.Error("to the next one", err)
+	}
+	asks(t, b, start+10*second, 97)
+	if err := b.Answered(start+10*second, 200, []byte(strings.Replace(granted, "4200000000", "4199998950", 1))); err == nil {
+		t.Error("a loss isn't noticed")
+	}
+}
+
 // What can't be the service's answer to what was asked grants nothing.
 func TestAnswersThatAreNone(t *testing.T) {
 	for _, body := range []string{

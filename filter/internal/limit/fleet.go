@@ -35,7 +35,7 @@ const MostWaiting = 256
 
 // LeaseFrom has the limits of the fleet lease by a client. wall tells the time of day, in nanoseconds since 1970.
 func (s *Set) LeaseFrom(client *lease.Client, c *config.Fleet, wall func() int64) {
-	client.Forget()
+	client.Ask(c.Cluster + "/" + c.Domain)
 	s.fleet = fleet{client: client, config: c, wall: wall}
 }
 
