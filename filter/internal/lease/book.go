@@ -245,19 +245,23 @@ func (e *Entry) failed(now, began clock.Moment) {
 	e.Size = max(e.Size/2, 1)
 }
 
-// own gives a lease that nobody was asked for, at most as much as the whole limit if that is capped; it is owed.
-func (e *Entry) own(now, end clock.Moment, need int64, t *Terms, capped bool) int64 {
+// own gives a lease that nobody was asked for, if that is capped at most as much as the whole limit, and after a loss no more than what the fleet had left, as far as that is known; it is owed.
+func (e *Entry) own(now, end clock.Moment, need int64, t *Terms, capped, settles bool) int64 {
 	e.turn(now)
 	if e.End == 0 {
 		e.End = end
 	}
-	known := e.Known
-	e.Known = false // what the others have left counts for nothing now
-	amount := e.part(now, need, t)
-	if e.Known = known; capped {
-		amount = min(amount, max(t.Quantity-e.Taken+e.Given, 0))
+	most := int64(MostQuantity)
+	if capped {
+		most = max(t.Quantity-e.Taken+e.Given, 0)
+		if settles && e.Known {
+			most = min(most, max(e.rest(t), 0))
+		}
 	}
-	if amount > 0 {
+	known := e.Known
+	e.Known = false // what the others have left makes no lease smaller now
+	amount := min(e.part(now, need, t), most)
+	if e.Known = known; amount > 0 {
 		e.Taken, e.Size, e.At = e.Taken+amount, amount, now
 	}
 	return amount

@@ -462,7 +462,7 @@ func (c *Client) Own(now clock.Moment, wall int64, w *Want, capped bool) (Credit
 	}
 	var after Entry
 	err := c.book.change(w.ID, now, func(e *Entry) {
-		credit.Amount = e.own(now, guess, w.Need, w.Terms, capped)
+		credit.Amount = e.own(now, guess, w.Need, w.Terms, capped, c.pulse.settles(now))
 		credit.End = e.End
 		after = *e
 	})

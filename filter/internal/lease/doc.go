@@ -23,7 +23,7 @@
 //     missing was lost, or not added yet (Own), and is added again; what is more came of calls without an answer, and is leased now, or given back where the limit is passed.
 //   - Each call adds to a key of the proxy alone (pulse). The service tells more than the last time, or counts were lost: that is noticed by the next call for whatever, and at least every two
 //     seconds one is made. Then a new era begins for the proxy: it goes through its book, looks at all that it has taken (Recount), and adds what is missing. Nobody leases until settling is over, so that the others
-//     can have done so as well. An answer that shows the loss, or that was asked for in the era before, counts for nothing else.
+//     can have done so as well; who gives itself leases meanwhile (Own) is held to what the fleet had left, as far as that is known. An answer that shows the loss, or that was asked for in the era before, counts for nothing else.
 //
 // # States and owners
 //

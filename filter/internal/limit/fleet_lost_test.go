@@ -52,6 +52,33 @@ func TestRedisLosesItsDataUnderLoad(t *testing.T) {
 	}
 }
 
+// While proxies add again what Redis has lost, and give themselves leases meanwhile, none gives itself more than what the fleet had left, as far as it knows; who is new is served.
+func TestALossIsNoNewLimitForEachProxy(t *testing.T) {
+	f := newFleet(t, 2, 2, fleetLimits)
+	f.onDown = config.DownLocal
+	for _, p := range f.proxies {
+		f.restart(p, 2)
+	}
+	f.run(4 * second)
+	load := func(user string, requests int) {
+		for n := range requests {
+			f.ask(f.proxies[n%2].workers[n/2%2], user, 10, 10, second/100)
+			f.run(second / 20)
+		}
+	}
+	load("heavy", 24)
+	clear(f.service.counts)
+	load("heavy", 100)
+	load("new", 10)
+	load("heavy", 200)
+	if used := f.byUser["heavy"]; used < 280 || used > 360 {
+		t.Errorf("%d are used of 300", used)
+	}
+	if used := f.byUser["new"]; used != 100 {
+		t.Errorf("who is new has %d of 100", used)
+	}
+}
+
 // settles is after how long what was lost is counted again, and leased again.
 const settles = 9 * second
 
