@@ -2,6 +2,7 @@ package envoytest
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -74,4 +75,59 @@ func dollarsOfWindows(t *testing.T, g *gateway) {
 	if passed < 3*4 || passed > windows*4 {
 		t.Errorf("%d have passed, want three times 4, and no more than %d times", passed, windows)
 	}
+}
+
+const (
+	pricesOfKinds = `{"requestHold": "stopIteration", "admin": {"path": "/spillway"}, "unpriced": "pass", "prices": [
+		{"models": ["kinds"], "prompt": 2, "cached": 0.2, "cacheWrite": 2.5, "audioPrompt": 40, "completion": 8, "reasoning": 9, "audioCompletion": 80, "request": 0.01,
+			"above": {"promptTokens": 1000, "prompt": 4, "completion": 16}},
+		{"models": ["each"], "request": 0.015}, {"models": ["half"], "prompt": 0.0005}],
+		"limits": [{"name": "spent", "per": ["user"], "unit": "usd", "quantity": 0.04, "window": "month", "admission": "strict"}]}`
+	ofKinds = `"usage":{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":20,"audio_tokens":5},"cache_creation_input_tokens":10,` +
+		`"completion_tokens":50,"completion_tokens_details":{"reasoning_tokens":30,"audio_tokens":4}}`
+)
+
+// Each kind of tokens has its price, long prompts have theirs, and so has a request: exact to the billionth, wherever it is told.
+func TestDollarsOfEachKind(t *testing.T) {
+	answers := harness.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", map[bool]string{false: "application/json", true: "text/event-stream"}[strings.HasPrefix(r.Header.Get("x-answer"), "data:")])
+		_, _ = io.WriteString(w, strings.ReplaceAll(r.Header.Get("x-answer"), "|", "\n\n"))
+	}))
+	g := &gateway{Envoy: harness.Start(t, harness.Options{Concurrency: 4, Config: pricesOfKinds, Upstream: answers})}
+	total, send := 0., func(name, path, model, answer string) answer {
+		return g.post(t, path, `{"model":"`+model+`","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}`, user(name, "x-answer", answer))
+	}
+	for i, row := range []struct {
+		path, model, answer string
+		nanos               float64
+		used                string
+	}{
+		{chatPath, "kinds", `{` + ofKinds + `}`, 11_077_000, "0.011077"}, // 65*2000 + 20*200 + 10*2500 + 5*40000 and 16*8000 + 30*9000 + 4*80000, and a request
+		{chatPath, "kinds", `data: {"choices":[{"delta":{"content":"a"}}]}|data: {"choices":[],` + ofKinds + `}|data: [DONE]|`, 11_077_000, "0.011077"},
+		{"/v1/messages", "kinds", `{"type":"message","usage":{"input_tokens":65,"cache_read_input_tokens":20,"cache_creation_input_tokens":10,"output_tokens":50}}`, 10_559_000, "0.010559"},
+		{chatPath, "kinds", `{"usage":{"prompt_tokens":1000,"completion_tokens":10}}`, 12_080_000, "0.01208"},
+		{chatPath, "kinds", `{"usage":{"prompt_tokens":1001,"prompt_tokens_details":{"cached_tokens":1},"completion_tokens":10}}`, 14_164_000, "0.014164"},
+		{chatPath, "half", `{"usage":{"prompt_tokens":3,"completion_tokens":10}}`, 2, "0.000000002"}, // 1.5, a half up
+		{chatPath, "other", `{` + ofKinds + `}`, 0, "0"},
+		{chatPath, "each", `{` + ofKinds + `}`, 15_000_000, "0.015"},
+	} {
+		name := fmt.Sprint("k", i)
+		wantStatus(t, send(name, row.path, row.model, row.answer), http.StatusOK)
+		total += row.nanos
+		harness.Await(t, patience, fmt.Sprintf("row %d costs %v", i, row.nanos), func() bool { return g.Sum("spillway_spend_nanodollars_total", "limit", "spent") == total })
+		if a := g.do(t, newRequest(t, http.MethodGet, g.URL+"/spillway/limits/spent?subject="+name, nil, nil)); !strings.Contains(string(a.body), `"used":`+row.used+`,"reserved":0,`) {
+			t.Errorf("row %d: %v", i, a)
+		}
+	}
+	wantStatus(t, send("k0", chatPath, "each", `{}`), http.StatusOK)
+	if a := send("k0", chatPath, "each", `{}`); a.status != http.StatusTooManyRequests || !strings.Contains(string(a.body), "limit $0.04, used $0.026077, requested $0.015.") {
+		t.Errorf("%v", a)
+	}
+	wantStatus(t, send("k0", chatPath, "other", `{}`), http.StatusOK)
+	if got := g.Sum("spillway_unpriced_total"); got != 2 {
+		t.Errorf("%v have no price, want 2", got)
+	}
+	harness.Await(t, patience, "status lists the model without a price", func() bool {
+		return strings.Contains(string(g.do(t, newRequest(t, http.MethodGet, g.URL+"/spillway/status", nil, nil)).body), `"unpriced":[{"model":"other"`)
+	})
 }
