@@ -175,7 +175,8 @@ func (r *ResponseReader) compare() {
 		f.tail = f.tail[:0]
 		return
 	}
-	f.single = f.tries < mostLooks && f.spoke > 0 && d.outputs == 1 && d.instead.outputs == 0 && !d.calls
+	// One byte may be of sound, too, of which more bytes count otherwise.
+	f.single = f.tries < mostLooks && f.spoke > 0 && d.outputs == 1 && d.text > 1 && d.instead.outputs == 0 && !d.calls
 	f.size, f.from, f.said = int(d.size), f.spoke+1, int(d.text)
 }
 
@@ -200,8 +201,8 @@ func (r *ResponseReader) steady() bool {
 func (f *familiar) learnWhole(event []byte) {
 	const field, end = "data: ", "\n\n"
 	data := len(event) - len(end) - f.size
-	text := data + f.from
-	if data < len(field) || text > mostAhead || string(event[data-len(field):data]) != field || string(event[len(event)-len(end):]) != end {
+	line, text := data-len(field), data+f.from
+	if line < 0 || text > mostAhead || string(event[line:data]) != field || line > 0 && event[line-1] != '\n' || string(event[len(event)-len(end):]) != end {
 		return
 	}
 	behind := text + f.said

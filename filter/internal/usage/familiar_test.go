@@ -219,3 +219,39 @@ func TestSkippingChangesNothing(t *testing.T) {
 		t.Errorf("%d events only could be skipped: nothing was tried", skipped)
 	}
 }
+
+// What looks like an event's data isn't taken for it, wherever it stands: neither in a comment or another field behind the data, nor in a text.
+// Nor is what counts by another measure than text, sound, though a byte of it is as much as a byte of text.
+func TestALookalikeIsNotTakenForTheData(t *testing.T) {
+	const like = `{"choices":[{"delta":{"content":"%s"}}]}`
+	for name, event := range map[string]string{
+		"a comment behind it": "data: " + strings.Replace(like, "%s", "ab", 1) + "\n: data: " + like + "\n\n",
+		"an id behind it":     "data: " + strings.Replace(like, "%s", "ab", 1) + "\nid: data: " + like + "\n\n",
+		"a name behind it":    "data: " + strings.Replace(like, "%s", "ab", 1) + "\nevent: data: " + like + "\n\n",
+		"a comment before it": ": data: " + strings.Replace(like, "%s", "ab", 1) + "\ndata: " + like + "\n\n",
+		"more than one line":  "data: " + strings.Replace(like, "%s", "ab", 1) + "\ndata: " + like + "\n\n",
+		"a text":              `data: {"choices":[{"delta":{"content":"ab","data":"data: {\\"content\\":\\"%s\\"}"}}]}` + "\n\n",
+		"sound":               `data: {"choices":[{"delta":{"audio":{"data":"%s"}}}]}` + "\n\n",
+		"sound and text":      `data: {"choices":[{"delta":{"content":"","audio":{"data":"%s"}}}]}` + "\n\n",
+	} {
+		var whole, single ResponseReader
+		whole.Reset(chat, true)
+		single.Reset(chat, true)
+		for i := range 40 {
+			text := "ab"
+			if name[0] == 's' {
+				text = "a"
+			}
+			if i > 10 {
+				text = strings.Repeat("a", i)
+			}
+			one := []byte(strings.Replace(event, "%s", text, 1))
+			whole.Write(one)
+			pieces(one, cuts["by bytes"], single.Write)
+			if whole.Response() != single.Response() {
+				t.Errorf("%s: after %d: %+v, want %+v", name, i, whole.Response(), single.Response())
+				break
+			}
+		}
+	}
+}
