@@ -13,17 +13,8 @@ import (
 // carryOut does what an event has brought about, and says whether the message goes on that it came with. own is the stream whose event it
 // was, where the host is; nil: it was no stream's.
 func (p *plugin) carryOut(own *admit.Stream) abi.Action {
-	f := p.engine.Next()
-	if f == nil && own != nil { // nothing has come of it, so nothing waits for a tick that didn't before
-		return abi.Continue
-	}
-	return p.carryOutAll(own, f)
-}
-
-// carryOutAll does one thing, and all that follow it.
-func (p *plugin) carryOutAll(own *admit.Stream, f *admit.Effect) abi.Action {
 	action, at := abi.Continue, own
-	for ; f != nil; f = p.engine.Next() {
+	for f := p.engine.Next(); f != nil; f = p.engine.Next() {
 		if f.Stream != nil && f.Stream != at {
 			if !p.turnTo(f.Stream) {
 				continue

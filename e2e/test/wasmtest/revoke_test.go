@@ -94,3 +94,20 @@ func TestWhatItCostsToBeReady(t *testing.T) {
 	check(t, "reads", calls["proxy_get_shared_data"], 10)
 	check(t, "writes", calls["proxy_set_shared_data"], 0)
 }
+
+// What a stream wants from its first output on, ticks that come often, it has at once, though the host is asked for nothing else then: nothing is
+// published of it.
+func TestTicksComeOftenFromTheFirstOutputOn(t *testing.T) {
+	p := newProxy(t, stopIteration)
+	one := p.worker(strings.Replace(revocable(2), `{`, `{"publish":["gen_ai.total.tokens"],`, 1))
+	s := request{user: "ann", headers: [][2]string{{"x-priority", "low"}}, body: lowQuestion}.send(one)
+	s.ResponseHeaders(okEvents, false)
+	for range 3 { // what the queue has to write is written
+		p.Advance(time.Second)
+		one.Tick()
+	}
+	check(t, "ticks before", one.TickPeriod(), time.Second)
+	s.ResponseBody([]byte(sseToken), false)
+	check(t, "ticks from then on", one.TickPeriod(), 10*time.Millisecond)
+	s.Done()
+}
