@@ -163,7 +163,8 @@ type call struct {
 	took   time.Duration
 	ended  time.Time
 	answer
-	err error
+	err  error
+	came atomic.Int64 // bytes of the answer's body, while it comes
 }
 
 // answer is a response that was read to its end.
@@ -190,7 +191,7 @@ func (g *gateway) sendWith(t testing.TB, client *http.Client, a ask) *call {
 		defer close(c.done)
 		defer cancel()
 		c.began = time.Now()
-		c.answer, c.err = fetch(client, request)
+		c.answer, c.err = fetch(client, request, &c.came)
 		c.ended = time.Now()
 		c.took = c.ended.Sub(c.began)
 	}()
@@ -223,14 +224,22 @@ func (a ask) request(ctx context.Context, url, id string) *http.Request {
 	return request
 }
 
-func fetch(client *http.Client, request *http.Request) (answer, error) {
+func fetch(client *http.Client, request *http.Request, came *atomic.Int64) (answer, error) {
 	response, err := client.Do(request)
 	if err != nil {
 		return answer{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(io.TeeReader(response.Body, counter{came}))
 	return answer{response.StatusCode, response.Header, body}, err
+}
+
+// counter counts the bytes that are written to it.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // oneConnection is a client all of whose requests go over one connection, or more if Envoy doesn't take as many: to one worker.
@@ -315,6 +324,14 @@ func (g *gateway) awaitSeen(t testing.TB, c *call) {
 			t.Fatalf("%s did not stay at the server: %v, %v", c.id, c.answer, c.err)
 		}
 		t.Fatalf("%s has not come to the server: %v", c.id, err)
+	}
+}
+
+// awaitOutput waits until a call's client has some of its answer's body: that has passed the filter.
+func awaitOutput(t testing.TB, c *call) {
+	t.Helper()
+	if harness.Await(t, patience, "the first output has come", func() bool { return c.over() || c.came.Load() > 0 }); c.came.Load() == 0 {
+		t.Fatalf("%s has no output: %v, %v", c.id, c.answer, c.err)
 	}
 }
 

@@ -34,9 +34,9 @@ func revoke(t *testing.T, g *gateway) {
 func revokeOne(t *testing.T, g *gateway, client *http.Client) {
 	told := g.metric("spillway_revoked_total", "upstream", "revoke", "status", "told")
 	low := []*call{g.sendWith(t, client, ask{user: t.Name(), priority: "low", stream: true, sim: endless})}
-	g.awaitSeen(t, low[0])
+	awaitOutput(t, low[0])
 	low = append(low, g.sendWith(t, client, ask{user: t.Name(), priority: "low", stream: true, sim: endless}))
-	g.awaitSeen(t, low[1])
+	awaitOutput(t, low[1]) // before its first output nobody ends it, and the older one would have to go
 	urgent := g.sendWith(t, client, ask{priority: "urgent"})
 	wantServed(t, urgent)
 	g.awaitMetric(t, told+1, "spillway_revoked_total", "upstream", "revoke", "status", "told")
