@@ -121,6 +121,17 @@ func (f *fleetWorld) restart(p *proxy, workers int) {
 	}
 }
 
+// configure has all workers take other limits, in a proxy that goes on.
+func (f *fleetWorld) configure(limits string) {
+	f.limits = limits
+	for _, p := range f.proxies {
+		for _, w := range p.workers {
+			w.Set, _ = worker(f.t, `{"limits":`+limits+`}`, p.store)
+			w.LeaseFrom(w.client, &config.Fleet{Timeout: 100 * time.Millisecond, OnDown: f.onDown}, func() int64 { return int64(f.now) })
+		}
+	}
+}
+
 // tick is what a worker does from time to time.
 func (f *fleetWorld) tick(w *fleetWorker) {
 	if w.dead {
@@ -181,7 +192,7 @@ func (s *service) call(now clock.Moment, body string) string {
 	var statuses []string
 	for _, d := range call.Descriptors {
 		hits, err := strconv.ParseUint(d.HitsAddend, 10, 64)
-		period := map[string]int64{"HOUR": 3600, "MONTH": 30 * 24 * 3600}[d.Limit.Unit]
+		period := map[string]int64{"HOUR": 3600, "DAY": 24 * 3600, "MONTH": 30 * 24 * 3600}[d.Limit.Unit]
 		if err != nil || period == 0 {
 			panic(body)
 		}

@@ -184,11 +184,12 @@ func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book
 	return s
 }
 
-// salt tells a limit's buckets from those of others. What is used of a proxy's own limit, and what is leased of the fleet's, have nothing in common.
+// salt tells a limit's buckets from those of others. What is used of a proxy's own limit, and what is leased of the fleet's, have nothing in common, nor have
+// leases of windows of different lengths, which are counted apart.
 func salt(t *table.Table, l *config.Limit) uint64 {
 	name := "limit\x00" + l.Name + "\x00" + l.Unit.Name
 	if l.Scope == config.ScopeFleet {
-		name += "\x00fleet"
+		name += "\x00fleet\x00" + l.FleetUnit()
 	}
 	return uint64(t.Hash([]byte(name)))
 }
