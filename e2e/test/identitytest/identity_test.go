@@ -29,7 +29,7 @@ func TestWhoAsks(t *testing.T) {
 				run  func(*testing.T, *gateway)
 			}{
 				{"tokens", byToken}, {"what is in a token", strangeTokens}, {"tokens before headers", tokenFirst}, {"certificates", byCertificate},
-				{"parameters and cookies", byParameterAndCookie}, {"groups", groups}, {"sessions", sessions}, {"addresses", byAddress},
+				{"parameters and cookies", byParameterAndCookie}, {"groups", groups}, {"sessions", sessions}, {"addresses", byAddress}, {"all in shadow", identifyInShadow},
 			} {
 				t.Run(test.name, func(t *testing.T) { test.run(t, g) })
 			}
@@ -255,5 +255,30 @@ func byAddress(t *testing.T, g *gateway) {
 		g.wants(t, 1, "", "x-forwarded-for: "+test.another)
 		g.wants(t, 1, spent, "x-forwarded-for: "+test.address)
 		g.charged(t, "user="+test.subject)
+	}
+}
+
+// Whoever it is, and however that is known, in shadow mode he passes, is told nothing, and is named in the log.
+func identifyInShadow(t *testing.T, g *gateway) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: g.authority.client(t, "spiffe://example/ann")}}
+	for _, row := range []struct {
+		source, subject, url string
+		client               *http.Client
+		header               string
+	}{
+		{`"query":["key"]`, "user=h:*", g.URL + chat + "?key=k1", from("127.0.0.1"), "x-user-id: eve"},
+		{`"cookie":["sid"]`, "user=h:*", g.URL + chat, from("127.0.0.1"), "cookie: sid=k1"},
+		{`"property":["connection","uri_san_peer_certificate"]`, "user=spiffe://example/ann", "https://" + g.Address(tls2) + chat, client, "x-user-id: eve"},
+		{`"property":["source","address"]`, "user=127.0.0.3", g.URL + chat, from("127.0.0.3"), "x-user-id: eve"},
+	} {
+		g.configure(t, `{"user":{`+row.source+`}}`, two("in-shadow", "user"), `,"mode":"shadow","rateLimitStyle":"both"`)
+		for i := range 4 {
+			a := g.wantsFrom(t, row.client, row.url, 1, "", row.header)
+			if told := a.header.Get("ratelimit-policy") + a.header.Get("x-ratelimit-limit-requests"); told != "" {
+				t.Errorf("%s: told %q by a limit in shadow", row.source, told)
+			}
+			g.last().Want(t, map[string]string{"decision": []string{"ALLOWED", "SHADOW"}[i/2], "reason": []string{"", "requests_exceeded"}[i/2]})
+			g.charged(t, []string{"", row.subject}[i/2])
+		}
 	}
 }

@@ -118,3 +118,36 @@ func shadow(t *testing.T, g *gateway) {
 		g.logs(t, c)[0].Want(t, map[string]string{"decision": "ALLOWED", "gate": "", "status": strconv.Itoa(c.status)})
 	}
 }
+
+// Of what a request asks, of bytes and of weights, too, shadow mode tells what would come of it; a stream is ended for nobody.
+func shadowMore(t *testing.T, g *gateway) {
+	g.configure(t, "stopIteration", `{"mode": "shadow", "priority": {"trust": [{}]}, "upstreams": [{"name": "shadow-more", "concurrency": {"max": 10, "weights": [{"models": ["giant"], "units": 8}]},
+		"queue": {"maxBytes": 1000000, "revoke": true}}]}`)
+	low := g.send(t, ask{model: "giant", priority: "low", stream: true, sim: endless})
+	g.awaitSeen(t, low)
+	for _, row := range []struct {
+		ask
+		decision, reason string
+	}{
+		{ask{}, "ALLOWED", ""}, // 9 of 10 units
+		{ask{model: "giant"}, "SHADOW", "would_wait"},
+		{ask{model: "giant", priority: "urgent"}, "SHADOW", "would_wait"},
+		{ask{model: "giant", headers: []string{"x-spillway-max-wait", "5s"}}, "SHADOW", "would_wait"},
+		{ask{model: "giant", headers: []string{"x-spillway-max-wait", "0"}}, "SHADOW", "no_wait"},
+		{ask{model: "giant", headers: []string{"x-spillway-queue", "no"}}, "SHADOW", "no_wait"},
+		{ask{model: "giant", headers: []string{"x-spillway-max-wait", "soon"}}, "SHADOW", "unreadable_wait"},
+		{ask{model: "giant", more: 700_000}, "SHADOW", "request_too_large"},
+	} {
+		g.awaitMetric(t, 8, "spillway_inflight")
+		c := g.do(t, row.ask)
+		wantServed(t, c)
+		g.logs(t, c)[0].Want(t, map[string]string{"decision": row.decision, "reason": row.reason, "queue_ms": ""})
+	}
+	g.awaitMetric(t, 0, "spillway_queue_depth")
+	g.awaitMetric(t, 0, "spillway_revoked_total", "upstream", "shadow-more")
+	if low.over() {
+		t.Errorf("the stream has ended: %v", low.answer)
+	}
+	low.cancel()
+	g.awaitIdle(t)
+}

@@ -26,7 +26,7 @@ func TestQueue(t *testing.T) {
 		"one worker": share(1, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel}, part{"revoke", revoke}),
 		// They have to agree.
 		"four workers": share(4, part{"order", serveInOrder}, part{"refusals", refuse}, part{"leaving", leave}, part{"by model", byModel},
-			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"turns", takeTurns}, part{"hammer", hammer}, part{"shadow", shadow},
+			part{"fairness", shareFairly}, part{"flows", serveFlows}, part{"turns", takeTurns}, part{"hammer", hammer}, part{"shadow", shadow}, part{"shadow of more", shadowMore},
 			part{"slots learned in shadow", learnInShadow}, part{"slots learned before", keepLearned}, part{"slots of a server that shrinks", followCapacity},
 			part{"revoke", revoke}, part{"weights", weigh}),
 		"budgets":       share(4, part{"budget", keepBudget}, part{"weights", weighBudget}, part{"what the upstream says", heedUpstream}, part{"retreat", retreat}),
