@@ -7,10 +7,16 @@ import (
 	"time"
 )
 
-// Clients that know the IETF's headers find them on answers and on refusals, of both limits in one, in the place of the server's own.
+// Clients that know the IETF's headers find them on answers and on refusals, of both limits in one, in the place of the server's own, and OpenAI's beside them with both.
 func TestStandardHeadersReachTheClient(t *testing.T) {
+	for style, beside := range map[string]string{"ietf": "", "both": "1"} {
+		t.Run(style, func(t *testing.T) { standardHeaders(t, style, beside) })
+	}
+}
+
+func standardHeaders(t *testing.T, style, beside string) {
 	t.Parallel()
-	const config = `{"rateLimitStyle": "ietf", "limits": [
+	config := `{"rateLimitStyle": "` + style + `", "limits": [
 		{"name": "a-day", "per": ["user"], "unit": "requests", "quantity": 1, "window": "24h"},
 		{"name": "all.tokens", "per": ["user"], "unit": "totalTokens", "quantity": 1000000, "window": "1h"}
 	]}`
@@ -35,8 +41,8 @@ func TestStandardHeadersReachTheClient(t *testing.T) {
 		if _, err := fmt.Sscanf(response.Header.Get("RateLimit"), `"a-day";r=%d;t=%d`, &left, &reset); err != nil || left != 0 || reset < 86000 || reset > 86400 {
 			t.Errorf("%s: %q, want none left of a day (%v)", what, response.Header.Get("RateLimit"), err)
 		}
-		if response.Header.Get("X-Ratelimit-Limit-Requests") != "" {
-			t.Errorf("%s has x-ratelimit-*, too", what)
+		if got := response.Header.Get("X-Ratelimit-Limit-Requests"); got != beside {
+			t.Errorf("%s has x-ratelimit-limit-requests: %q, want %q", what, got, beside)
 		}
 	}
 	if got, want := passed.Header.Get("RateLimit-Policy"), `"a-day";q=1;w=86400, "all.tokens";q=1000000;w=3600;qu="total tokens"`; got != want {
