@@ -77,5 +77,5 @@
 //   - A count comes back that was lost before (an old copy of Redis's data): what it says of a proxy is taken, which can be too little of what was given back.
 //   - The proxy is restarted: its leases are lost, the count stays.
 //   - Another service is asked from a new configuration on, or one for another domain: it counts from 0, and each proxy that asks it adds what it has taken, as after a loss, but for a time in which nobody leases.
-//   - The service's clock is set: the window of an answer that fits no other is the one that counts.
+//   - The service's clock is set: the window of an answer that fits no other is the one that counts; but if it ends more than half its length before the one that was told of, nothing is leased until that is over.
 package lease
