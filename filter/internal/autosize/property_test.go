@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // garbage is a sample that can't be, or hardly.
@@ -18,12 +20,21 @@ func garbage(r *rand.Rand) Sample {
 	}
 }
 
-// Whatever is sampled, by whatever clock: there are never fewer than Min slots, nor more than Limit, and the state is one that can be read
+// gibberish is what no engine says, or hardly.
+func gibberish(r *rand.Rand, now clock.Moment) Load {
+	shares := []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), math.SmallestNonzeroFloat64, 1e-9, 0.5, 1, 1.5, math.MaxFloat64}
+	counts := []int64{0, -1, 1, 8, 300, math.MaxInt64, math.MinInt64}
+	at := []clock.Moment{0, now, now, now.Add(-time.Second), now.Add(time.Hour)}
+	return Load{At: at[r.IntN(len(at))], Running: counts[r.IntN(len(counts))], Waiting: counts[r.IntN(len(counts))], KV: shares[r.IntN(len(shares))]}
+}
+
+// Whatever is sampled, by whatever clock, and whatever engines say: there are never fewer than Min slots, nor more than Limit, and the state is one that can be read
 // again.
 func TestBoundsHoldWhateverIsSampled(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 9))
 		c := Settings{Min: 1 + r.IntN(4), Limit: 4 + r.IntN(300)}
+		said, whole := r.IntN(2) == 0, r.IntN(2) == 0 // or nothing is; or nothing streams
 		var s State
 		now := noon
 		for range 400 {
@@ -31,6 +42,12 @@ func TestBoundsHoldWhateverIsSampled(t *testing.T) {
 			if r.IntN(2) == 0 { // time mostly goes on
 				now = now.Add(time.Duration(r.Int64N(int64(300 * time.Millisecond))))
 				x.At = now
+			}
+			if said && r.IntN(3) == 0 {
+				c.Load = gibberish(r, now)
+			}
+			if whole {
+				x.TTFT, x.ITL = 0, 0
 			}
 			s.Record(&c, &x)
 			if n := s.Slots(&c); n < c.Min || n > c.Limit {
