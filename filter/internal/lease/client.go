@@ -306,6 +306,7 @@ func (c *Client) Answered(now clock.Moment, httpStatus int, body []byte) error {
 	}
 	c.sent, c.failing, c.pause = 0, 0, 0
 	if counts, wrong := c.heard(now); !counts {
+		c.pause = now.Add(shortestPause) // where each answer shows a loss, calls don't follow one another at once
 		c.dropAll(now, began)
 		return wrong
 	}
@@ -332,7 +333,7 @@ func (c *Client) Answered(now clock.Moment, httpStatus int, body []byte) error {
 func (c *Client) heard(now clock.Moment) (counts bool, err error) {
 	last := &c.reading.statuses[len(c.reading.statuses)-1]
 	if wrong := last.wrong(&beating, c.was.hits()); wrong != "" {
-		c.failing, c.pause = 1, now.Add(shortestPause)
+		c.failing = 1
 		return false, errors.New("gave an answer that " + wrong)
 	}
 	return c.endCall(now, last)

@@ -79,6 +79,31 @@ func TestALossIsNoNewLimitForEachProxy(t *testing.T) {
 	}
 }
 
+// Two services that count apart are asked in turn, by mistake: each answer shows a loss. Nothing is leased, they aren't overrun by calls, and when they count together all goes on.
+func TestServicesThatCountApart(t *testing.T) {
+	f := newFleet(t, 2, 2, fleetLimits)
+	other, load := map[string]int64{}, func(n int) {
+		f.ask(f.proxies[n%2].workers[n/2%2], "u"+strconv.Itoa(n%50), 1, 1, second/100)
+		f.run(second / 10)
+	}
+	for n := range 600 {
+		load(n)
+		f.service.counts, other = other, f.service.counts
+	}
+	t.Logf("%d calls", f.calls+f.beats)
+	if all := f.calls + f.beats; all > 60*4*5 {
+		t.Errorf("%d calls in a minute", all)
+	}
+	f.run(settles)
+	clear(f.refused)
+	for n := range 100 {
+		load(n)
+	}
+	if len(f.refused) > 0 {
+		t.Errorf("refused: %v", f.refused)
+	}
+}
+
 // settles is after how long what was lost is counted again, and leased again.
 const settles = 9 * second
 
