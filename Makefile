@@ -385,7 +385,7 @@ release-files: $(TINYGO) spillway-image
 	done
 	build/spillway-image sbom --version "$(VERSION)" --output "$(RELEASE)/spillway-release.wasm.cdx.json" \
 		--modules-of "$(RELEASE)/spillway.wasm" --tinygo "$(TINYGO_VERSION)" "$(RELEASE)/spillway-release.wasm"
-	tar --sort=name --mtime='1970-01-01 UTC' --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' --exclude='*_test.go' --exclude=envoy/spillway.yaml \
+	tar --sort=name --mtime='1970-01-01 UTC' --owner=0 --group=0 --numeric-owner --mode='a-x,u=rwX,go=rX' --exclude='*_test.go' --exclude=envoy/spillway.yaml \
 		--transform='s,^,spillway-$(VERSION)/,' -c $(MANIFESTS) | gzip -n9 > "$(RELEASE)/spillway-manifests.tar.gz"
 	cd "$(RELEASE)" && sha256sum -- * > ../SHA256SUMS && mv ../SHA256SUMS . && cat SHA256SUMS
 

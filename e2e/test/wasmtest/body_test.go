@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/wasmhost"
 )
@@ -105,13 +106,14 @@ func TestAStreamsTokensAreInTheFilterStateWhileItRuns(t *testing.T) {
 	const key = "wasm.gen_ai.completion.tokens"
 	for _, size := range []int{1, 13, 1 << 20} {
 		t.Run(fmt.Sprintf("pieces of %d", size), func(t *testing.T) {
-			_, vm := start(t, stopIteration, limitOf("completionTokens", 300))
+			p, vm := start(t, stopIteration, limitOf("completionTokens", 300))
 			s := request{user: "ann"}.send(vm)
 			s.ResponseHeaders(okEvents, false)
 			check(t, "before the first event", s.FilterState[key], "")
 			passed := ""
 			for i, event := range events(5, 76) {
 				for piece := range slices.Chunk([]byte(event), size) {
+					p.Advance(100 * time.Millisecond) // it follows no faster
 					s.ResponseBody(piece, false)
 				}
 				passed += event

@@ -20,7 +20,6 @@ type Worker struct {
 	learned estimate.Learned
 	id      uint64 // no other worker's; 0: not known yet
 	served  bool   // it has had a request
-	steers  bool   // there was an admin surface, at the last beat of a gateway's configuration
 	wall    clock.Wall
 	heavy   heavy.Book
 	journal *journal.Ring // nil: nothing was refused yet
@@ -35,10 +34,14 @@ const followPeriod = beatPeriod / 4
 // wanted is how long somebody's wish to know holds.
 const wanted = 10 * time.Second
 
+// firstBeats is how many beats it takes to know that nobody can ask: for so long somebody's wish may be on its way.
+const firstBeats = int(wanted / beatPeriod)
+
 // beat is what a worker does once a second beside all traffic: it tells how it stands, while there is an admin surface that wants to know.
 type beat struct {
 	roster *roster.Roster
 	at     clock.Moment // the last one
+	beats  int          // so far, firstBeats at most
 	looked clock.Moment // when it was looked last for what an operator has changed
 	steers bool         // there was an admin surface, at the last beat
 	rivals rivals
@@ -68,7 +71,7 @@ func (e *Engine) newBeat(w *Worker, random []byte) {
 	if w.id == 0 {
 		w.id = id
 	}
-	e.beat = beat{steers: w.steers && e.IsGateway(), roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
+	e.beat = beat{roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
 }
 
 // IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
@@ -116,13 +119,10 @@ func (e *Engine) tickBeat(now clock.Moment) {
 	if b.at == 0 {
 		e.uptime(now)
 	}
-	b.at = now
+	b.at, b.beats = now, min(b.beats+1, firstBeats)
 	e.tellUntold(now)
 	err := e.ask(now)
 	b.steers = err == nil && e.IsGateway() && e.isAsked(now)
-	if e.IsGateway() {
-		e.worker.steers = b.steers
-	}
 	if b.steers {
 		r := b.roster
 		r.Served, r.Revision, r.Refused = e.worker.served, e.overrides.inForce.Revision, e.overrides.problem != ""

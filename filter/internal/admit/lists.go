@@ -17,11 +17,14 @@ import (
 )
 
 // Two lists of the admin surface: the heaviest subjects of a limit (package heavy), and the latest refusals (package journal). What happens is noted in the
-// worker's memory while there is an admin surface (notes); it is told to the others once a second, with the beat, if there is news, in records by the
+// worker's memory while somebody can ask (notes); it is told to the others once a second, with the beat, if there is news, in records by the
 // worker's place; and put together by whoever is asked. So a request costs no call of the host's for it, and where nobody can ask, nothing.
 
-// notes says that what happens is noted for the lists: there is an admin surface, of the gateway's own or, as the last beat has found, of another listener.
-func (e *Engine) notes() bool { return e.beat.steers || e.surface.server != nil }
+// notes says that what happens is noted for the lists: there is an admin surface, of the gateway's own or, as the last beat has found, of another listener;
+// or that can't be known yet.
+func (e *Engine) notes() bool {
+	return e.beat.steers || e.beat.beats < firstBeats || e.surface.server != nil
+}
 
 // enter notes a request in the journal that was refused, or would have been if it were not for shadow mode.
 func (e *Engine) enter(s *Stream, now clock.Moment) {

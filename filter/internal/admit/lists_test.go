@@ -242,10 +242,12 @@ func TestNothingIsNotedWhereNobodyCanAsk(t *testing.T) {
 		expect(t, when, gateway.limits.Tell(gateway.now, 1, func(int, []byte) error { records++; return nil }), nil)
 		expect(t, when+", subjects", records, names)
 	}
-	notes("before the first beat", 0, 0)
-	gateway.now += second
-	gateway.tick()
-	notes("nobody asks", 0, 0)
+	notes("somebody may ask", 1, 1)
+	for range firstBeats {
+		gateway.now += second
+		gateway.tick()
+	}
+	notes("nobody asks", 1, 0)
 	listener := newHost(t, `{"mode":"off",`+adminConfig("open")+`}`, store)
 	listener.now = gateway.now
 	for range 2 {
@@ -254,10 +256,10 @@ func TestNothingIsNotedWhereNobodyCanAsk(t *testing.T) {
 			h.tick()
 		}
 	}
-	notes("somebody does", 1, 1)
+	notes("somebody does", 2, 1)
 	gateway.now += second
 	gateway.tick()
 	listener.now += 2 * second
 	_, body := listener.get(t, "/spillway/decisions")
-	expect(t, "listed", listed(t, body, "decisions", "subject", "gate"), `"user=ann" "limits"`)
+	expect(t, "listed", listed(t, body, "decisions", "subject", "gate"), "\"user=ann\" \"limits\"\n\"user=ann\" \"limits\"")
 }

@@ -100,6 +100,10 @@ func TestTheEndOfWhatIsSettled(t *testing.T) {
 func TestWhoUsesMostIsNotedForWhoAsks(t *testing.T) {
 	for admin, want := range map[string]uint32{"": 0, `"admin":{"path":"/spillway"},`: 1} {
 		h := newHost(t, `{"requestHold":"stopIteration",`+admin+seedLimits+`}`, recordtest.NewMemory())
+		for range firstBeats { // until then somebody may
+			h.now += second
+			h.tick()
+		}
 		x := h.ask("ann")
 		x.answer(used(1, 76))
 		var told uint32
