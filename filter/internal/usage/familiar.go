@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"github.com/spillway-proxy/spillway/filter/internal/inplace"
 	"github.com/spillway-proxy/spillway/filter/internal/jsonscan"
 	"github.com/spillway-proxy/spillway/filter/internal/swar"
 )
@@ -202,7 +203,7 @@ func (f *familiar) learnWhole(event []byte) {
 	const field, end = "data: ", "\n\n"
 	data := len(event) - len(end) - f.size
 	line, text := data-len(field), data+f.from
-	if line < 0 || text > mostAhead || string(event[line:data]) != field || line > 0 && event[line-1] != '\n' || string(event[len(event)-len(end):]) != end {
+	if line < 0 || text > mostAhead || inplace.String(event[line:data]) != field || line > 0 && event[line-1] != '\n' || inplace.String(event[len(event)-len(end):]) != end {
 		return
 	}
 	behind := text + f.said
