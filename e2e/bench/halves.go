@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -150,24 +147,8 @@ func (r *halvesRun) ask(ctx context.Context, client *http.Client, gateway string
 }
 
 func (s *halvesShot) ask(ctx context.Context, client *http.Client, gateway string, stream bool, tokens, i int) {
-	body := `{"model":"llama-3","stream":` + strconv.FormatBool(stream) + `,"messages":[{"role":"user","content":"hello"}]}`
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, gateway+"/v1/chat/completions", strings.NewReader(body))
-	if err != nil {
-		return
-	}
-	request.Header.Set("content-type", "application/json")
-	request.Header.Set("x-user-id", "user-"+strconv.Itoa(i%10))
-	request.Header.Set("x-sim-tokens", strconv.Itoa(tokens))
-	began := time.Now()
-	response, err := client.Do(request)
-	if err != nil {
-		return
-	}
-	defer func() { _ = response.Body.Close() }()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return
-	}
-	s.status, s.late = response.StatusCode, time.Since(began) > halvesFirst+time.Duration(tokens-1)*halvesToken+halvesWait+halvesLate
+	answer := shoot(ctx, client, gateway, "", stream, i, tokens)
+	s.status, s.late = answer.status, answer.latency > halvesFirst+time.Duration(tokens-1)*halvesToken+halvesWait+halvesLate
 }
 
 // refused says that the filter has refused it; failed, that it was sent to the server and came to nothing, or came late.

@@ -99,7 +99,7 @@ func (b *bench) overload(ctx context.Context, sim *llmsim.Server, config string)
 	defer client.CloseIdleConnections()
 	run := &overloaded{}
 	for i := range aloneCount {
-		run.alone = append(run.alone, shoot(ctx, client, e.gateway, "urgent", 0, meanTokens/2+i*meanTokens/(aloneCount-1)).latency)
+		run.alone = append(run.alone, shoot(ctx, client, e.gateway, "urgent", false, 0, meanTokens/2+i*meanTokens/(aloneCount-1)).latency)
 	}
 	before, began := sim.Stats().Completed, time.Now()
 	wait := launch(ctx, client, e.gateway, b.overloadTime)
@@ -124,7 +124,7 @@ func launch(ctx context.Context, client *http.Client, gateway string, duration t
 	for i := range shots {
 		pause(time.Until(began.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
 		priority, tokens := pick(random.IntN(100)), meanTokens/2+random.IntN(meanTokens+1)
-		running.Go(func() { shots[i] = shoot(ctx, client, gateway, priority, i, tokens) })
+		running.Go(func() { shots[i] = shoot(ctx, client, gateway, priority, false, i, tokens) })
 	}
 	return func() []shot {
 		running.Wait()
@@ -142,9 +142,12 @@ func pick(n int) string {
 	return priorities[0].name
 }
 
-// shoot sends one request and reads its answer.
-func shoot(ctx context.Context, client *http.Client, gateway, priority string, i, tokens int) shot {
-	const body = `{"model":"llama-3","messages":[{"role":"user","content":"hello"}]}`
+// shoot sends one request, of a priority, or of none that it names, and reads its answer, which comes whole or as a stream.
+func shoot(ctx context.Context, client *http.Client, gateway, priority string, stream bool, i, tokens int) shot {
+	body := `{"model":"llama-3","messages":[{"role":"user","content":"hello"}]}`
+	if stream {
+		body = `{"stream":true,` + body[1:]
+	}
 	s := shot{priority: priority}
 	began := time.Now()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, gateway+"/v1/chat/completions", strings.NewReader(body))
@@ -152,7 +155,9 @@ func shoot(ctx context.Context, client *http.Client, gateway, priority string, i
 		return s
 	}
 	request.Header.Set("content-type", "application/json")
-	request.Header.Set("x-priority", priority)
+	if priority != "" {
+		request.Header.Set("x-priority", priority)
+	}
 	request.Header.Set("x-user-id", "user-"+strconv.Itoa(i%10))
 	request.Header.Set("x-sim-tokens", strconv.Itoa(tokens))
 	response, err := client.Do(request)

@@ -133,7 +133,7 @@ func askAll(ctx context.Context, gateway string, duration time.Duration) {
 	for i := range askers {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				shoot(ctx, client, gateway, "normal", i, 1)
+				shoot(ctx, client, gateway, "normal", false, i, 1)
 				pause(afterAnswer)
 			}
 		})

@@ -63,34 +63,34 @@ func TestWhatIsNotRestated(t *testing.T) {
 // A request that the proxy has no route for is answered without a body, and one that is too large before it is decided.
 func TestWhatTheProxyDoesNotTakeIsRestated(t *testing.T) {
 	h := newHost(t, `{"requestHold": "stopIteration", `+seedLimits+`}`, recordtest.NewMemory())
+	for _, c := range []struct {
+		name   string
+		origin origin.Origin
+		status int
+		reason string
+		body   string
+	}{
+		{"no route", origin.NoRoute, 404, "proxy/no_route",
+			`{"error":{"message":"The proxy has no route for this request.","type":"invalid_request_error","param":null,"code":"not_found"}}`},
+		{"no fleet", origin.FleetDown, 503, "proxy/fleet_unavailable",
+			`{"error":{"message":"The limit that is over all gateways can't be asked.","type":"server_error","param":null,"code":"service_unavailable"}}`},
+	} {
+		x := h.start("ann", false)
+		x.body(chatBody, true)
+		h.comes(c.origin)
+		step := x.status(strconv.Itoa(c.status), "", true)
+		expect(t, c.name+": what becomes of it", step.Action, Answer)
+		expect(t, c.name+": status", step.Reply.Status, c.status)
+		expect(t, c.name+": reason", header(step.Reply.Headers, "x-spillway-reason"), c.reason)
+		expect(t, c.name+": body", string(step.Reply.Body), c.body)
+		x.done()
+		expect(t, c.name+": tokens that are left", h.balance("ann"), 300)
+	}
+
 	x := h.start("ann", false)
-	x.body(chatBody, true)
-	h.comes(origin.NoRoute)
-	step := x.status("404", "", true)
-	expect(t, "no route: what becomes of it", step.Action, Answer)
-	expect(t, "no route: status", step.Reply.Status, 404)
-	expect(t, "no route: reason", header(step.Reply.Headers, "x-spillway-reason"), "proxy/no_route")
-	expect(t, "no route: body", string(step.Reply.Body),
-		`{"error":{"message":"The proxy has no route for this request.","type":"invalid_request_error","param":null,"code":"not_found"}}`)
-	x.done()
-	expect(t, "no route: tokens that are left", h.balance("ann"), 300)
-
-	x = h.start("ann", false)
-	x.body(chatBody, true)
-	h.comes(origin.FleetDown)
-	step = x.status("503", "", true)
-	expect(t, "no fleet: what becomes of it", step.Action, Answer)
-	expect(t, "no fleet: status", step.Reply.Status, 503)
-	expect(t, "no fleet: reason", header(step.Reply.Headers, "x-spillway-reason"), "proxy/fleet_unavailable")
-	expect(t, "no fleet: body", string(step.Reply.Body),
-		`{"error":{"message":"The limit that is over all gateways can't be asked.","type":"server_error","param":null,"code":"service_unavailable"}}`)
-	x.done()
-	expect(t, "no fleet: tokens that are left", h.balance("ann"), 300)
-
-	x = h.start("ann", false)
 	x.body(chatBody, false)
 	h.comes(origin.TooLarge)
-	step = x.status("413", "text/plain", false)
+	step := x.status("413", "text/plain", false)
 	expect(t, "too large: reason", header(step.Headers, "x-spillway-reason"), "proxy/too_large")
 	expect(t, "too large: replaced", x.response("Payload Too Large", true).Replace, true)
 	expect(t, "too large: body", string(x.Body()),

@@ -62,19 +62,23 @@ func TestWhatIsKnownOfEventsChangesNothing(t *testing.T) {
 				}
 				whole.Write(event)
 				pieces(event, cuts["by bytes"], single.Write)
-				if got, want := whole.Response(), single.Response(); got != want {
-					t.Fatalf("%s: after %q: %+v, want %+v", dialect.Name, event, got, want)
-				}
+				wantAlike(t, fmt.Sprintf("%s: after %q", dialect.Name, event), &whole, &single)
 			}
 			whole.Close()
 			single.Close()
-			if got, want := whole.Response(), single.Response(); got != want {
-				t.Fatalf("%s: %+v, want %+v", dialect.Name, got, want)
-			}
+			wantAlike(t, dialect.Name, &whole, &single)
 		}
 	}
 	if known < 1000 {
 		t.Errorf("of %d events only it was known how they begin: nothing was tried", known)
+	}
+}
+
+// wantAlike wants two readers to have read the same.
+func wantAlike(t *testing.T, of string, reader, other *ResponseReader) {
+	t.Helper()
+	if got, want := reader.Response(), other.Response(); got != want {
+		t.Fatalf("%s: %+v, want %+v", of, got, want)
 	}
 }
 
@@ -201,18 +205,12 @@ func TestSkippingChangesNothing(t *testing.T) {
 				hiding.Hide(event[:cut], false)
 				hiding.Hide(event[cut:], false)
 				pieces(event, cuts["by bytes"], single.Write)
-				if got, want := whole.Response(), single.Response(); got != want {
-					t.Fatalf("%s: after %q: %+v, want %+v", dialect.Name, event, got, want)
-				}
-				if got, want := hiding.Response(), single.Response(); got != want {
-					t.Fatalf("%s: after %q, hiding: %+v, want %+v", dialect.Name, event, got, want)
-				}
+				wantAlike(t, fmt.Sprintf("%s: after %q", dialect.Name, event), &whole, &single)
+				wantAlike(t, fmt.Sprintf("%s: after %q, hiding", dialect.Name, event), &hiding, &single)
 			}
 			whole.Close()
 			single.Close()
-			if got, want := whole.Response(), single.Response(); got != want {
-				t.Fatalf("%s: %+v, want %+v", dialect.Name, got, want)
-			}
+			wantAlike(t, dialect.Name, &whole, &single)
 		}
 	}
 	if skipped < 1000 {
