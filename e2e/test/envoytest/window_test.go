@@ -2,6 +2,7 @@ package envoytest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,17 +19,11 @@ func TestWindowsGiveTheirQuantityOnce(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		t.Run(strconv.Itoa(workers)+" workers", func(t *testing.T) {
 			t.Parallel()
-			const quantity, window = 20, 2 * time.Second
-			g := start(t, harness.Options{Concurrency: workers, Config: `{"limits": [{"name": "w", "per": ["user"], "unit": "requests", "quantity": 20, "window": "2s", "refill": "window"},
+			const quantity, window = 10, 2 * time.Second
+			g := start(t, harness.Options{Concurrency: workers, Config: `{"limits": [{"name": "w", "per": ["user"], "unit": "requests", "quantity": 10, "window": "2s", "refill": "window"},
 				{"name": "one", "per": ["user"], "unit": "requests", "quantity": 1, "window": "2s", "refill": "window", "match": {"headers": {"x-limit": "one"}}}]}`},
 				llmsim.Options{NoHistory: true})
-			from := time.Now()
-			end := from.Truncate(window).Add(4 * window)
-			passed := passUntil(end, func() answer { return g.chat(t, user("ann")) })
-			windows := int(time.Now().Truncate(window).Sub(from.Truncate(window))/window) + 1
-			if passed < 4*quantity || passed > windows*quantity {
-				t.Errorf("%d have passed, want 4 times %d, and no more than %d times", passed, quantity, windows)
-			}
+			eachWindowGives(t, quantity, window, 4, func() answer { return g.chat(t, user("ann")) })
 			var refused answer
 			for refused.status != http.StatusTooManyRequests {
 				refused = g.chat(t, user("bob", "x-limit", "one"))
@@ -43,21 +38,76 @@ func TestWindowsGiveTheirQuantityOnce(t *testing.T) {
 	}
 }
 
-// passUntil has eight clients ask until a time, and gives how often they were let pass.
-func passUntil(end time.Time, ask func() answer) (passed int) {
-	var counted atomic.Int64
+// asked is a request, and the times between which it was decided: what these tell of a window holds on a machine of any speed.
+type asked struct {
+	begin, end time.Time
+	passed     bool
+}
+
+// within tells the beginning of the window in which it was decided, if that was one for sure.
+func (a asked) within(window time.Duration) (start time.Time, sure bool) {
+	start = a.begin.Truncate(window)
+	return start, start.Equal(a.end.Truncate(window))
+}
+
+// eachWindowGives has eight clients ask until one was refused in so many windows, and wants that each window has let its quantity pass by then, and no more.
+func eachWindowGives(t *testing.T, quantity int, window time.Duration, spent int, ask func() answer) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []asked
+	refused := map[time.Time]time.Time{} // by the beginning of the window: when the last one ended that was refused in it
+	over := askAll(ask, func(a asked) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, a)
+		if start, sure := a.within(window); sure && !a.passed && a.end.After(refused[start]) {
+			refused[start] = a.end
+		}
+	})
+	defer over()
+	harness.Await(t, patience, "windows are spent", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(refused) >= spent
+	})
+	over()
+	passed := map[time.Time]int{}
+	for _, a := range all {
+		if start, sure := a.within(window); sure && a.passed {
+			passed[start]++
+		}
+	}
+	for start, n := range passed {
+		if n > quantity {
+			t.Errorf("in the window from %v %d have passed, want %d", start, n, quantity)
+		}
+	}
+	for start, last := range refused {
+		may := slices.DeleteFunc(slices.Clone(all), func(a asked) bool { return !a.passed || !a.begin.Before(last) || !a.end.After(start) })
+		if len(may) < quantity {
+			t.Errorf("in the window from %v one was refused when at most %d had passed, want %d", start, len(may), quantity)
+		}
+	}
+}
+
+// askAll has eight clients ask, one request after the other, until what it returns is called, which waits for them.
+func askAll(ask func() answer, note func(asked)) (over func()) {
 	var clients sync.WaitGroup
+	var ended atomic.Bool
 	for range 8 {
 		clients.Go(func() {
-			for time.Now().Before(end) {
-				if ask().status == http.StatusOK {
-					counted.Add(1)
-				}
+			for !ended.Load() {
+				a := asked{begin: time.Now()}
+				a.passed = ask().status == http.StatusOK
+				a.end = time.Now()
+				note(a)
 			}
 		})
 	}
-	clients.Wait()
-	return int(counted.Load())
+	return func() {
+		ended.Store(true)
+		clients.Wait()
+	}
 }
 
 // Status says when a calendar's window ends where its limit's people are, and a session that has used nothing for as long as it says begins anew.
