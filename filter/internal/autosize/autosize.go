@@ -195,7 +195,8 @@ func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 		}
 		s.grow()
 	}
-	if s.slots = s.bound(s.slots, c); s.slots != before {
+	s.slots = s.bound(before, s.slots, c)
+	if s.slots != before {
 		s.changed = now
 	}
 }
@@ -295,7 +296,8 @@ func (s *State) otherwise(now clock.Moment, c *Settings) {
 	}
 }
 
-// bound keeps a number of slots within its bounds.
-func (s *State) bound(slots float64, c *Settings) float64 {
-	return min(max(min(slots, s.fit(&c.Load)), float64(c.Min)), float64(c.Limit))
+// bound keeps a number of slots that were others before within its bounds. What doesn't fit into the caches isn't grown into; what was learned while
+// more fitted waits until it does again, and needn't be learned once more.
+func (s *State) bound(before, slots float64, c *Settings) float64 {
+	return min(max(min(slots, max(before, s.fit(&c.Load))), float64(c.Min)), float64(c.Limit))
 }

@@ -14,11 +14,11 @@ const (
 	// fullKV is the share of the KV cache from which on slots grow slowly: what is in flight goes on to fill it.
 	fullKV = 0.8
 
-	cacheWeight = 1.0 / 16 // of what the engines say, in the mean of what they have said of their caches
+	cacheWeight = 1.0 / 32 // of what the engines say, in the mean of what they have said of their caches
 	fewRunning  = 8        // requests that they must have told of, in all, before that counts
 	// What fits into the caches: the mean, and spread of what a request takes more for the root of their number, twice its usual deviation; and
 	// mostFilled of them at most.
-	spread, mostFilled = 0.8, 0.9
+	spread, mostFilled = 0.75, 0.9
 	leastFit           = 4 // whatever the caches are said to be: where each is said to fill them, nothing would ever be known of two
 )
 

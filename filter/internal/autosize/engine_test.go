@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 )
 
 // answering shows of some requests the answer, that comes whole, instead of its first token; and tells how long these took.
@@ -174,6 +176,30 @@ func TestNoMoreThanFitsIntoTheCache(t *testing.T) {
 		if few > 3 || many < 8 || told.share() < 0.95*hand.share() || told.tokens < 95*hand.tokens/100 {
 			t.Errorf("%v a second: %d preempted, %.2f in time, %d tokens; by hand %.2f and %d; without the engine's word %d preempted, %.2f in time",
 				rate, few, told.share(), told.tokens, hand.share(), hand.tokens, many, alone.share())
+		}
+	}
+}
+
+// What was learned while more fitted into the caches is there again at once, once it does; what doesn't fit isn't learned in the meantime.
+func TestWhatWasLearnedBeforeTheCachesFilled(t *testing.T) {
+	s, c := State{slots: 12, step: 1, hold: leastHold}, Settings{Min: 1, Limit: 64}
+	tell := func(at clock.Moment, kv float64) {
+		c.Load = Load{At: at, Running: 8, KV: kv}
+		for range 200 {
+			c.Load.At++
+			s.hear(&c.Load)
+		}
+	}
+	for i, row := range []struct {
+		kv    float64
+		slots int
+	}{{0.5, 13}, {1, 6}, {0.5, 13}} {
+		tell(clock.Moment(1000*(i+1)), row.kv)
+		before := s.slots
+		s.grow()
+		s.slots = s.bound(before, s.slots, &c)
+		if got := s.Slots(&c); got != row.slots {
+			t.Errorf("%d slots with 8 requests in %v of the caches, want %d", got, row.kv, row.slots)
 		}
 	}
 }

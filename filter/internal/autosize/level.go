@@ -135,10 +135,10 @@ func (s *State) climb(now clock.Moment, c *Settings) {
 	case s.held >= s.hold:
 		to = s.other(c)
 	}
-	if s.bound(to, c) == s.slots && s.held >= s.hold { // there can't be more
+	if s.bound(s.slots, to, c) == s.slots && s.held >= s.hold { // there can't be more
 		to = s.fewer()
 	}
-	s.move(now, s.bound(to, c))
+	s.move(now, s.bound(s.slots, to, c))
 }
 
 // idle takes note of what was found while the slots weren't used.
@@ -184,7 +184,7 @@ func (s *State) known(slots float64) {
 
 // other is what is tried: a few more, and once in a while less.
 func (s *State) other(c *Settings) float64 {
-	more := s.bound(s.slots+max(againStep*s.slots, 1), c)
+	more := s.bound(s.slots, s.slots+max(againStep*s.slots, 1), c)
 	if s.down++; s.down < tries && more > s.slots {
 		return more
 	}
