@@ -36,7 +36,7 @@ type gatesPage struct {
 	Workers, Arms, Runs         int
 	Table, Lanes, Reasons, Gain string
 	Breaker, Latency, Throttle  string
-	Queue, Traces, Saved        string
+	Queue, Traces, Saved, Most  string
 	TraceLength                 time.Duration
 	TraceRounds                 int
 }
@@ -52,6 +52,7 @@ func (b *bench) gatesSection(ctx context.Context) (string, error) {
 		Table: b.surgeTable(), Lanes: b.surgeLanes(), Reasons: b.surgeReasons(), Gain: b.surgeText(),
 		Breaker: surgeBreaker, Latency: surgeLatency, Throttle: surgeThrottle, Queue: surgeQueue,
 		Traces: b.tracesTable(), TraceLength: traceTime, TraceRounds: b.traceRounds, Saved: b.savedText(),
+		Most: fmt.Sprintf("%.1f %%", 100*mostInTime(surgeTrace(b.surgeTime))),
 	})
 	return gatesBegin + "\n" + string(text) + gatesEnd + "\n", err
 }

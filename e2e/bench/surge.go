@@ -166,7 +166,8 @@ func (b *bench) meet(ctx context.Context, arms []surgeArm, t trace, rounds, repe
 		line := ""
 		for i, s := range met {
 			runs[i] = append(runs[i], s)
-			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all, p95 %.0f ms", arms[i].name, 100*s.sentInTime, 100*s.allInTime, s.p95)
+			line += fmt.Sprintf("  %s: %.1f %% of sent, %.1f %% of all, p95 %.0f ms, %.1f %% refused, %.0f %% of these for nothing", arms[i].name,
+				100*s.sentInTime, 100*s.allInTime, s.p95, s.refusedShare(), 100*s.needless)
 			if b.surgeOnly != "" {
 				line += s.lanes()
 			}
@@ -195,13 +196,14 @@ func (b *bench) surgeRound(ctx context.Context, arms []surgeArm, t trace) ([]*su
 		defer envoys[i].stop()
 		servers[i] = "http://" + address
 	}
-	runs := make([]*surged, len(arms))
+	runs, stories := make([]*surged, len(arms)), make([][]told, len(arms))
 	var all sync.WaitGroup
 	for i, e := range envoys {
-		all.Go(func() { runs[i] = judgeSurge(replay(ctx, e.gateway, servers[i], t.asked), t.length) })
+		all.Go(func() { stories[i] = replay(ctx, e.gateway, servers[i], t.asked) })
 	}
 	all.Wait()
 	for i, e := range envoys {
+		runs[i] = judgeSurge(stories[i], t)
 		if err := e.checkSurge(ctx, arms[i], runs[i]); err != nil {
 			return nil, err
 		}
@@ -247,7 +249,7 @@ func replay(ctx context.Context, gateway, server string, trace []asked) []told {
 				_ = attend(ctx, client, server, a, i)
 				return
 			}
-			stories[i] = insist(ctx, client, gateway, a, i)
+			stories[i] = insist(ctx, client, gateway, a, i, began)
 		})
 	}
 	running.Wait()
@@ -261,10 +263,12 @@ type told struct {
 }
 
 // insist asks, and once more if it was refused, when it was told to, or if it had to wait for too long.
-func insist(ctx context.Context, client *http.Client, gateway string, a asked, i int) told {
+func insist(ctx context.Context, client *http.Client, gateway string, a asked, i int, began time.Time) told {
 	t := told{asked: a}
 	for range 2 {
+		at := time.Since(began)
 		last := attend(ctx, client, gateway, a, i)
+		last.at = at
 		t.attempts = append(t.attempts, last)
 		if last.status == http.StatusOK || ctx.Err() != nil {
 			break
@@ -282,6 +286,7 @@ type surged struct {
 	allInTime      float64 // of all requests: the first token came in time, at the first attempt
 	allAnswered    float64 // of all requests: at the second attempt, too
 	goodput        float64 // attempts in time, a second
+	needless       float64 // of those refused at the first attempt: each would have been in time, had it alone been let pass
 	p50, p95, p99  float64 // milliseconds to the first token, of what was answered
 	priorities     map[string]*lane
 	course         course
@@ -308,9 +313,9 @@ type course struct {
 	ttft             [][]time.Duration // of first attempts; of a client that gave up, its patience
 }
 
-func judgeSurge(stories []told, length time.Duration) *surged {
-	s := &surged{priorities: map[string]*lane{}}
-	seconds := int(math.Ceil(length.Seconds()))
+func judgeSurge(stories []told, met trace) *surged {
+	s := &surged{priorities: map[string]*lane{}, needless: refusedForNothing(stories, met.asked)}
+	seconds := int(math.Ceil(met.length.Seconds()))
 	s.course = course{make([]float64, seconds), make([]float64, seconds), make([][]time.Duration, seconds)}
 	for _, p := range priorities {
 		s.priorities[p.name] = &lane{reasons: map[string]int{}}
@@ -344,7 +349,7 @@ func judgeSurge(stories []told, length time.Duration) *surged {
 	}
 	s.sentInTime, s.sentAnswered = part(sentInTime, s.sent), part(answered, s.sent)
 	s.allInTime, s.allAnswered = part(allInTime, len(stories)), part(allAnswered, len(stories))
-	s.goodput = float64(sentInTime) / length.Seconds()
+	s.goodput = float64(sentInTime) / met.length.Seconds()
 	if len(latencies) > 0 {
 		at := func(q float64) float64 { return quantile(latencies, q).Seconds() * 1e3 }
 		s.p50, s.p95, s.p99 = at(0.5), at(0.95), at(0.99)

@@ -71,7 +71,7 @@ func TestASurgeIsJudged(t *testing.T) {
 	refused := attempt{status: http.StatusTooManyRequests, reason: "latency/ttft", retryAfter: time.Second}
 	s := judgeSurge([]told{
 		story("urgent", soon), story("normal", late), story("normal", gaveUp, soon), story("low", refused, soon), story("low", refused, refused),
-	}, 10*time.Second)
+	}, trace{length: 10 * time.Second})
 	for name, figure := range map[string][2]float64{
 		"attempts": {float64(s.attempts), 8}, "sent": {float64(s.sent), 5}, "in time, of what was sent": {s.sentInTime, 3.0 / 5},
 		"answered, of what was sent": {s.sentAnswered, 4.0 / 5}, "in time, of all": {s.allInTime, 1.0 / 5}, "answered, of all": {s.allAnswered, 4.0 / 5},

@@ -12,6 +12,7 @@ import (
 
 // attempt is one attempt of a surge's client, and what came of it.
 type attempt struct {
+	at         time.Duration // when it was made, since the trace began
 	status     int           // 0: it gave up, or the stream broke off
 	first      time.Duration // to the first token
 	reason     string        // of a refusal

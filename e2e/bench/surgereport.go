@@ -75,7 +75,7 @@ func (b *bench) surgeLanes() string {
 
 // surgeReasons says why the arms refused, of all rounds together.
 func (b *bench) surgeReasons() string {
-	t := newTable("refused at the first attempt, all rounds", "")
+	t := newTable("refused at the first attempt, all rounds", "", "in time, had it been let pass")
 	for i, arm := range surgeArms() {
 		counts := map[string]int{}
 		for _, s := range b.surges[i] {
@@ -91,10 +91,27 @@ func (b *bench) surgeReasons() string {
 		}
 		slices.Sort(parts)
 		if arm.config != "" {
-			t.row(arm.name, strings.Join(parts, ", "))
+			t.row(arm.name, strings.Join(parts, ", "), needless(b.surges[i]))
 		}
 	}
 	return t.String()
+}
+
+// needless says how many of those refused would have been in time; nothing where nobody was.
+func needless(runs []*surged) string {
+	if !slices.ContainsFunc(runs, func(s *surged) bool { return s.refusedShare() > 0 }) {
+		return ""
+	}
+	return over("%.0f %%", runs, func(s *surged) float64 { return 100 * s.needless })
+}
+
+// over is the median of the rounds.
+func over(format string, runs []*surged, value func(*surged) float64) string {
+	values := make([]float64, len(runs))
+	for i, s := range runs {
+		values[i] = value(s)
+	}
+	return fmt.Sprintf(format, median(values))
 }
 
 // surgeText says what gain the gates have had, in the same round.

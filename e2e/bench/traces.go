@@ -197,16 +197,10 @@ type tracedRuns struct {
 // tracesTable has the traces with what the gates made of them: medians of the rounds.
 func (b *bench) tracesTable() string {
 	heads := append([]string{"trace", "requests"}, traceArms...)
-	t := newTable(append(heads, "gained by all three", "refused by them", "P95, off", "P95, all three", "URGENT, off", "URGENT, all three")...)
+	t := newTable(append(heads, "gained by all three", "at most", "refused by them", "of these in time, had each alone been let pass", "P95, off", "P95, all three",
+		"URGENT, off", "URGENT, all three")...)
 	for _, r := range b.traced {
 		off, all := r.runs[0], r.runs[len(r.runs)-1]
-		over := func(runs []*surged, value func(*surged) float64) float64 {
-			var values []float64
-			for _, s := range runs {
-				values = append(values, value(s))
-			}
-			return median(values)
-		}
 		share := func(s *surged) float64 { return 100 * s.allInTime }
 		p95 := func(s *surged) float64 { return s.p95 }
 		urgent := func(s *surged) float64 {
@@ -218,11 +212,11 @@ func (b *bench) tracesTable() string {
 		}
 		cells := []string{r.name, strconv.Itoa(requests)}
 		for _, runs := range r.runs {
-			cells = append(cells, fmt.Sprintf("%.1f %%", over(runs, share)))
+			cells = append(cells, over("%.1f %%", runs, share))
 		}
 		middle, span := gained(off, all, func(s *surged) float64 { return s.allInTime })
-		t.row(append(cells, "**"+middle+"** "+span, fmt.Sprintf("%.1f %%", over(all, (*surged).refusedShare)), fmt.Sprintf("%.0f ms", over(off, p95)),
-			fmt.Sprintf("%.0f ms", over(all, p95)), fmt.Sprintf("%.1f %%", over(off, urgent)), fmt.Sprintf("%.1f %%", over(all, urgent)))...)
+		t.row(append(cells, "**"+middle+"** "+span, fmt.Sprintf("%.1f %%", 100*mostInTime(r.asked)), over("%.1f %%", all, (*surged).refusedShare), needless(all),
+			over("%.0f ms", off, p95), over("%.0f ms", all, p95), over("%.1f %%", off, urgent), over("%.1f %%", all, urgent))...)
 	}
 	return t.String()
 }
