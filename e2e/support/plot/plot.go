@@ -55,12 +55,12 @@ func (p Plot) frame(b *strings.Builder, duration float64, unit string) {
 	for i := range valueTicks + 1 {
 		part := float64(i) / valueTicks
 		y := plotHeight * (1 - part)
-		fmt.Fprintf(b, `<path d="M0 %.1fH%d" stroke="#dddddd"/><text x="-6" y="%.1f" text-anchor="end">%g</text>`+"\n",
+		fmt.Fprintf(b, `<path d="M0 %.1fH%d" stroke="#dddddd"/><text x="-6" y="%.1f" text-anchor="end">%.3g</text>`+"\n",
 			y, plotWidth, y+4, p.Top*part)
 	}
 	for i := range timeTicks + 1 {
 		part := float64(i) / timeTicks
-		fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n", plotWidth*part, plotHeight+labelHeight, duration*part)
+		fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle">%.3g</text>`+"\n", plotWidth*part, plotHeight+labelHeight, duration*part)
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d">%s</text>`+"\n", plotWidth+labelHeight, plotHeight+labelHeight, unit)
 }

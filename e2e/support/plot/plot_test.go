@@ -25,4 +25,9 @@ func TestAPlotIsWellFormed(t *testing.T) {
 	if want := `points="32.0,135.0 96.0,90.0 160.0,0.0"`; !strings.Contains(text, want) {
 		t.Errorf("no %s in %s", want, text)
 	}
+	for _, tick := range []string{"15.2", "30.4"} { // 76 × 1/5 isn't 15.2 in binary
+		if text := Draw(76, "seconds", Plot{Title: "a", Top: 4}); !strings.Contains(text, ">"+tick+"<") {
+			t.Errorf("no time %s in %s", tick, text)
+		}
+	}
 }
