@@ -18,7 +18,7 @@ const (
 	traceTime  = 30 * time.Second
 	readTime   = 20 * time.Microsecond // that the server takes for a token of a prompt
 	shortWords = 10                    // tokens of a prompt, if it is not a long one
-	longWords  = 5000                  // of one in ten of "long prompts among short"
+	longWords  = 5000                  // of one in ten, where there are long ones
 	mostWords  = 6000                  // of a prompt of a service's trace
 )
 
@@ -64,17 +64,23 @@ func (b *bench) traces(names string) (list []trace, err error) {
 func allTraces(dir string) ([]trace, error) {
 	steady := func(rate float64) func(time.Duration) float64 { return func(time.Duration) float64 { return rate } }
 	middle := func(at time.Duration) bool { return at >= traceTime/3 && at < 2*traceTime/3 }
+	mostly := func(at time.Duration) bool { return at >= traceTime/6 && at < 5*traceTime/6 }
+	during := func(is func(time.Duration) bool, rate float64) func(time.Duration) float64 {
+		return func(at time.Duration) float64 {
+			if is(at) {
+				return rate
+			}
+			return 0
+		}
+	}
 	list := []trace{
 		{"surge", traceTime, surgeTrace(traceTime)},
 		{"slow ramp", traceTime, poisson(7, 50, func(at time.Duration) float64 { return 5 + 45*at.Seconds()/traceTime.Seconds() })},
 		{"half of the slots are gone for a third of the time", traceTime, append(poisson(8, 20, steady(20)), holders()...)},
 		{"long prompts among short", traceTime, prolong(poisson(9, 20, steady(20)))},
-		{"noisy neighbour", traceTime, append(poisson(10, 14, steady(14)), direct(poisson(11, 14, func(at time.Duration) float64 {
-			if middle(at) {
-				return 14
-			}
-			return 0
-		}))...)},
+		{"too many of these", traceTime, prolong(poisson(16, 26, steady(26)))},
+		{"noisy neighbour", traceTime, append(poisson(10, 14, steady(14)), direct(poisson(11, 14, during(middle, 14)))...)},
+		{"noisy neighbour of a busy server", traceTime, append(poisson(17, 20, steady(20)), direct(poisson(18, 14, during(mostly, 14)))...)},
 	}
 	for _, s := range services {
 		asked, err := s.trace(dir)

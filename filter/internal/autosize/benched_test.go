@@ -12,6 +12,7 @@ func benched(n uint64, length time.Duration) (list []*scene) {
 	}
 	steady := func(rate float64) func(time.Duration) float64 { return func(time.Duration) float64 { return rate } }
 	middle := func(at time.Duration) bool { return at >= length/3 && at < 2*length/3 }
+	mostly := func(at time.Duration) bool { return at >= length/6 && at < 5*length/6 }
 	add := func(name string, slots func(time.Duration) int, jobs func() []*job) {
 		list = append(list, &scene{
 			name: name, length: length + 2*second, target: 200 * time.Millisecond, patience: 300 * time.Millisecond, jobs: jobs,
@@ -42,11 +43,12 @@ func benched(n uint64, length time.Duration) (list []*scene) {
 		}
 	}
 	add("long prompts among short", ten, long(9, 20, 10, 5000))
-	noisy := func(own, other float64) func() []*job {
+	add("too many of these", ten, long(16, 26, 10, 5000))
+	noisy := func(seed uint64, own, other float64, when func(time.Duration) bool) func() []*job {
 		return func() []*job {
-			jobs := at(10, own, steady(own))
-			for _, j := range at(11, other, func(now time.Duration) float64 {
-				if middle(now) {
+			jobs := at(seed, own, steady(own))
+			for _, j := range at(seed+1, other, func(now time.Duration) float64 {
+				if when(now) {
 					return other
 				}
 				return 0
@@ -57,15 +59,16 @@ func benched(n uint64, length time.Duration) (list []*scene) {
 			return jobs
 		}
 	}
-	add("noisy neighbour", ten, noisy(14, 14))
+	add("noisy neighbour", ten, noisy(10, 14, 14, middle))
+	add("noisy neighbour of a busy server", ten, noisy(17, 20, 14, mostly))
 	add("chat", ten, func() []*job { return azureShorter("conv", 5, 21, 0, length) })
 	add("code", ten, func() []*job { return azureShorter("code", 5, 2.8, 180*second, length) })
 	add("calm", ten, func() []*job { return at(12, 12, steady(12)) })
 	add("nearly full", ten, func() []*job { return at(13, 19, steady(19)) })
 	add("longer prompts, fewer", ten, long(14, 18, 20, 7000))
 	add("too long prompts", ten, long(15, 14, 8, 10000))
-	add("noisier neighbour", ten, noisy(10, 22))
-	add("quiet neighbour", ten, noisy(17, 6))
+	add("noisier neighbour", ten, noisy(10, 10, 22, middle))
+	add("quiet neighbour", ten, noisy(10, 17, 6, middle))
 	return list
 }
 
