@@ -122,7 +122,7 @@ func awaitNoWriter(t *testing.T, pipe string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = read.Close() }()
-	if err := read.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := read.SetReadDeadline(time.Now().Add(10 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := read.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {

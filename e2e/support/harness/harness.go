@@ -52,7 +52,7 @@ type Options struct {
 	Wasm              string        // the compiled filter; "" is what Locate finds
 	NoWasm            bool          // bare Envoy, the same but for the filter
 	VMID              string        // the scope of shared state; "" is what standalone.yaml has
-	StreamIdleTimeout time.Duration // 0 is what standalone.yaml has
+	StreamIdleTimeout time.Duration // 0 is Patience: what waits on a busy machine isn't ended for that
 	DrainTime         time.Duration // how long a stream may go on under a replaced configuration; whole seconds, 0 is 1 s
 	Filters           []any         // HTTP filters between the filter and the router, as Envoy's JSON
 	Clusters          []any         // more clusters, as Envoy's JSON
@@ -160,9 +160,7 @@ func adapt(b *envoyproc.Bootstrap, o Options) {
 	b.SetUpstream(o.Upstream)
 	b.SetExporter(o.Exporter)
 	b.AddClusters(o.Clusters...)
-	if o.StreamIdleTimeout > 0 {
-		b.SetStreamIdleTimeout(o.StreamIdleTimeout)
-	}
+	b.SetStreamIdleTimeout(cmp.Or(o.StreamIdleTimeout, Patience))
 	filters := o.Filters
 	if o.Hold == HoldBufferFilter {
 		filters = append([]any{BufferFilter()}, filters...)

@@ -39,9 +39,20 @@ func Await(t testing.TB, timeout time.Duration, what string, condition func() bo
 // must not end in the next.
 func AwaitHour(t testing.TB, enough time.Duration) {
 	t.Helper()
-	Await(t, 2*enough, "the hour is young", func() bool {
+	awaitWindow(t, time.Hour, enough)
+}
+
+// AwaitDay is AwaitHour for windows of a day, of UTC, and longer ones: next to nobody ever waits for it.
+func AwaitDay(t testing.TB) {
+	t.Helper()
+	awaitWindow(t, 24*time.Hour, Patience)
+}
+
+func awaitWindow(t testing.TB, window, enough time.Duration) {
+	t.Helper()
+	Await(t, 2*enough, "the window is young", func() bool {
 		now := time.Now()
-		return now.Add(enough).Truncate(time.Hour).Equal(now.Truncate(time.Hour))
+		return now.Add(enough).Truncate(window).Equal(now.Truncate(window))
 	})
 }
 

@@ -17,13 +17,13 @@ const (
 
 	// Each limit applies to the requests that name it. The windows are long enough for nothing to leak back during a test.
 	exactConfig = `{"limits": [
-		{"name": "hundred", "per": ["user"], "unit": "requests", "quantity": 100, "window": "24h", "admission": "strict",
+		{"name": "hundred", "per": ["user"], "unit": "requests", "quantity": 100, "window": "8760h", "admission": "strict",
 			"match": {"headers": {"x-limit": "hundred"}}},
-		{"name": "one", "per": ["user"], "unit": "requests", "quantity": 1, "window": "24h", "admission": "strict",
+		{"name": "one", "per": ["user"], "unit": "requests", "quantity": 1, "window": "8760h", "admission": "strict",
 			"match": {"headers": {"x-limit": "one"}}},
-		{"name": "lenient", "per": ["user"], "unit": "completionTokens", "quantity": 1000, "window": "1h", "admission": "lenient",
+		{"name": "lenient", "per": ["user"], "unit": "completionTokens", "quantity": 1000, "window": "8760h", "admission": "lenient",
 			"match": {"headers": {"x-limit": "lenient"}}},
-		{"name": "strict", "per": ["user"], "unit": "completionTokens", "quantity": 1000, "window": "1h", "admission": "strict",
+		{"name": "strict", "per": ["user"], "unit": "completionTokens", "quantity": 1000, "window": "8760h", "admission": "strict",
 			"match": {"headers": {"x-limit": "strict"}}}
 	]}`
 )

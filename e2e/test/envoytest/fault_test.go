@@ -15,7 +15,7 @@ import (
 
 // strictConfig makes a request reserve all of its output bound.
 const strictConfig = `{"limits": [
-	{"name": "tokens", "per": ["user"], "unit": "completionTokens", "quantity": 10000, "window": "720h", "admission": "strict"}
+	{"name": "tokens", "per": ["user"], "unit": "completionTokens", "quantity": 10000, "window": "8760h", "admission": "strict"}
 ]}`
 
 const vmReloads = "wasm.spillway.vm_reload_success"

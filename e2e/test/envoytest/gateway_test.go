@@ -22,9 +22,10 @@ const (
 	chatBody  = `{"model":"mock-llm","messages":[{"role":"user","content":"hello"}]}`
 	probeBody = `{"model":"probe","input":"hello"}`
 
-	// seedQuota is a quota that four answers of the simulator's 76 tokens use up.
+	// seedQuota is a quota that four answers of the simulator's 76 tokens use up. Of its window an hour and twelve minutes give a token back: during a test
+	// nothing.
 	seedQuota = `{"limits": [` + seedLimit + `]}`
-	seedLimit = `{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "1h"}`
+	seedLimit = `{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "360h"}`
 
 	// patience bounds everything that a test waits for, unless it says otherwise.
 	patience = harness.Patience

@@ -2,6 +2,7 @@ package envoytest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
@@ -25,8 +27,12 @@ const (
 
 	// A client that reads slowly makes Envoy hold as much as this for it. The 32 MiB of standalone.yaml would hide what
 	// the filter holds; what is held of a request must fit, 1 MiB by default, and the piece with which it turns out to be
-	// too large, which is what the kernel had of it: some MiB, and 8 on a busy machine.
+	// too large.
 	connectionBuffer = 16 * megabyte
+	// first is as much of a request as is sent before the server has its beginning: then it is known to be too large, and is
+	// held no more. A machine that is busy enough lets Envoy read all that comes in one piece, up to the limit above, which would be
+	// too much with what is held: 413.
+	first = megabyte * 3 / 2
 	// clusterBuffer is Envoy's default of the same, for the server's side.
 	clusterBuffer = megabyte
 
@@ -205,7 +211,8 @@ func makeExchange(t *testing.T, g *gateway, server *echo, x exchange, prefix str
 	if x.sized {
 		length, _ = io.Copy(io.Discard, x.request(size))
 	}
-	body := io.TeeReader(x.request(size), io.MultiWriter(sent, &mark{left: size / 2, reached: halfway}))
+	begun := func() bool { _, is := server.begun.Load(prefix + x.name); return is }
+	body := io.TeeReader(&patient{Reader: x.request(size), left: first, ctx: t.Context(), begun: begun}, io.MultiWriter(sent, &mark{left: size / 2, reached: halfway}))
 	request := newRequest(t, http.MethodPost, g.URL+chatPath,
 		user(x.name, "traceparent", prefix+x.name, exchangeHeader, x.name, sizeHeader, strconv.Itoa(size)), body)
 	request.ContentLength = length
@@ -235,15 +242,41 @@ const (
 	receivedHeader = "x-received"
 )
 
-// echo is the server: it says what it received, and keeps a note of what it sent, by the request's traceparent.
+// patient keeps what comes after the first bytes back until the server has begun to read.
+type patient struct {
+	io.Reader
+	left  int
+	ctx   context.Context
+	begun func() bool
+}
+
+// Read implements io.Reader.
+func (p *patient) Read(b []byte) (int, error) {
+	for p.left == 0 && !p.begun() {
+		select {
+		case <-p.ctx.Done():
+			return 0, p.ctx.Err()
+		case <-time.After(envoyproc.PollInterval):
+		}
+	}
+	if p.left > 0 {
+		b = b[:min(len(b), p.left)]
+	}
+	n, err := p.Reader.Read(b)
+	p.left = max(p.left-n, 0)
+	return n, err
+}
+
+// echo is the server: it says what it received, and keeps notes of which requests have come, and what it sent, by their traceparents.
 type echo struct {
-	exchanges map[string]exchange
-	sent      sync.Map
+	exchanges   map[string]exchange
+	begun, sent sync.Map
 }
 
 // ServeHTTP implements http.Handler.
 func (s *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received, sent := new(digest), new(digest)
+	s.begun.Store(r.Header.Get("traceparent"), true)
 	if _, err := io.Copy(received, r.Body); err != nil {
 		return // the client reports what it lacks
 	}

@@ -27,6 +27,7 @@ func TestBudgetsOfDollars(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		t.Run(strconv.Itoa(workers)+" workers", func(t *testing.T) {
 			t.Parallel()
+			harness.AwaitDay(t) // no month ends meanwhile
 			g := start(t, harness.Options{Concurrency: workers, Config: fmt.Sprintf(moneyConfig, "reject")}, llmsim.Options{NoHistory: true, Tokens: 50})
 			spent := func(limit string) float64 { return g.Sum("spillway_spend_nanodollars_total", "limit", limit) }
 			for round, body := range []string{boundedTo50, streamOf50} {
@@ -82,6 +83,7 @@ const (
 
 // Each kind of tokens has its price, long prompts have theirs, and so has a request: exact to the billionth, wherever it is told.
 func TestDollarsOfEachKind(t *testing.T) {
+	harness.AwaitDay(t)
 	answers := harness.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", map[bool]string{false: "application/json", true: "text/event-stream"}[strings.HasPrefix(r.Header.Get("x-answer"), "data:")])
 		_, _ = io.WriteString(w, strings.ReplaceAll(r.Header.Get("x-answer"), "|", "\n\n"))

@@ -11,7 +11,7 @@ import (
 const (
 	recordConfig = `{
 		"models": {"labels": ["llama-*"], "aliases": {"nvidia-gateway": "nvidia"}},
-		"limits": [{"name": "watched", "per": ["user"], "unit": "completionTokens", "quantity": 60, "window": "1h"}]
+		"limits": [{"name": "watched", "per": ["user"], "unit": "completionTokens", "quantity": 60, "window": "720h"}]
 	}`
 	llamaBody = `{"model":"llama-3","messages":[{"role":"user","content":"hello"}]}`
 	// A model of its own, so that nothing was learned of it: the estimate is a quarter of these 64 bytes, and 256.

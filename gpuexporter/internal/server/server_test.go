@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -233,8 +235,8 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.ReadAll(c); err != nil {
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Minute))
+	if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) { // a reset is the end, too, of a connection that was written to when it had been closed
 		t.Errorf("it wasn't cut off: %v", err)
 	}
 }
