@@ -132,7 +132,7 @@ const everyWorker = 20
 
 func TestChangesWhileItRuns(t *testing.T) {
 	t.Parallel()
-	harness.AwaitHour(t, 3*time.Minute) // no window ends meanwhile
+	harness.AwaitDay(t) // no window ends meanwhile
 	const workers = 4
 	g := start(t, harness.Options{Concurrency: workers})
 	var limits []string
