@@ -195,7 +195,7 @@ func outage(t *testing.T) {
 	watched := func(b *envoyproc.Bootstrap) {
 		at := []any{"static_resources", "clusters", envoyproc.Named("llm")}
 		b.Set([]any{map[string]any{
-			"timeout": "1s", "interval": "0.1s", "no_traffic_interval": "0.1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+			"timeout": "600s", "interval": "0.1s", "no_traffic_interval": "0.1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
 			"http_health_check": map[string]any{"path": "/health"},
 		}}, append(at, "health_checks")...)
 		b.Set(map[string]any{"healthy_panic_threshold": map[string]any{"value": 0}}, append(at, "common_lb_config")...)

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
-
-	"github.com/spillway-proxy/spillway/e2e/support/harness"
 )
 
 const fairConfig = `{"upstreams": [{"name": %q, "concurrency": {"max": 4}, "queue": {"max": 2000, "maxWait": {"normal": "10m"}}}]}`
@@ -42,7 +40,7 @@ func shareBetween(t *testing.T, g *gateway, name string, tokens int) {
 			calls = append(calls, g.send(t, light(i)))
 		}
 	}
-	harness.Await(t, patience, "all wait", func() bool { return g.active() >= uint64(len(busy)+len(calls)) })
+	g.awaitMetric(t, float64(len(calls)), "spillway_queue_depth")
 	for _, c := range busy {
 		c.cancel()
 	}

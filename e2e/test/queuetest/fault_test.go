@@ -1,10 +1,11 @@
 package queuetest
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
 	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
@@ -14,10 +15,28 @@ import (
 const (
 	vmReloads = "wasm.spillway.vm_reload_success"
 
-	// idleTimeout answers what waited in a dead VM. It is the longest silence of a server, too. A worker's slots come back some
-	// six seconds after it was last heard of, so there is time for the others.
-	idleTimeout = 20 * time.Second
+	// Requests with the header doomed are answered after so long a silence, as what waits in a VM that dies: others may wait on for as long as a busy
+	// machine takes.
+	doomed, doomedFor = "x-doomed", "20s"
 )
+
+// endDoomed adds a route for requests that are to end in a dead VM.
+func endDoomed(b *envoyproc.Bootstrap) {
+	b.Edit(func(root map[string]any) {
+		harness.Visit(root, func(object map[string]any) {
+			routes, is := object["routes"].([]any)
+			if !is || object["name"] != "llm" {
+				return
+			}
+			ends := maps.Clone(routes[len(routes)-1].(map[string]any))
+			route := maps.Clone(ends["route"].(map[string]any))
+			route["idle_timeout"] = doomedFor
+			ends["route"] = route
+			ends["match"] = map[string]any{"prefix": "/", "headers": []any{map[string]any{"name": doomed, "present_match": true}}}
+			object["routes"] = slices.Insert(slices.Clone(routes), 0, any(ends))
+		})
+	})
+}
 
 // faults is what goes wrong, in an Envoy of its own.
 func faults(t *testing.T) {
@@ -25,7 +44,7 @@ func faults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := start(t, harness.Options{Wasm: wasm, Concurrency: 4, DrainTime: 10 * time.Second, StreamIdleTimeout: idleTimeout}, llmsim.Options{})
+	g := start(t, harness.Options{Wasm: wasm, Concurrency: 4, DrainTime: patience, Edit: endDoomed}, llmsim.Options{})
 	contained, err := envoyproc.ContainsPanics(wasm)
 	if err != nil {
 		t.Fatal(err)
@@ -121,23 +140,31 @@ func killVM(t *testing.T, g *gateway, mark, trap string) {
 	const inFlight, inside, outside = 4, 8, 24
 	g.reconfigured(t, mark, `[{"name": "`+trap+`", "models": ["llama"], "concurrency": {"max": 4}}]`)
 	client := oneConnection(t, g)
-	var doomed, calls []*call
+	var inVain, calls []*call
 	for range inFlight {
 		c := g.sendWith(t, client, ask{stream: true, sim: "tokens=100000 itl=20ms ttft=20ms"})
 		g.awaitSeen(t, c)
 	}
 	active, reloads := g.active(), g.Stats(vmReloads)[vmReloads]
 	for range inside {
-		doomed = append(doomed, g.sendWith(t, client, ask{}))
+		inVain = append(inVain, g.sendWith(t, client, ask{headers: []string{doomed, "yes"}}))
 	}
 	for range outside {
 		calls = append(calls, g.send(t, ask{}))
 	}
-	harness.Await(t, patience, "all wait", func() bool { return g.active() == active+inside+outside })
+	harness.Await(t, patience, "all wait, or have waited for too long", func() bool {
+		over := 0
+		for _, c := range inVain {
+			if c.over() {
+				over++
+			}
+		}
+		return g.active()+uint64(over) == active+inside+outside
+	})
 	if c := g.sendWith(t, client, ask{headers: []string{"x-spillway-trap", trap}}).wait(t); c.status != http.StatusServiceUnavailable {
 		t.Fatalf("the VM did not die: %v, %v", c.answer, c.err)
 	}
-	if served := wantAnswers(t, doomed); served > 0 {
+	if served := wantAnswers(t, inVain); served > 0 {
 		t.Errorf("%d of %d were served that waited in a VM that died", served, inside)
 	}
 	served := wantAnswers(t, calls)
@@ -189,7 +216,7 @@ func awaitRevival(t *testing.T, g *gateway, reloads uint64) {
 // comes to the gate when that is found out, and later ones at once.
 func misconfigured(t *testing.T) {
 	g := start(t, harness.Options{Hold: harness.HoldBroken, Config: `{"upstreams": [{"name": "broken", "concurrency": {"max": 1},
-		"queue": {"maxWait": {"low": "300ms"}}}]}`}, llmsim.Options{})
+		"queue": {"maxWait": {"low": "300ms", "high": "1h"}}}]}`}, llmsim.Options{})
 	for i := range 4 {
 		wantServed(t, g.send(t, ask{}))
 		g.awaitMetric(t, float64(min(i+1, 3)), "spillway_errors_total", "reason", "body_not_delivered") // each of the first three had to be let go

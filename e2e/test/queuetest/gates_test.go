@@ -207,30 +207,52 @@ func latency(t *testing.T, g *gateway) {
 }
 
 // Of a server whose time to the first token is told by the prompt, a request whose own would be too late is refused before the server has it; short
-// ones pass all the while.
+// ones pass all the while. Where the machine makes one late by itself, all begins anew: what its server took is then not what was measured.
 func expect(t *testing.T, g *gateway) {
+	g.until(t, "no request is late by the machine's fault", func() bool { return expected(t, g) })
+}
+
+// inTime says that a call took hardly longer than the simulator was told to.
+func (c *call) inTime(t *testing.T) bool {
+	t.Helper()
+	const slack = 500 * time.Millisecond
+	ttft, err := time.ParseDuration(strings.TrimPrefix(c.sim, "ttft="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.wait(t).took <= ttft+slack
+}
+
+// expected says whether the machine was quick enough for a judgement.
+func expected(t *testing.T, g *gateway) bool {
 	const tokens = 4 // bytes for each, about
 	g.configure(t, "stopIteration", fmt.Sprintf(`{"upstreams": [{"name": "prompted-%d", "latency": {"mode": "enforce", "ttft": "2s", "itl": "10s"}}]}`, time.Now().UnixNano()))
 	short, long := ask{stream: true, sim: "ttft=5ms"}, ask{stream: true, sim: "ttft=500ms", more: 2_000 * tokens}
 	longest := long
 	longest.more, longest.sim = 10*long.more, "ttft=5s"
 	var refused *call
-	g.until(t, "it is known that prompts take time", func() bool {
+	for refused == nil { // until it is known that prompts take time
 		for i, a := range []ask{short, long, short, long, short, long} {
 			a.user = fmt.Sprint("user-", i)
-			wantServed(t, g.send(t, a).wait(t))
+			c := g.send(t, a)
+			if !c.inTime(t) {
+				return false
+			}
+			wantServed(t, c)
 		}
 		var calls []*call
 		for range 6 { // each worker lets one pass, to see
 			calls = append(calls, g.send(t, longest))
 		}
 		for _, c := range calls {
-			if c.wait(t).status != http.StatusOK {
+			if !c.inTime(t) {
+				return false
+			}
+			if c.status != http.StatusOK {
 				refused = c
 			}
 		}
-		return refused != nil
-	})
+	}
 	wantRefused(t, refused, http.StatusTooManyRequests, "latency/ttft", "is too slow")
 	record := g.logs(t, refused)[0]
 	record.Want(t, map[string]string{"decision": "REJECTED", "gate": "latency", "threshold": "2000", "retryable": "true"})
@@ -241,13 +263,18 @@ func expect(t *testing.T, g *gateway) {
 		t.Error("the server saw a refused request")
 	}
 	for range 10 {
-		wantServed(t, g.send(t, short))
+		c := g.send(t, short)
+		if !c.inTime(t) {
+			return false
+		}
+		wantServed(t, c)
 	}
 	long.headers = []string{"x-slo-ttft-ms", "100"}
 	c := g.untilRefused(t, "latency/slo_ttft", long)
 	if got := g.logs(t, c)[0].Text("reason"); !regexp.MustCompile(`^slo_ttft_\d+ms_over_100ms$`).MatchString(got) {
 		t.Errorf("the record's reason is %q", got)
 	}
+	return true
 }
 
 // Answers that take too long shed the low priorities, thin the normal ones out, and leave the high ones alone.
@@ -272,7 +299,7 @@ func throttle(t *testing.T, g *gateway) {
 		g.together(t, 12, slow)
 		return g.Sum("spillway_gate_state", "gate", "throttle", "model", "all") == 2
 	})
-	if got := g.Sum("spillway_ttft_milliseconds_count", "streaming", "false", "priority", "HIGH"); got < 12 {
-		t.Errorf("Prometheus gets %v times, want all requests of priority HIGH", got)
-	}
+	harness.Await(t, patience, "Prometheus gets the times of requests of priority HIGH", func() bool { // which Envoy merges once in a while
+		return g.Sum("spillway_ttft_milliseconds_count", "streaming", "false", "priority", "HIGH") >= 12
+	})
 }

@@ -124,7 +124,7 @@ func (f *front) replace(t *testing.T, other http.Handler) {
 // configure puts a configuration into force, and sets Envoy up to hold requests as hold says.
 func (g *gateway) configure(t *testing.T, hold harness.Hold, config string) {
 	t.Helper()
-	if err := g.ReconfigureHold(hold, config); err != nil {
+	if err := g.ReconfigureHold(hold, patientQueues(t, config)); err != nil {
 		t.Fatal(err)
 	}
 	g.hold = hold
@@ -149,8 +149,20 @@ func (a ask) text() string {
 	case embeddingsPath:
 		return fmt.Sprintf(`{"model":%q,"input":"hello"}`, model)
 	default:
-		return fmt.Sprintf(`{"model":%q,"max_tokens":1000,"stream":%v,"messages":[{"role":"user","content":"hello%s"}]}`, model, a.stream, strings.Repeat("x", a.more))
+		return fmt.Sprintf(`{"model":%q,"max_tokens":%d,"stream":%v,"messages":[{"role":"user","content":"hello%s"}]}`, model, a.bound(), a.stream, strings.Repeat("x", a.more))
 	}
+}
+
+// bound is how many tokens it asks for at most: as many as the simulator is told to answer with, which takes no more than that for an answer.
+func (a ask) bound() int {
+	bound := 1000
+	for _, told := range strings.Fields(a.sim) {
+		if n, is := strings.CutPrefix(told, "tokens="); is {
+			tokens, _ := strconv.Atoi(n)
+			bound = max(bound, tokens)
+		}
+	}
+	return bound
 }
 
 // call is a request on its way, and its answer when done is closed.

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ func refuseImpatient(t *testing.T, g *gateway) {
 	g.holds(t, `{"upstreams": [{"name": "impatient", "concurrency": {"max": 1}}]}`, func(t *testing.T) {
 		no, soon := []string{"x-spillway-queue", "no"}, []string{"x-spillway-max-wait", "300"}
 		busy := g.occupy(t, ask{headers: no})
-		patient := g.enqueue(t, ask{headers: []string{"x-spillway-queue", "yes", "x-spillway-max-wait", "50s"}})
+		patient := g.enqueue(t, ask{headers: []string{"x-spillway-queue", "yes", "x-spillway-max-wait", "1h"}})
 		var refused []*call
 		for i := range 8 {
 			headers := [][]string{no, {"x-spillway-max-wait", "0"}}[i/2%2]
@@ -54,4 +55,35 @@ func refuseImpatient(t *testing.T, g *gateway) {
 		g.wantUnseen(t, append(refused, hurried, wrong)...)
 		g.awaitIdle(t)
 	})
+}
+
+// patientQueues lets requests wait for an hour where a configuration doesn't say how long: what waits on a busy machine must not be refused for that.
+func patientQueues(t *testing.T, config string) string {
+	t.Helper()
+	var root map[string]any
+	read := json.NewDecoder(strings.NewReader(config))
+	read.UseNumber()
+	if err := read.Decode(&root); err != nil {
+		t.Fatalf("%v: %s", err, config)
+	}
+	within := func(object map[string]any, name string) map[string]any {
+		if object[name] == nil {
+			object[name] = map[string]any{}
+		}
+		return object[name].(map[string]any)
+	}
+	upstreams, _ := root["upstreams"].([]any)
+	for _, upstream := range upstreams {
+		waits := within(within(upstream.(map[string]any), "queue"), "maxWait")
+		for _, priority := range []string{"urgent", "high", "normal", "low"} {
+			if waits[priority] == nil {
+				waits[priority] = "1h"
+			}
+		}
+	}
+	text, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

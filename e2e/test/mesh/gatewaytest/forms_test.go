@@ -47,7 +47,7 @@ func TestEnvoyGateway(t *testing.T) {
 // user are tried before it counts as broken.
 func (b *bed) wantFour(user string, stream bool) string {
 	b.t.Helper()
-	harness.AwaitHour(b.t, 90*time.Second)
+	harness.AwaitHour(b.t, 5*time.Minute)
 	const tries = 3
 	for try := range tries {
 		who := fmt.Sprint(user, "-", try)

@@ -37,7 +37,7 @@ func TestFleet(t *testing.T) {
 		g.awaitLimit(t, 300)
 	}
 	t.Run("one limit for both gateways", func(t *testing.T) {
-		awaitEarlyInTheHour(t)
+		harness.AwaitHour(t, 5*time.Minute) // a new window of ratelimit's would begin with the next
 		sim.Reset()
 		var got []string
 		for i := range 6 {
@@ -66,15 +66,6 @@ func TestFleet(t *testing.T) {
 				return err == nil && a.status == http.StatusServiceUnavailable && a.header.Get("x-spillway-reason") == "pressure/busy"
 			})
 		}
-	})
-}
-
-// awaitEarlyInTheHour lets a new window of ratelimit's begin, if that would be in the middle of the test.
-func awaitEarlyInTheHour(t *testing.T) {
-	t.Helper()
-	harness.Await(t, time.Minute, "the hour's last half minute is over", func() bool {
-		now := time.Now().UTC()
-		return now.Truncate(time.Hour).Add(time.Hour).Sub(now) > 30*time.Second
 	})
 }
 
