@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,32 +29,8 @@ func keepBusy(t *testing.T) {
 	}
 }
 
-// lateness says how much later the machine wakes who sleeps than it should, at most, until it is asked.
-func lateness() (most func() time.Duration) {
-	const nap = 10 * time.Millisecond
-	var late time.Duration
-	end := make(chan struct{})
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			began := time.Now()
-			select {
-			case <-end:
-				return
-			case <-time.After(nap):
-				late = max(late, time.Since(began)-nap)
-			}
-		}
-	})
-	return func() time.Duration {
-		close(end)
-		all.Wait()
-		return late
-	}
-}
-
-// An override, a grant or a drain is in force in every worker within two seconds, also where the machine has other work, which may take no more than
-// Envoy has to wait for its turn. Who asks is told when all have it.
+// An override, a grant or a drain is in force in every worker within two seconds, also where the machine has other work: see everywhere. Who asks is told
+// when all have it.
 func TestInForceOnABusyMachine(t *testing.T) {
 	t.Parallel()
 	g := steer(t, 4)
@@ -65,7 +40,6 @@ func TestInForceOnABusyMachine(t *testing.T) {
 	g.everywhere(t, "ann", http.StatusTooManyRequests)
 	stop := g.load(t)
 	keepBusy(t)
-	late := lateness()
 	worst := time.Duration(0)
 	for i := range 4 {
 		status, answer := g.admin(t, http.MethodPatch, "/overrides", fmt.Sprintf(`{"statusCode":{"limits":%d}}`, 430+i))
@@ -92,9 +66,5 @@ func TestInForceOnABusyMachine(t *testing.T) {
 		}
 		worst = max(worst, g.everywhere(t, "bob", step.want))
 	}
-	waited := late()
-	t.Logf("in force after %v at most, where this program has waited for its turn for %v; %d requests beside it", worst, waited, n)
-	if worst > inForce+10*waited {
-		t.Errorf("in force after %v", worst)
-	}
+	t.Logf("in force after %v at most; %d requests beside it", worst, n)
 }

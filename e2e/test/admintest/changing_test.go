@@ -18,7 +18,7 @@ func TestRequestsWhileOverridesChange(t *testing.T) {
 	t.Parallel()
 	const users, each, quantity, clients = 100, 100, 50, 8
 	sim, address := harness.Simulate(t, "127.0.0.1", llmsim.Options{})
-	g := &steered{harness.Start(t, harness.Options{Concurrency: 4, Upstream: address, Config: fmt.Sprintf(`{
+	g := &steered{Envoy: harness.Start(t, harness.Options{Concurrency: 4, Upstream: address, Config: fmt.Sprintf(`{
 		%s,
 		"limits":[{"name":"few","per":["user"],"unit":"requests","quantity":%d,"window":"24h"}],
 		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`, tokensOf(steeringToken), quantity)})}

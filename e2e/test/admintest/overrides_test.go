@@ -25,13 +25,14 @@ const (
 // steered is a gateway with an admin surface, and what may be overridden.
 type steered struct {
 	*harness.Envoy
+	workers int
 }
 
 func steer(t *testing.T, workers int) *steered {
 	t.Helper()
 	sim := llmsim.New(llmsim.Options{})
 	t.Cleanup(func() { _ = sim.Close() })
-	return &steered{harness.Start(t, harness.Options{Concurrency: workers, Upstream: harness.Serve(t, sim), Config: `{
+	return &steered{workers: workers, Envoy: harness.Start(t, harness.Options{Concurrency: workers, Upstream: harness.Serve(t, sim), Config: `{
 		` + tokensOf(steeringToken) + `,
 		"limits":[{"name":"few","per":["user"],"unit":"requests","quantity":2,"window":"24h"},{"name":"many","unit":"totalTokens","quantity":1000000000,"window":"1h"}],
 		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`})}
@@ -71,21 +72,30 @@ func (g *steered) send(t *testing.T, method, path, body string, header http.Head
 	return response.StatusCode, string(text)
 }
 
-// everywhere waits until so many requests in a row, each on a connection of its own, are answered with a status, and says how long that took.
+// everywhere waits until so many requests in a row, each on a connection of its own, are answered with a status, and says how long that took. What was changed
+// before has to be in force within two seconds. A worker that doesn't get its turn on the machine comes to it later, but then at once: so of the requests that
+// begin after that time, one after the other, each worker may answer two by what was before, and no more, however busy the machine is.
 func (g *steered) everywhere(t *testing.T, user string, want int) time.Duration {
 	t.Helper()
 	const inARow = 60
 	began, changed := time.Now(), time.Now()
-	row := 0
+	row, late := 0, 0
 	harness.Await(t, harness.Patience, fmt.Sprint("every worker answers ", want), func() bool {
 		for ; row < inARow; row++ {
+			asked := time.Since(began)
 			if g.chat(t, user) != want {
+				if asked > inForce {
+					late++
+				}
 				row, changed = 0, time.Now()
 				return false
 			}
 		}
 		return true
 	})
+	if late > 2*g.workers {
+		t.Errorf("%d requests that began more than %v after a change were not answered by it", late, inForce)
+	}
 	return changed.Sub(began)
 }
 

@@ -114,8 +114,8 @@ func at(value any, path ...any) any {
 	return value
 }
 
-const governed = `"limits": [{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "1h"}],
-	"upstreams": [{"name": "llm", "budget": {"requests": 1000, "window": "1h"}, "concurrency": {"max": 8}, "breaker": {"mode": "enforce"}, "latency": {"mode": "shadow"}}]`
+const governed = `"limits": [{"name": "user-completion-tokens", "per": ["user"], "unit": "completionTokens", "quantity": 300, "window": "8760h"}],
+	"upstreams": [{"name": "llm", "budget": {"requests": 1000, "window": "8760h"}, "concurrency": {"max": 8}, "breaker": {"mode": "enforce"}, "latency": {"mode": "shadow"}}]`
 
 func forWorkers(t *testing.T, test func(t *testing.T, workers int)) {
 	for _, workers := range []int{1, 4} {
@@ -189,12 +189,13 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q: %d, want %d", authorization, a.status, want)
 		}
 	}
-	for range 12 {
-		ask(t, p.Client, http.MethodGet, p.Surface+"/spillway/status", "", "authorization: Bearer guess")
-	}
-	if a := ask(t, p.Client, http.MethodGet, p.Surface+"/spillway/status", "", "authorization: Bearer guess"); a.status != 429 || a.header.Get("retry-after") == "" {
-		t.Errorf("after a dozen wrong ones: %d %v", a.status, a.header)
-	}
+	harness.Await(t, harness.Patience, "a dozen wrong ones within a minute are too many", func() bool { // a busy machine may take longer for a dozen
+		for range 12 {
+			ask(t, p.Client, http.MethodGet, p.Surface+"/spillway/status", "", "authorization: Bearer guess")
+		}
+		a := ask(t, p.Client, http.MethodGet, p.Surface+"/spillway/status", "", "authorization: Bearer guess")
+		return a.status == 429 && a.header.Get("retry-after") != ""
+	})
 	p.status(t) // a right one passes all the same
 }
 
@@ -270,7 +271,7 @@ func TestCommandsOfThePage(t *testing.T) {
 	}
 	for _, block := range blocks {
 		script := strings.ReplaceAll(block[1], "http://127.0.0.1:10001", p.URL) // where reading is open, as on the listener of the page
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 		command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 		command.Env = append(os.Environ(), "TOKEN="+newToken)
 		out, err := command.CombinedOutput()

@@ -74,7 +74,7 @@ func TestRotation(t *testing.T) {
 		config := func(tokens ...string) string {
 			return `{` + tokensOf(tokens...) + `,"upstreams":[{"name":"llm","concurrency":{"max":64}}]}`
 		}
-		g := &steered{harness.Start(t, harness.Options{Upstream: address, Concurrency: workers, Config: config("old"), DrainTime: time.Minute})}
+		g := &steered{Envoy: harness.Start(t, harness.Options{Upstream: address, Concurrency: workers, Config: config("old"), DrainTime: time.Minute})}
 		good := func(token string) bool {
 			status, _ := g.send(t, http.MethodPatch, "/spillway/overrides", `{"statusCode":{"limits":430}}`, http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}})
 			if status != http.StatusOK && status != http.StatusForbidden && status != http.StatusTooManyRequests { // which is a wrong one too many
@@ -208,7 +208,7 @@ func TestHolds(t *testing.T) {
 		t.Run(string(hold), func(t *testing.T) {
 			t.Parallel()
 			sim, address := harness.Simulate(t, "127.0.0.1", llmsim.Options{})
-			g := &steered{harness.Start(t, harness.Options{Hold: hold, Upstream: address, Config: `{` + tokensOf(steeringToken) + `,"upstreams":[{"name":"llm"}]}`})}
+			g := &steered{Envoy: harness.Start(t, harness.Options{Hold: hold, Upstream: address, Config: `{` + tokensOf(steeringToken) + `,"upstreams":[{"name":"llm"}]}`})}
 			if status, answer := g.admin(t, http.MethodPatch, "/overrides", `{"statusCode":{"limits":430}}`); status != want || want == 408 && !strings.Contains(answer, "allow_on_headers_stop_iteration") {
 				t.Errorf("%d %s", status, answer)
 			}

@@ -177,7 +177,7 @@ func TestWorstPaths(t *testing.T) {
 			t.Parallel()
 			reached := make(chan string, 100)
 			upstream := harness.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r.RequestURI }))
-			g := &steered{harness.Start(t, harness.Options{Upstream: upstream, Edit: edit, Config: `{` + admin("open") + `,"limits":[{"name":"r","unit":"requests","quantity":1000,"window":"1h"}]}`})}
+			g := &steered{Envoy: harness.Start(t, harness.Options{Upstream: upstream, Edit: edit, Config: `{` + admin("open") + `,"limits":[{"name":"r","unit":"requests","quantity":1000,"window":"1h"}]}`})}
 			counted := 0.0
 			for _, target := range []string{
 				"/spillway/../v1/chat/completions", "/spillway/%2e%2e/v1/chat/completions", "/spillway/..%2fv1/models", "/spillway/..;/v1/models", "/spillway%2f..%2fv1/models",

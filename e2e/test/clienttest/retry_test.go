@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/anthropics/anthropic-sdk-go"
 	anthropicoption "github.com/anthropics/anthropic-sdk-go/option"
@@ -41,12 +42,24 @@ func TestOfficialClientsRetryAsTheyAreTold(t *testing.T) {
 		for limit, want := range map[string]string{"hour": "200 429", "moment": "200 429 200"} {
 			t.Run(name+"/"+limit, func(t *testing.T) {
 				t.Parallel()
-				user := name + "-" + limit
-				got := ask(t, e.URL, user, limit)
-				if got[0] != "" || (got[1] != "") != (limit == "hour") || limit == "hour" && !strings.Contains(got[1], "429") {
-					t.Errorf("the client has the errors %q", got)
+				for began, try := time.Now(), 1; ; try++ {
+					user := fmt.Sprint(name, "-", limit, "-", try)
+					got := ask(t, e.URL, user, limit)
+					if got[0] != "" || (got[1] != "") != (limit == "hour") || limit == "hour" && !strings.Contains(got[1], "429") {
+						t.Fatalf("the client has the errors %q", got)
+					}
+					all := ""
+					harness.Await(t, patience, "the access log has the answers that the client has taken", func() bool {
+						all = statuses(e, user)
+						return strings.Count(all, "200") == strings.Count(want, "200") && strings.HasSuffix(all, want[len(want)-3:])
+					})
+					if all == want {
+						return
+					}
+					if all != "200 200" || time.Since(began) > patience { // the moment was over before a busy machine came to the second request
+						t.Fatalf("its requests were answered with %s, want %s", all, want)
+					}
 				}
-				harness.Await(t, patience, "the access log has "+want, func() bool { return statuses(e, user) == want })
 			})
 		}
 	}

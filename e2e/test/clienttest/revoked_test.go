@@ -3,6 +3,7 @@ package clienttest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,35 +36,50 @@ func TestOfficialClientsAreToldThatTheirStreamWasEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			if err := sim.Await(ctx, func(s llmsim.Stats) bool { return s.Running == 0 }); err != nil { // of the client before
-				t.Fatal(err)
-			}
-			done := make(chan string, 1)
-			go func() {
-				done <- ask(ctx, t, e.URL, map[string]string{"x-priority": "low", "traceparent": name, "x-sim-tokens": "1000", "x-sim-ttft": "1ms", "x-sim-itl": "50ms"})
-			}()
-			if err := sim.Await(ctx, func(s llmsim.Stats) bool { return s.Running > 0 || len(done) > 0 }); err != nil {
-				t.Fatal(err)
-			}
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/v1/chat/completions", strings.NewReader(`{"model":"llama-3","messages":[]}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			request.Header.Set("X-Priority", "urgent")
-			response, err := e.Client.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = response.Body.Close()
-			if got := <-done; response.StatusCode != http.StatusOK || !strings.Contains(got, "This stream was ended to make room for an urgent request") {
-				t.Errorf("the urgent one has the status %d, and the other client the error %q", response.StatusCode, got)
-			}
-			harness.Await(t, patience, "the access log has it", func() bool { return statuses(e, name) != "" })
-			if all := statuses(e, name); all != "200" {
-				t.Errorf("its requests were answered with %s, want one", all)
+			// On a machine that is busy just then the stream is cut off before there is a piece to tell in.
+			for try := 1; !tellOne(ctx, t, sim, e, ask, fmt.Sprint(name, try)); try++ {
+				if ctx.Err() != nil {
+					t.Fatal("it was never told")
+				}
 			}
 		})
 	}
+}
+
+// tellOne has a client's stream ended, and says whether it was told.
+func tellOne(ctx context.Context, t *testing.T, sim *llmsim.Server, e *harness.Envoy, ask streamer, name string) (told bool) {
+	t.Helper()
+	cut := func() float64 { return e.Sum("spillway_revoked_total", "status", "cut") }
+	before := cut()
+	if err := sim.Await(ctx, func(s llmsim.Stats) bool { return s.Running == 0 }); err != nil { // of the client before
+		t.Fatal(err)
+	}
+	done := make(chan string, 1)
+	go func() {
+		done <- ask(ctx, t, e.URL, map[string]string{"x-priority": "low", "traceparent": name, "x-sim-tokens": "1000000", "x-sim-ttft": "1ms", "x-sim-itl": "5ms"}) // it doesn't end by itself
+	}()
+	if err := sim.Await(ctx, func(s llmsim.Stats) bool { return s.Running > 0 || len(done) > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/v1/chat/completions", strings.NewReader(`{"model":"llama-3","messages":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Priority", "urgent")
+	response, err := e.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	got := <-done
+	if told = strings.Contains(got, "This stream was ended to make room for an urgent request"); response.StatusCode != http.StatusOK || got == "" || !told && cut() == before {
+		t.Errorf("the urgent one has the status %d, and the other client the error %q", response.StatusCode, got)
+	}
+	harness.Await(t, patience, "the access log has it", func() bool { return statuses(e, name) != "" })
+	if all := statuses(e, name); all != "200" {
+		t.Errorf("its requests were answered with %s, want one", all)
+	}
+	return told || t.Failed()
 }
 
 func streamOpenAI(ctx context.Context, _ *testing.T, url string, headers map[string]string) string {
@@ -96,7 +112,9 @@ func streamAnthropic(ctx context.Context, _ *testing.T, url string, headers map[
 	for name, value := range headers {
 		options = append(options, anthropicoption.WithHeader(name, value))
 	}
-	stream := client.Messages.NewStreaming(ctx, messageParams(nil), options...)
+	lasting := messageParams(nil)
+	lasting.MaxTokens = 1_000_000
+	stream := client.Messages.NewStreaming(ctx, lasting, options...)
 	for stream.Next() {
 	}
 	return errorOf(stream.Err())

@@ -280,22 +280,28 @@ func TestWhatWaitsTooLongInEnvoyIsToldSo(t *testing.T) {
 	busy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "text/event-stream")
-		for r.Context().Err() == nil { // Envoy ends what is silent
-			_, _ = io.WriteString(w, ": wait\n\n")
-			_ = http.NewResponseController(w).Flush()
-			time.Sleep(100 * time.Millisecond)
-		}
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 	})
+	const first = "first" // that one is silent, and isn't ended for that
 	e := harness.Start(t, harness.Options{
 		Config:   `{"upstreams": [{"name": "llm", "concurrency": {"max": 1}}], "limits": [{"name": "all", "unit": "totalTokens", "quantity": 1000000000, "window": "1h"}]}`,
-		Upstream: harness.Serve(t, busy), StreamIdleTimeout: 2 * time.Second,
+		Upstream: harness.Serve(t, busy), StreamIdleTimeout: 2 * time.Second, Edit: func(b *envoyproc.Bootstrap) {
+			lasting := route(first, "0s")
+			to := lasting["route"].(map[string]any)
+			to["cluster"], to["idle_timeout"] = "llm", "0s"
+			others := map[string]any{"match": map[string]any{"prefix": "/"}, "route": map[string]any{"cluster": "llm", "timeout": "0s"}}
+			b.Set([]any{lasting, others}, "static_resources", "listeners", envoyproc.Named(envoyproc.Gateway), "filter_chains", 0, "filters", 0,
+				"typed_config", "route_config", "virtual_hosts", 0, "routes")
+		},
 	})
-	first, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+chatPath, strings.NewReader(`{"model":"m","messages":[],"stream":true}`))
+	lasts, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+chatPath, strings.NewReader(`{"model":"m","messages":[],"stream":true}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Header.Set("Content-Type", "application/json")
-	response, err := e.Client.Do(first)
+	lasts.Header.Set("Content-Type", "application/json")
+	lasts.Header.Set(upstreamHeader, first)
+	response, err := e.Client.Do(lasts)
 	if err != nil {
 		t.Fatal(err)
 	}

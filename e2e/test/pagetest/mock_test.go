@@ -33,6 +33,7 @@ type mock struct {
 	lags      bool     // who is asked doesn't know of the latest change
 	before    object   // what it tells of overrides then
 	asked     map[string]int
+	heard     time.Time // when it has answered last what the status is
 }
 
 const token = "opensesame"
@@ -65,6 +66,9 @@ func newMock(t *testing.T) *mock {
 			panic(http.ErrAbortHandler)
 		}
 		routes.ServeHTTP(w, r)
+		if r.URL.Path == "/spillway/status" {
+			m.set(func() { m.heard = time.Now() })
+		}
 	}))
 	t.Cleanup(m.Close)
 	return m

@@ -14,7 +14,7 @@ def ask():
     if what == "messages":
         import anthropic
         client = anthropic.Anthropic(base_url=url, api_key="k", default_headers=headers)
-        return client.messages.create(model="llama-3", max_tokens=1000, messages=messages, stream=True)
+        return client.messages.create(model="llama-3", max_tokens=1000000, messages=messages, stream=True)
     import openai
     client = openai.OpenAI(base_url=url + "/v1", api_key="k", default_headers=headers)
     if what == "chat":
