@@ -23,7 +23,7 @@ const model = "llama-3"
 // A limit of tokens makes the filter hold a request until its body is read. Requests without the header have no limit. So
 // long a window gives next to nothing back while a test runs.
 const (
-	config = `{"limits": [{"name": "tokens", "per": ["user"], "unit": "completionTokens", "quantity": 100000, "window": "720h",
+	config = `{"limits": [{"name": "tokens", "per": ["user"], "unit": "completionTokens", "quantity": 100000, "window": "8760h",
 		"match": {"headers": {"x-limit": "tokens"}}}]}`
 	quantity  = 100000
 	givenBack = 20 // more than the window gives back within the time that a test has

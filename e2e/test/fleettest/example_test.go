@@ -18,7 +18,7 @@ func leaseExample(f *leased) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	config, err := yaml.YAMLToJSON([]byte(strings.NewReplacer("quantity: 200000", "quantity: 300", "timeout: 100ms", "timeout: 2s").Replace(string(text))))
+	config, err := yaml.YAMLToJSON([]byte(strings.NewReplacer("quantity: 200000", "quantity: 300", "timeout: 100ms", "timeout: 10s", "window: 1h", "window: 24h").Replace(string(text))))
 	if err != nil {
 		f.t.Fatal(err)
 	}

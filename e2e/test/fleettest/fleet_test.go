@@ -131,7 +131,7 @@ func startFleet(t *testing.T) *fleet {
 	f := &fleet{
 		shared: startShared(t), door: &door{},
 		sim:    llmsim.New(llmsim.Options{Models: []string{"mock"}, Tokens: answer, RecordHeaders: []string{"*"}}),
-		config: shippedConfig(t),
+		config: strings.ReplaceAll(shippedConfig(t), `"1h"`, `"8760h"`), // what comes back of it meanwhile would let more pass
 	}
 	server := httptest.NewServer(f.door.before(f.sim))
 	t.Cleanup(func() {
@@ -164,7 +164,7 @@ func startFleet(t *testing.T) *fleet {
 // patientWithRatelimit gives ratelimit more time than envoy/fleet.yaml does, for a request and for saying that it is well: a busy
 // machine is no outage.
 func patientWithRatelimit(root map[string]any) {
-	const patient = "8s"
+	const patient = "60s"
 	harness.Visit(root, func(object map[string]any) {
 		if _, ok := object["failure_mode_deny"]; ok {
 			object["timeout"] = patient
@@ -179,7 +179,7 @@ func patientWithRatelimit(root map[string]any) {
 func (f *fleet) in(t *testing.T) *fleet {
 	s := *f.shared
 	s.t = t
-	harness.AwaitHour(t, 90*time.Second)
+	harness.AwaitHour(t, 5*time.Minute)
 	return &fleet{&s, f.envoys, f.sim, f.door, f.config}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // A request that waits for a lease is held, and goes on whole, however Envoy is set up to hold requests, and also where it isn't.
 func TestARequestWaitsForALeaseHoweverItIsHeld(t *testing.T) {
-	harness.AwaitHour(t, harness.Patience/10)
+	harness.AwaitDay(t)
 	f := &leased{fleet: &fleet{shared: startShared(t), door: &door{}, sim: llmsim.New(llmsim.Options{Models: []string{"mock"}, Tokens: answer, RecordHeaders: []string{"*"}})}}
 	server := httptest.NewServer(f.sim)
 	t.Cleanup(server.Close)

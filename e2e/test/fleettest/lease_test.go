@@ -29,10 +29,10 @@ type leased struct {
 	url, server string        // of ratelimit's HTTP port, as the Envoys know it, and of what is behind them
 }
 
-// leaseLimit is a limit of the fleet for each user.
+// leaseLimit is a limit of the fleet for each user. Its timeout is the longest there is: a busy machine is no outage.
 func leaseLimit(name string, quantity int, onDown string) string {
-	return fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":%q},
-		"limits":[{"name":%q,"per":["user"],"unit":"completionTokens","quantity":%d,"window":"1h","scope":"fleet"}]}`, onDown, name, quantity)
+	return fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"10s","onDown":%q},
+		"limits":[{"name":%q,"per":["user"],"unit":"completionTokens","quantity":%d,"window":"24h","scope":"fleet"}]}`, onDown, name, quantity)
 }
 
 func startLeased(t *testing.T) *leased {
@@ -154,7 +154,7 @@ func (f *leased) try(envoy int, user string) int {
 
 // TestLeases is all of it with one fleet.
 func TestLeases(t *testing.T) {
-	harness.AwaitHour(t, 2*time.Minute)
+	harness.AwaitDay(t) // no window ends meanwhile
 	f := startLeased(t)
 	for _, test := range []struct {
 		name string
@@ -196,8 +196,8 @@ func leaseEdge(f *leased) {
 
 // leaseDollars is the same in dollars, which are leased by the thousandth: a token costs one.
 func leaseDollars(f *leased) {
-	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
-		"limits":[{"name":"dollars","per":["user"],"unit":"usd","quantity":%g,"window":"1h","scope":"fleet"}]}`, limit/1000.0))
+	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"10s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
+		"limits":[{"name":"dollars","per":["user"],"unit":"usd","quantity":%g,"window":"24h","scope":"fleet"}]}`, limit/1000.0))
 	for f.crowd(4, ask{user: "dollars"}) > 0 {
 		continue
 	}
@@ -232,11 +232,12 @@ func leaseCrowd(f *leased) {
 	}
 }
 
-// leaseBusy is one who asks for much, and costs few calls.
+// leaseBusy is one who asks for much, and costs few calls: leases grow while they are used up within two seconds, and a proxy that asks for nothing makes a call
+// every two seconds. So on a slow machine more are made for as many requests, but no more than one a second at each proxy.
 func leaseBusy(f *leased) {
 	const requests, clients = 800, 8
 	f.configure(leaseLimit("busy", 10_000_000, "refuse"))
-	before := f.calls.Load()
+	began, before := time.Now(), f.calls.Load()
 	var all sync.WaitGroup
 	for i := range clients {
 		all.Go(func() {
@@ -249,9 +250,10 @@ func leaseBusy(f *leased) {
 	}
 	all.Wait()
 	calls := f.calls.Load() - before
-	f.t.Logf("%d calls for %d requests", calls, requests)
-	if calls*20 > requests {
-		f.t.Errorf("%d calls for %d requests", calls, requests)
+	took := time.Since(began)
+	f.t.Logf("%d calls for %d requests in %v", calls, requests, took)
+	if most := requests/20 + len(f.envoys)*int(took/time.Second); calls > int64(most) {
+		f.t.Errorf("%d calls for %d requests in %v, want at most %d", calls, requests, took, most)
 	}
 }
 
@@ -289,8 +291,8 @@ func leaseNearly(f *leased) {
 		return told
 	}
 	tokens := near("near")
-	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"2s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
-		"limits":[{"name":"near-usd",%s:["user"],"unit":"usd","quantity":%g,"window":"1h","scope":"fleet"}]}`, nearly, answers*answer/1000.0))
+	f.configure(fmt.Sprintf(`{"requestHold":"stopIteration","fleet":{"timeout":"10s","onDown":"refuse"},"prices":[{"prompt":0,"completion":1000}],
+		"limits":[{"name":"near-usd",%s:["user"],"unit":"usd","quantity":%g,"window":"24h","scope":"fleet"}]}`, nearly, answers*answer/1000.0))
 	dollars := near("near-usd")
 	f.t.Logf("tokens %s, dollars %s", tokens, dollars)
 	for _, told := range []string{tokens, dollars} {
@@ -436,12 +438,8 @@ func leaseDown(f *leased) {
 		return f.envoys[1].Stats(down)[down] == 0
 	})
 	for _, line := range []string{"gave no answer that can be used", "answers again: limits of the fleet are leased from it"} {
-		if !strings.Contains(f.envoys[1].Logs(), line) {
-			f.t.Errorf("Envoy's log lacks %q", line)
-		}
+		harness.Await(f.t, patience, "Envoy's log has "+line, func() bool { return strings.Contains(f.envoys[1].Logs(), line) })
 	}
+	harness.Await(f.t, patience, "what passed meanwhile is counted", func() bool { return f.counted("down-pass") >= 6*answer })
 	f.t.Logf("back after %v, %d counted of what passed", time.Since(began).Round(time.Millisecond), f.counted("down-pass"))
-	if counted := f.counted("down-pass"); counted < 6*answer {
-		f.t.Errorf("%d are counted of what passed meanwhile, want %d", counted, 6*answer)
-	}
 }
