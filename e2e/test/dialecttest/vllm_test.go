@@ -22,10 +22,11 @@ import (
 // vllmCaptures are a real vLLM's answers as they came over the wire, and the requests for most of them.
 const vllmCaptures = "vllm-lab/captures" // in shared/
 
+// vllmConfig gives a token back in half an hour: during a test nothing.
 const vllmConfig = `{"limits": [
-	{"name": "outputs", "per": ["user"], "unit": "completionTokens", "quantity": 1000000, "window": "720h",
+	{"name": "outputs", "per": ["user"], "unit": "completionTokens", "quantity": 20000, "window": "8760h",
 		"match": {"headers": {"x-limit": "completionTokens"}}},
-	{"name": "totals", "per": ["user"], "unit": "totalTokens", "quantity": 1000000, "window": "720h",
+	{"name": "totals", "per": ["user"], "unit": "totalTokens", "quantity": 20000, "window": "8760h",
 		"match": {"headers": {"x-limit": "totalTokens"}}}
 ]}`
 

@@ -1,12 +1,14 @@
 package envoytest
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -23,8 +25,15 @@ func TestTheBootstrapRunsAsItIs(t *testing.T) {
 	if count != 2 {
 		t.Fatalf("the file has the configurations of %d plugins, want 2", count)
 	}
-	if got := statuses(5, func() answer { return g.chat(t, user("bo")) }); got != "200 200 200 200 429" {
-		t.Errorf("got %s, want 200 200 200 200 429", got)
+	for began, n := time.Now(), 1; ; n++ {
+		asked := time.Now()
+		got := statuses(5, func() answer { return g.chat(t, user(fmt.Sprint("bo-", n))) })
+		if got == "200 200 200 200 429" {
+			break
+		}
+		if time.Since(asked) < 40*time.Second || time.Since(began) > patience { // after 48 s what comes back of the file's limit lets the fifth pass
+			t.Fatalf("got %s, want 200 200 200 200 429", got)
+		}
 	}
 	wantStatus(t, g.do(t, newRequest(t, http.MethodGet, g.Surface+"/spillway/healthz", nil, nil)), http.StatusOK)
 }

@@ -55,7 +55,7 @@ func TestExamples(t *testing.T) {
 					for range 12 {
 						g.wants(t, 1, "", headers...)
 					}
-					g.last().Want(t, map[string]string{"decision": "SHADOW", "gate": "limits"})
+					g.last(t).Want(t, map[string]string{"decision": "SHADOW", "gate": "limits"})
 				})
 			}
 		})

@@ -129,6 +129,8 @@ func (g *gateway) sends(t *testing.T, client *http.Client, method, url, text str
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.sent++
+	request.Header.Set("traceparent", fmt.Sprint("request-", g.sent))
 	for _, header := range headers {
 		name, value, _ := strings.Cut(header, ": ")
 		request.Header.Add(name, value)
@@ -142,7 +144,6 @@ func (g *gateway) sends(t *testing.T, client *http.Client, method, url, text str
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.sent++
 	return answer{response.StatusCode, response.Header, string(body)}
 }
 
@@ -163,16 +164,24 @@ func (g *gateway) wantsFrom(t *testing.T, client *http.Client, url string, n int
 	return last
 }
 
-// last is the access log's record of the latest request.
-func (g *gateway) last() harness.Record {
-	records := g.AccessLog(g.sent)
-	return records[len(records)-1]
+// last is the access log's record of the latest request. It may stand before that of an earlier one, which another worker logs later.
+func (g *gateway) last(t *testing.T) (last harness.Record) {
+	t.Helper()
+	harness.Await(t, harness.Patience, "the access log has the latest request", func() bool {
+		for _, r := range g.AccessLog(0) {
+			if r.Text("traceparent") == fmt.Sprint("request-", g.sent) {
+				last = r
+			}
+		}
+		return last != nil
+	})
+	return last
 }
 
 // charged wants a subject to be the one for which the latest request was refused.
 func (g *gateway) charged(t *testing.T, want string) {
 	t.Helper()
-	if got := g.last().Text("subject"); got != want && !(strings.HasSuffix(want, "*") && strings.HasPrefix(got, want[:len(want)-1])) {
+	if got := g.last(t).Text("subject"); got != want && !(strings.HasSuffix(want, "*") && strings.HasPrefix(got, want[:len(want)-1])) {
 		t.Errorf("charged to %q, want %q", got, want)
 	}
 }

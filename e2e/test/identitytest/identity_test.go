@@ -67,7 +67,7 @@ func byToken(t *testing.T, g *gateway) {
 	g.wants(t, 1, "", ann)
 	g.configure(t, token, strings.Replace(two("shadow", "user"), `"unit"`, `"mode":"shadow","unit"`, 1))
 	g.wants(t, 3, "", ann)
-	g.last().Want(t, map[string]string{"decision": "SHADOW", "subject": "user=ann"})
+	g.last(t).Want(t, map[string]string{"decision": "SHADOW", "subject": "user=ann"})
 }
 
 // What stands in a claim is text for people, whatever it is, and no label.
@@ -92,7 +92,7 @@ func strangeTokens(t *testing.T, g *gateway) {
 		}
 		g.wants(t, 1, spent, bearer)
 		g.charged(t, test.subject)
-		if got := g.last().Text("subject"); len(got) > 64 {
+		if got := g.last(t).Text("subject"); len(got) > 64 {
 			t.Errorf("%d bytes of a subject are shown", len(got))
 		}
 	}
@@ -218,7 +218,7 @@ func sessions(t *testing.T, g *gateway) {
 	g.wants(t, 1, over, "x-session-id: t1")
 	g.configure(t, `{}`, strings.Replace(tokens, "%", `,"mode":"shadow"`, 1))
 	g.wants(t, 1, "", "x-session-id: t1")
-	g.last().Want(t, map[string]string{"decision": "SHADOW", "reason": "lifetime_spent"})
+	g.last(t).Want(t, map[string]string{"decision": "SHADOW", "reason": "lifetime_spent"})
 	if g.Sum("spillway_evictions_total") != 0 {
 		t.Error("something was evicted")
 	}
@@ -277,7 +277,7 @@ func identifyInShadow(t *testing.T, g *gateway) {
 			if told := a.header.Get("ratelimit-policy") + a.header.Get("x-ratelimit-limit-requests"); told != "" {
 				t.Errorf("%s: told %q by a limit in shadow", row.source, told)
 			}
-			g.last().Want(t, map[string]string{"decision": []string{"ALLOWED", "SHADOW"}[i/2], "reason": []string{"", "requests_exceeded"}[i/2]})
+			g.last(t).Want(t, map[string]string{"decision": []string{"ALLOWED", "SHADOW"}[i/2], "reason": []string{"", "requests_exceeded"}[i/2]})
 			g.charged(t, []string{"", row.subject}[i/2])
 		}
 	}
