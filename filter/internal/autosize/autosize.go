@@ -119,6 +119,7 @@ type State struct {
 	base [prompts]float64 // seconds, what is usual of a stream; 0: not known
 
 	whole        line    // what is usual of an answer that comes whole
+	shift        float64 // how surely such answers take longer of late than those before, in deviations of one
 	level, below line    // what it takes with as many in flight as there are slots, and with as many as there were before
 	worth        float64 // what each slot between these brings, of what each of the others does
 	down         float64 // how often more have been tried since fewer were
@@ -172,20 +173,24 @@ func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 	inFlight := w.inFlight / w.samples
 	queue, old := s.weigh(&c.Load, late, inFlight)
 	s.verdict = verdict{ttft: w.took / w.samples, usual: w.usual / w.samples, queue: queue}
-	slow := s.slow(age)
-	if slow {
-		s.verdict.itl = w.between / w.itls
+	if w.streams == 0 {
+		s.verdict.whole = 1
 	}
+	whole := s.unaided(&c.Load)
+	slow := s.slow(age, whole)
 	long := queue > mostQueue+mostShare*s.slots && late > w.mostLate()*s.verdict.usual
-	if s.unaided(&c.Load) {
+	switch {
+	case whole && !s.apart():
 		s.climb(now, c)
+		return
+	case whole && old:
 		return
 	}
 	s.remember(long, inFlight, queue)
 	before := s.slots
 	switch {
-	case long && s.lasts(now, late) && w.blames(s.longs, queue) && (s.cuts == 0 || w.fresh >= w.samples/2):
-		s.cut(inFlight - queue)
+	case long && s.holds(now, late, queue/inFlight, whole) && w.blames(s.longs, queue) && (s.cuts == 0 || w.fresh >= w.samples/2):
+		s.cut(inFlight-queue, whole)
 	case !long && old:
 	case long || slow || !w.busy() || s.probing != 0 || queue > leastQueue+leastShare*s.slots:
 		s.step = 1
@@ -197,7 +202,7 @@ func (s *State) decide(now clock.Moment, age time.Duration, c *Settings) {
 	}
 	s.slots = s.bound(before, s.slots, c)
 	if s.slots != before {
-		s.changed = now
+		s.changed, s.level = now, line{}
 	}
 }
 
@@ -221,18 +226,27 @@ func (s *State) remember(long bool, inFlight, queue float64) {
 	}
 }
 
-// lasts says that too many have waited for long enough, beside the seconds that they wait.
-func (s *State) lasts(now clock.Moment, late float64) bool {
+// holds says that the wait, a share of the time, isn't chance: too many have waited for long enough, beside the seconds that they wait; or whole
+// answers, which take that long themselves, are surely about it.
+func (s *State) holds(now clock.Moment, late, share float64, whole bool) bool {
+	if whole {
+		return share*s.level.y/s.level.n > waitErrors*s.level.startError()
+	}
 	return now.Sub(s.longFrom).Seconds() >= min(lastingTimes*late, longestLasting.Seconds())
 }
 
-// slow says that the time between tokens is too long for more slots.
-func (s *State) slow(age time.Duration) bool {
+// slow says that the time between tokens is too long for more slots; whole answers tell it where their lengths do.
+func (s *State) slow(age time.Duration, whole bool) bool {
 	w := &s.window
-	if w.itls == 0 {
+	itls, between := w.itls, w.between
+	if whole && s.level.n >= levelSamples && s.apart() {
+		itls, between = 1, s.level.slope()
+	}
+	if itls == 0 {
 		return false
 	}
-	switch itl := w.between / w.itls; {
+	itl := between / itls
+	switch {
 	case s.itl == 0:
 		s.itl = itl
 	case itl < s.itl:
@@ -240,13 +254,17 @@ func (s *State) slow(age time.Duration) bool {
 	default:
 		s.itl += min(age.Seconds()/itlMemory.Seconds(), 1) * (itl - s.itl)
 	}
-	return w.between > slowITL*s.itl*w.itls
+	if itl <= slowITL*s.itl {
+		return false
+	}
+	s.verdict.itl = itl
+	return true
 }
 
 // cut lowers the slots to those that were served, and a little.
-func (s *State) cut(served float64) {
+func (s *State) cut(served float64, whole bool) {
 	least := firstCut
-	if s.cuts > 0 {
+	if s.cuts > 0 || whole {
 		least = nextCuts
 	}
 	to := max(served+aimQueue+aimShare*max(served, 0), least*s.slots)
@@ -291,7 +309,8 @@ func (s *State) grow() {
 
 // otherwise forgets what was measured with the slots as they were, where they are others for a while.
 func (s *State) otherwise(now clock.Moment, c *Settings) {
-	if s.level = (line{}); s.unaided(&c.Load) {
+	s.level, s.shift = line{}, 0
+	if s.unaided(&c.Load) {
 		s.changed = now
 	}
 }

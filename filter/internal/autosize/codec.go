@@ -14,16 +14,16 @@ const Size = moments*8 + numbers*8 + quorum.Size
 
 const (
 	moments = 7
-	numbers = 17 + 18 + 4 + 3*terms + prompts
+	numbers = 18 + 18 + 5 + 3*terms + prompts
 )
 
 // numbers are all that is kept as such, in the order in which they are written.
 func (s *State) numbers() [numbers]*float64 {
 	w, v := &s.window, &s.verdict
 	all := [numbers]*float64{
-		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm, &s.streamed, &s.worth, &s.down, &s.filled, &s.filledBy,
+		&s.slots, &s.step, &s.ceiling, &s.last, &s.hold, &s.held, &s.cuts, &s.served, &s.unjudged, &s.longs, &s.rate, &s.calm, &s.streamed, &s.worth, &s.down, &s.filled, &s.filledBy, &s.shift,
 		&w.samples, &w.units, &w.late, &w.bads, &w.bad, &w.inFlight, &w.took, &w.usual, &w.itls, &w.between, &w.room, &w.fresh, &w.packed, &w.full, &w.all, &w.streams, &w.others, &s.itl,
-		&v.ttft, &v.usual, &v.queue, &v.itl,
+		&v.ttft, &v.usual, &v.queue, &v.itl, &v.whole,
 	}
 	at := numbers - prompts - 3*terms
 	for _, l := range [...]*line{&s.whole, &s.below, &s.level} {

@@ -24,12 +24,17 @@
 // # Whole answers
 //
 // Answers that come whole tell less: they take longer beside others without waiting. So where streams come, these alone are asked. Where only
-// whole answers come, and nobody tells what the engines say, it climbs (level.go): what is done a second is, by Little's law, the number in
+// whole answers come, and nobody tells what the engines say, their lengths tell both apart (apart.go): the straight line of times by tokens (line.go) begins
+// later by what they wait, and is steeper by what each token takes longer beside others. Little's law then holds as for streams. An answer takes long, so that of a
+// change nothing is known for as long; but then one look is enough: when answers get longer, what was measured begins anew (Page, Continuous
+// Inspection Schemes, 1954), and after eight more the slots are as many as were served.
+//
+// Where all answers are of one length it climbs (level.go): what is done a second is, by Little's law, the number in
 // flight by the time of each; so the times of two numbers of slots tell what each slot between them brings, of what each of the others does.
 // In front of a server with slots that is all up to these and nothing beyond, in front of one that batches less and less (Gunther, A General
 // Theory of Computational Scalability, 2008). As long as it is a quarter there are more, by steps of a quarter or a half; else it
 // goes back to as many as were served. There it tries a few more after a while, and once in a while fewer, for longer and longer times.
-// Times are compared by the straight line of answers by their tokens (line.go), and only where they scatter by less than they differ.
+// Times are compared only where they scatter by less than they differ.
 //
 // # What the engines say
 //

@@ -34,6 +34,10 @@ type Load struct {
 func (s *State) weigh(l *Load, late, inFlight float64) (queue float64, old bool) {
 	queue = s.rate * late
 	w := &s.window
+	if s.unaided(l) && s.apart() {
+		by, known := s.standing(inFlight)
+		return min(queue, by), !known
+	}
 	if l.At == 0 || w.streams > 0 { // which tell it themselves, and sooner
 		return queue, false
 	}

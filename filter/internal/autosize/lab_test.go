@@ -30,6 +30,7 @@ type job struct {
 	hold           time.Duration // for which its client keeps the slot beyond the answer
 
 	sent, first    time.Duration
+	ended          time.Duration
 	inFlight, room int
 	left, prefill  int // tokens
 	gone, refused  bool
@@ -319,6 +320,11 @@ func playAll(sc *scene, sizers ...sizer) (outcomes []*outcome) {
 			w.scrape(h.hear)
 		}
 	}
+	for _, f := range fronts {
+		if h, ok := f.sizer.(interface{ begin(*lab) }); ok {
+			h.begin(w)
+		}
+	}
 	for i, j := range sc.jobs() {
 		j.front = fronts[i%len(fronts)]
 		w.at(j.due, func() {
@@ -407,6 +413,7 @@ func (f *front) answers(j *job) {
 func (f *front) ends(j *job) {
 	f.flying--
 	f.tokens += j.output
+	j.ended = f.lab.now
 	f.report(j, Sample{}, f.lab.now-j.sent)
 	f.pump()
 }

@@ -31,9 +31,6 @@ const (
 	otherSpeed = 1.25 // so many times as long, or as short, with as many in flight, and it is another server
 
 	mostLonger = 3.0 // times what it was to be expected to take counts of an answer, so that few don't count for all
-
-	// promptTokens of a prompt take about as long as one of an answer.
-	promptTokens = 100
 )
 
 // What the samples of a number of slots say beside those of another.
@@ -202,18 +199,19 @@ func (s *State) study(c *Settings, x *Sample, seconds float64, inFlight int) {
 	if x.TTFT > 0 || c.Load.At != 0 {
 		return
 	}
-	size := x.tokens() + float64(min(max(x.Prompt, 0), mostSlots))/promptTokens
+	tokens := x.tokens()
 	if x.Left && s.below.n > 0 { // it isn't known how long its answer would have been
-		size = s.below.x / s.below.n
+		tokens = s.below.x / s.below.n
 	}
-	if was := s.below.at(size); was > 0 {
+	if was := s.below.at(tokens); was > 0 && !s.apart() {
 		seconds = min(seconds, mostLonger*was)
 	}
 	if x.Left {
 		s.level.y += seconds
 		return
 	}
-	s.level.learn(levelWeight, size, seconds, float64(inFlight))
+	s.notice(tokens, seconds)
+	s.level.learn(levelWeight, tokens, seconds, float64(inFlight))
 }
 
 // busied is how many of those in flight are served, by what those took that were fewer.

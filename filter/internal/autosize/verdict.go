@@ -7,6 +7,7 @@ type verdict struct {
 	ttft, usual float64 // 0: there was none
 	queue       float64 // how many waited in the upstream
 	itl         float64 // that is too long for more slots; 0: it isn't
+	whole       float64 // 1: the times are of whole answers
 }
 
 // AppendWhy says why there are as many slots, such as "14: ttft 310 ms is 1.9 times the best 160 ms, 3.1 wait there". The best is what it
@@ -15,7 +16,7 @@ func (s *State) AppendWhy(b []byte, c *Settings) []byte {
 	b = strconv.AppendInt(b, int64(s.Slots(c)), 10)
 	v := &s.verdict
 	switch {
-	case s.unaided(&c.Load) && s.below.n > 0:
+	case s.unaided(&c.Load) && s.below.n > 0 && !s.apart():
 		b = s.appendLevel(b)
 	case v.usual == 0:
 		return append(b, ": nothing is known yet"...)
@@ -37,7 +38,11 @@ func (s *State) AppendWhy(b []byte, c *Settings) []byte {
 // appendWait says what the slots are by, where the times tell who waits.
 func (s *State) appendWait(b []byte) []byte {
 	v := &s.verdict
-	b = appendRatio(append(b, ": ttft "...), v.ttft, v.usual)
+	of := ": ttft "
+	if v.whole > 0 {
+		of = ": a whole answer's "
+	}
+	b = appendRatio(append(b, of...), v.ttft, v.usual)
 	if v.queue >= 0.05 {
 		b = strconv.AppendFloat(append(b, ", "...), v.queue, 'f', 1, 64)
 		b = append(b, " wait there"...)

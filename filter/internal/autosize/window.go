@@ -75,15 +75,19 @@ func (x *Sample) tokens() float64 { return float64(min(max(x.Output, 0), mostSlo
 
 // learn takes a sample into what is usual.
 func (s *State) learn(x *Sample, seconds float64) {
+	anew := 0.0
+	if s.probing != 0 {
+		anew = 1 / (s.calm + 2)
+	}
 	if x.TTFT <= 0 {
-		s.whole.learn(lineWeight, x.tokens(), seconds, 0)
+		s.whole.learn(max(lineWeight, anew), x.tokens(), seconds, 0)
 		return
 	}
 	base := &s.base[class(x.Prompt)]
 	if *base == 0 {
 		*base = seconds
 	}
-	*base += baseWeight * (seconds - *base)
+	*base += max(baseWeight, anew) * (seconds - *base)
 }
 
 // take takes the seconds that a request took into the window.
@@ -145,6 +149,9 @@ func (s *State) take(c *Settings, x *Sample, seconds float64) {
 // calmly says that a request started beside so few that what it takes is usual: with a good part of its room free, and of what is known to be
 // served without a wait; or alone.
 func (s *State) calmly(inFlight, room, units int) bool {
+	if s.probing != 0 {
+		room = int(s.slots + 0.5)
+	}
 	return float64(inFlight) <= max(math.Round(calmShare*min(float64(room), max(s.served, first))), float64(units))
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	layout      = 10  // of the record; another one's counts as damaged
+	layout      = 11  // of the record; another one's counts as damaged
 	mostWorkers = 256 // with something to say at one time
 	mostTurns   = 256 // subjects whose turns are known; the one that is due first is forgotten
 
