@@ -29,13 +29,20 @@ func TestRunFleetServesUntilInterrupted(t *testing.T) {
 	if strings.Contains(output, "Redis version=") {
 		t.Errorf("it repeats Redis's greeting:\n%s", output)
 	}
-	harness.AwaitHour(t, 90*time.Second)
+	harness.AwaitHour(t, 5*time.Minute)
 	for _, loop := range loops(t, output) {
 		for _, admin := range loop.admins {
 			harness.Await(t, startTimeout, "ratelimit is healthy", func() bool { return stat(t, admin, "cluster.ratelimit.membership_healthy") == 1 })
 		}
-		if got := loop.try(t); got != "200 200 200 200 429 429" {
-			t.Errorf("%s: got %s, want 200 200 200 200 429 429", loop.user, got)
+		for began, user := time.Now(), loop.user; ; loop.user += "-again" {
+			failed := loop.failed(t)
+			got := loop.try(t)
+			if got == "200 200 200 200 429 429" {
+				break
+			}
+			if loop.failed(t) == failed || time.Since(began) > startTimeout { // else ratelimit was too slow on a busy machine, for which requests pass
+				t.Fatalf("%s: got %s, want 200 200 200 200 429 429", user, got)
+			}
 		}
 	}
 	s.await(t, `"reason":"fleet_exceeded"`) // the access log
@@ -82,7 +89,7 @@ func (l loop) try(t *testing.T) string {
 	t.Helper()
 	var statuses []string
 	for _, gateway := range l.gateways {
-		before := l.asked(t, gateway)
+		before, failed := l.asked(t, gateway), l.failed(t)
 		request, err := http.NewRequest(http.MethodPost, "http://"+gateway+"/v1/chat/completions", strings.NewReader(l.body))
 		if err != nil {
 			t.Fatal(err)
@@ -97,10 +104,19 @@ func (l loop) try(t *testing.T) string {
 		_ = response.Body.Close()
 		statuses = append(statuses, fmt.Sprint(response.StatusCode))
 		harness.Await(t, startTimeout, "the answer is charged", func() bool {
-			return response.StatusCode != http.StatusOK || l.asked(t, gateway) >= before+2 // one was the check
+			return response.StatusCode != http.StatusOK || l.asked(t, gateway) >= before+2 || l.failed(t) > failed // one was the check
 		})
 	}
 	return strings.Join(statuses, " ")
+}
+
+// failed is how often ratelimit gave no answer, at all gateways.
+func (l loop) failed(t *testing.T) (n int) {
+	t.Helper()
+	for _, admin := range l.admins {
+		n += stat(t, admin, "cluster.llm.ratelimit.error")
+	}
+	return n
 }
 
 // asked is how often a gateway has asked ratelimit.

@@ -122,8 +122,15 @@ func TestRunServesUntilInterrupted(t *testing.T) {
 	}
 	checkSurface(t, output)
 	awaitPressure(t, output)
-	if got := try(t, output); got != "200 200 200 200 429" {
-		t.Errorf("five requests got %s, want 200 200 200 200 429", got)
+	for began, n := time.Now(), 1; ; n++ {
+		asked := time.Now()
+		got := try(t, output, fmt.Sprint("carol-", n))
+		if got == "200 200 200 200 429" {
+			break
+		}
+		if time.Since(asked) < 40*time.Second || time.Since(began) > harness.Patience { // after 48 s what comes back of the limit lets the fifth pass
+			t.Fatalf("five requests got %s, want 200 200 200 200 429", got)
+		}
 	}
 	s.await(t, `"status":429`) // the access log
 
@@ -196,8 +203,8 @@ func look(t *testing.T, url string) string {
 	return string(text)
 }
 
-// try sends the request that the instructions print last, five times, and returns the statuses.
-func try(t *testing.T, instructions string) string {
+// try sends the request that the instructions print last five times, as a user, and returns the statuses.
+func try(t *testing.T, instructions, user string) string {
 	t.Helper()
 	loop := instructions[strings.LastIndex(instructions, "curl "):]
 	url := regexp.MustCompile(`http://\S+`).FindString(loop)
@@ -212,7 +219,7 @@ func try(t *testing.T, instructions string) string {
 			t.Fatal(err)
 		}
 		request.Header.Set("content-type", "application/json")
-		request.Header.Set("x-user-id", "carol")
+		request.Header.Set("x-user-id", user)
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)

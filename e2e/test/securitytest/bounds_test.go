@@ -60,13 +60,13 @@ func TestABoundThatTheServerIgnoresAdmitsNoCrowd(t *testing.T) {
 		`{"model":"m","MAX_TOKENS":1}`, `{"model":"m","max_tokens":1,"max_tokens":null}`, `{"model":"m","n_predict":1}`, `{"model":"m","max_tokens":"1"}`,
 		`{"model":"m","max_tokens":1,"image":"` + strings.Repeat("A", 1100<<10) + `","max_tokens":100000}`,
 	} {
-		complete := server.complete.Load()
+		server.most.Store(0)
 		var wait sync.WaitGroup
 		for range 12 {
 			wait.Go(func() { g.send(t, "POST", chatPath, body, fmt.Sprintf("x-user-id: u%d", i)) })
 		}
 		wait.Wait()
-		if n := server.complete.Load() - complete; n > 2 {
+		if n := server.most.Load(); n > 2 { // one that comes when others have ended is another matter
 			t.Errorf("%.60s: %d answers at once", body, n)
 		}
 	}

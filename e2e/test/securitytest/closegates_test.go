@@ -86,21 +86,56 @@ func (g *gateway) begin(t *testing.T, body string, headers ...string) (connectio
 	return connection, body[len(body)/2:]
 }
 
+// round is what came of one try: the longest that anything took for which not the client is to blame, and what was wrong.
+type round struct {
+	slowest time.Duration
+	wrong   []string
+}
+
+// took notes how long it is since something began.
+func (r *round) took(began time.Time) { r.slowest = max(r.slowest, time.Since(began)) }
+
+func (r *round) errorf(format string, args ...any) {
+	r.wrong = append(r.wrong, fmt.Sprintf(format, args...))
+}
+
+// judge tries until nothing is slow by the machine's fault, for which gates would close, and rightly, at a bound: then nothing may be wrong.
+func judge(t *testing.T, bound time.Duration, try func(t *testing.T, r *round)) {
+	t.Helper()
+	harness.Await(t, patience, "a round in which the machine is quick", func() bool {
+		var r round
+		if try(t, &r); r.slowest > bound*9/10 {
+			t.Logf("once more: something took %v", r.slowest)
+			return false
+		}
+		for _, wrong := range r.wrong {
+			t.Error(wrong)
+		}
+		return true
+	})
+}
+
 // fine wants streams to be served: first those of the client that was slow, which gates would refuse first.
-func (g *gateway) fine(t *testing.T, after string) {
+func (g *gateway) fine(t *testing.T, r *round, after string) {
 	t.Helper()
 	for _, who := range [][]string{{"x-user-id: slow"}, {"x-user-id: slow", "x-priority: low"}, {"x-user-id: stranger"}, {"x-priority: low"}} {
+		began := time.Now()
 		if a := g.send(t, "POST", chatPath, streamed, who...); a.status != 200 {
-			t.Errorf("after %s one with %q got %d %q", after, who, a.status, a.reason())
+			r.errorf("after %s one with %q got %d %q", after, who, a.status, a.reason())
 		}
+		r.took(began)
 	}
 }
 
-// The bounds are far above what an answer takes on a busy machine, and the waits far above the bounds. Each gate is tried by itself: what
-// another one needs of a request changes when it is sent.
+// The waits are above the bound of the gates. Each gate is tried by itself: what another one needs of a request changes when it is sent.
+const (
+	bound   = 7 * time.Second
+	waiting = 10 * time.Second
+)
+
 var gatesOf = map[string]string{
-	"latency": `"latency":{"mode":"enforce","per":"global","ttft":"4s","itl":"4s"}`,
-	"breaker": `"breaker":{"mode":"enforce","slowCall":"4s","minRequests":2,"window":"10m"}`,
+	"latency": `"latency":{"mode":"enforce","per":"global","ttft":"7s","itl":"7s"}`,
+	"breaker": `"breaker":{"mode":"enforce","slowCall":"7s","minRequests":2,"window":"1h"}`,
 }
 
 func uploadSlowly(t *testing.T, g *gateway, hold string) {
@@ -108,30 +143,38 @@ func uploadSlowly(t *testing.T, g *gateway, hold string) {
 	for gate, config := range gatesOf {
 		for kind, body := range map[string]string{"read": streamed, "not read to its end": large} {
 			t.Run(gate+", bodies "+kind, func(t *testing.T) {
-				configure(t, g.Envoy, harness.Hold(hold), fresh("uploads", config))
-				var slow []net.Conn
-				var rests []string
-				for range 12 {
-					connection, rest := g.begin(t, body, "x-user-id: slow", "connection: close")
-					slow, rests = append(slow, connection), append(rests, rest)
-				}
-				time.Sleep(6 * time.Second) // what is slow: the client
-				for i, connection := range slow {
-					go func() { _, _ = io.WriteString(connection, rests[i]) }()
-				}
-				for i, connection := range slow {
-					response, err := http.ReadResponse(bufio.NewReader(connection), nil)
-					if err != nil {
-						t.Fatalf("upload %d: %v", i, err)
-					}
-					if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != 200 {
-						t.Errorf("upload %d got %d, %v", i, response.StatusCode, err)
-					}
-				}
-				g.fine(t, "slow uploads")
+				judge(t, bound, func(t *testing.T, r *round) {
+					configure(t, g.Envoy, harness.Hold(hold), fresh("uploads", config))
+					uploadSlowlyTo(t, g, body, r)
+				})
 			})
 		}
 	}
+}
+
+func uploadSlowlyTo(t *testing.T, g *gateway, body string, r *round) {
+	var slow []net.Conn
+	var rests []string
+	for range 12 {
+		connection, rest := g.begin(t, body, "x-user-id: slow", "connection: close")
+		slow, rests = append(slow, connection), append(rests, rest)
+	}
+	time.Sleep(waiting) // what is slow: the client
+	began := time.Now()
+	for i, connection := range slow {
+		go func() { _, _ = io.WriteString(connection, rests[i]) }()
+	}
+	for i, connection := range slow {
+		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		if err != nil {
+			t.Fatalf("upload %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != 200 {
+			r.errorf("upload %d got %d, %v", i, response.StatusCode, err)
+		}
+		r.took(began)
+	}
+	g.fine(t, r, "slow uploads")
 }
 
 func readSlowly(t *testing.T, g *gateway) {
@@ -149,53 +192,61 @@ func readSlowly(t *testing.T, g *gateway) {
 	defer buffer(32 << 20)
 	for gate, config := range gatesOf {
 		t.Run(gate, func(t *testing.T) {
-			configure(t, g.Envoy, harness.HoldStopIteration, fresh("readers", config))
-			readSlowlyFrom(t, g)
+			judge(t, bound, func(t *testing.T, r *round) {
+				configure(t, g.Envoy, harness.HoldStopIteration, fresh("readers", config))
+				readSlowlyFrom(t, g, r)
+			})
 		})
 	}
 }
 
-func readSlowlyFrom(t *testing.T, g *gateway) {
-	var slow []net.Conn
+// readSlowlyFrom reads the first bytes of answers, which says when they began, and the rest when Envoy's buffers have long been full.
+func readSlowlyFrom(t *testing.T, g *gateway, r *round) {
+	var slow []*http.Response
 	for i := range 6 {
 		body := streamed
 		if i%2 == 0 {
 			body = hello
 		}
 		connection, rest := g.begin(t, body, "x-user-id: slow", "x-make: large", "connection: close")
+		began := time.Now()
 		if _, err := io.WriteString(connection, rest); err != nil {
 			t.Fatal(err)
 		}
-		slow = append(slow, connection)
-	}
-	time.Sleep(6 * time.Second) // Envoy's buffers are full, and it reads no more
-	for i, connection := range slow {
 		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 		if err != nil {
 			t.Fatalf("answer %d: %v", i, err)
 		}
-		if n, err := io.Copy(io.Discard, response.Body); err != nil || n < 16<<20 {
-			t.Errorf("answer %d: %d bytes, %v", i, n, err)
-		}
+		r.took(began)
+		slow = append(slow, response)
 	}
-	g.fine(t, "slow readers")
+	time.Sleep(waiting) // Envoy's buffers are full, and it reads no more
+	for i, response := range slow {
+		began := time.Now()
+		if n, err := io.Copy(io.Discard, response.Body); err != nil || n < 16<<20 {
+			r.errorf("answer %d: %d bytes, %v", i, n, err)
+		}
+		r.took(began)
+	}
+	g.fine(t, r, "slow readers")
 }
 
 func sendHugePrompts(t *testing.T, g *gateway) {
-	configure(t, g.Envoy, harness.HoldStopIteration, fresh("huge", `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"10s","timeConstant":"2m"}`))
 	refused := func(a answer) bool { return strings.HasPrefix(a.reason(), "latency/") }
-	stranger := func(i int) answer {
-		return g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: stranger", i%3))
-	}
 	// Alone the slow one closes the gate for itself, as a server that is slow should be left alone.
-	harness.Await(t, patience, "it is closed for the one that is slow", func() bool {
-		return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: slow", "x-make: late 4000"))
-	})
-	for i := range 3 {
-		if a := stranger(i); refused(a) {
-			t.Errorf("a stranger got %d %q", a.status, a.reason())
+	judge(t, 2*time.Second, func(t *testing.T, r *round) {
+		configure(t, g.Envoy, harness.HoldStopIteration, fresh("huge", `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"10s","timeConstant":"2m"}`))
+		harness.Await(t, patience, "it is closed for the one that is slow", func() bool {
+			return refused(g.send(t, "POST", chatPath, streamed, "x-api-key: slow", "x-make: late 4000"))
+		})
+		for i := range 3 {
+			began := time.Now()
+			if a := g.send(t, "POST", chatPath, streamed, fmt.Sprint("x-api-key: stranger", i)); refused(a) {
+				r.errorf("a stranger got %d %q", a.status, a.reason())
+			}
+			r.took(began)
 		}
-	}
+	})
 	// If all are slow it is closed for all.
 	configure(t, g.Envoy, harness.HoldStopIteration, fresh("slow", `"latency":{"mode":"enforce","per":"global","ttft":"2s","itl":"10s","timeConstant":"2m"}`))
 	harness.Await(t, patience, "it is closed for all when several are slow", func() bool {
@@ -207,15 +258,17 @@ func sendHugePrompts(t *testing.T, g *gateway) {
 }
 
 func leave(t *testing.T, g *gateway) {
-	configure(t, g.Envoy, harness.HoldStopIteration, fresh("left", gatesOf["breaker"]))
-	for range 10 {
-		connection, rest := g.begin(t, streamed, "x-user-id: slow", "x-make: late 300")
-		if _, err := io.WriteString(connection, rest); err != nil {
-			t.Fatal(err)
+	judge(t, bound, func(t *testing.T, r *round) {
+		configure(t, g.Envoy, harness.HoldStopIteration, fresh("left", gatesOf["breaker"]))
+		for range 10 {
+			connection, rest := g.begin(t, streamed, "x-user-id: slow", "x-make: late 300")
+			if _, err := io.WriteString(connection, rest); err != nil {
+				t.Fatal(err)
+			}
+			_ = connection.Close()
+			half, _ := g.begin(t, streamed, "x-user-id: slow")
+			_ = half.Close()
 		}
-		_ = connection.Close()
-		half, _ := g.begin(t, streamed, "x-user-id: slow")
-		_ = half.Close()
-	}
-	g.fine(t, "clients that left")
+		g.fine(t, r, "clients that left")
+	})
 }

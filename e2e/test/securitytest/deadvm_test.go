@@ -22,7 +22,7 @@ func TestADeadVMGivesBackWhatItNeverSent(t *testing.T) {
 	server := newActor(t)
 	g := &limited{start(t, harness.Options{Wasm: wasm, Config: `{
 		"limits":[{"name":"r","per":["user"],"unit":"requests","quantity":10,"window":"720h","refund":[404]}],
-		"upstreams":[{"name":"u","concurrency":{"max":1}}]}`}, server), server}
+		"upstreams":[{"name":"u","concurrency":{"max":1},"queue":{"maxWait":{"normal":"1h"}}}]}`}, server), server}
 	g.begin(t, "ann", unbounded, "hang")
 	harness.Await(t, patience, "ann's request is at the server", func() bool { return server.count(server.reached, "ann") == 1 })
 	g.begin(t, "bob", unbounded, "")      // waits for its turn

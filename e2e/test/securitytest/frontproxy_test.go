@@ -47,7 +47,7 @@ func TestAProxyInFrontDoesNotRetryRefusals(t *testing.T) {
 		{"queue", `{"upstreams":[{"name":"full","concurrency":{"max":1},"queue":{"max":0}}]}`, "queue/shed", 429, occupy(e)},
 		{"full queue", `{"statusCode":{"queueTimeout":503},"upstreams":[{"name":"late","concurrency":{"max":1},"queue":{"maxWait":{"normal":"10ms"}}}]}`,
 			"queue/timeout", 503, occupy(e)},
-		{"breaker", `{"upstreams":[{"name":"open","breaker":{"mode":"enforce","minRequests":1}}]}`, "breaker/open", 503, func(t *testing.T) {
+		{"breaker", `{"upstreams":[{"name":"open","breaker":{"mode":"enforce","minRequests":1,"openFor":"1h"}}]}`, "breaker/open", 503, func(t *testing.T) {
 			post(t, e, chatPath, "ann", chatBody)
 		}},
 	} {

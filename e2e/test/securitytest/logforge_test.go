@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -85,8 +86,8 @@ func TestNobodyForgesLinesOfALog(t *testing.T) {
 			t.Errorf("the log has the line %q", line)
 		}
 	}
-	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "LINE [meta-llama/模型 é] [x_LINE FORGED") {
-		t.Errorf("an ordinary name is logged as %q", last)
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "LINE [meta-llama/模型 é] [x_LINE FORGED") }) {
+		t.Errorf("an ordinary name isn't logged as it is: %q", lines)
 	}
 	for _, line := range strings.Split(g.Logs(), "\n") {
 		if strings.HasPrefix(line, "LINE FORGED") {

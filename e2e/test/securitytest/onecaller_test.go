@@ -168,13 +168,15 @@ func limitOne(t *testing.T, g *gateway) {
 	}
 	// Alone it is believed, with an alarm; the others undo that at once.
 	until("the alarm begins", bad, func() bool { return g.Sum("spillway_retreat_alarm", "upstream", upstream) == 1 })
-	if got := strings.Count(g.Logs(), upstream+" answers so many requests with 429"); got != 1 {
-		t.Errorf("the log has %d lines of the alarm's begin, want 1", got)
+	begins := func() int { return strings.Count(g.Logs(), upstream+" answers so many requests with 429") }
+	ends := func() int { return strings.Count(g.Logs(), upstream+" takes requests again") }
+	if began, ended := begins(), ends(); began-ended != 1 { // on a busy machine it may be over before it is looked at, and begin again
+		t.Errorf("the log has %d lines of the alarm's begin and %d of its end, want one more", began, ended)
 	}
 	until("it is over", good, func() bool { return state() == 0 && rpm() == 36000 })
 	until("so is the alarm", func() {}, func() bool { return g.Sum("spillway_retreat_alarm", "upstream", upstream) == 0 })
-	if got := strings.Count(g.Logs(), upstream+" takes requests again"); got != 1 {
-		t.Errorf("the log has %d lines of the alarm's end, want 1", got)
+	if began, ended := begins(), ends(); began != ended || ended == 0 {
+		t.Errorf("the log has %d lines of the alarm's begin and %d of its end, want as many", began, ended)
 	}
 	// If several meet it the rate falls.
 	all := func() {

@@ -14,8 +14,10 @@ import (
 func TestAFullQueueIsNoWayAroundTheBudget(t *testing.T) {
 	t.Parallel()
 	server := newUpstream(t, nil)
-	e := harness.Start(t, harness.Options{Upstream: server.URL, Concurrency: 2, Config: `{"requestHold":"stopIteration","upstreams":[{"name":"llm",
-		"budget":{"requests":3,"window":"1h","burst":3},"queue":{"max":2,"whenFull":"passthrough","maxWait":{"low":"1s"}}}]}`})
+	upstream := func(name, wait string) string {
+		return fmt.Sprintf(`{"upstreams":[{"name":%q,"budget":{"requests":3,"window":"8760h","burst":3},"queue":{"max":2,"whenFull":"passthrough","maxWait":{"low":%q}}}]}`, name, wait)
+	}
+	e := harness.Start(t, harness.Options{Upstream: server.URL, Concurrency: 2, Config: upstream("llm", "1s")})
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	got := map[string]int{}
@@ -39,7 +41,18 @@ func TestAFullQueueIsNoWayAroundTheBudget(t *testing.T) {
 	if served != 3 {
 		t.Errorf("the upstream saw %d requests of a budget of 3", served)
 	}
-	if n := metric(e, "spillway_passthrough_total", "upstream", "llm", "reason", "queue_full"); n != 15 {
-		t.Errorf("%d are counted as having gone past the queue, want 15", n)
+	// How many find it full is exact where none gives up before all have come.
+	configure(t, e, harness.HoldStopIteration, upstream("patient", "1h"))
+	for i := range 20 {
+		r := dial(t, e)
+		r.head(chatPath, fmt.Sprint("patient", i), "X-Priority", "low", "Content-Length", fmt.Sprint(len(chatBody)))
+		r.write(chatBody)
+	}
+	past := func() int {
+		return metric(e, "spillway_passthrough_total", "upstream", "patient", "reason", "queue_full")
+	}
+	harness.Await(t, patience, "15 of 20 have gone past the queue", func() bool { return past() >= 15 })
+	if n, waiting := past(), metric(e, "spillway_queue_depth", "upstream", "patient"); n != 15 || waiting > 17 {
+		t.Errorf("%d are counted as having gone past the queue, and %d wait, want 15 and 17", n, waiting)
 	}
 }
