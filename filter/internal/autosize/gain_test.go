@@ -87,6 +87,24 @@ func TestGatesCostNothing(t *testing.T) {
 	}
 }
 
+// A busy machine between client and server adds to each time what nobody can foresee. What the gates refuse then must hardly be more for nothing: not of long
+// prompts, which come in time if nothing else keeps them waiting, and not of short ones behind them, which the server reads beside them.
+func TestJitterCostsNextToNothing(t *testing.T) {
+	const seeds = 6
+	for i, sc := range benched(0, 30*second) {
+		var off, on float64
+		for n := range uint64(seeds) {
+			sc = benched(n, 30*second)[i]
+			sc.jitter = 20 * time.Millisecond
+			off, on = off+playGates(t, sc, gateSets[0]).share()/seeds, on+playGates(t, sc, gateSets[1]).share()/seeds
+		}
+		t.Logf("%s: %.1f, %+.1f", sc.name, off, on-off)
+		if on < off-0.75 {
+			t.Errorf("%s: %.1f %%, and %.1f %% without", sc.name, on, off)
+		}
+	}
+}
+
 // The surge of the benchmarks is longer, and what is normal is known before its bursts.
 func TestThrottleAloneCostsNothingInASurge(t *testing.T) {
 	gained := 0.0

@@ -267,6 +267,7 @@ type scene struct {
 	target   time.Duration // the objective: time to the first token
 	patience time.Duration // after which a client leaves
 	maxWait  time.Duration // in the front queue
+	jitter   time.Duration // in the mean, by which a first token is seen later than the server had it: a busy machine between
 }
 
 type point struct {

@@ -23,7 +23,7 @@
 //     a place is given by how sure it is that there is such a model: to those that the configuration names before those that the
 //     upstream has answered for, and to these before those that it only ever failed for. Within a rank it is given up after ten idle
 //     minutes. A model for which there is none isn't measured, and not refused: the failures of others say nothing of it.
-//   - 64 places: breaker and latency of one model, 1293 bytes. A place's record says whose it is.
+//   - 64 places: breaker and latency of one model, 1373 bytes. A place's record says whose it is.
 //   - all: the latency of all models together, if it is measured so.
 //   - throttle: that of the upstream, 3 KB.
 //

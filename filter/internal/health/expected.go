@@ -82,10 +82,15 @@ func (g *Gates) meets(r *Request) predict.Load {
 const riskyFrom = 0.5
 
 // risk is how much of the throttle's share a request bears, from 0 to 1, by how near to its bound it is expected to come: who is all but sure to be
-// in time makes nobody late. Where nothing is expected all bear the same.
-func (r *Request) risk() float64 {
-	if !r.foreseen {
+// in time makes nobody late. Where nothing is expected of each, how long answers take of late tells, against what trips the P99. Where that isn't known either all bear the
+// same.
+func (g *Gates) risk(now clock.Moment, r *Request) float64 {
+	nearness, known := r.nearness, r.foreseen
+	if !known {
+		nearness, known = g.throttle.Nearness(now, g.settings.Throttle, &g.pace)
+	}
+	if !known {
 		return 1
 	}
-	return min(max((r.nearness-riskyFrom)/(1-riskyFrom), 0), 1)
+	return min(max((nearness-riskyFrom)/(1-riskyFrom), 0), 1)
 }

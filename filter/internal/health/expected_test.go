@@ -250,6 +250,72 @@ func TestTheThrottleRefusesFirstWhoWouldBeLate(t *testing.T) {
 	}
 }
 
+// throttled has the throttle alone in its usual state: ten streams a second for so many seconds, of which one in ten takes 40 ms to its first token and the others 10.
+func throttled(t *testing.T, u *config.Upstream, seconds int) (g *Gates, now clock.Moment) {
+	g, now = workers(u, newStore(), 1)[0], noon
+	for i := range 10 * seconds {
+		pass(t, g, now, prompted(10), time.Duration(10+30*(i%10/9))*time.Millisecond)
+		now += second / 10
+	}
+	return g, now
+}
+
+// refusedOf is how many of some LOW streams in a row are refused; those that pass have their first token after a time, and don't end.
+func refusedOf(t *testing.T, g *Gates, now clock.Moment, n int, gap, ttft time.Duration) (refused int) {
+	for i := range n {
+		r := prompted(10)
+		r.Priority, r.Subject = config.Low, uint64(i%5)+1
+		if v := judge(t, g, now, r); v.Outcome.Refuses() {
+			refused++
+		} else if g.Sent(r); g.Observe(now.Add(ttft), r, latency.Sample{TTFT: ttft}) != nil {
+			t.Fatal("a first token can't be observed")
+		}
+		now = now.Add(gap)
+	}
+	return refused
+}
+
+// A stream may go on for minutes: that it was slow its first token says, and that is counted once.
+func TestAFirstTokenTellsTheThrottle(t *testing.T) {
+	u := only(gate.Throttle)
+	u.Throttle.P99.Period = time.Second
+	g, now := throttled(t, u, 20)
+	if n := refusedOf(t, g, now, 60, second/20, second); n < 10 {
+		t.Errorf("%d of 60 refused, while none of those that take a second has ended", n)
+	}
+	g, now = throttled(t, u, 20)
+	r := prompted(10)
+	judge(t, g, now, r)
+	g.Sent(r)
+	r.Subject = 1
+	pace := g.pace
+	if err := g.Observe(now, r, latency.Sample{TTFT: second, Left: true}); err != nil || g.pace != pace {
+		t.Errorf("a client that left counts as an answer, %v", err)
+	}
+	if err := g.Observe(now, r, latency.Sample{TTFT: second}); err != nil || g.pace == pace {
+		t.Errorf("a first token doesn't count, %v", err)
+	}
+	pace = g.pace
+	if err := g.Finish(now, r, Outcome{Result: Succeeded, Stream: true, Duration: second}); err != nil || g.pace != pace {
+		t.Errorf("what has had its first token counts again when it ends, %v", err)
+	}
+}
+
+// More may come than usual: as long as all are answered as fast as ever the server can do with them.
+func TestQuickAnswersAreNoReasonToThrottle(t *testing.T) {
+	u := only(gate.Throttle)
+	u.Throttle.P99.Period, u.Throttle.QPS.Window = time.Second, 30*time.Second
+	for _, c := range []struct {
+		ttft        time.Duration
+		least, most int
+	}{{10 * time.Millisecond, 0, 0}, {60 * time.Millisecond, 50, 250}, {100 * time.Millisecond, 80, 300}} {
+		g, now := throttled(t, u, 20)
+		if n := refusedOf(t, g, now, 300, second/100, c.ttft); n < c.least || n > c.most {
+			t.Errorf("%d of 300 refused that come ten times as fast as usual, and are answered in %v", n, c.ttft)
+		}
+	}
+}
+
 // Of what fills the GPUs' memory a time to the first token tells nothing: there all bear the same.
 func TestFullMemoryThinsAllAlike(t *testing.T) {
 	g, now := learned(t, upstream())

@@ -53,6 +53,7 @@ type Gates struct {
 	throttle throttle.State // as last merged
 	delta    throttle.Delta
 	thinner  throttle.Thinner
+	pace     throttle.Pace
 	merged   clock.Moment
 	merges   bool // it was merged at least once
 
@@ -102,6 +103,7 @@ type Request struct {
 	judged bool         // the breaker was asked
 	met    predict.Load // what it met when it was sent; nothing in flight: it was not
 
+	timed      bool          // the throttle knows how long it took
 	unanswered bool          // it was sent, and has no first token yet
 	foreseen   bool          // a time to its first token was expected:
 	most       time.Duration // what is likely at most
@@ -249,7 +251,7 @@ func (g *Gates) Throttle(now clock.Moment, r *Request) gate.Verdict {
 		err = g.merge(now)
 	}
 	reading := g.throttle.Read(now)
-	risk := r.risk()
+	risk := g.risk(now, r)
 	if g.settings.Throttle.Full(r.Memory) {
 		risk = 1
 	}
@@ -283,11 +285,17 @@ func (g *Gates) Cancel(now clock.Moment, r *Request) error {
 
 // Observe takes times of a request that is still running, such as that of the first token.
 func (g *Gates) Observe(now clock.Moment, r *Request, s latency.Sample) error {
-	if g == nil || g.settings.Latency == nil || s == (latency.Sample{}) {
+	if g == nil || s == (latency.Sample{}) {
 		return nil
 	}
 	if s.TTFT > 0 {
 		g.answered(r)
+	}
+	if !s.Left {
+		g.took(now, r, s.TTFT)
+	}
+	if g.settings.Latency == nil {
+		return nil
 	}
 	r.identify()
 	rank := g.rank(r.hash, proven)
@@ -323,8 +331,8 @@ func (g *Gates) Finish(now clock.Moment, r *Request, o Outcome) error {
 			sample = latency.Sample{ITL: o.ITL}
 		}
 	}
-	if g.settings.Throttle != nil && whole && o.Duration > 0 {
-		g.delta.Answer(now, g.settings.Throttle, &g.throttle, r.Subject, o.Duration)
+	if whole {
+		g.took(now, r, o.Duration)
 	}
 	if g.settings.Global && sample != (latency.Sample{}) {
 		if err := g.Observe(now, r, sample); err != nil {
@@ -334,6 +342,16 @@ func (g *Gates) Finish(now clock.Moment, r *Request, o Outcome) error {
 		sample = latency.Sample{}
 	}
 	return g.conclude(now, r, &o, sample)
+}
+
+// took tells the throttle how long a request took to be answered, once: of a stream its first token tells, long before it ends. 0 is not measured.
+func (g *Gates) took(now clock.Moment, r *Request, duration time.Duration) {
+	if g.settings.Throttle == nil || r.timed || duration <= 0 {
+		return
+	}
+	r.timed = true
+	g.delta.Answer(now, g.settings.Throttle, &g.throttle, r.Subject, duration)
+	g.pace.Add(now, g.settings.Throttle, duration)
 }
 
 // conclude records a request's end in its model's record.

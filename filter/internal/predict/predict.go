@@ -1,15 +1,16 @@
 // Package predict says how long a request will wait for its first token, before it is sent.
 //
 // What is expected is the present time to the first token, corrected by how the request differs from those that it was
-// measured on: by how many tokens of prompts have to be read first, its own and those that were sent before it and have no first token yet, and
+// measured on: by the tokens of its own prompt, by those of prompts that were sent before it and have no first token yet, and
 // by how many requests are in flight beside it.
 //
-//	expected = time + perToken × (tokens to read − their mean) + perFlight × (in flight − its mean)
+//	expected = time + perToken × (its tokens − their mean) + perTokenAhead × (tokens ahead − their mean) + perFlight × (in flight − its mean)
 //
-// The three means are moving averages that forget within Recent; the two slopes are those of a linear regression on two variables, whose
+// The four means are moving averages that forget within Recent; the slopes are those of a linear regression on three variables, whose
 // moments forget within Memory (exponentially weighted least squares: West, Updating mean and variance estimates, 1979). Slopes are
 // never below zero: longer prompts and fuller servers aren't taken for quicker. So a burst is seen when its requests are sent, not when
-// their answers are late, and one with a short prompt needn't pay for those with long ones. docs/design.md has what that is worth beside the average alone.
+// their answers are late, and one with a short prompt needn't pay for those with long ones. Whether a prompt that is being read keeps those behind it waiting
+// depends on the server: one that reads several at once, or has several replicas, has a slope of nothing there. docs/design.md has what that is worth beside the average alone.
 //
 // # What is learned
 //
@@ -61,31 +62,41 @@ type Load struct {
 	InFlight int   // in this worker, at the same upstream, itself among them
 }
 
-// floats are what a time is told by: the tokens that have to be read until then, and what is in flight.
-func (l Load) floats() (prompt, flying float64) {
-	return tokens(l.Prompt) + tokens(l.Ahead), float64(min(max(l.InFlight, 0), mostInFlight))
+// What is measured of a request: what its time is told by, and that time.
+const (
+	prompt = iota // tokens
+	ahead         // tokens
+	flying        // requests
+	took          // seconds to the first token
+
+	causes, variables = took, took + 1
+)
+
+// measures has a number for each of these: of a request, or the averages of several.
+type measures [variables]float64
+
+func (l *Load) measures() measures {
+	return measures{tokens(l.Prompt), tokens(l.Ahead), float64(min(max(l.InFlight, 0), mostInFlight))}
 }
 
-func tokens(n int64) float64 { return float64(min(max(n, 0), mostTokens/2)) }
+func tokens(n int64) float64 { return float64(min(max(n, 0), mostTokens)) }
 
-// means are averages of a time in seconds, and of what it is told by.
-type means struct{ time, prompt, flying float64 }
-
-func (m *means) add(weight, seconds, prompt, flying float64) {
-	m.time += weight * (seconds - m.time)
-	m.prompt += weight * (prompt - m.prompt)
-	m.flying += weight * (flying - m.flying)
+func (m *measures) add(weight float64, x *measures) {
+	for i := range m {
+		m[i] += weight * (x[i] - m[i])
+	}
 }
 
 // State is what was learned. The zero value has learned nothing. States can be compared with ==.
 type State struct {
 	at     clock.Moment // of the last time learned
 	count  uint32       // of times learned, up to fewest
-	recent means
-	far    means // of the regression
-	// The moments of the regression: of prompt and flying with each other and with the time.
-	pp, ff, pf, pt, ft float64
-	off                float64 // the mean absolute error, in seconds
+	recent measures
+	far    measures // of the regression
+	// The moments of the regression: how each variable goes with each, the lower half of a symmetric matrix.
+	moments [variables * (variables + 1) / 2]float64
+	slopes  [causes]float64 // seconds for each token, and for each request in flight
+	off     float64         // the mean absolute error, in seconds
 }
 
 // Expected is what is expected of a request.
@@ -96,9 +107,10 @@ type Expected struct {
 	Prompt time.Duration
 }
 
-// Most is the longest that a request is likely to wait: what is expected, and twice the usual error, but no more than a third of what is expected.
-// An error beyond that says that the load is hardly known (another one's comes to the server, too): who knows little refuses little.
-func (x Expected) Most() time.Duration { return x.Time + min(2*x.Error, x.Time/3) }
+// Most is the longest that a request is likely to wait: what is expected, and twice the usual error, but no more than a third of what is expected
+// beside its own prompt. An error beyond that says that the load is hardly known (another one's comes to the server, too): who knows little refuses little. And
+// how long a prompt takes to be read is known; where nothing else keeps it waiting, to refuse it helps nobody.
+func (x Expected) Most() time.Duration { return x.Time + min(2*x.Error, max(x.Time-x.Prompt, 0)/3) }
 
 // Until is how long it takes until such a request is likely to be in time, if nothing else is sent meanwhile: what waits before it gets less by
 // a second each second, and what was learned fades. Of its own prompt nothing gets less, however long it stays away: then it is when a wrong guess may
@@ -117,7 +129,7 @@ func (x Expected) Until(bound time.Duration) time.Duration {
 
 // Usual is a request like those of late.
 func (s *State) Usual() Load {
-	return Load{Prompt: int64(s.recent.prompt), InFlight: int(s.recent.flying + 0.5)}
+	return Load{Prompt: int64(s.recent[prompt]), Ahead: int64(s.recent[ahead]), InFlight: int(s.recent[flying] + 0.5)}
 }
 
 // Known says that enough was learned to expect anything.
@@ -128,10 +140,9 @@ func (s *State) Expect(now clock.Moment, load Load) (x Expected, known bool) {
 	if !s.Known() {
 		return Expected{}, false
 	}
-	fade := s.fade(now)
-	perToken, _ := s.slopes()
-	own := min(fade*perToken*tokens(load.Prompt), Longest.Seconds())
-	return Expected{Time: duration(s.expect(fade, load)), Error: duration(s.off * fade), Prompt: duration(own)}, true
+	fade, asked := s.fade(now), load.measures()
+	own := min(fade*s.slopes[prompt]*asked[prompt], Longest.Seconds())
+	return Expected{Time: duration(s.expect(fade, &asked)), Error: duration(s.off * fade), Prompt: duration(own)}, true
 }
 
 // fade is what is left of what was learned last.
@@ -139,30 +150,44 @@ func (s *State) fade(now clock.Moment) float64 {
 	return math.Exp(-max(now.Sub(s.at), 0).Seconds() / Recent.Seconds())
 }
 
-func (s *State) expect(fade float64, load Load) float64 {
-	prompt, flying := load.floats()
-	perToken, perFlight := s.slopes()
-	seconds := fade * (s.recent.time + perToken*(prompt-s.recent.prompt) + perFlight*(flying-s.recent.flying))
-	return min(max(seconds, 0), Longest.Seconds())
+func (s *State) expect(fade float64, asked *measures) float64 {
+	seconds := s.recent[took]
+	for i, slope := range s.slopes {
+		seconds += slope * (asked[i] - s.recent[i])
+	}
+	return min(max(fade*seconds, 0), Longest.Seconds())
 }
 
-// slopes are the seconds for each token of the prompt, and for each request in flight.
-func (s *State) slopes() (perToken, perFlight float64) {
-	pp, ff := s.pp*1.01+1, s.ff*1.01+0.1 // a little more than was seen: what hardly varies says nothing (ridge regression)
-	det := pp*ff - s.pf*s.pf
-	perToken, perFlight = (s.pt*ff-s.ft*s.pf)/det, (s.ft*pp-s.pt*s.pf)/det
-	switch {
-	case perToken < 0:
-		return 0, max(s.ft/ff, 0)
-	case perFlight < 0:
-		return max(s.pt/pp, 0), 0
+// moment is where that of two variables is.
+func moment(i, j int) int {
+	i, j = max(i, j), min(i, j)
+	return i*(i+1)/2 + j
+}
+
+// ridge is by how much more a cause is taken to vary than was seen, in squares of its unit, beside a hundredth: what hardly varies says nothing (ridge regression).
+var ridge = [causes]float64{1, 1, 0.1}
+
+// solve brings the slopes nearer to those that the moments tell: each in turn explains what the others leave (coordinate descent), so that with some
+// times they are there. While no prompt was ahead of another one, those ahead are taken to count as one's own.
+func (s *State) solve() {
+	for i := range s.slopes {
+		left := s.moments[moment(i, took)]
+		for j, slope := range s.slopes {
+			if j != i {
+				left -= s.moments[moment(i, j)] * slope
+			}
+		}
+		if i == ahead {
+			left += ridge[i] * s.slopes[prompt]
+		}
+		s.slopes[i] = min(max(left/(s.moments[moment(i, i)]*1.01+ridge[i]), 0), Longest.Seconds())
 	}
-	return perToken, perFlight
 }
 
 // AtLeast learns that a request had no first token for as long.
 func (s *State) AtLeast(now clock.Moment, load Load, ttft time.Duration) {
-	if s.count > 0 && ttft.Seconds() > s.expect(s.fade(now), load) {
+	asked := load.measures()
+	if s.count > 0 && ttft.Seconds() > s.expect(s.fade(now), &asked) {
 		s.Learn(now, load, ttft)
 	}
 }
@@ -173,14 +198,14 @@ func (s *State) Learn(now clock.Moment, load Load, ttft time.Duration) {
 		return
 	}
 	seconds := min(ttft, Longest).Seconds()
-	prompt, flying := load.floats()
+	x := load.measures()
 	if s.count == 0 {
-		first := means{seconds, prompt, flying}
-		*s = State{at: now, recent: first, far: first}
+		x[took] = seconds
+		*s = State{at: now, recent: x, far: x}
 	} else {
-		expected := s.expect(1, load)
-		near := outlier * max(s.off, 0.1*s.recent.time)
-		off := min(max(seconds-expected, min(expected-seconds, s.recent.time)), near)
+		expected := s.expect(1, &x)
+		near := outlier * max(s.off, 0.1*s.recent[took])
+		off := min(max(seconds-expected, min(expected-seconds, s.recent[took])), near)
 		s.off += max(errorWeight, 1/float64(s.count)) * (off - s.off)
 		if s.count >= Enough {
 			seconds = min(seconds, expected+near)
@@ -189,22 +214,28 @@ func (s *State) Learn(now clock.Moment, load Load, ttft time.Duration) {
 	s.count = min(s.count+1, fewest)
 	elapsed := max(now.Sub(s.at), 0)
 	s.at = now
-	s.recent.add(max(weight(elapsed, Recent), leastWeight), seconds, prompt, flying)
-	s.regress(max(weight(elapsed, Memory), 1/float64(s.count)), seconds, prompt, flying)
+	x[took] = seconds
+	s.recent.add(max(weight(elapsed, Recent), leastWeight), &x)
+	s.regress(max(weight(elapsed, Memory), 1/float64(s.count)), &x)
+	s.solve()
 }
 
-// regress takes a time into the moments.
-func (s *State) regress(weight, seconds, prompt, flying float64) {
+// regress takes what was measured into the moments.
+func (s *State) regress(weight float64, x *measures) {
 	before := s.far
-	s.far.add(weight, seconds, prompt, flying)
-	p, f := prompt-before.prompt, flying-before.flying
-	afterP, afterF := prompt-s.far.prompt, flying-s.far.flying
-	t := seconds - before.time
-	s.pp += weight * (p*afterP - s.pp)
-	s.ff += weight * (f*afterF - s.ff)
-	s.pf += weight * (p*afterF - s.pf)
-	s.pt += weight * (t*afterP - s.pt)
-	s.ft += weight * (t*afterF - s.ft)
+	s.far.add(weight, x)
+	n := 0
+	for i := range x {
+		after := x[i] - s.far[i]
+		for j := range i + 1 {
+			product := (x[j] - before[j]) * after
+			if i == j {
+				product = max(product, 0) // by rounding it may be less
+			}
+			s.moments[n] += weight * (product - s.moments[n])
+			n++
+		}
+	}
 }
 
 func weight(elapsed, constant time.Duration) float64 {

@@ -20,7 +20,7 @@ func taught(n int) (s State, now clock.Moment) {
 	r := rand.New(rand.NewPCG(1, 2))
 	now = noon
 	for range n {
-		load := Load{Prompt: int64(r.IntN(1000)), InFlight: 1 + r.IntN(20)}
+		load := Load{Prompt: int64(r.IntN(1000)), Ahead: int64(r.IntN(500)), InFlight: 1 + r.IntN(20)}
 		s.Learn(now, load, takes(load)+time.Duration(r.IntN(10))*time.Millisecond)
 		now = now.Add(100 * time.Millisecond)
 	}
@@ -41,6 +41,36 @@ func TestWhatATimeDependsOnIsLearned(t *testing.T) {
 	}
 	if x, _ := s.Expect(now, Load{Prompt: 500, InFlight: 10}); x.Error > 100*time.Millisecond || x.Most() != x.Time+2*x.Error {
 		t.Errorf("%+v", x)
+	}
+}
+
+// A server that reads several prompts at once isn't slower for a short one that comes behind long ones, though these take long themselves.
+func TestWhatIsAheadNeedNotKeepOthersWaiting(t *testing.T) {
+	var s State
+	r := rand.New(rand.NewPCG(3, 4))
+	now := noon
+	takes := func(l Load) time.Duration {
+		return 50*time.Millisecond + time.Duration(l.Prompt)*time.Millisecond/10 + time.Duration(r.IntN(40))*time.Millisecond
+	}
+	for range 200 {
+		load := Load{Prompt: 10, InFlight: 1 + r.IntN(4)}
+		if r.IntN(8) == 0 {
+			load.Prompt = 10_000
+		}
+		if r.IntN(3) == 0 {
+			load.Ahead = 10_000
+		}
+		s.Learn(now, load, takes(load))
+		now = now.Add(100 * time.Millisecond)
+	}
+	short, _ := s.Expect(now, Load{Prompt: 10, Ahead: 20_000, InFlight: 3})
+	long, _ := s.Expect(now, Load{Prompt: 10_000, InFlight: 2})
+	if short.Time > 120*time.Millisecond || long.Time < 800*time.Millisecond {
+		t.Errorf("a short one behind long ones %+v, a long one %+v", short, long)
+	}
+	// It is known how long it takes to be read: the margin is for what isn't.
+	if margin := long.Most() - long.Time; margin > 60*time.Millisecond || long.Prompt < 700*time.Millisecond {
+		t.Errorf("%+v, at most %v", long, long.Most())
 	}
 }
 
@@ -91,7 +121,7 @@ func TestSlopesAreNeverBelowZero(t *testing.T) {
 		load := Load{Prompt: int64(r.IntN(1000)), InFlight: 1 + r.IntN(20)}
 		s.Learn(noon.Add(time.Duration(i)*time.Second), load, time.Second-time.Duration(load.Prompt)*time.Millisecond/2+time.Duration(load.InFlight)*10*time.Millisecond)
 	}
-	perToken, perFlight := s.slopes()
+	perToken, perFlight := s.slopes[prompt], s.slopes[flying]
 	if perToken != 0 || perFlight < 0.007 || perFlight > 0.013 {
 		t.Errorf("%v s a token, %v s a request in flight", perToken, perFlight)
 	}
@@ -160,7 +190,7 @@ func TestNothingCanHarm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s State
 		load := func() Load {
-			return Load{Prompt: rapid.Int64().Draw(t, "prompt"), InFlight: rapid.Int().Draw(t, "in flight")}
+			return Load{Prompt: rapid.Int64().Draw(t, "prompt"), Ahead: rapid.Int64().Draw(t, "ahead"), InFlight: rapid.Int().Draw(t, "in flight")}
 		}
 		for range rapid.IntRange(0, 40).Draw(t, "times") {
 			now, took := clock.Moment(rapid.Int64().Draw(t, "now")), time.Duration(rapid.Int64().Draw(t, "took"))

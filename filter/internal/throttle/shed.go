@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/config"
+	"github.com/spillway-proxy/spillway/filter/internal/clock"
 	"github.com/spillway-proxy/spillway/filter/internal/sliding"
 )
 
@@ -24,6 +25,36 @@ func (t *Thinner) refuse(p config.Priority, share float64) bool {
 	}
 	*owed--
 	return true
+}
+
+// Pace is how long answers took of late, as one worker has seen: a moving average, of weight a quarter for the newest.
+type Pace struct {
+	took time.Duration
+	at   clock.Moment // of the newest
+}
+
+// Add takes in how long an answer took.
+func (p *Pace) Add(now clock.Moment, c *Settings, duration time.Duration) {
+	if duration = min(duration, longest); p.stale(now, c) {
+		p.took = duration
+	}
+	p.took += (duration - p.took) / 4
+	p.at = now
+}
+
+// stale says that no answer came for half a period, so that nothing is known of those that are to come.
+func (p *Pace) stale(now clock.Moment, c *Settings) bool {
+	age := now.Sub(p.at)
+	return p.took == 0 || age < 0 || age > c.p99.period/2
+}
+
+// Nearness is how long answers take of late, as a share of what trips the P99. It says false while too few are known.
+func (s *State) Nearness(now clock.Moment, c *Settings, p *Pace) (nearness float64, known bool) {
+	threshold, mature := s.tail.threshold(c)
+	if threshold = min(threshold, float64(c.p99.max)); !mature || threshold <= 0 || p.stale(now, c) {
+		return 0, false
+	}
+	return float64(p.took) / threshold, true
 }
 
 // Full says that so large a share of the GPUs' memory is in use that it trips. What is expected of a request's first token says nothing of that.
