@@ -107,7 +107,7 @@ func (p *plugin) configure(size int) (usable bool) {
 		}
 		return false
 	}
-	engine, err := admit.New(cfg, &p.vm.host, &p.vm.worker, random())
+	engine, err := admit.New(&cfg, &p.vm.host, &p.vm.worker, random())
 	if err != nil {
 		abi.Log(abi.Critical, "spillway: shared data can't be used: "+err.Error())
 		return false

@@ -48,7 +48,11 @@ func (s *stream) requestBody(size int, end bool) {
 	if s.broken {
 		return
 	}
-	if !end && s.state.Drains() {
+	switch {
+	case s.state.Uploaded():
+		s.action, s.held = abi.Continue, false
+		return
+	case !end && s.state.Drains():
 		s.action, s.held, s.seen = abi.Pause, true, size
 		return
 	}
@@ -87,7 +91,7 @@ func (s *stream) responseHeaders(end bool) {
 // responseBody takes a piece of the response's body. Responses are never paused, so size is that of the new piece.
 func (s *stream) responseBody(size int, end bool) {
 	if s.broken || s.state.Over() {
-		s.action = abi.Continue // an answer of ours
+		s.action = abi.Continue // an answer of ours, or the end of one that was whole
 		return
 	}
 	defer s.contain("response_body")

@@ -110,7 +110,7 @@ type request struct {
 func newRun(cfg config.Config) (*run, error) {
 	r := &run{host: host{Store: recordtest.NewMemory()}, usual: map[string]*usual{}, open: map[*admit.Stream]*request{}}
 	var err error
-	r.Engine, err = admit.New(cfg, &r.host, new(admit.Worker), []byte("spillway replays"))
+	r.Engine, err = admit.New(&cfg, &r.host, new(admit.Worker), []byte("spillway replays"))
 	return r, err
 }
 

@@ -19,7 +19,9 @@ const (
 	Estimated               // it is what is expected of such a request
 )
 
-func (s Source) String() string { return [...]string{"", "reported", "counted", "estimated"}[s] }
+func (s Source) String() string { return sources[s] }
+
+var sources = [...]string{"", "reported", "counted", "estimated"}
 
 // Settlement is how an exchange ended, and what it comes to.
 type Settlement struct {

@@ -85,7 +85,7 @@ func TestTheRoomThatOtherWorkersNeedIsMadeBitByBit(t *testing.T) {
 	store := recordtest.NewMemory()
 	config := fmt.Sprintf(`{"requestHold":"stopIteration","upstreams":[{"name":"u","concurrency":{"max":1},"queue":{"max":%d,"whenFull":"dropLowest"}}]}`, room)
 	h, other := newHost(t, config, store), newHost(t, config, store)
-	other.Engine, _ = New(other.cfg, &other.proxy, new(Worker), []byte("another worker's"))
+	other.Engine, _ = New(&other.cfg, &other.proxy, new(Worker), []byte("another worker's"))
 	h.ask("eve")
 	var low []*exchange
 	for i := range room {

@@ -63,7 +63,7 @@ func newTraveller(t fataler, configuration string, events bool) *traveller {
 	store := recordtest.NewMemory()
 	store.InPlace = true
 	v := &traveller{proxy: proxy{Store: store}, now: start, pieces: 1}
-	if v.Engine, err = New(cfg, &v.proxy, new(Worker), random); err != nil {
+	if v.Engine, err = New(&cfg, &v.proxy, new(Worker), random); err != nil {
 		t.Fatal(err)
 	}
 	if v.monitor != nil {

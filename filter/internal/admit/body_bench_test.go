@@ -38,7 +38,7 @@ func BenchmarkBody(b *testing.B) {
 				b.Fatal(err)
 			}
 			p := &proxy{Store: recordtest.NewMemory()}
-			e, err := New(cfg, p, new(Worker), make([]byte, 16))
+			e, err := New(&cfg, p, new(Worker), make([]byte, 16))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -27,9 +27,9 @@ func (e *Engine) drain(s *Stream, now clock.Moment) {
 // Drains says that the stream's answer waits for more of its body than what has come so far: a piece that isn't the last brings nothing about.
 func (s *Stream) Drains() bool { return s.drains }
 
-// Over says that the stream was refused, and has its answer: nothing that the host shows of it from here on brings anything about, but that it
-// ends (LetGo). So most callbacks of a refusal run next to no code.
-func (s *Stream) Over() bool { return s.Refused() && s.Settled() }
+// Over says that nothing that the host shows of the response from here on brings anything about: the stream was refused, and has its answer, or all of the response has
+// passed but its end. So most callbacks of a refusal run next to no code.
+func (s *Stream) Over() bool { return s.restated == asItIs && s.Settled() }
 
 // Settled says that nothing is left to be done for the stream, refused or not, but that it ends (LetGo), which needs no time.
 func (s *Stream) Settled() bool {

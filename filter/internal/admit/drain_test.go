@@ -73,7 +73,7 @@ func TestARefusedRequestIsOverOnceItHasItsAnswer(t *testing.T) {
 	x = h.ask("alice")
 	state("one that passes", false, false)
 	x.answer(used(9, 40))
-	state("its end", false, false)
+	state("its end", false, true)
 }
 
 func TestARefusalDoesNotWaitForABodyThatIsNotWorthIt(t *testing.T) {

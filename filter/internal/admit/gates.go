@@ -50,9 +50,9 @@ func (e *Engine) newHealth(u *upstream) {
 	if !settings.Any() {
 		return
 	}
-	settings.Models = namedModels(&e.cfg)
+	settings.Models = namedModels(e.cfg)
 	if u.site.health == nil {
-		u.site.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, u.id)
+		u.site.health = health.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, u.id)
 	} else {
 		u.site.health.Change(settings)
 	}

@@ -84,7 +84,7 @@ func newWorker(t fataler, configuration string, store record.Store, random []byt
 	h := &host{fataler: t, proxy: proxy{Store: store}, cfg: cfg, now: start, counts: map[string]int64{}, gauges: map[string]int64{},
 		others: map[*Stream]string{}, resumed: map[*Stream]EffectKind{}, told: map[*Stream]int64{}, published: map[string]bool{}}
 	h.time = func() clock.Moment { return h.now }
-	if h.Engine, err = New(cfg, &h.proxy, new(Worker), random); err != nil {
+	if h.Engine, err = New(&cfg, &h.proxy, new(Worker), random); err != nil {
 		t.Fatal(err)
 	}
 	h.drain(nil)
@@ -382,11 +382,11 @@ func (h *host) tick() map[*Stream]EffectKind {
 // would that asks for nothing.
 func (h *host) balance(user string) int64 {
 	h.Helper()
-	buckets, err := table.New(h.proxy, h.cfg.Namespace, time.Duration(leasePeriod), random)
+	buckets, err := table.New(&record.Versions{Store: h.proxy}, h.cfg.Namespace, time.Duration(leasePeriod), random)
 	if err != nil {
 		h.Fatal(err)
 	}
-	set := limit.New(h.cfg, &ident.Picker{}, buckets, &heavy.Book{})
+	set := limit.New(&h.cfg, &ident.Picker{}, buckets, &heavy.Book{})
 	v := set.Admit(h.now, &limit.Request{
 		Caller:    ident.Caller{User: user, Tenant: "anonymous", Key: "anonymous", Priority: config.Normal},
 		Operation: "chat", Model: "mock", ModelKnown: true, Tokens: true, Headers: &ident.Headers{},

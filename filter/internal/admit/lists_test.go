@@ -207,7 +207,7 @@ func TestSubjectsOutliveAConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := *g.one // the next plugin context of the same worker
-	if again.Engine, err = New(cfg, &again.proxy, g.one.worker, []byte("another instance")); err != nil {
+	if again.Engine, err = New(&cfg, &again.proxy, g.one.worker, []byte("another instance")); err != nil {
 		t.Fatal(err)
 	}
 	again.drain(nil)
@@ -218,7 +218,7 @@ func TestSubjectsOutliveAConfiguration(t *testing.T) {
 	g.listener.now += second
 	_, body := g.listener.get(t, "/spillway/subjects?limit=r")
 	expect(t, "refused", listed(t, body, "subjects", "subject", "used", "refused"), `"user=ann" 1 3`)
-	g.one.Change(cfg) // in place
+	g.one.Change(&cfg) // in place
 	g.one.start("ann", true).done()
 	g.pass()
 	_, body = g.listener.get(t, "/spillway/subjects?limit=r")

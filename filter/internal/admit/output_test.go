@@ -90,7 +90,7 @@ func TestTheEndOfWhatIsSettled(t *testing.T) {
 	expect(t, "settled while it runs", x.Settled(), false)
 	x.response("data: [DONE]\n\n", true)
 	expect(t, "settled at its end", x.Settled(), true)
-	expect(t, "over, as one that was refused", x.Over(), false)
+	expect(t, "over, as one that was refused", x.Over(), true)
 	h.LetGo(&x.Stream)
 	h.idle()
 	expect(t, "streams that are led by the rules", h.latest.streams, 0)

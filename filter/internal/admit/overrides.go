@@ -22,7 +22,7 @@ import (
 type overrides struct {
 	shared  override.Shared
 	file    []byte          // the configuration as it was given; nil: it isn't known, and nothing can be overridden
-	plain   config.Config   // the same, as it is without overrides
+	plain   *config.Config  // the same, as it is without overrides
 	inForce override.Record // what the engine goes by
 	problem string          // why it isn't the latest; "": it is
 	refused uint64          // the revision that has the problem
@@ -32,8 +32,8 @@ type overrides struct {
 // overrideBy begins to follow the overrides of the configuration, which is the engine's and was given as text.
 func (e *Engine) overrideBy(text []byte) {
 	x := &e.overrides
-	x.shared, x.file, x.plain = override.New(e.host, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
-	x.show(&e.cfg)
+	x.shared, x.file, x.plain = override.New(e.store, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
+	x.show(e.cfg)
 	e.beat.roster.Config = fnv(text)
 	e.follow()
 }
@@ -62,8 +62,8 @@ func (e *Engine) follow() {
 		return
 	}
 	x.inForce, x.problem = r, ""
-	e.Change(cfg)
-	x.show(&e.latest.cfg)
+	e.Change(&cfg)
+	x.show(e.latest.cfg)
 	e.out.info("overrides of revision " + revision(&r) + " are in force")
 }
 
@@ -77,7 +77,7 @@ func (e *Engine) refuseOverrides(r *override.Record, why string) {
 		return
 	}
 	x.problem, x.refused = why, r.Revision
-	x.show(&e.latest.cfg)
+	x.show(e.latest.cfg)
 	e.out.count(metric.ConfigErrors("overrides"), 1)
 	e.out.warn("overrides don't fit, so what was in force stays (revision " + revision(&x.inForce) + ", not " + revision(r) + "): " + why)
 }
@@ -121,7 +121,7 @@ func (x *overrides) show(now *config.Config) {
 	j.Key("overrides")
 	j.Raw(orNothing(x.inForce.Text))
 	j.Key("differences")
-	j.Raw(config.Differences(&x.plain, now))
+	j.Raw(config.Differences(x.plain, now))
 	if x.problem != "" {
 		j.Member("problem", x.problem)
 	}

@@ -27,7 +27,7 @@ func workerOf(t fataler, configuration string, store record.Store, id byte) *hos
 	t.Helper()
 	h := newHost(t, configuration, store)
 	var err error
-	if h.Engine, err = New(h.cfg, &h.proxy, new(Worker), append([]byte("fifteen bytes o"), id)); err != nil {
+	if h.Engine, err = New(&h.cfg, &h.proxy, new(Worker), append([]byte("fifteen bytes o"), id)); err != nil {
 		t.Fatal(err)
 	}
 	h.Announce([]byte(configuration))

@@ -122,9 +122,17 @@ func (e *Engine) responseBody(s *Stream, now clock.Moment, size int, end bool, p
 	} else {
 		e.readBody(s, now, size, end, piece)
 	}
-	if end {
+	if end || s.answered() {
 		e.finish(s, now, s.farewell != tookLeave)
 	}
+}
+
+// answered says of a response that it is one document, that this is whole, and as long as was announced: what is left to come is its end, which the host tells in
+// an event of its own.
+func (s *Stream) answered() bool {
+	x := &s.exchange
+	return x.Readable && !x.Stream && s.farewell == stays && !s.question.hides && !s.question.onTrial && x.Reader.Whole() &&
+		s.response.Get(s.rules.slots.length) != "" && s.pace.bytes == contentLength(s.response.Get(s.rules.slots.length))
 }
 
 // readBody reads the next piece, and changes it where something has to be hidden.

@@ -225,6 +225,13 @@ func (f *failing) Get(key string) ([]byte, uint32, bool, error) {
 	return f.Store.Get(key)
 }
 
+func (f *failing) Put(key string, value []byte, version uint32) (bool, error) {
+	if f.now {
+		return false, errFailure
+	}
+	return f.Store.Put(key, value, version)
+}
+
 func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	store := &failing{Store: recordtest.NewMemory()}
 	h := newHost(t, `{"requestHold":"stopIteration",`+seedLimits+`}`, store)
@@ -247,7 +254,7 @@ func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	expect(t, "errors of renewal and settlement", h.counts["errors store"], 3)
 	h.idle()
 
-	if _, err := New(h.cfg, &h.proxy, new(Worker), random); !errors.Is(err, errFailure) {
+	if _, err := New(&h.cfg, &h.proxy, new(Worker), random); !errors.Is(err, errFailure) {
 		t.Errorf("a new engine: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ const mostRules = 100
 // rules is what one configuration says.
 type rules struct {
 	streams    int // that are led by it
-	cfg        config.Config
+	cfg        *config.Config
 	operations *usage.Operations
 	upstreams  []*upstream
 	anyGate    bool              // it matters which one a request is for: one of them has a gate
@@ -92,7 +92,7 @@ func (e *Engine) Crowded() bool {
 
 // Change has the requests that come from here on led by another configuration. Its namespace is that of the one before, and the names of
 // its upstreams are.
-func (e *Engine) Change(cfg config.Config) {
+func (e *Engine) Change(cfg *config.Config) {
 	e.past = append(e.past, e.latest)
 	e.makeRules(cfg)
 	if s := e.current; s != nil { // its event goes on as it began
@@ -105,12 +105,12 @@ func (e *Engine) Change(cfg config.Config) {
 }
 
 // makeRules makes a configuration's rules, which are the latest then.
-func (e *Engine) makeRules(cfg config.Config) {
-	e.use(&rules{cfg: cfg, operations: usage.NewOperations(cfg.Operations), asksSome: asksSome(&cfg), aliases: aliases(&cfg)})
+func (e *Engine) makeRules(cfg *config.Config) {
+	e.use(&rules{cfg: cfg, operations: usage.NewOperations(cfg.Operations), asksSome: asksSome(cfg), aliases: aliases(cfg)})
 	if unread := cfg.Models.Unread; unread != config.UnreadMatch && unread != config.UnreadReject {
 		e.standIn = unread
 	}
-	e.labels = newLabels(&cfg, &e.labels)
+	e.labels = newLabels(cfg, &e.labels)
 	p := &e.picker
 	e.limits = limit.New(cfg, p, e.table, &e.worker.heavy)
 	e.limits.Allow(e.grants.known)

@@ -19,7 +19,7 @@ func (h *host) change(configuration string) {
 		h.Fatal(err)
 	}
 	h.cfg = cfg
-	h.Change(cfg)
+	h.Change(&cfg)
 	h.drain(nil)
 }
 
@@ -135,7 +135,7 @@ func TestTenThousandRequestsWhileTheRulesChange(t *testing.T) {
 	}
 	workers := []*host{newHost(t, variant(0), store), newHost(t, variant(0), store)}
 	var err error
-	if workers[1].Engine, err = New(workers[1].cfg, &workers[1].proxy, new(Worker), []byte("another worker's")); err != nil {
+	if workers[1].Engine, err = New(&workers[1].cfg, &workers[1].proxy, new(Worker), []byte("another worker's")); err != nil {
 		t.Fatal(err)
 	}
 	open := [2][]*exchange{}

@@ -26,7 +26,7 @@ func (e *Engine) refuseUnknown(s *Stream, now clock.Moment) bool {
 	case e.cfg.Unknown == config.UnknownEstimate:
 		s.exchange.Dialect = usage.Opaque
 		return false
-	case !countsTokens(&e.cfg):
+	case !countsTokens(e.cfg):
 		return false
 	case e.cfg.Mode == config.Shadow:
 		if s.wouldRefuse.Gate == "" {

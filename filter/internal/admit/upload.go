@@ -141,8 +141,27 @@ func (e *Engine) RequestBody(s *Stream, now clock.Moment, size int, end bool) {
 		e.adminBody(s, now, size, end)
 	default:
 		e.requestBody(s, now, size, end)
+		if s.action == isAnswered && !end && s.allCame() {
+			e.drain(s, now)
+		}
 	}
 	e.end(s, now)
+}
+
+// allCame says that as much of the body has come as was announced. Its end the host tells in an event of its own, which brings nothing.
+func (s *Stream) allCame() bool {
+	return s.exchange.Length >= 0 && s.upload.received >= s.exchange.Length
+}
+
+// endsHere says that the request goes on when all of its body has come, before its end is told: some servers don't wait for the end of what they have. What is
+// kept back goes on then if it can still be refused at its end, as an answer before that would cost the client's connection (drain.go).
+func (e *Engine) endsHere(s *Stream) bool {
+	return s.allCame() && (s.upload.holdable && s.exchange.Length <= mostDrained || !e.keeps(s))
+}
+
+// Uploaded says that all of the request has come and gone on: the end of its body brings nothing about.
+func (s *Stream) Uploaded() bool {
+	return s.phase == stSent && !s.follows() && !s.drains && !s.owed && !s.fault
 }
 
 func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
@@ -158,7 +177,7 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 	e.take(s, size)
 	switch {
 	case !s.upload.open:
-	case end, s.exchange.Length >= 0 && s.upload.received >= s.exchange.Length && !e.keeps(s): // some servers don't wait for the end of what they have
+	case end || e.endsHere(s):
 		e.bodyEnded(s, now)
 		e.edit(s, now)
 	case s.phase == stHolding && s.upload.reads != allOfIt && !e.needsWhole:

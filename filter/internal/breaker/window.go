@@ -11,7 +11,7 @@ type window struct{ sliding.Window[counts] }
 
 func (w *window) sum() counts {
 	var total, failed, slow uint64
-	for _, slot := range w.Slots {
+	for _, slot := range &w.Slots {
 		total += uint64(slot.total)
 		failed += uint64(slot.failed)
 		slow += uint64(slot.slow)

@@ -278,7 +278,7 @@ func (g *Gate) read(c *change) bool {
 	g.take(c.now, c.update.Value)
 	if c.self = g.known.self(g.id); c.self != nil {
 		g.entry = *c.self
-		for p, n := range g.undone {
+		for p, n := range &g.undone {
 			c.self.drop[p] += n
 		}
 		g.report(c.now, c.self, g.queue.head())

@@ -140,7 +140,7 @@ func (s *shared) waiting(now clock.Moment) (by [Priorities]int, all int) {
 		if now.Sub(w.heard) > alive {
 			continue
 		}
-		for p, n := range w.waiting {
+		for p, n := range &w.waiting {
 			left := max(int(n)-int(w.drop[p]), 0)
 			by[p] += left
 			all += left
@@ -296,7 +296,7 @@ func (s *shared) encode(b []byte) []byte {
 		b = order.AppendUint64(b, uint64(a.At))
 		b = order.AppendUint64(b, uint64(a.burst))
 	}
-	for _, virtual := range s.virtual {
+	for _, virtual := range &s.virtual {
 		b = order.AppendUint64(b, virtual)
 	}
 	b = order.AppendUint64(b, math.Float64bits(s.pace))
@@ -342,7 +342,7 @@ func (w *worker) encode(b []byte) []byte {
 			b = order.AppendUint32(b, n)
 		}
 	}
-	for _, subject := range w.longestOf {
+	for _, subject := range &w.longestOf {
 		b = order.AppendUint64(b, subject)
 	}
 	for _, n := range [...]uint32{w.parked, w.claims, w.revocable, w.ending} {
@@ -383,7 +383,7 @@ func (s *shared) decode(b []byte) bool {
 		a := &s.aside[i]
 		a.Used, a.At, a.burst = min(max(int64(r.next()), 0), bucket.Most), clock.Moment(r.next()), min(max(int64(r.next()), 0), bucket.Most)
 	}
-	for p := range s.virtual {
+	for p := range &s.virtual {
 		s.virtual[p] = r.next()
 	}
 	s.pace, s.paced, s.pacing = math.Float64frombits(r.next()), clock.Moment(r.next()), clock.Moment(r.next())
@@ -433,7 +433,7 @@ func (r *reader) worker(w *worker) {
 			*r = (*r)[4:]
 		}
 	}
-	for p := range w.longestOf {
+	for p := range &w.longestOf {
 		w.longestOf[p] = r.next()
 	}
 	for _, n := range [...]*uint32{&w.parked, &w.claims, &w.revocable, &w.ending} {

@@ -274,6 +274,9 @@ func (l *Learned) modelSet(id uint64) []model {
 // subject finds a subject's entry, or begins it in the place of the last one of its set; it is the first from now on.
 func (l *Learned) subject(id uint64) *subject {
 	set, at := l.set(id), 0
+	if set[0].id == id { // as mostly: nothing is moved
+		return &set[0]
+	}
 	for at < ways-1 && set[at].id != id {
 		at++
 	}
@@ -289,6 +292,9 @@ func (l *Learned) subject(id uint64) *subject {
 // model does that with a model's.
 func (l *Learned) model(id uint64) *model {
 	set, at := l.modelSet(id), 0
+	if set[0].id == id {
+		return &set[0]
+	}
 	for at < ways-1 && set[at].id != id {
 		at++
 	}

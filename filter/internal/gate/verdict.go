@@ -47,9 +47,9 @@ const (
 )
 
 // String gives its name, as it stands in the filter state and in metrics.
-func (o Outcome) String() string {
-	return [...]string{"ALLOWED", "QUEUED", "SHADOW", "REJECTED", "OPEN", "HALF_OPEN", "FALLBACK", "CANCELLED", "FAULT"}[o]
-}
+func (o Outcome) String() string { return outcomes[o] }
+
+var outcomes = [...]string{"ALLOWED", "QUEUED", "SHADOW", "REJECTED", "OPEN", "HALF_OPEN", "FALLBACK", "CANCELLED", "FAULT"}
 
 // Refuses says that the request goes no further.
 func (o Outcome) Refuses() bool { return o == Rejected || o == Open || o == HalfOpen }

@@ -57,7 +57,7 @@ func TestWhoIsInNoGroupCanBeRefused(t *testing.T) {
 	for user, refused := range map[string]bool{"ann": false, "eve": true, "": true} {
 		var picker Picker
 		var picked Headers
-		identity := New(cfg, &picker, nothing{}, sum, []string{"group"})
+		identity := New(&cfg, &picker, nothing{}, sum, []string{"group"})
 		picker.Pick([][2]string{{"x-user-id", user}}, &picked)
 		if _, refusal := identity.Read(&picked); (refusal != nil) != refused || refused && (!refusal.Missing || refusal.Header != "group") {
 			t.Errorf("%q: %+v", user, refusal)

@@ -43,7 +43,7 @@ type Identity struct {
 
 // New builds the reader. attributes are those of the request that is being read; hash is a keyed hash; needs names the parts ("user", "tenant", "key", "group") without which a request
 // is refused if the configuration says so.
-func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) uint64, needs []string) *Identity {
+func New(c *config.Config, p *Picker, attributes Attributes, hash func([]byte) uint64, needs []string) *Identity {
 	i := &Identity{
 		user:       newSource(p, &c.Identity.User),
 		tenant:     newSource(p, &c.Identity.Tenant),
@@ -54,14 +54,14 @@ func New(c config.Config, p *Picker, attributes Attributes, hash func([]byte) ui
 		attributes: attributes,
 	}
 	for n, s := range []*source{&i.user, &i.tenant, &i.key} {
-		s.decides = decides(&c, parts[n], config.Enforce)
-		s.asks = c.Mode != config.Off && (s.decides || decides(&c, parts[n], config.Shadow))
+		s.decides = decides(c, parts[n], config.Enforce)
+		s.asks = c.Mode != config.Off && (s.decides || decides(c, parts[n], config.Shadow))
 	}
 	i.key.all = i.key.decides
-	if i.grouped = decides(&c, config.PerGroup, config.Enforce) || decides(&c, config.PerGroup, config.Shadow); i.grouped {
+	if i.grouped = decides(c, config.PerGroup, config.Enforce) || decides(c, config.PerGroup, config.Shadow); i.grouped {
 		i.groups = newGroups(c.Identity.Groups)
 	}
-	i.once = onceEach(&c, p)
+	i.once = onceEach(c, p)
 	i.missing = Nobody(&c.Identity)
 	if c.Priority.Header != "" {
 		i.prioritySlot = p.Want(c.Priority.Header)

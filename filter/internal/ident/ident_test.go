@@ -24,7 +24,7 @@ func read(t *testing.T, configuration string, needs []string, headers ...[2]stri
 		t.Fatal(err)
 	}
 	var picker Picker
-	identity := New(cfg, &picker, nothing{}, sum, needs)
+	identity := New(&cfg, &picker, nothing{}, sum, needs)
 	var picked Headers
 	picker.Pick(headers, &picked)
 	return identity.Read(&picked)
@@ -419,7 +419,7 @@ func TestReadingACallerAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var p Picker
-	identity := New(c, &p, nothing{}, func(b []byte) uint64 { return uint64(len(b)) << 40 }, []string{"user", "key"})
+	identity := New(&c, &p, nothing{}, func(b []byte) uint64 { return uint64(len(b)) << 40 }, []string{"user", "key"})
 	headers := [][2]string{{":path", "/v1?user=eve"}, {"authorization", "Bearer sk-1"}, {"x-api-key", "sk-1"}, {"x-tenant-id", "team"}, {"x-priority", "urgent, low"}, {"x-team", "red"}}
 	var h Headers
 	read := func() {
@@ -448,7 +448,7 @@ func FuzzIdentity(f *testing.F) {
 			f.Fatal(err)
 		}
 		p := new(Picker)
-		return p, New(cfg, p, nothing{}, sum, []string{part})
+		return p, New(&cfg, p, nothing{}, sum, []string{part})
 	}
 	keys, byKey := configuration(f, "key")
 	users, byUser := configuration(f, "user")

@@ -38,7 +38,7 @@ func readWith(t *testing.T, k *known, configuration string, headers ...[2]string
 	}
 	var picker Picker
 	var picked Headers
-	identity := New(cfg, &picker, k, sum, []string{"user"})
+	identity := New(&cfg, &picker, k, sum, []string{"user"})
 	picker.Pick(headers, &picked)
 	return identity.Read(&picked)
 }
@@ -250,7 +250,7 @@ func TestAttributesAreReadWithoutAllocation(t *testing.T) {
 	var picker Picker
 	var picked Headers
 	k := &known{values: map[string]string{}}
-	identity := New(cfg, &picker, k, sum, nil)
+	identity := New(&cfg, &picker, k, sum, nil)
 	headers := [][2]string{{"cookie", `a=b; sid="ann"`}}
 	for path, value := range map[string]string{"metadata\x00sub": double(7), "source\x00address": "[2001:db8::1]:7", "": ""} {
 		answers := attributes{path, value}

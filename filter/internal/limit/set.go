@@ -137,51 +137,45 @@ type headerMatch struct {
 }
 
 // New makes the limits ready. The plugin's mode is a ceiling over each limit's. What their subjects do is noted in the book.
-func New(c config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book) *Set {
-	s := &Set{table: t, book: book, cost: c.Usage.Cost, prices: newPrices(&c, t), nobody: ident.Nobody(&c.Identity)}
-	for _, configured := range c.Limits {
-		configured.Mode = configured.Mode.Under(c.Mode)
-		if configured.Mode == config.Off {
-			continue
+func New(c *config.Config, picker *ident.Picker, t *table.Table, book *heavy.Book) *Set {
+	s := &Set{table: t, book: book, cost: c.Usage.Cost, prices: newPrices(c, t), nobody: ident.Nobody(&c.Identity)}
+	s.limits = make([]limit, 0, len(c.Limits))
+	for i := range c.Limits {
+		if c.Limits[i].Mode.Under(c.Mode) != config.Off {
+			s.limits = s.limits[:len(s.limits)+1]
+			s.prepare(&s.limits[len(s.limits)-1], c, &c.Limits[i], picker)
 		}
-		l := limit{
-			Limit: configured,
-			rate: bucket.Rate{
-				Burst:    configured.Burst * parts(configured.Unit),
-				Quantity: configured.Quantity * parts(configured.Unit),
-				Grain:    grain(configured.Unit),
-				Window:   configured.Window,
-				Idle:     configured.Idle,
-				Leased:   configured.Scope == config.ScopeFleet,
-			},
-			terms:   terms(&configured),
-			windows: calendar.New(&configured),
-			group:   s.group(configured.Per),
-			salt:    salt(t, &configured),
-		}
-		if l.windows.Any() {
-			l.rate.Now = &bucket.Window{}
-		}
-		if l.rate.Leased {
-			l.rate.Burst = leaseBase
-		}
-		for _, per := range configured.Per {
-			p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per), hashed: hashes(&c.Identity, per)}
-			if name, isHeader := strings.CutPrefix(per, config.PerHeader); isHeader {
-				p.kind, p.slot = config.PerHeader, picker.Want(name)
-			}
-			l.per = append(l.per, p)
-		}
-		for name, glob := range configured.Match.Headers {
-			l.headers = append(l.headers, headerMatch{picker.Want(name), glob})
-		}
-		s.limits = append(s.limits, l)
 	}
 	for _, per := range [...]string{config.PerTenant, config.PerUser, config.PerKey} {
 		s.caller = append(s.caller, part{kind: per, name: per, secret: ident.Secret(&c.Identity, per)})
 	}
 	s.hashes, s.hashed = make([]table.Hash, len(s.groups)), make([]bool, len(s.groups))
 	return s
+}
+
+// prepare makes a limit ready, in place: it is large.
+func (s *Set) prepare(l *limit, c *config.Config, configured *config.Limit, picker *ident.Picker) {
+	l.Limit = *configured
+	l.Mode = configured.Mode.Under(c.Mode)
+	l.rate.Burst, l.rate.Quantity = configured.Burst*parts(configured.Unit), configured.Quantity*parts(configured.Unit)
+	l.rate.Grain, l.rate.Window, l.rate.Idle = grain(configured.Unit), configured.Window, configured.Idle
+	if l.rate.Leased = configured.Scope == config.ScopeFleet; l.rate.Leased {
+		l.rate.Burst = leaseBase
+	}
+	l.terms, l.group, l.salt = terms(&l.Limit), s.group(configured.Per), salt(s.table, &l.Limit)
+	if l.windows = calendar.New(&l.Limit); l.windows.Any() {
+		l.rate.Now = &bucket.Window{}
+	}
+	for _, per := range configured.Per {
+		p := part{kind: per, name: per, secret: ident.Secret(&c.Identity, per), hashed: hashes(&c.Identity, per)}
+		if name, isHeader := strings.CutPrefix(per, config.PerHeader); isHeader {
+			p.kind, p.slot = config.PerHeader, picker.Want(name)
+		}
+		l.per = append(l.per, p)
+	}
+	for name, glob := range configured.Match.Headers {
+		l.headers = append(l.headers, headerMatch{picker.Want(name), glob})
+	}
 }
 
 // salt tells a limit's buckets from those of others. What is used of a proxy's own limit, and what is leased of the fleet's, have nothing in common, nor have

@@ -95,7 +95,7 @@ func (q *Quorum) Merge(now clock.Moment, length time.Duration, other *Quorum) {
 		p.all.total, p.all.bad = add(p.all.total, o.all.total), add(p.all.bad, o.all.bad)
 		p.crowd, p.badly = p.crowd|o.crowd, p.badly|o.badly
 	}
-	for i, subject := range other.subjects {
+	for i, subject := range &other.subjects {
 		had := sum(other.parts[:], i)
 		if had.total == 0 {
 			continue
@@ -121,7 +121,7 @@ func (q *Quorum) advance(now clock.Moment, length time.Duration) {
 // answered badly, that of the subject with the fewest bad answers. -1: there is none for it.
 func (q *Quorum) seat(subject uint64, bad bool) int {
 	least, fewest := -1, tally{math.MaxUint32, math.MaxUint32}
-	for i, known := range q.subjects {
+	for i, known := range &q.subjects {
 		if known == subject {
 			return i
 		}
@@ -210,7 +210,7 @@ func (q *Quorum) Credible(now clock.Moment, length time.Duration, subject uint64
 		return true
 	}
 	mine := tally{bad: 1}
-	for i, known := range q.subjects {
+	for i, known := range &q.subjects {
 		if known == max(subject, 1) {
 			mine = sum(recent, i)
 		}
@@ -234,7 +234,7 @@ func (q *Quorum) count(of []part) (c census) {
 		crowd, badly = crowd|p.crowd, badly|p.badly
 	}
 	var seated tally
-	for i, subject := range q.subjects {
+	for i, subject := range &q.subjects {
 		had := sum(of, i)
 		seated.total, seated.bad = add(seated.total, had.total), add(seated.bad, had.bad)
 		if had.total > 0 {
@@ -279,7 +279,7 @@ var order = binary.LittleEndian
 // Append adds the quorum to b, little endian.
 func (q *Quorum) Append(b []byte) []byte {
 	b = order.AppendUint64(b, uint64(q.opened))
-	for _, subject := range q.subjects {
+	for _, subject := range &q.subjects {
 		b = order.AppendUint64(b, subject)
 	}
 	for i := range q.parts {
@@ -301,7 +301,7 @@ func (t *tally) append(b []byte) []byte {
 func (q *Quorum) Decode(b []byte) (sound bool) {
 	q.opened = clock.Moment(order.Uint64(b))
 	b = b[8:]
-	for i := range q.subjects {
+	for i := range &q.subjects {
 		q.subjects[i] = order.Uint64(b)
 		b = b[8:]
 	}

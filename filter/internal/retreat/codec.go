@@ -23,7 +23,7 @@ func (s *State) Append(b []byte) []byte {
 		b = binary.LittleEndian.AppendUint64(b, uint64(moment))
 	}
 	b = s.steady.append(s.fresh.append(b))
-	for _, slot := range s.window.Slots {
+	for _, slot := range &s.window.Slots {
 		b = slot.append(b)
 	}
 	b = binary.LittleEndian.AppendUint64(s.quorum.Append(b), s.sole)
@@ -55,7 +55,7 @@ func (s *State) decode(b []byte) bool {
 	}
 	s.fresh, b = decodeCounts(b)
 	s.steady, b = decodeCounts(b)
-	for i := range s.window.Slots {
+	for i := range &s.window.Slots {
 		s.window.Slots[i], b = decodeCounts(b)
 	}
 	sound := s.quorum.Decode(b)
@@ -81,7 +81,7 @@ func (s *State) possible() bool {
 		s.steady.limited > s.steady.total:
 		return false
 	}
-	for _, slot := range s.window.Slots {
+	for _, slot := range &s.window.Slots {
 		if slot.limited > slot.total {
 			return false
 		}

@@ -12,7 +12,7 @@ type window struct{ sliding.Window[counts] }
 
 func (w *window) sum() counts {
 	var total, limited uint64
-	for _, slot := range w.Slots {
+	for _, slot := range &w.Slots {
 		total += uint64(slot.total)
 		limited += uint64(slot.limited)
 	}

@@ -151,7 +151,7 @@ func (p *Proxy) newEngine() (*engine, error) {
 	}
 	e := &engine{host: host{Store: p.memory}, proxy: p, open: map[*exchange]bool{}, alive: true}
 	var err error
-	e.Engine, err = admit.New(p.cfg, &e.host, new(admit.Worker), random)
+	e.Engine, err = admit.New(&p.cfg, &e.host, new(admit.Worker), random)
 	return e, err
 }
 

@@ -57,7 +57,7 @@ func (s *State) Append(b []byte) []byte {
 	b = order.AppendUint32(order.AppendUint32(b, t.slow), t.known)
 	b = appendFloats(b, t.past[:]...)
 	b = order.AppendUint32(b, t.present.total)
-	for _, n := range t.present.counts {
+	for _, n := range &t.present.counts {
 		b = order.AppendUint32(b, n)
 	}
 	b = appendInts(appendFloats(b, s.memory.share), int64(s.memory.at))

@@ -62,7 +62,7 @@ func (h *histogram) merge(other *histogram) {
 	if other.total == 0 || uint64(h.total)+uint64(other.total) > math.MaxUint32 {
 		return
 	}
-	for i, n := range other.counts {
+	for i, n := range &other.counts {
 		h.counts[i] += n
 	}
 	h.total += other.total
@@ -77,7 +77,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(h.total)))
 	rank = min(max(rank, 1), uint64(h.total))
 	passed := uint64(0)
-	for i, n := range h.counts {
+	for i, n := range &h.counts {
 		if passed += uint64(n); n > 0 && passed >= rank {
 			return min(middle(i), longest)
 		}

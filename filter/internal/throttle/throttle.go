@@ -161,7 +161,7 @@ func (s *State) Merge(now clock.Moment, c *Settings, d *Delta) (changed bool) {
 	if s.mix == [2]float64{} {
 		s.mix = usualMix
 	}
-	for i, n := range d.Of {
+	for i, n := range &d.Of {
 		if d.Requests > 0 {
 			weight := 1 - math.Exp(-float64(d.Requests)/mixMemory)
 			s.mix[i] += weight * (min(float64(max(n, 0))/float64(d.Requests), 1) - s.mix[i])
@@ -290,7 +290,7 @@ func (s *State) Read(now clock.Moment) Reading {
 // shares are how much is to be refused of LOW and NORMAL, so that together it is the severity's part of what arrives: of LOW first.
 func (s *State) shares() (shares [2]float64) {
 	left := s.severity
-	for i, part := range s.mix {
+	for i, part := range &s.mix {
 		if left > 0 && part > 0.01 {
 			shares[i] = min(left/part, 1)
 		} else if left > 0 {

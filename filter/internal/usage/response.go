@@ -179,6 +179,9 @@ func (r *ResponseReader) Close() {
 // Wanting says whether more of the body can still tell anything.
 func (r *ResponseReader) Wanting() bool { return r.form != documents || !r.scanner.Failed() }
 
+// Whole says that the body so far is one document, from its first byte to its last.
+func (r *ResponseReader) Whole() bool { return r.form == documents && !r.several && r.scanner.Done() }
+
 // Streams says whether the body is a stream, as far as that has shown; expected is what was thought before.
 func (r *ResponseReader) Streams(expected bool) bool {
 	if r.several || r.document.begun {
