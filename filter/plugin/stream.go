@@ -48,15 +48,22 @@ func (s *stream) requestBody(size int, end bool) {
 	if s.broken {
 		return
 	}
+	drains := s.state.Drains()
 	switch {
 	case s.state.Uploaded():
 		s.action, s.held = abi.Continue, false
 		return
-	case !end && s.state.Drains():
-		s.action, s.held, s.seen = abi.Pause, true, size
-		return
+	case drains:
+		if s.action, s.held, s.seen = abi.Pause, true, size; !end {
+			return
+		}
 	}
 	defer s.contain("request_body")
+	if drains {
+		s.plugin.engine.Drained(&s.state, true)
+		s.plugin.carryOut(&s.state)
+		return
+	}
 	if !s.held || s.state.Resumed { // what the buffer held has gone on
 		s.seen, s.state.Resumed = 0, false
 	}

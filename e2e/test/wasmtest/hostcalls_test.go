@@ -141,33 +141,23 @@ func TestARequestCostsThisManyHostCalls(t *testing.T) {
 	}
 }
 
-// A refusal that its headers decide runs the engine twice, at these and at the end of its body. What the host shows besides, the rest of the body, our
-// own answer and its log, brings nothing about, which each asking for the time would tell of.
-func TestARefusalRunsTheEngineTwice(t *testing.T) {
+// A refusal that its headers decide asks for the time once, with these: at the end of its body it is answered, whenever that is, and what the host shows
+// besides, the rest of the body, our own answer and its log, brings nothing about.
+func TestARefusalAsksForTheTimeOnce(t *testing.T) {
 	p, vm := start(t, stopIteration, limitOf("requests", 1))
-	refused := func() (clocks int) {
+	askJSON(p, vm)
+	for range 4 {
 		body := []byte(request{}.text())
-		s := request{user: "ann", headers: [][2]string{{"content-length", strconv.Itoa(len(body))}}}.open(vm)
 		p.ResetCalls()
+		s := request{user: "ann", headers: [][2]string{{"content-length", strconv.Itoa(len(body))}}}.open(vm)
 		s.RequestBody(body[:10], false)
 		s.RequestBody(body[10:], false)
-		if n := p.Calls()["clock_time_get"]; n != 0 {
-			t.Errorf("the time was asked for %d times while the body comes", n)
-		}
+		check(t, "answered with its body", s.ClientStatus, "")
 		s.RequestBody(nil, true)
 		s.Done()
-		if s.ClientStatus != "429" {
-			t.Errorf("answered with %s", s.ClientStatus)
-		}
-		return p.Calls()["clock_time_get"]
+		check(t, "answered", s.ClientStatus, "429")
 	}
-	askJSON(p, vm)
-	for range 3 {
-		refused()
-	}
-	if n := refused(); n != 1 {
-		t.Errorf("the time was asked for %d times from the end of the body on, want 1", n)
-	}
+	check(t, "the last one asked for the time", p.Calls()["clock_time_get"], 1)
 }
 
 // The clock is read once for each callback that anything can come of: not at the end of a request that has been settled.

@@ -49,10 +49,6 @@ func (x *Exchange) Reset() { x.Facts = Facts{} }
 // Identify says which model's limits apply, and who asks: tenant, user and key.
 func (x *Exchange) Identify(model string, who [3]string) { x.Model, x.who, x.known = model, who, false }
 
-// Decided notes that the request is decided by what is known of it now: what its answer teaches holds for the next one of which as much is
-// known.
-func (x *Exchange) Decided() { x.decided = x.learner }
-
 // Begin says how the answer comes: whether its body can be read, and whether its content type is that of server-sent events.
 func (x *Exchange) Begin(readable, events bool) {
 	x.Stream = events || x.Asked.Stream // Gemini's can be one growing document

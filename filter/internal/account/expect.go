@@ -49,6 +49,14 @@ func (a *Accountant) Expect(x *Exchange, now clock.Moment) Estimate {
 	return expected
 }
 
+// Decided notes that the request is decided by what is known of it now: what its answer teaches holds for the next one of which as much is
+// known.
+func (a *Accountant) Decided(x *Exchange) {
+	if x.Dialect != nil {
+		x.decided = a.learner(x)
+	}
+}
+
 // learner gives the hashes by which is learned of a request.
 func (a *Accountant) learner(x *Exchange) learner {
 	if !x.known {

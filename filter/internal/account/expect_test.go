@@ -114,7 +114,7 @@ func TestWhatADecisionAtTheHeadersIsTaught(t *testing.T) {
 	x := d.request(chat, unbounded)
 	x.Identify("", who)
 	d.Expect(x, d.now)
-	x.Decided()
+	d.Decided(x)
 	x.Identify("mock", who)
 	d.told(x, `{"usage":{"prompt_tokens":30,"completion_tokens":1500}}`)
 	expect(t, "of the model", d.Expect(x, d.now).Output, 1500)

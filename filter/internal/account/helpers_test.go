@@ -61,7 +61,7 @@ func (d *desk) request(path, body string) *Exchange {
 	x.Asked, x.Length, x.Since, x.Sent = reader.Close(), -1, d.now, d.now
 	x.Identify(x.Asked.Model, [3]string{"", "alice", ""})
 	d.Expect(x, d.now)
-	x.Decided()
+	d.Decided(x)
 	return x
 }
 

@@ -275,7 +275,7 @@ func TestAccountingAllocatesNothing(t *testing.T) {
 		x.Dialect, x.Asked, x.Length, x.Since, x.Sent = dialect, asked, -1, d.now, d.now
 		x.Identify(asked.Model, [3]string{"", "alice", ""})
 		d.Expect(x, d.now)
-		x.Decided()
+		d.Decided(x)
 		x.Status = 200
 		x.Begin(true, true)
 		for _, event := range events {

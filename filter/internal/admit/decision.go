@@ -32,7 +32,7 @@ func (e *Engine) refuse(s *Stream, now clock.Moment, v *gate.Verdict) {
 	e.leave(s, now)
 	s.phase, s.decision = stDone, *v
 	about := reply.About{Format: e.format(s), Model: s.exchange.Model, Priority: s.caller.Priority.String(),
-		NoHeadroom: e.cfg.RateLimitHeaders == config.RateLimitsOff, Told: e.howTold(s, now), Fleet: &e.fleetLimit}
+		NoHeadroom: e.cfg.RateLimitHeaders == config.RateLimitsOff, Told: e.howTold(s, now), Fleet: &e.fleetLimit, Said: &e.said}
 	if s.upstream != nil {
 		about.Upstream = s.upstream.name
 	}
@@ -110,7 +110,7 @@ func (e *Engine) recordSubject(s *Stream) {
 		return
 	}
 	from := len(e.out.text)
-	e.out.text = s.rules.limits.AppendSubject(e.out.text, s.decision.Limit, s.facts(true))
+	e.out.text = s.rules.limits.AppendSubject(e.out.text, s.decision.Limit, &s.limitRequest) // as that limit was asked
 	e.out.set(s, filterstate.Subject, inplace.String(e.out.text[from:]))
 }
 

@@ -24,7 +24,8 @@ func (e *Engine) drain(s *Stream, now clock.Moment) {
 	}
 }
 
-// Drains says that the stream's answer waits for more of its body than what has come so far: a piece that isn't the last brings nothing about.
+// Drains says that the stream's answer waits for more of its body than what has come so far: a piece that isn't the last brings nothing about, and the
+// last one is for Drained.
 func (s *Stream) Drains() bool { return s.drains }
 
 // Over says that nothing that the host shows of the response from here on brings anything about: the stream was refused, and has its answer, or all of the response has
@@ -39,12 +40,14 @@ func (s *Stream) Settled() bool {
 // LetGo takes the end of a stream that is settled.
 func (e *Engine) LetGo(s *Stream) { e.letGo(s) }
 
-// drained takes a piece of the body of a request whose answer waits for its end.
-func (e *Engine) drained(s *Stream, end bool) {
-	if s.action = isHeld; end {
-		e.forget(s)
-		s.action = isAnswered
+// Drained takes a piece of the body of a request whose answer waits for its end. It needs no time, and nothing else comes of it.
+func (e *Engine) Drained(s *Stream, end bool) {
+	if !end {
+		e.out.add(Pause, s)
+		return
 	}
+	e.forget(s)
+	e.out.add(Answer, s)
 }
 
 // endDrains owes those an answer who take their time.

@@ -179,7 +179,9 @@ func (e *Engine) begin(s *Stream) {
 // end ends it: the stream's message goes on or doesn't, and the room that the event has made at upstreams is for others.
 func (e *Engine) end(s *Stream, now clock.Moment) {
 	e.conclude(s)
-	e.refuseDropped(now)
+	if e.dropped != nil {
+		e.refuseDropped(now)
+	}
 	for _, u := range e.sites {
 		if u.slotFreed && e.turns > 0 {
 			e.dequeue(u, now)

@@ -104,6 +104,7 @@ type Engine struct {
 	turns       int  // how many others may still be let go on or answered before the next tick
 	endedLeg    *leg // the leg of a request that has just ended, and whose next one begins now
 	fleetLimit  reply.FleetLimit
+	said        reply.Said
 	described   clock.Moment // when the gates last described themselves
 }
 
@@ -215,7 +216,9 @@ func (e *Engine) storeFailed(what string, err error) {
 
 // report notes what became of a change to buckets.
 func (e *Engine) report(o limit.Outcome) {
-	e.out.count(metric.Evictions("page_full"), int64(o.Evicted))
+	if o.Evicted > 0 {
+		e.out.count(metric.Evictions("page_full"), int64(o.Evicted))
+	}
 	if o.Contended {
 		e.out.count(metric.Uncharged("contended"), 1)
 	}

@@ -93,7 +93,7 @@ func (e *Engine) assign(s *Stream, now clock.Moment) {
 // A request that has the route's headers already has been sent there before: sending it again could go on for ever.
 func (e *Engine) fallBack(s *Stream, now clock.Moment, v *gate.Verdict) bool {
 	u := s.upstream
-	if v.Gate != gate.Breaker || len(u.slots.routes) == 0 || s.upload.passes || !u.cfg.Breaker.Fallback.For(s.operation) {
+	if len(u.slots.routes) == 0 || s.upload.passes || !u.cfg.Breaker.Fallback.For(s.operation) {
 		return false
 	}
 	there := true

@@ -119,7 +119,7 @@ func (e *Engine) passesAll(s *Stream, now clock.Moment, gates []gatekeeper) bool
 			return false
 		case !v.Outcome.Refuses():
 			s.note(v)
-		case !e.fallBack(s, now, v):
+		case v.Gate != gate.Breaker || !e.fallBack(s, now, v):
 			e.refuse(s, now, v)
 			return false
 		}
@@ -221,7 +221,9 @@ func (e *Engine) askLimits(s *Stream, now clock.Moment, v *gate.Verdict) {
 	}
 	made := e.limits.Admit(now, e.demand(s, now), s.charges[:0])
 	s.charges, s.requests, s.tokens = made.Charges, made.Requests, made.Tokens
-	s.exchange.Decided()
+	if !made.Outcome.Refuses() { // of one that is refused nothing is learned
+		e.accountant.Decided(&s.exchange)
+	}
 	if len(s.charges) > 0 {
 		e.reserving.add(s)
 	}

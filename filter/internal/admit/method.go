@@ -28,6 +28,9 @@ func newMethodSlots(p *ident.Picker) methodSlots {
 // governed says that a request may make the server work as its path says: it has a body, or a method that goes with one. A
 // request that asks for another protocol, such as a websocket, is none of these; what it will send is not a body.
 func (e *Engine) governed(s *Stream, end bool) bool {
+	if s.method == "POST" { // as nearly all are
+		return true
+	}
 	switch strings.ToUpper(s.method) {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "CONNECT", "DELETE":
 		return !end && !e.upgrades(s)

@@ -34,6 +34,9 @@ func (e *Engine) readPatience(s *Stream) bool {
 
 // wordsOf takes each word of a header into account, of which parse says how long the request is willing to wait; 0: as long as it may.
 func (s *Stream) wordsOf(slot ident.Slot, parse func(string) (time.Duration, bool)) bool {
+	if !s.headers.Has(slot) {
+		return true
+	}
 	values := s.headers.Values(slot)
 	for values.Next() {
 		if strings.IndexByte(values.Value, ',') >= 0 { // its elements come next
@@ -104,10 +107,10 @@ func (e *Engine) refusePatience(s *Stream, now clock.Moment) bool {
 
 // hidePatience takes these headers out.
 func (e *Engine) hidePatience(s *Stream) {
-	if values := s.headers.Values(e.slots.queue); values.Next() {
+	if s.headers.Has(e.slots.queue) {
 		e.out.setRequestHeader(s, queueHeader, "")
 	}
-	if values := s.headers.Values(e.slots.maxWait); values.Next() {
+	if s.headers.Has(e.slots.maxWait) {
 		e.out.setRequestHeader(s, maxWaitHeader, "")
 	}
 }

@@ -60,6 +60,7 @@ type course struct {
 	leg               *leg          // what an earlier leg of the request has left
 	modelMatters      bool          // which model it is for makes a difference
 	anyModel          bool          // it was decided as one that may be for any model
+	estimated         bool          // limits may apply to it for which it matters what it is expected to use
 	upload            upload
 	question          question
 
@@ -153,10 +154,12 @@ func (e *Engine) trafficHeaders(s *Stream, now clock.Moment, path string, header
 		s.upload.reads = allOfIt
 	}
 	if s.exchange.Dialect != nil {
-		s.exchange.Asked = usage.FromPath(s.exchange.Dialect, path)
-		e.prepare(s, headers)
+		s.exchange.Asked = e.operations.FromPath(s.exchange.Dialect, path)
+		if !e.prepare(s, headers) {
+			headers = nil
+		}
 	}
-	switch e.scheduleDecision(s, now); {
+	switch e.scheduleDecision(s, now, headers); {
 	case s.upload.reads != allOfIt:
 	case s.Refused():
 		s.upload.reads = nothingOfIt
@@ -195,17 +198,17 @@ func (e *Engine) hideOurs(s *Stream) {
 	e.hideRouteHeaders(s)
 }
 
-// prepare makes the response readable, and finds out whether the body may have to be changed.
-func (e *Engine) prepare(s *Stream, headers [][2]string) {
+// prepare makes the response readable, and says whether it can: else there is no use in asking a stream for its usage.
+func (e *Engine) prepare(s *Stream, headers [][2]string) (readable bool) {
 	if e.cfg.Mode == config.Off {
-		return
+		return false
 	}
-	readable := identityCoding(s.headers.Get(e.slots.accept)) && !s.headers.Repeated(e.slots.accept)
+	readable = identityCoding(s.headers.Get(e.slots.accept)) && !s.headers.Repeated(e.slots.accept)
 	if !readable && e.cfg.Usage.IdentityEncoding && !signsEncoding(headers) {
 		e.requestIdentityEncoding(s)
 		readable = true
 	}
-	s.question.wanted = readable && e.asks(s, headers)
+	return readable
 }
 
 // requestIdentityEncoding asks the upstream for an answer that is not compressed.
@@ -336,10 +339,12 @@ func (s *Stream) facts(modelKnown bool) *limit.Request {
 	return &s.limitRequest
 }
 
-// demand is facts with what the request is expected to use.
+// demand is facts with what the request is expected to use, if that matters.
 func (e *Engine) demand(s *Stream, now clock.Moment) *limit.Request {
 	r := s.facts(true)
-	r.Estimate, r.Waits = limit.Estimate(e.accountant.Expect(&s.exchange, now)), s.leased
+	if r.Waits = s.leased; s.estimated {
+		r.Estimate = limit.Estimate(e.accountant.Expect(&s.exchange, now))
+	}
 	r.Again, r.Waited = s.leaseBy != 0, s.leaseBy != 0 && now >= s.leaseBy
 	return r
 }

@@ -37,12 +37,14 @@ const (
 	allOfIt          // the request is decided by it
 )
 
-// scheduleDecision decides now, or when the body is there, and says what becomes of the headers.
-func (e *Engine) scheduleDecision(s *Stream, now clock.Moment) {
+// scheduleDecision decides now, or when the body is there, and says what becomes of the headers: these are what tells whether the body may be changed;
+// none: it may not.
+func (e *Engine) scheduleDecision(s *Stream, now clock.Moment, headers [][2]string) {
 	var timing limit.Timing
 	if s.exchange.Dialect != nil {
 		e.resolveModel(s)
 		timing = e.limits.Timing(s.facts(s.exchange.Asked.Route != ""))
+		s.estimated = timing >= limit.Estimated
 		s.modelMatters = timing == limit.AtBody || e.upstreamNeedsModel(s) || e.wantsModel(s)
 	}
 	if !s.upload.open {
@@ -65,6 +67,7 @@ func (e *Engine) scheduleDecision(s *Stream, now clock.Moment) {
 	if s.Refused() {
 		return
 	}
+	s.question.wanted = len(headers) > 0 && e.asks(s, headers)
 	if e.keeps(s) {
 		e.hold(s, now)
 	}
@@ -75,6 +78,9 @@ func (e *Engine) scheduleDecision(s *Stream, now clock.Moment) {
 // and takes the header out, unless proxy_100_continue is set; then the headers have to go on. The same holds for a change of protocol.
 func (e *Engine) expects(s *Stream) (waits, plain bool) {
 	const word = "100-continue"
+	if !s.headers.Has(e.slots.expect) {
+		return false, false
+	}
 	value, repeated := s.headers.Get(e.slots.expect), s.headers.Repeated(e.slots.expect)
 	for rest, more := value, value != ""; more; {
 		var each string
@@ -131,12 +137,14 @@ func (e *Engine) hold(s *Stream, now clock.Moment) {
 
 // RequestBody takes the next piece of a request's body, which is of that size.
 func (e *Engine) RequestBody(s *Stream, now clock.Moment, size int, end bool) {
+	if s.drains {
+		e.Drained(s, end)
+		return
+	}
 	e.begin(s)
 	switch {
 	case s.owed:
 		s.action = isHeld
-	case s.drains:
-		e.drained(s, end)
 	case s.admin != nil:
 		e.adminBody(s, now, size, end)
 	default:
@@ -194,12 +202,14 @@ func (e *Engine) requestBody(s *Stream, now clock.Moment, size int, end bool) {
 
 // RequestTrailers takes the end of a request whose body is followed by trailers. It can't be changed any more.
 func (e *Engine) RequestTrailers(s *Stream, now clock.Moment) {
+	if s.drains {
+		e.Drained(s, true)
+		return
+	}
 	e.begin(s)
 	switch {
 	case s.owed:
 		s.action = isHeld
-	case s.drains:
-		e.drained(s, true)
 	case s.admin != nil:
 		e.adminBody(s, now, 0, true)
 	default:

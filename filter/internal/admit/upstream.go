@@ -222,7 +222,9 @@ func (e *Engine) lease(s *Stream, now clock.Moment) {
 // giveBack returns what the limits had charged for a request that goes no further.
 func (e *Engine) giveBack(s *Stream, now clock.Moment) {
 	e.endAwait(s)
-	e.report(e.limits.Refund(now, e.handOver(s)))
+	if charges := e.handOver(s); len(charges) > 0 {
+		e.report(e.limits.Refund(now, charges))
+	}
 }
 
 // handOver gives what a request is charged to who settles it, once: should there be a fault, nothing is given back a second time, and what

@@ -248,7 +248,7 @@ func (i *Identity) trusts(tenant, user, key string) bool {
 // claimed is what the headers say: of several values the lowest, whoever sent or added which.
 func (i *Identity) claimed(h *Headers, otherwise config.Priority) config.Priority {
 	c := claims{lowest: otherwise}
-	if i.priority.Header != "" {
+	if i.priority.Header != "" && h.Has(i.prioritySlot) {
 		values := h.Values(i.prioritySlot) // not in the loop's head: TinyGo would allocate it for each turn
 		for values.Next() {
 			c.add(config.ParsePriority(values.Value))

@@ -10,47 +10,65 @@ import (
 )
 
 // limited says that a limit has no room.
-func limited(b []byte, v *gate.Verdict, a *About) []byte {
+func limited(v *gate.Verdict) string {
 	switch {
 	case v.Reason == gate.FleetOver:
-		return overFleet(b, a)
+		return "Rate limit reached for $model$$fleet$."
 	case v.Unchecked():
-		return put(b, "Limit ", v.Limit.Name, " could not be checked in time.")
+		return "Limit $limit$ could not be checked in time."
 	case v.Reason == gate.Spent:
-		b = appendUnits(put(b, "This session is over: the limit ", v.Limit.Name, " of "), v.Limit, v.Limit.Burst)
-		b = appendUnits(put(b, " ", v.Limit.Unit.Noun, " in all does not come back, used "), v.Limit, v.Used())
-		return put(appendUnits(put(b, ", requested "), v.Limit, v.Requested), ". Trying again will not help.")
+		return "This session is over: the limit $limit$ of $burst$ $noun$ in all does not come back, used $used$, requested $requested$. Trying again will not help."
 	case v.Reason == gate.Unpriced:
-		return put(b, "What a request costs is not known, since its model has no price here, and the limit ", v.Limit.Name, " is one of dollars. ",
-			"Whoever runs the gateway names the model under prices.")
+		return "What a request costs is not known, since its model has no price here, and the limit $limit$ is one of dollars. " +
+			"Whoever runs the gateway names the model under prices."
 	case v.Wait == gate.Never:
-		b = appendUnits(put(subject(put(b, "Request too large for "), v, a), ", requested "), v.Limit, v.Requested)
-		b = appendUnits(put(b, ". Ask for at most "), v.Limit, v.Limit.Burst)
-		return put(b, "; waiting will not help. (limit ", v.Limit.Name, ")")
+		return "Request too large for $model$ on $noun$$window$: limit $burst$, requested $requested$. Ask for at most $burst$; waiting will not help. (limit $limit$)"
+	case v.Limit.Window != 0:
+		return "Rate limit reached for $model$ on $noun$$window$: limit $burst$, used $figures$"
+	default:
+		return "Rate limit reached for $model$ on $noun$$window$: limit $burst$, now $figures$"
 	}
-	b = subject(put(b, "Rate limit reached for "), v, a)
-	if v.Limit.Window != 0 {
-		b = put(b, ", used ")
-	} else {
-		b = put(b, ", now ")
+}
+
+// ofLimit appends what a name stands for that is a limit's.
+func ofLimit(b []byte, name string, v *gate.Verdict) []byte {
+	l := v.Limit
+	switch name {
+	case "limit":
+		return append(b, l.Name...)
+	case "noun":
+		return append(b, l.Unit.Noun...)
+	case "window":
+		return window(b, l)
+	case "burst":
+		return appendUnits(b, l, l.Burst)
+	case "used":
+		return appendUnits(b, l, v.Used())
+	case "requested":
+		return appendUnits(b, l, v.Requested)
+	default:
+		return figures(b, v)
 	}
+}
+
+// figures says what is used and what was asked for.
+func figures(b []byte, v *gate.Verdict) []byte {
 	b = put(appendUnits(b, v.Limit, v.Used()), ", requested ")
 	return put(appendUnits(b, v.Limit, v.Requested), ".")
 }
 
-// overFleet says that a limit is used up that only its own service knows well.
-func overFleet(b []byte, a *About) []byte {
-	b = appendModel(put(b, "Rate limit reached for "), a.Model)
-	if a.Fleet.Name != "" {
-		b = put(b, " on ", a.Fleet.Name)
+// fleet says of a limit that only its own service knows well what that tells of it.
+func fleet(b []byte, l *FleetLimit) []byte {
+	if l.Name != "" {
+		b = put(b, " on ", l.Name)
 	}
-	if b = put(b, ", over all gateways"); a.Fleet.Quantity != "" {
-		b = put(b, ": limit ", a.Fleet.Quantity)
+	if b = put(b, ", over all gateways"); l.Quantity != "" {
+		b = put(b, ": limit ", l.Quantity)
 	}
-	if a.Fleet.Window != 0 {
-		b = appendWindow(put(b, " per "), a.Fleet.Window)
+	if l.Window != 0 {
+		b = appendWindow(put(b, " per "), l.Window)
 	}
-	return put(b, ".")
+	return b
 }
 
 // appendUnits appends an amount of a limit, of dollars with their cents, and to the millionth, rounded up: $0.01, $500.00, $0.000251.
@@ -71,16 +89,15 @@ func appendUnits(b []byte, l *config.Limit, n int64) []byte {
 	return b
 }
 
-// subject says for which model which limit holds.
-func subject(b []byte, v *gate.Verdict, a *About) []byte {
-	b = put(appendModel(b, a.Model), " on ", v.Limit.Unit.Noun)
+// window says in which time a limit holds, if in any.
+func window(b []byte, l *config.Limit) []byte {
 	switch {
-	case v.Limit.Calendar != "":
-		b = put(b, " per ", string(v.Limit.Calendar))
-	case v.Limit.Window != 0:
-		b = appendWindow(put(b, " per "), v.Limit.Window)
+	case l.Calendar != "":
+		return put(b, " per ", string(l.Calendar))
+	case l.Window != 0:
+		return appendWindow(put(b, " per "), l.Window)
 	}
-	return appendUnits(put(b, ": limit "), v.Limit, v.Limit.Burst)
+	return b
 }
 
 // Told is how answers tell of limits.
@@ -130,7 +147,7 @@ func appendOpenAI(headers [][2]string, text []byte, h *gate.Headroom) ([][2]stri
 	left := len(text)
 	text = appendDuration(text, h.Reset)
 	values := inplace.String(text)
-	return append(headers, [2]string{names[0], values[from:size]}, [2]string{names[1], values[size:left]}, [2]string{names[2], values[left:]}), text
+	return with(with(with(headers, names[0], values[from:size]), names[1], values[size:left]), names[2], values[left:]), text
 }
 
 var (

@@ -25,34 +25,24 @@ type Reply struct {
 	message []byte
 }
 
-// refusal is what an answer says.
-type refusal struct {
-	Status  int
-	Reason  string // <gate>/<reason>, low-cardinality
-	Message string
-	Kind    string        // in OpenAI's words: tokens, requests, server_error, invalid_request_error
-	Code    string        // in OpenAI's words
-	Wait    time.Duration // until it is worth trying again; 0: not said; gate.Never
-}
-
-// write writes the answer.
-func (r *Reply) write(format *Format, f *refusal) {
-	r.Status, r.Headers = f.Status, r.Headers[:0]
+// head begins the answer. The reason is <gate>/<reason>, of low cardinality; wait is until it is worth trying again; 0: not said; gate.Never.
+func (r *Reply) head(status int, reason string, wait time.Duration) {
+	r.Status, r.Headers = status, r.Headers[:0]
 	r.add("content-type", "application/json")
-	r.add("x-spillway-reason", f.Reason)
+	r.add("x-spillway-reason", reason)
 	switch {
-	case f.Wait == gate.Never:
+	case wait == gate.Never:
 		r.add("x-should-retry", "false")
-	case f.Wait > 0:
-		r.addNumber("retry-after", ceil(f.Wait, time.Second))
-		r.addNumber("retry-after-ms", ceil(f.Wait, time.Millisecond))
+	case wait > 0:
+		r.addNumber("retry-after", ceil(wait, time.Second))
+		r.addNumber("retry-after-ms", ceil(wait, time.Millisecond))
 	}
-	r.Body = format.Append(r.Body[:0], f.Status, f.Message, f.Kind, f.Code)
 }
 
-// Say makes it an answer that no gate has given. kind and code are in OpenAI's words.
+// Say makes it an answer that no gate has given. kind (tokens, requests, server_error, invalid_request_error) and code are in OpenAI's words.
 func (r *Reply) Say(format *Format, status int, reason, message, kind, code string) {
-	r.write(format, &refusal{Status: status, Reason: reason, Message: message, Kind: kind, Code: code})
+	r.head(status, reason, 0)
+	r.Body = format.Append(r.Body[:0], status, message, kind, code)
 }
 
 // Finish tells those who would try again by themselves not to: clients, where the wait is longer than longest, and a proxy
@@ -118,7 +108,18 @@ func (r *Reply) get(name string) string {
 	return r.Headers[at][1]
 }
 
-func (r *Reply) add(name, value string) { r.Headers = append(r.Headers, [2]string{name, value}) }
+func (r *Reply) add(name, value string) { r.Headers = with(r.Headers, name, value) }
+
+// with adds a header, in its place where there is room: to append copies what is made elsewhere.
+func with(headers [][2]string, name, value string) [][2]string {
+	n := len(headers)
+	if n == cap(headers) {
+		return append(headers, [2]string{name, value})
+	}
+	headers = headers[:n+1]
+	headers[n][0], headers[n][1] = name, value
+	return headers
+}
 
 func (r *Reply) addNumber(name string, n int64) {
 	from := len(r.text)

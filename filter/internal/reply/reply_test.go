@@ -50,10 +50,18 @@ func refuse(format *Format, status int, a About, v gate.Verdict) *Reply {
 	return r
 }
 
+// refusal is what an answer says.
+type refusal struct {
+	Status          int
+	Reason, Message string
+	Wait            time.Duration
+}
+
 // New gives the answer to a refusal.
 func New(format *Format, f refusal) *Reply {
 	r := new(Reply)
-	r.write(format, &f)
+	r.head(f.Status, f.Reason, f.Wait)
+	r.Body = format.Append(nil, f.Status, f.Message, "", "")
 	return r
 }
 

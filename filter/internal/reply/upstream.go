@@ -9,29 +9,24 @@ import (
 )
 
 // unhealthy says that an upstream's breaker, latency gate or throttle refuses.
-func unhealthy(b []byte, v *gate.Verdict, a *About) []byte {
-	b = put(b, "Upstream ", a.Upstream)
+func unhealthy(v *gate.Verdict) string {
 	switch v.Reason {
 	case gate.BreakerOpen:
-		b = appendModel(put(b, " fails too often for "), a.Model)
-		return put(numbers(b, v, appendPercent), " and is left alone for a while.")
+		return "Upstream $upstream$ fails too often for $model$$percent$ and is left alone for a while."
 	case gate.Probing:
-		return put(appendModel(put(b, " has failed for "), a.Model), " and is being tried again by another request.")
+		return "Upstream $upstream$ has failed for $model$ and is being tried again by another request."
 	case gate.TTFT, gate.SLOTTFT:
-		b = appendModel(put(b, " is too slow: time to first token of "), a.Model)
-		return put(numbers(b, v, appendMilliseconds), ".")
+		return "Upstream $upstream$ is too slow: time to first token of $model$$milliseconds$."
 	case gate.ITL, gate.SLOITL:
-		b = appendModel(put(b, " is too slow: time between tokens of "), a.Model)
-		return put(numbers(b, v, appendMilliseconds), ".")
+		return "Upstream $upstream$ is too slow: time between tokens of $model$$milliseconds$."
 	case gate.P99:
-		b = put(b, " is too slow for a request of priority ", a.Priority, ": the slowest hundredth of the answers")
-		return put(numbers(b, v, appendMilliseconds), ".")
+		return "Upstream $upstream$ is too slow for a request of priority $priority$: the slowest hundredth of the answers$milliseconds$."
 	case gate.GPUMemory:
-		return put(numbers(put(b, " is short of GPU memory for a request of priority ", a.Priority), v, appendPercent), ".")
+		return "Upstream $upstream$ is short of GPU memory for a request of priority $priority$$percent$."
 	case gate.QPS:
-		return put(numbers(put(b, " has too many requests for one of priority ", a.Priority), v, appendPerSecond), ".")
+		return "Upstream $upstream$ has too many requests for one of priority $priority$$rate$."
 	default:
-		return put(b, " is too busy for a request of priority ", a.Priority, ".")
+		return "Upstream $upstream$ is too busy for a request of priority $priority$."
 	}
 }
 
@@ -56,51 +51,50 @@ func appendMilliseconds(b []byte, n float64) []byte {
 }
 
 // busy says that an upstream's engines and GPUs are full.
-func busy(b []byte, v *gate.Verdict, a *About) []byte {
+func busy(v *gate.Verdict) string {
 	switch v.Reason {
 	case gate.Ceiling:
-		b = put(b, "Every instance of upstream ", a.Upstream, " is too busy for a request of priority ", a.Priority)
+		return "Every instance of upstream $upstream$ is too busy for a request of priority $priority$$blocks$."
 	case gate.Stale:
-		b = put(b, "It is not known how busy upstream ", a.Upstream, " is")
+		return "It is not known how busy upstream $upstream$ is$blocks$."
 	default:
-		b = put(b, "Every instance of upstream ", a.Upstream, " is busy")
+		return "Every instance of upstream $upstream$ is busy$blocks$."
 	}
-	if v.Measured >= 0 {
-		b = appendPercent(put(b, ": KV-cache blocks in use "), v.Measured)
-		b = appendPercent(put(b, ", threshold "), v.Threshold)
+}
+
+// blocks writes how full they are, if that was measured.
+func blocks(b []byte, v *gate.Verdict) []byte {
+	if v.Measured < 0 {
+		return b
 	}
-	return put(b, ".")
+	return appendPercent(put(appendPercent(put(b, ": KV-cache blocks in use "), v.Measured), ", threshold "), v.Threshold)
 }
 
 // queued says that a request did not get its turn at its upstream.
-func queued(b []byte, v *gate.Verdict, a *About) []byte {
+func queued(v *gate.Verdict) string {
 	switch v.Reason {
 	case gate.Timeout:
-		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as a request of priority ", a.Priority, " may.")
+		return "Waited $waited$ for upstream $upstream$, as long as a request of priority $priority$ may."
 	case gate.TooLarge:
-		b = strconv.AppendInt(put(b, "The body is too large to wait for upstream ", a.Upstream, ": "), int64(v.Measured), 10)
-		return put(strconv.AppendInt(put(b, " bytes, where bodies of up to "), int64(v.Threshold), 10), " can. Send less.")
+		return "The body is too large to wait for upstream $upstream$: $measured$ bytes, where bodies of up to $threshold$ can. Send less."
 	case gate.FullBytes:
-		return put(b, "The queue for upstream ", a.Upstream, " is full: too many bytes wait there for a body of this size.")
+		return "The queue for upstream $upstream$ is full: too many bytes wait there for a body of this size."
 	case gate.MaxWait:
-		return put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream, ", as long as the request asks to.")
+		return "Waited $waited$ for upstream $upstream$, as long as the request asks to."
 	case gate.NoWait:
-		return put(b, "There is no room at upstream ", a.Upstream, " now, and the request asks not to wait.")
+		return "There is no room at upstream $upstream$ now, and the request asks not to wait."
 	case gate.Late:
 		if v.Waited > 0 {
-			b = put(appendDuration(put(b, "Waited "), v.Waited), " for upstream ", a.Upstream)
-			return put(b, ", and could not be answered any more within the time that it asks for.")
+			return "Waited $waited$ for upstream $upstream$, and could not be answered any more within the time that it asks for."
 		}
-		b = put(b, "Too many wait for upstream ", a.Upstream, ": a request of priority ", a.Priority)
-		return put(b, " could not have its turn in time.")
+		return "Too many wait for upstream $upstream$: a request of priority $priority$ could not have its turn in time."
 	case gate.Dropped:
-		b = appendDuration(put(b, "Made room for a request that goes before it, after waiting "), v.Waited)
-		return put(b, " for upstream ", a.Upstream, ".")
+		return "Made room for a request that goes before it, after waiting $waited$ for upstream $upstream$."
 	case gate.Drained:
-		return put(b, "Upstream ", a.Upstream, " is being drained.")
+		return "Upstream $upstream$ is being drained."
 	case gate.Shed:
-		return put(b, "There is no room at upstream ", a.Upstream, " for a request of priority ", a.Priority, ".")
+		return "There is no room at upstream $upstream$ for a request of priority $priority$."
 	default:
-		return put(b, "The queue for upstream ", a.Upstream, " is full.")
+		return "The queue for upstream $upstream$ is full."
 	}
 }

@@ -9,7 +9,7 @@ func fromAzure(path string) Request { return routed(deployment(path)) }
 // which LiteLLM takes the model from the path, too. Behind other paths there is none. It is not sure where servers may read different
 // ones.
 func deployment(path string) (name string, sure bool) {
-	path, _, _ = strings.Cut(path, "?")
+	path = withoutQuery(path)
 	if plain(path) {
 		return deployed(path), true
 	}

@@ -15,6 +15,9 @@ const mostLayers = 3
 // NewForm reads the headers. Both may be "".
 func NewForm(contentEncoding, contentType string) Form {
 	var f Form
+	if contentEncoding == "" && contentType == "application/json" { // as nearly all are
+		return f
+	}
 	for rest, more := contentEncoding, true; more; {
 		var coding string
 		coding, rest, more = strings.Cut(rest, ",")

@@ -27,6 +27,9 @@ type Operations struct {
 type lookup struct {
 	path []byte
 	found
+
+	silent bool    // the path, without a query, names no model
+	asked  Request // what it says then of a request, of which nothing stands in the path
 }
 
 // mostLately is how long a path is that is kept at most, in bytes.
@@ -105,19 +108,50 @@ func (o *Operations) Unknown(path string) bool {
 }
 
 func (o *Operations) find(path string) found {
-	path, _, _ = strings.Cut(path, "?")
-	for i := range o.lately {
-		if known := &o.lately[i]; known.path != nil && inplace.String(known.path) == path {
-			return known.found
-		}
+	path = withoutQuery(path)
+	if known := o.known(path); known != nil {
+		return known.found
 	}
 	f := o.search(path)
 	if len(path) <= mostLately {
 		known := &o.lately[o.next]
-		known.path, known.found = append(known.path[:0], path...), f
+		known.path, known.found, known.silent = append(known.path[:0], path...), f, false
 		o.next = (o.next + 1) % len(o.lately)
 	}
 	return f
+}
+
+// known gives what a path has led to lately; nil: it isn't known.
+func (o *Operations) known(path string) *lookup {
+	for i := range o.lately {
+		if known := &o.lately[i]; known.path != nil && inplace.String(known.path) == path {
+			return known
+		}
+	}
+	return nil
+}
+
+// FromPath gives what a request's path says, which is all that is known of one whose body is not read.
+func (o *Operations) FromPath(dialect *Dialect, path string) Request {
+	known := o.known(path) // nothing is of one with a query
+	if known == nil || known.dialect != dialect {
+		return FromPath(dialect, path)
+	}
+	if known.silent {
+		return known.asked
+	}
+	asked := FromPath(dialect, path)
+	if asked.Model == "" && asked.Route == "" {
+		known.asked, known.silent = asked, true
+	}
+	return asked
+}
+
+func withoutQuery(path string) string {
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		return path[:i]
+	}
+	return path
 }
 
 // search finds what a path without its query leads to.

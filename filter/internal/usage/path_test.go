@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/spillway-proxy/spillway/config"
 )
 
@@ -140,6 +142,25 @@ func TestAPlainPathCostsNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(10, func() { FromPath(chat, "/v1/chat/completions") }); n != 0 {
 		t.Errorf("the model: %v allocations", n)
 	}
+}
+
+// What a path says is the same whether it is known from an earlier request or not, in whichever dialect its request is read.
+func TestWhatAKnownPathSaysIsTheSame(t *testing.T) {
+	paths := []string{"/v1/chat/completions", "/v1/chat/completions?a=/deployments/b/", "/v1/chat/completions%3F/deployments/free/chat/completions", "/deployments/dear/chat/completions",
+		"/deployments/other/chat/completions", "/engines/v1/chat/completions", "/v1/messages", "/v1beta/models/gemini:generateContent", "/api/chat", "/nothing", ""}
+	rapid.Check(t, func(t *rapid.T) {
+		o := NewOperations(nil)
+		for range rapid.IntRange(1, 40).Draw(t, "requests") {
+			path := rapid.SampledFrom(paths).Draw(t, "path")
+			dialect, _ := o.Find(path)
+			if dialect == nil || rapid.IntRange(0, 9).Draw(t, "another") == 0 {
+				dialect = rapid.SampledFrom(append(dialects[:], Opaque)).Draw(t, "dialect")
+			}
+			if got, want := o.FromPath(dialect, strings.Clone(path)), FromPath(dialect, path); got != want {
+				t.Fatalf("%s of %s: got %+v, want %+v", path, dialect.Name, got, want)
+			}
+		}
+	})
 }
 
 // No path makes it fail; decoding has an end; and what a server finds that decodes once, drops what follows, or resolves, is
