@@ -220,6 +220,9 @@ func (e *Entry) returned(now clock.Moment, a *ask, told int64, later bool) {
 	}
 }
 
+// all says that all that had been counted in an era was lost since, and not only the last of it: what was given back in it is counted no more.
+func (a *ask) all(era byte) bool { return a.part < uint64(a.era-era) }
+
 // tally takes the counts that the service tells, for the fleet and for this proxy. What of its own is lost is owed again. What others had taken isn't to be had either, as far as it
 // is known and they haven't added it again.
 func (e *Entry) tally(a *ask, told, own int64) (lost bool) {
@@ -227,7 +230,7 @@ func (e *Entry) tally(a *ask, told, own int64) (lost bool) {
 	lost = before < e.noted
 	if e.Known && (lost || e.era != a.era) {
 		e.gone = max(min(e.seen-e.Back, a.Terms.Quantity)-(e.Taken-e.Given), e.gone)
-		if e.Back = 0; before <= max(e.open-a.lease, 0) { // all is lost, and what was given back with it: what is there was added since
+		if e.Back = 0; before == 0 || lost && a.all(e.era) && before <= max(e.open-a.lease, 0) { // what was given back is lost, too: what is there was added since
 			e.Taken, e.Given = e.Taken-e.Given, 0
 		}
 	}

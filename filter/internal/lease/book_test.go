@@ -143,6 +143,23 @@ func TestWhatIsThereAfterALoss(t *testing.T) {
 	}
 }
 
+// Where only the last was lost, what was given back may still be counted as that: it isn't taken for lost, however much the calls may have added of which nobody heard. Whether it is shows in what
+// came after the era that the entry was of.
+func TestWhatWasGivenBackOutlivesALossOfTheLast(t *testing.T) {
+	for _, test := range []struct {
+		era, now byte
+		part     uint64 // losses of the last alone, since all was lost
+		owed     int64
+	}{{0, 1, 1, 250}, {0, 1, 0, 150}, {0, 2, 1, 150}, {1, 2, 1, 250}, {255, 0, 0, 150}, {255, 0, 1, 250}} {
+		e := Entry{End: windowEnds, Known: true, seen: 300, Taken: 300, Given: 100, noted: 300, open: 200, era: test.era}
+		a := asking(t, &e, start, Want{})
+		a.era, a.part, a.settles = test.now, test.part, true
+		if e.answered(start, start, windowEnds, &a, tells(50), tells(50)); e.owed() != test.owed {
+			t.Errorf("%+v: %+v", test, e)
+		}
+	}
+}
+
 // A call that was counted and of which no answer is heard is found by the next one: what it has added is leased then, or given back.
 func TestACallWithoutAnAnswerIsFound(t *testing.T) {
 	for told, want := range map[int64][2]int64{610: {110, 0}, 1000: {110, 0}, 1005: {5, 105}, 1200: {0, 110}} {

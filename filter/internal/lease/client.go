@@ -81,10 +81,11 @@ type Credit struct {
 // ask is a want in a call.
 type ask struct {
 	Want
-	lease, owed int64 // what is added to the count
-	back        int64 // what the others had given back, as far as it was known
-	era         byte  // of the counts: at first as it was known, then as the answer says
-	settles     bool  // nobody leases: counts were lost
+	lease, owed int64  // what is added to the count
+	back        int64  // what the others had given back, as far as it was known
+	era         byte   // of the counts: at first as it was known, then as the answer says
+	part        uint64 // how often only the last of the counts was lost, since all of them were
+	settles     bool   // nobody leases: counts were lost
 }
 
 // ErrStray says that an answer is one to no call: it was given up.
@@ -352,7 +353,7 @@ func (c *Client) take(now, began clock.Moment, a *ask, statuses []status) error 
 	}
 	end := c.ends(a.Terms.Period, began, now, all.reset)
 	credit := Credit{ID: a.ID, Limit: a.Limit, Subject: a.Subject, End: end, Terms: a.Terms}
-	a.era, a.settles = byte(c.pulse.era), c.pulse.settles(now)
+	a.era, a.part, a.settles = byte(c.pulse.era), c.pulse.era-c.pulse.all, c.pulse.settles(now)
 	var after Entry
 	var beyond int64
 	err := c.book.change(a.ID, now, func(e *Entry) {

@@ -206,6 +206,29 @@ func TestTheBook(t *testing.T) {
 	}
 }
 
+// Whether all was lost or only the last shows in what the service tells of the proxy's calls.
+func TestAPulseTellsALossOfAllFromOneOfTheLast(t *testing.T) {
+	c := New(recordtest.NewMemory(), "n", 6)
+	c.Ask("s")
+	now := start
+	call := func(told int64) {
+		now += 4 * second
+		if begun, err := c.beginCall(now); !begun || err != nil {
+			t.Fatal(begun, err)
+		}
+		_, _ = c.endCall(now, &status{remaining: MostQuantity - told, limit: MostQuantity, reset: 24 * time.Hour})
+	}
+	c.pulseAt = c.nextAt
+	for i, test := range []struct {
+		told     int64
+		era, all uint64
+	}{{opening, 0, 0}, {opening + 1, 0, 0}, {opening + 1, 1, 0}, {2*opening + 1, 1, 0}, {3, 2, 2}, {opening + 3, 2, 2}, {opening + 1, 3, 2}} {
+		if call(test.told); c.pulse.era != test.era || c.pulse.all != test.all {
+			t.Errorf("call %d: %+v", i, c.pulse)
+		}
+	}
+}
+
 // Whatever comes, and whoever wants: nothing is kept without bound.
 func TestManySubjects(t *testing.T) {
 	c := New(recordtest.NewMemory(), "n", 6)

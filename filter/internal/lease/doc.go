@@ -72,6 +72,8 @@
 //   - The service forgets its counts: no more is used than the limit, as long as each proxy that has taken something hears of it and has added it again before settling is over. What lies beyond that:
 //     what proxies have taken that are gone by then (but not what the others know of: Entry.gone), or can't reach the service that long; what one leases meanwhile that was started after the loss, or less than two seconds before;
 //     what was taken by entries that had to go; and, where only the last was lost, as much of that as a call had added that was under way meanwhile and has no answer.
+//     Whether all was lost, or only the last, shows in the pulse, whose first call adds more than all others: where all was, what was given back is counted no more, so that less has to be added again. Where
+//     that isn't certain all is added that was taken, and what of it was given back and lost isn't to be had until the window ends.
 //     What others had given back of a lost count without a proxy's knowing isn't to be had for that one until the window ends.
 //   - A cluster of Redis loses one part: a proxy notices that if the part has its pulse, else with the next call for a subject of it. The keys of a subject are in one part.
 //   - A count comes back that was lost before (an old copy of Redis's data): what it says of a proxy is taken, which can be too little of what was given back.

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/spillway-proxy/spillway/filter/internal/clock"
@@ -29,7 +30,8 @@ type pulse struct {
 	told  int64        // what the service has told of the key; 0: nothing yet
 	end   clock.Moment // of the window that it was told of
 	asked clock.Moment // the last call
-	era   uint64       // how often counts were lost
+	era   uint64       // how often counts were lost; at most 1<<32 - 1
+	all   uint64       // the era that began when all of them were lost last
 	lost  clock.Moment // when that was noticed last; 0: never
 	page  int64        // of the book, which is the next to be added again; pages: none is
 }
@@ -42,12 +44,12 @@ func (p *pulse) decode(value []byte) {
 		return
 	}
 	word := func(i int) int64 { return max(int64(order.Uint64(value[8*i:])), 0) }
-	*p = pulse{id: order.Uint64(value), told: word(1), end: clock.Moment(word(2)), asked: clock.Moment(word(3)), era: order.Uint64(value[32:]), lost: clock.Moment(word(5)),
+	*p = pulse{id: order.Uint64(value), told: word(1), end: clock.Moment(word(2)), asked: clock.Moment(word(3)), era: order.Uint64(value[32:]) & math.MaxUint32, all: order.Uint64(value[32:]) >> 32, lost: clock.Moment(word(5)),
 		page: min(word(6), pages)}
 }
 
 func (p *pulse) encode(b []byte) []byte {
-	for _, word := range [pulseWords]uint64{p.id, uint64(p.told), uint64(p.end), uint64(p.asked), p.era, uint64(p.lost), uint64(p.page)} {
+	for _, word := range [pulseWords]uint64{p.id, uint64(p.told), uint64(p.end), uint64(p.asked), p.era | p.all<<32, uint64(p.lost), uint64(p.page)} {
 		b = order.AppendUint64(b, word)
 	}
 	return b
@@ -121,7 +123,10 @@ func (c *Client) endCall(now clock.Moment, s *status) (counts bool, err error) {
 		case end.Sub(p.end) < -half: // that before, of a service whose clock is behind
 		case c.was.told > 0 && sameAs > -half && sameAs < half && told <= c.was.told && !s.over:
 			counts = false
-			p.era, p.lost, p.page, p.told = p.era+1, now, 0, 0
+			if p.era++; told < opening { // the first call, before which nothing was leased, isn't counted any more
+				p.all = p.era
+			}
+			p.lost, p.page, p.told = now, 0, 0
 			return true
 		default:
 			p.told = max(p.told, told)

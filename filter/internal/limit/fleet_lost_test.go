@@ -162,6 +162,36 @@ func TestNoLossHasAFleetPassItsLimit(t *testing.T) {
 	})
 }
 
+// Redis goes back to what it had counted some seconds ago, which is no more than the calls of a proxy can have added that were never answered: what that had given back is still there for
+// the others, so that it isn't the proxy's own again.
+func TestACopyOfLessThanWasAskedForInVain(t *testing.T) {
+	f := newFleet(t, 2, 1, fleetLimits)
+	load := func(proxy, requests int) {
+		for range requests {
+			f.ask(f.proxies[proxy].workers[0], "u", 100, 10, second/10)
+			f.run(second)
+		}
+	}
+	f.run(4 * second)
+	f.service.down = true
+	load(0, 10)
+	f.service.down = false
+	f.run(4 * second)
+	load(0, 5)
+	f.run(30 * second)
+	kept := maps.Clone(f.service.counts)
+	load(0, 3)
+	f.service.counts = kept
+	f.run(2 * settles)
+	for range 60 {
+		load(0, 1)
+		load(1, 1)
+	}
+	if used := f.used(); used < 270 || f.beyond(f.window()) > 300 {
+		t.Errorf("%d are used of 300", used)
+	}
+}
+
 // load is some requests at some proxies.
 func (f *fleetWorld) load(workers, requests int) {
 	for range requests {
