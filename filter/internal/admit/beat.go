@@ -18,20 +18,11 @@ import (
 type Worker struct {
 	Version string // of the build; "": a developer's
 	learned estimate.Learned
-	store   *record.Versions // through which all of its writes go; nil: it has had no configuration
-	id      uint64           // no other worker's; 0: not known yet
-	served  bool             // it has had a request
+	id      uint64 // no other worker's; 0: not known yet
+	served  bool   // it has had a request
 	wall    clock.Wall
 	heavy   heavy.Book
 	journal *journal.Ring // nil: nothing was refused yet
-}
-
-// storeIn is the host's shared data as the worker has it.
-func (w *Worker) storeIn(host Host, namespace string) (store *record.Versions, err error) {
-	if w.store == nil {
-		w.store, err = record.NewVersions(host, namespace+"/versions")
-	}
-	return w.store, err
 }
 
 // beatPeriod is how often a worker looks whether anybody wants to know of it, and tells the others.
@@ -80,7 +71,7 @@ func (e *Engine) newBeat(w *Worker, random []byte) {
 	if w.id == 0 {
 		w.id = id
 	}
-	e.beat = beat{roster: roster.New(e.store, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
+	e.beat = beat{roster: roster.New(e.host, e.cfg.Namespace, id, w.id, counted), asked: e.cfg.Namespace + "/admin/asked"}
 }
 
 // IsGateway says that the configuration governs a gateway: that it is not of an admin listener, which has nothing else.
@@ -191,7 +182,7 @@ func (e *Engine) ask(now clock.Moment) error {
 	if e.surface.server == nil {
 		return nil
 	}
-	u := record.Open(e.store, e.beat.asked)
+	u := record.Open(e.host, e.beat.asked)
 	for u.Read() {
 		if len(u.Value) == 8 {
 			if age := now.Sub(clock.Moment(binary.LittleEndian.Uint64(u.Value))); age >= 0 && age < beatPeriod/2 {
@@ -205,7 +196,7 @@ func (e *Engine) ask(now clock.Moment) error {
 
 // isAsked says that there is an admin surface.
 func (e *Engine) isAsked(now clock.Moment) bool {
-	value, _, found, err := e.store.Get(e.beat.asked)
+	value, _, found, err := e.host.Get(e.beat.asked)
 	if err != nil || !found || len(value) != 8 {
 		return false
 	}
@@ -220,7 +211,7 @@ func (e *Engine) Announce(text []byte) {
 		return
 	}
 	e.overrideBy(text)
-	u := record.Open(e.store, e.configKey())
+	u := record.Open(e.host, e.configKey())
 	for u.Read() {
 		if string(u.Value) == string(text) && len(u.Value) > 0 {
 			break

@@ -49,7 +49,6 @@ import (
 	"github.com/spillway-proxy/spillway/filter/internal/limit"
 	"github.com/spillway-proxy/spillway/filter/internal/metric"
 	"github.com/spillway-proxy/spillway/filter/internal/pressure"
-	"github.com/spillway-proxy/spillway/filter/internal/record"
 	"github.com/spillway-proxy/spillway/filter/internal/reply"
 	"github.com/spillway-proxy/spillway/filter/internal/table"
 	"github.com/spillway-proxy/spillway/filter/internal/usage"
@@ -65,7 +64,6 @@ type Engine struct {
 	past   []*rules // those of earlier configurations, by which some still are
 
 	host     Host
-	store    *record.Versions
 	table    *table.Table
 	id       uint64            // no other worker's
 	sites    []*site           // the upstreams' gates, which stay while rules change
@@ -120,17 +118,12 @@ type slots struct {
 
 // New makes a configuration ready. worker is that of all configurations that it lives through; random is 16 random bytes.
 func New(cfg *config.Config, host Host, worker *Worker, random []byte) (*Engine, error) {
-	store, err := worker.storeIn(host, cfg.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	t, err := table.New(store, cfg.Namespace, leasePeriod, random)
+	t, err := table.New(host, cfg.Namespace, leasePeriod, random)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		host:      host,
-		store:     store,
 		worker:    worker,
 		table:     t,
 		id:        binary.LittleEndian.Uint64(random),
@@ -144,8 +137,8 @@ func New(cfg *config.Config, host Host, worker *Worker, random []byte) (*Engine,
 		turns:     mostAtOnce,
 	}
 	t.Wall = &worker.wall
-	e.grants.shared = grant.New(store, cfg.Namespace)
-	e.leasing = leasing{client: lease.New(store, cfg.Namespace, binary.LittleEndian.Uint64(random[8:])), awaiting: streamSet{in: inAwaiting}}
+	e.grants.shared = grant.New(host, cfg.Namespace)
+	e.leasing = leasing{client: lease.New(host, cfg.Namespace, binary.LittleEndian.Uint64(random[8:])), awaiting: streamSet{in: inAwaiting}}
 	e.makeRules(cfg)
 	e.gateways = cfg.Mode != config.Off || cfg.Admin.Path == ""
 	e.newSurface()

@@ -52,7 +52,7 @@ func (e *Engine) newHealth(u *upstream) {
 	}
 	settings.Models = namedModels(e.cfg)
 	if u.site.health == nil {
-		u.site.health = health.New(settings, e.store, e.cfg.Namespace+"/a1/"+u.name, u.id)
+		u.site.health = health.New(settings, e.host, e.cfg.Namespace+"/a1/"+u.name, u.id)
 	} else {
 		u.site.health.Change(settings)
 	}

@@ -382,7 +382,7 @@ func (h *host) tick() map[*Stream]EffectKind {
 // would that asks for nothing.
 func (h *host) balance(user string) int64 {
 	h.Helper()
-	buckets, err := table.New(&record.Versions{Store: h.proxy}, h.cfg.Namespace, time.Duration(leasePeriod), random)
+	buckets, err := table.New(h.proxy, h.cfg.Namespace, time.Duration(leasePeriod), random)
 	if err != nil {
 		h.Fatal(err)
 	}

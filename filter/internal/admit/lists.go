@@ -75,7 +75,7 @@ func (e *Engine) tell(now clock.Moment) error {
 
 // put writes a record whatever it was.
 func (e *Engine) put(key string, value []byte) error {
-	u := record.Open(e.store, key)
+	u := record.Open(e.host, key)
 	for u.Read() {
 		u.Write(value)
 	}
@@ -93,7 +93,7 @@ func (e *Engine) collect(key func(place int) string) (records [][]byte) {
 	places, err := e.beat.roster.Places()
 	for place := 0; place < places && err == nil; place++ {
 		var value []byte
-		if value, _, _, err = e.store.Get(key(place)); len(value) > 0 {
+		if value, _, _, err = e.host.Get(key(place)); len(value) > 0 {
 			records = append(records, append([]byte(nil), value...))
 		}
 	}

@@ -30,7 +30,7 @@ func (e *Engine) gateway() *Engine {
 		return e
 	}
 	x := &e.surface
-	text, version, found, err := e.store.Get(e.configKey())
+	text, version, found, err := e.host.Get(e.configKey())
 	if err != nil || !found {
 		return x.view
 	}
@@ -105,7 +105,7 @@ func (e *Engine) look(now clock.Moment, s *admin.Status) {
 
 // uptime is how long ago the first worker of the namespace began.
 func (e *Engine) uptime(now clock.Moment) time.Duration {
-	u := record.Open(e.store, e.cfg.Namespace+"/admin/began")
+	u := record.Open(e.host, e.cfg.Namespace+"/admin/began")
 	for u.Read() {
 		if len(u.Value) == 8 {
 			return max(now.Sub(clock.Moment(binary.LittleEndian.Uint64(u.Value))), 0)

@@ -28,7 +28,7 @@ func (e *Engine) advise() {
 
 // first says that no worker has said something before, or that this can't be known.
 func (e *Engine) first(what string) bool {
-	written, err := e.store.Put(e.cfg.Namespace+"/notice/"+what, []byte{1}, record.Create)
+	written, err := e.host.Put(e.cfg.Namespace+"/notice/"+what, []byte{1}, record.Create)
 	return written || err != nil
 }
 

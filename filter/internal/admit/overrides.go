@@ -32,7 +32,7 @@ type overrides struct {
 // overrideBy begins to follow the overrides of the configuration, which is the engine's and was given as text.
 func (e *Engine) overrideBy(text []byte) {
 	x := &e.overrides
-	x.shared, x.file, x.plain = override.New(e.store, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
+	x.shared, x.file, x.plain = override.New(e.host, e.cfg.Namespace), append([]byte(nil), text...), e.cfg
 	x.show(e.cfg)
 	e.beat.roster.Config = fnv(text)
 	e.follow()

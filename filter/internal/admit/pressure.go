@@ -22,7 +22,7 @@ func (e *Engine) newPressure(u *upstream) {
 	rule := pressure.NewRule(&u.cfg.Pressure, &e.cfg.PressureSource, e.cfg.Mode)
 	u.pressure = &rule
 	if e.measures == nil {
-		e.measures = pressure.NewMonitor(e.store, e.cfg.Namespace, e.cfg.PressureSource.Interval)
+		e.measures = pressure.NewMonitor(e.host, e.cfg.Namespace, e.cfg.PressureSource.Interval)
 	}
 	e.monitor = e.measures
 	e.monitor.Interval = e.cfg.PressureSource.Interval

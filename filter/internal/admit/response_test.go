@@ -225,13 +225,6 @@ func (f *failing) Get(key string) ([]byte, uint32, bool, error) {
 	return f.Store.Get(key)
 }
 
-func (f *failing) Put(key string, value []byte, version uint32) (bool, error) {
-	if f.now {
-		return false, errFailure
-	}
-	return f.Store.Put(key, value, version)
-}
-
 func TestAFailingStoreLetsRequestsPass(t *testing.T) {
 	store := &failing{Store: recordtest.NewMemory()}
 	h := newHost(t, `{"requestHold":"stopIteration",`+seedLimits+`}`, store)

@@ -29,7 +29,7 @@ func (e *Engine) shutKey() string { return e.cfg.Namespace + "/admin/drained" }
 
 // readShut brings up to date which upstreams are drained.
 func (e *Engine) readShut() {
-	value, _, _, err := e.store.Get(e.shutKey())
+	value, _, _, err := e.host.Get(e.shutKey())
 	if err != nil || string(value) == e.shut.text {
 		return
 	}
@@ -47,7 +47,7 @@ func (e *Engine) readShut() {
 
 // setShut writes whether an upstream is drained, and says whether it was.
 func (e *Engine) setShut(name string, drain bool) (before bool, err error) {
-	u := record.Open(e.store, e.shutKey())
+	u := record.Open(e.host, e.shutKey())
 	for u.Read() {
 		before = false
 		text := "\n" // an empty record would be none

@@ -57,7 +57,7 @@ func (e *Engine) newQueue(u *upstream) {
 	case !settings.Governs():
 		return
 	default:
-		u.site.queue = dispatch.New(settings, e.store, e.cfg.Namespace+"/u1/"+u.name, u.id)
+		u.site.queue = dispatch.New(settings, e.host, e.cfg.Namespace+"/u1/"+u.name, u.id)
 	}
 	u.queue = u.site.queue
 	u.site.base = u.cfg.Budget.Requests * int64(time.Minute) / int64(u.cfg.Budget.Window)

@@ -96,35 +96,15 @@ func (s *Set) load(now clock.Moment, r *Request) error {
 
 // decide decides by what was read, and charges it.
 func (s *Set) decide(now clock.Moment, r *Request, v *Admission) {
-	s.judgeAll(now, r, v)
-	if v.stops() && s.refresh(now, v) {
-		s.judgeAll(now, r, v)
+	for i := range s.candidates {
+		s.judge(&s.candidates[i], now, r, v)
 	}
-	if !v.stops() && v.Err == nil {
+	if !v.stops() {
 		s.commit(now, r, v)
 	}
 	if !v.stops() && v.Err == nil {
 		s.accept(now, r, v)
 	}
-}
-
-func (s *Set) judgeAll(now clock.Moment, r *Request, v *Admission) {
-	for i := range s.candidates {
-		s.judge(&s.candidates[i], now, r, v)
-	}
-}
-
-// refresh reads the pages that were remembered, and says whether there were any: nobody is refused by what may be over.
-func (s *Set) refresh(now clock.Moment, v *Admission) (news bool) {
-	for _, page := range s.pages {
-		if page.Guessed() && v.Err == nil {
-			news, v.Err = true, s.table.Reload(page, now)
-		}
-	}
-	if news {
-		v.Verdict = gate.Verdict{}
-	}
-	return news && v.Err == nil
 }
 
 // stops says that the request doesn't go on now: nothing is charged.
@@ -137,13 +117,7 @@ func (s *Set) page(subject table.Hash, now clock.Moment) (*table.Page, error) {
 			return page, nil
 		}
 	}
-	var page *table.Page
-	var err error
-	if s.Leases() { // what is bought by what is read must be so
-		page, err = s.table.Load(subject, now)
-	} else {
-		page, err = s.table.Recall(subject, now)
-	}
+	page, err := s.table.Load(subject, now)
 	s.pages = append(s.pages, page)
 	return page, err
 }
@@ -290,7 +264,7 @@ func (s *Set) write(page *table.Page, now clock.Moment, r *Request, v *Admission
 		s.ids = append(s.ids, c.id())
 	}
 	if len(s.ids) == 0 {
-		return !page.Guessed(), nil
+		return true, nil
 	}
 	written, evicted, err := s.table.Save(page, now, s.ids...)
 	if written {

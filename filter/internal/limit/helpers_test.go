@@ -42,23 +42,12 @@ func worker(t fataler, configuration string, store record.Store) (*Set, *ident.P
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := newTable(t, store)
+	buckets, err := table.New(store, cfg.Namespace, leasePeriod, random)
+	if err != nil {
+		t.Fatal(err)
+	}
 	picker := &ident.Picker{}
 	return New(&cfg, picker, buckets, &heavy.Book{}), picker
-}
-
-// newTable gives a worker's table over a store.
-func newTable(t fataler, store record.Store) *table.Table {
-	t.Helper()
-	versions, err := record.NewVersions(store, "versions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	buckets, err := table.New(versions, "default", leasePeriod, random)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return buckets
 }
 
 // newWorld gives the limits, an array in JSON, over a store of their own.

@@ -170,7 +170,7 @@ func (s *Set) change(now clock.Moment, charges []Charge, x *change) Outcome {
 
 // changePage makes the change to the buckets of the open charges that share the first one's page, and closes them.
 func (s *Set) changePage(now clock.Moment, charges []Charge, x *change, outcome *Outcome) {
-	page, err := s.table.Recall(charges[0].subject, now)
+	page, err := s.table.Load(charges[0].subject, now)
 	written := false
 	for err == nil && !written {
 		var evicted int

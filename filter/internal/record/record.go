@@ -48,11 +48,9 @@ type Update struct {
 	Value []byte // as it was read; empty: there is none, and a write creates it
 
 	store   Store
-	own     *Versions // that what is written is remembered by; nil: it isn't
 	key     string
 	version uint32
 	reads   int
-	guessed bool
 	written bool
 	err     error
 }
@@ -63,24 +61,8 @@ func Open(store Store, key string) Update { return Update{store: store, key: key
 // Move goes on with another key. What was read is void, but not how often.
 func (u *Update) Move(key string) { u.key, u.Value = key, nil }
 
-// OpenOwn is Open for a record of which this worker remembers what it has written (Versions). All of its writes begin so.
-func OpenOwn(own *Versions, key string) Update { return Update{store: own, own: own, key: key} }
-
-// Recall is Read, but of what this worker wrote last, if that is remembered. What it gives is good for nothing but to be changed, and written.
-func (u *Update) Recall() bool {
-	if u.Value, u.version = u.own.recall(u.key); u.version == 0 {
-		return u.Read()
-	}
-	u.guessed = true
-	return true
-}
-
-// Guessed says that what was read is what Recall has given from memory: the record may be another one by now.
-func (u *Update) Guessed() bool { return u.guessed }
-
 // Read reads the record. It says false if it was written, if the store has failed and if the workers are too many.
 func (u *Update) Read() bool {
-	u.guessed = false
 	if u.written || u.err != nil {
 		return false
 	}
@@ -105,12 +87,6 @@ func (u *Update) Read() bool {
 func (u *Update) Write(value []byte) bool {
 	u.written, u.err = u.store.Put(u.key, value, u.version)
 	u.written = u.written && u.err == nil
-	if u.own != nil && u.err == nil {
-		if u.guessed {
-			u.own.guessed(u.written)
-		}
-		u.own.remember(u.key, value, u.written)
-	}
 	return u.written
 }
 

@@ -59,7 +59,7 @@ func (h Hash) Page() uint32 { return uint32(h) % Pages }
 
 // Table finds pages. It belongs to one worker.
 type Table struct {
-	store  *record.Versions
+	store  record.Store
 	prefix string
 	lease  time.Duration
 	key    [2]uint64
@@ -72,7 +72,7 @@ type Table struct {
 
 // New gives the table of a namespace. lease is the length of a lease period. random is 16 random bytes,
 // used as the hash's key if no worker has chosen one yet.
-func New(store *record.Versions, namespace string, lease time.Duration, random []byte) (*Table, error) {
+func New(store record.Store, namespace string, lease time.Duration, random []byte) (*Table, error) {
 	t := &Table{store: store, prefix: namespace + "/b1/", lease: lease, Wall: &clock.Wall{}}
 	name := namespace + "/hash-key"
 	if _, err := store.Put(name, random, record.Create); err != nil {
@@ -117,36 +117,17 @@ type entry struct {
 
 // Load reads the page of a subject, its reservations moved on to the time now.
 func (t *Table) Load(subject Hash, now clock.Moment) (*Page, error) {
-	p := t.open(subject)
-	return p, t.Reload(p, now)
-}
-
-// Recall is Load for a page that is to be changed: it may be remembered as this worker wrote it last (Guessed), which others may have changed since. So nothing
-// may be concluded from it before it is saved, or read again.
-func (t *Table) Recall(subject Hash, now clock.Moment) (*Page, error) {
-	p := t.open(subject)
-	return p, t.take(p, now, p.update.Recall())
-}
-
-// Guessed says that the page may not be what it is now.
-func (p *Page) Guessed() bool { return p.update.Guessed() }
-
-// open makes ready for a subject's page.
-func (t *Table) open(subject Hash) *Page {
 	p := t.page()
 	p.index = subject.Page()
 	p.key = strconv.AppendUint(append(p.key[:0], t.prefix...), uint64(p.index), 36)
-	p.update = record.OpenOwn(t.store, inplace.String(p.key)) // which has done with it at the next Load
-	return p
+	p.update = record.Open(t.store, inplace.String(p.key)) // which has done with it at the next Load
+	return p, t.Reload(p, now)
 }
 
 // Reload reads the page again, after a lost race. After too many the error is record.ErrContended.
-func (t *Table) Reload(p *Page, now clock.Moment) error { return t.take(p, now, p.update.Read()) }
-
-// take takes a page as it was read, if it was.
-func (t *Table) take(p *Page, now clock.Moment, read bool) error {
+func (t *Table) Reload(p *Page, now clock.Moment) error {
 	p.buckets, p.period, p.wall = p.buckets[:0], t.Period(now), t.Wall
-	if read {
+	if p.update.Read() {
 		p.decode(p.update.Value)
 	}
 	return p.update.Err()

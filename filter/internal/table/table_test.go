@@ -30,20 +30,11 @@ var (
 
 func newTable(t testing.TB, store record.Store) *Table {
 	t.Helper()
-	table, err := New(versions(t, store), "test", lease, random)
+	table, err := New(store, "test", lease, random)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return table
-}
-
-// versions is a worker's view of a store.
-func versions(t interface{ Fatal(...any) }, store record.Store) *record.Versions {
-	v, err := record.NewVersions(store, "test/versions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
 }
 
 func load(t testing.TB, table *Table, subject Hash, now int64) *Page {
@@ -71,7 +62,7 @@ func live(now int64) bucket.State { return bucket.State{Used: 100 * micros, At: 
 func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		store := recordtest.NewMemory()
-		table, err := New(versions(t, store), "test", lease, random)
+		table, err := New(store, "test", lease, random)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +93,7 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 				t.Fatalf("%d: %+v, want %+v", id, got, state)
 			}
 		}
-		if _, size := store.Size(); len(want) > 0 && size > len("test/versions/first")+1+len("test/versions/second")+1+len("test/hash-key")+16+len("test/b1/7")+headerSize+len(want)*RecordSize {
+		if _, size := store.Size(); len(want) > 0 && size > len("test/hash-key")+16+len("test/b1/7")+headerSize+len(want)*RecordSize {
 			t.Fatalf("%d bytes for %d records", size, len(want))
 		}
 	})
@@ -111,11 +102,11 @@ func TestBucketsAreStoredAsTheyAre(t *testing.T) {
 func TestWorkersShareTheHashKey(t *testing.T) {
 	store := recordtest.NewMemory()
 	first := newTable(t, store)
-	second, err := New(versions(t, store), "test", lease, []byte("another's choice"))
+	second, err := New(store, "test", lease, []byte("another's choice"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := New(versions(t, store), "elsewhere", lease, []byte("another's choice"))
+	other, err := New(store, "elsewhere", lease, []byte("another's choice"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +417,7 @@ func TestAFailingStoreIsAnError(t *testing.T) {
 	failure := errors.New("failure")
 	for name, store := range map[string]*broken{"read": {get: failure}, "write": {put: failure}} {
 		store.Store = recordtest.NewMemory()
-		if _, err := New(&record.Versions{Store: store}, "test", lease, random); !errors.Is(err, failure) {
+		if _, err := New(store, "test", lease, random); !errors.Is(err, failure) {
 			t.Errorf("%s: New gives %v", name, err)
 		}
 	}
@@ -458,7 +449,7 @@ func TestAPageThatWasGivenBackIsUsedAgainClean(t *testing.T) {
 
 // Every byte of a subject counts, however long it is, and so does its length.
 func TestTheWholeSubjectIsHashed(t *testing.T) {
-	table, err := New(versions(t, recordtest.NewMemory()), "test", second, make([]byte, 16))
+	table, err := New(recordtest.NewMemory(), "test", second, make([]byte, 16))
 	if err != nil {
 		t.Fatal(err)
 	}

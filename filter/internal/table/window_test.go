@@ -12,7 +12,7 @@ import (
 func TestBucketsWithWindows(t *testing.T) {
 	const wall, begin, end = int64(1_700_000_000), uint32(1_699_999_990), uint32(1_700_000_030)
 	store := recordtest.NewMemory()
-	table, err := New(versions(t, store), "n", 10*second, []byte("0123456789abcdef"))
+	table, err := New(store, "n", 10*second, []byte("0123456789abcdef"))
 	if err != nil {
 		t.Fatal(err)
 	}
