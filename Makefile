@@ -224,6 +224,7 @@ run: platform ## Run Envoy with the filter, an LLM simulator and an exporter; Ct
 ##  metrics, if there are any; GPUEXPORTER_ARGS='--engine http://127.0.0.1:8000'
 ##  measures another server, '--simulate ramp' simulates some. WASM=release runs the
 ##  release's filter
+	@test -z "$(CONFIG)" || test -f "$(CONFIG)" || { echo "CONFIG=$(CONFIG): there is no such file" >&2; exit 1; }
 	@$(call build_run)
 	exec build/spillway-run
 

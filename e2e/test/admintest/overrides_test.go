@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
+	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
 
@@ -32,11 +33,14 @@ func steer(t *testing.T, workers int) *steered {
 	t.Helper()
 	sim := llmsim.New(llmsim.Options{})
 	t.Cleanup(func() { _ = sim.Close() })
-	return &steered{workers: workers, Envoy: harness.Start(t, harness.Options{Concurrency: workers, Upstream: harness.Serve(t, sim), Config: `{
+	return &steered{workers: workers, Envoy: harness.Start(t, harness.Options{Concurrency: workers, Upstream: harness.Serve(t, sim), Edit: readLate, Config: `{
 		` + tokensOf(steeringToken) + `,
 		"limits":[{"name":"few","per":["user"],"unit":"requests","quantity":2,"window":"24h"},{"name":"many","unit":"totalTokens","quantity":1000000000,"window":"1h"}],
 		"upstreams":[{"name":"llm","concurrency":{"max":64},"queue":{"max":500}}]}`})}
 }
+
+// readLate has a client that is refused while it sends be told so, however late it reads on a busy machine.
+func readLate(b *envoyproc.Bootstrap) { b.SetDelayedCloseTimeout(time.Minute) }
 
 // admin sends an admin request with the token, on a connection of its own: to any worker.
 func (g *steered) admin(t *testing.T, method, path, body string) (status int, answer string) {

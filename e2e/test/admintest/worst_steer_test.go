@@ -208,7 +208,7 @@ func TestHolds(t *testing.T) {
 		t.Run(string(hold), func(t *testing.T) {
 			t.Parallel()
 			sim, address := harness.Simulate(t, "127.0.0.1", llmsim.Options{})
-			g := &steered{Envoy: harness.Start(t, harness.Options{Hold: hold, Upstream: address, Config: `{` + tokensOf(steeringToken) + `,"upstreams":[{"name":"llm"}]}`})}
+			g := &steered{Envoy: harness.Start(t, harness.Options{Hold: hold, Upstream: address, Edit: readLate, Config: `{` + tokensOf(steeringToken) + `,"upstreams":[{"name":"llm"}]}`})}
 			if status, answer := g.admin(t, http.MethodPatch, "/overrides", `{"statusCode":{"limits":430}}`); status != want || want == 408 && !strings.Contains(answer, "allow_on_headers_stop_iteration") {
 				t.Errorf("%d %s", status, answer)
 			}

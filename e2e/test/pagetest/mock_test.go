@@ -133,7 +133,7 @@ func (m *mock) status(w http.ResponseWriter, r *http.Request) {
 		"upstreams": []object{{
 			"name": "vllm", "drained": m.drained,
 			"budget":   gate(412-wave*20, 600, "AVAILABLE", object{"requestsLeft": 412 - wave*20, "requestsBurst": 600, "tokensLeft": 181000 - wave*9000, "tokensBurst": 200000}),
-			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40}),
+			"queue":    gate(11+wave, 500, "WAITING", object{"urgent": 0, "high": 2, "normal": 5 + wave, "low": 4, "inFlight": 38, "slots": 40, "why": "40: ttft 310 ms is 1.9 times the best 160 ms"}),
 			"retreat":  gate(0.062, 0.05, "RETREATING", object{"lastTrigger": object{"time": ago(14 * time.Second), "reason": "429"}, "recoversInSeconds": 106, "effectiveRpm": 450 - wave, "budgetThousandths": 750}),
 			"latency":  latency,
 			"throttle": gate(nil, nil, "OFF", nil),

@@ -54,7 +54,7 @@ func (e *Engine) tellLoad(now clock.Moment) {
 func (e *Engine) Fetched(now clock.Moment, status int, body []byte) {
 	e.current = nil
 	if status != 200 {
-		e.unpressed("answered with status " + strconv.Itoa(status) + " (0: not at all)")
+		e.unpressed("answered with status " + strconv.Itoa(status) + " (0: not at all; 503 is mostly Envoy's own, for what it can't reach)")
 		return
 	}
 	snapshot, err := pressure.Parse(body)

@@ -94,7 +94,7 @@ var queueRows = []Row{
 	{Queue, Full, "queueFull", false, "`queue.max` requests wait already.", "Add capacity, raise `queue.max`, or its priority where `whenFull` is `dropLowest`.", nil},
 	{Queue, FullBytes, "queueFull", false, "Too many bytes wait already for a body as large as this one to wait, too (`queue.maxBytes`).", "Add capacity, or raise `queue.maxBytes` if Envoy has the memory.", nil},
 	{Queue, TooLarge, "413", true, "The body is larger than half of `queue.maxBytes`, and would have to wait.", "Send less, or raise `queue.maxBytes`.", nil},
-	{Queue, Dropped, "queueFull", false, "The queue was full, and it made room: for a higher priority, or for a subject with fewer waiting.", "The same.", nil},
+	{Queue, Dropped, "queueFull", false, "The queue was full, and it made room: for a higher priority, or for a subject with fewer waiting.", "Retry; if it lasts, add capacity, raise `queue.max`, or its priority.", nil},
 	{Queue, Drained, "queueFull", false, "An operator has [drained](admin.md#steer-an-upstream) the upstream.", "`POST …/resume`.", nil},
 	{Queue, Timeout, "queueTimeout", false, "It has waited for its priority's `queue.maxWait`.", "Add capacity, raise `maxWait`, or the priority: [priority](priority.md).", nil},
 	{Queue, MaxWait, "queueTimeout", false, "It has waited as long as it asks to (`x-spillway-max-wait`).", "Ask for a longer wait, or add capacity.", nil},

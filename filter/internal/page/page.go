@@ -20,7 +20,7 @@ import (
 // policy:begin
 
 // Policy is the page's Content-Security-Policy: its own style and script, and nothing else.
-const Policy = "default-src 'none'; style-src 'sha256-RqJiS9qzGQW1+HCpUL7auxMafcaCySa73v8CDq+I048='; script-src 'sha256-ruNFN2hf/tIWrlW8E8v+nqCH6skkT+XJ8nezsM6qi6M='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const Policy = "default-src 'none'; style-src 'sha256-RqJiS9qzGQW1+HCpUL7auxMafcaCySa73v8CDq+I048='; script-src 'sha256-77oX71J7wqA0TR8kFyXf8CPfcj17sJiVm+jXwPqOlO4='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // policy:end
 

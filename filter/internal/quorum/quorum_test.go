@@ -115,12 +115,13 @@ func TestOneSubjectIsNeverBelievedAgainstOthers(t *testing.T) {
 	})
 }
 
-// If all meet the same, about as much is believed as there was, however the load is spread.
+// If all meet the same, about as much is believed as there was, however the load is spread. 200 requests or more are of others than the one who has
+// most of it: what these meet is off by four deviations where less than 8 % is believed.
 func TestWhatAllMeetIsBelieved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var q Quorum
 		subjects := rapid.Uint64Range(2, 60).Draw(t, "subjects")
-		heavy := rapid.IntRange(0, 95).Draw(t, "percent of the load that one subject has")
+		heavy := rapid.IntRange(0, 80).Draw(t, "percent of the load that one subject has")
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		var bad, total uint64
 		for range 2000 {
@@ -134,7 +135,7 @@ func TestWhatAllMeetIsBelieved(t *testing.T) {
 				bad++
 			}
 		}
-		if share, _ := q.Weigh(noon, minute).Share(bad, total); share < 0.1 || share > float64(bad)/float64(total) {
+		if share, _ := q.Weigh(noon, minute).Share(bad, total); share < 0.08 || share > float64(bad)/float64(total) {
 			t.Fatalf("of 20 %% %v is believed", share)
 		}
 	})

@@ -211,6 +211,12 @@ func (b *Bootstrap) SetStreamIdleTimeout(d time.Duration) {
 	b.Set(value, append(connectionManager(), "stream_idle_timeout")...)
 }
 
+// SetDelayedCloseTimeout sets how long a connection stays, once a request has its answer before all of it was read, for the client to read that: when it
+// is closed, what the client hasn't read by then may be lost.
+func (b *Bootstrap) SetDelayedCloseTimeout(d time.Duration) {
+	b.Set(strconv.FormatFloat(d.Seconds(), 'f', -1, 64)+"s", append(connectionManager(), "delayed_close_timeout")...)
+}
+
 // RemoveWasm takes the filter out: bare Envoy, otherwise the same.
 func (b *Bootstrap) RemoveWasm() { b.replaceWasm() }
 

@@ -50,6 +50,7 @@ func TestChangesTakeEffect(t *testing.T) {
 		{"configuration", func(b *Bootstrap) { b.SetPluginConfig("{}") }, `"value":"{}"`},
 		{"hold", func(b *Bootstrap) { b.SetAllowStopIteration(false) }, `"allow_on_headers_stop_iteration":false`},
 		{"idle timeout", func(b *Bootstrap) { b.SetStreamIdleTimeout(1500 * time.Millisecond) }, `"stream_idle_timeout":"1.5s"`},
+		{"delayed close", func(b *Bootstrap) { b.SetDelayedCloseTimeout(time.Minute) }, `"delayed_close_timeout":"60s"`},
 		{"cluster", func(b *Bootstrap) { b.AddClusters(map[string]any{"name": "x"}) }, `},{"name":"x"}]`},
 		{"anything", func(b *Bootstrap) { b.Set("1s", "stats_flush_interval") }, `"stats_flush_interval":"1s"`},
 	} {

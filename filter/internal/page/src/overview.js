@@ -76,6 +76,7 @@ function queue(u) {
   const top = Math.max(...depths, 5);
   return h('div', { class: 'block' }, h('h3', {}, 'Queue'),
     h('p', { class: 'figure' }, number(q.value), h('small', {}, q.threshold > 0 ? ' of ' + number(q.threshold) + ' places' : ' wait'), q.bytes > 1e6 && h('small', {}, ', ' + number(q.bytes / 1e6) + ' MB')),
+    q.slots > 0 && h('p', { class: 'note' }, number(q.inFlight), ' of ', number(q.slots), ' slots in use', q.why && [', learned (', q.why, ')']),
     q.revoked > 0 && h('p', { class: 'note' }, number(q.revoked), q.revoked === 1 ? ' stream' : ' streams', ' ended for urgent requests', q.lastTrigger && [', the latest ', ago(q.lastTrigger.time)]),
     h('ul', { class: 'bars' }, priorities.map((p, i) =>
       h('li', {}, h('b', {}, number(depths[i])), h('i', { class: p, style: { height: (depths[i] / top * 100).toFixed(1) + '%' } }), h('span', {}, p)))));
