@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spillway-proxy/spillway/config"
@@ -28,7 +29,7 @@ func (s *settings) replacements() []string {
 	}
 	return []string{
 		"{gateway}", local(s.gatewayPort), "{admin}", local(s.adminPort), "{surface}", local(s.surfacePort), "{token}", s.token,
-		"{exporter}", local(s.exporterPort), "{kind}", kind, "{server}", s.server(), "{note}", note, "{key}", key,
+		"{exporter}", local(s.exporterPort), "{kind}", kind, "{server}", s.server(), "{note}", strings.TrimPrefix(note+" ", " "), "{key}", key,
 		"{body}", `"model":"` + name + `","messages":[{"role":"user","content":"Hello"}]`,
 	}
 }
@@ -40,14 +41,22 @@ func (s *settings) instructions() string {
 		return s.fleetInstructions(replace...)
 	}
 	text := whatRuns
-	if s.exporterArgs != "" {
+	asks := asksForPressure(&s.chosen.config)
+	switch {
+	case s.exporterArgs != "":
 		text += exporterRuns
+	case asks:
+		text += noExporter
 	}
-	text += "\nThe filter does what {file} says (build/spillway-check --explain {file} tells more):\n\n{explained}\n{note} In another terminal, try\n" + whatToTry
+	text += "\nThe filter does what {file} says (build/spillway-check --explain {file} tells more):\n\n{explained}\n{note}In another terminal, try\n" + whatToTry
 	if s.exporterArgs != "" {
 		text += pressureToTry
+		if asks {
+			text += pressureInTheFilter
+		}
 	}
-	text += limitToTry + "Ctrl-C stops everything. The access log follows, one line for each request.\n\n"
+	text += limitToTry + "A change of {file} counts from the next start on. The dashboard's view Tuning changes values while this runs.\n" +
+		"Ctrl-C stops everything. The access log follows, one line for each request.\n\n"
 	replace = append(replace, "{file}", s.chosen.file, "{explained}", indent(explain.Traffic(&s.chosen.config)), "{pressure}", s.pressure(),
 		"{outcome}", outcome(&s.chosen.config, s.upstream == upstream{}))
 	return strings.NewReplacer(replace...).Replace(text)
@@ -66,6 +75,11 @@ func (s *settings) pressure() string {
 		return "this machine's GPUs"
 	}
 	return "gpuexporter " + s.exporterArgs
+}
+
+// asksForPressure says whether the filter fetches what the exporter measures.
+func asksForPressure(c *config.Config) bool {
+	return slices.ContainsFunc(c.Upstreams, func(u config.Upstream) bool { return u.Pressure.Mode != config.Off })
 }
 
 // outcome is what five requests of a user get, if that can be told.
@@ -98,6 +112,10 @@ const whatRuns = `
 const exporterRuns = `  exporter     http://{exporter}    how full GPUs and inference servers are: {pressure}
 `
 
+const noExporter = `  exporter     none: there is no GPU here, and no server whose metrics it reads. So the log says that pressure is not known, which does no harm;
+               GPUEXPORTER_ARGS='--simulate ramp' makes some up
+`
+
 const whatToTry = `
   # one answer
   curl -i http://{gateway}/v1/chat/completions -H 'content-type: application/json' -H 'x-user-id: alice'{key} \
@@ -115,7 +133,9 @@ const whatToTry = `
 const pressureToTry = `  # the pressure
   curl -s http://{exporter}/v1/pressure
 
-  # what the filter makes of it
+`
+
+const pressureInTheFilter = `  # what the filter makes of it
   curl -s 'http://{admin}/stats?filter=spillway_pressure'
 
 `

@@ -31,14 +31,16 @@ for step in "$@"; do
 	running[at]=$!
 done
 
-# busy says what isn't done yet, with the last line that it printed.
+# busy says in one line what isn't done yet, with the last line that each printed.
 busy() {
+	local all='' last
 	for at in "${!titles[@]}"; do
 		if [ -n "${running[at]}" ]; then
 			last=$(tail -n 1 "$logs/$at" | cut -c 1-100)
-			say "… ${titles[at]}${last:+: $last}"
+			all="$all${all:+; }${titles[at]}${last:+: $last}"
 		fi
 	done
+	say "… $all"
 }
 
 left=${#titles[@]}

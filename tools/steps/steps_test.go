@@ -25,11 +25,12 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
-// While something takes long, it says what, with the last that was heard of it.
+// While something takes long, it says what, with the last that was heard of it, in one line.
 func TestSaysWhatIsNotDone(t *testing.T) {
 	t.Parallel()
 	goOn := filepath.Join(t.TempDir(), "go-on")
-	command := exec.Command("./steps.sh", "slow|echo one; echo fetching; until [ -e "+goOn+" ]; do sleep 0.1; done")
+	wait := "until [ -e " + goOn + " ]; do sleep 0.1; done"
+	command := exec.Command("./steps.sh", "slow|echo one; echo fetching; "+wait, "mute|"+wait)
 	command.Env = append(os.Environ(), "STEPS_EVERY=1")
 	stdout, err := command.StdoutPipe()
 	if err != nil {
@@ -39,7 +40,7 @@ func TestSaysWhatIsNotDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(stdout)
-	if !lines.Scan() || !strings.HasSuffix(lines.Text(), "s  … slow: fetching") {
+	if !lines.Scan() || !strings.HasSuffix(lines.Text(), "s  … slow: fetching; mute") {
 		t.Errorf("it said %q", lines.Text())
 	}
 	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
@@ -49,7 +50,7 @@ func TestSaysWhatIsNotDone(t *testing.T) {
 	for lines.Scan() {
 		last = lines.Text()
 	}
-	if err := command.Wait(); err != nil || !strings.HasSuffix(last, "slow: done") {
+	if err := command.Wait(); err != nil || !strings.HasSuffix(last, ": done") {
 		t.Errorf("it ended with %v, and %q", err, last)
 	}
 }
