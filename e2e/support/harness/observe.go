@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,13 +27,36 @@ const Patience = 10 * time.Minute
 // sentence "timed out waiting until ...".
 func Await(t testing.TB, timeout time.Duration, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(timeout)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out after %v waiting until %s", timeout, what)
-		}
-		time.Sleep(envoyproc.PollInterval)
+	if !Comes(timeout, condition) {
+		t.Fatalf("timed out after %v waiting until %s", timeout, what)
 	}
+}
+
+// Comes polls a condition until it holds, and says whether it did within the timeout.
+func Comes(timeout time.Duration, condition func() bool) bool {
+	for deadline := time.Now().Add(timeout); !condition(); time.Sleep(envoyproc.PollInterval) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// KeepAsking asks again and again, as a page does that is open, until it is stopped.
+func KeepAsking(ask func()) (stop func()) {
+	end := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for {
+			ask()
+			select {
+			case <-end:
+				return
+			case <-time.After(5 * envoyproc.PollInterval):
+			}
+		}
+	})
+	return func() { close(end); asking.Wait() }
 }
 
 // AwaitHour waits until the hour has so long to go: the windows of a limit in Redis begin on the hour, and a test that counts in one

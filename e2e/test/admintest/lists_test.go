@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // get is what the surface on the listener answers, decoded.
@@ -49,31 +48,7 @@ func TestWhoIsThrottled(t *testing.T) {
 }
 
 // soon waits for what workers tell once a second.
-func soon(condition func() bool) bool {
-	for began := time.Now(); !condition(); time.Sleep(envoyproc.PollInterval) {
-		if time.Since(began) > time.Minute {
-			return false
-		}
-	}
-	return true
-}
-
-// keepAsking wants to know the status, again and again, until it is stopped.
-func (p *proxy) keepAsking(t *testing.T) (stop func()) {
-	end := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() {
-		for {
-			p.status(t)
-			select {
-			case <-end:
-				return
-			case <-time.After(5 * envoyproc.PollInterval):
-			}
-		}
-	})
-	return func() { close(end); asking.Wait() }
-}
+func soon(condition func() bool) bool { return harness.Comes(time.Minute, condition) }
 
 // areListed says whether the lists had all of a new proxy. They have what comes while somebody wants to know, and for ten seconds after that, which a busy machine
 // may take longer for.
@@ -81,7 +56,7 @@ func areListed(t *testing.T, workers int) bool {
 	p := start(t, workers, listed)
 	defer p.Stop()
 	harness.Await(t, harness.Patience, "all workers have reported", func() bool { return at(p.status(t), "workers") == float64(workers) })
-	defer p.keepAsking(t)()
+	defer harness.KeepAsking(func() { p.status(t) })()
 	var load sync.WaitGroup
 	for i := range 8 {
 		load.Go(func() {

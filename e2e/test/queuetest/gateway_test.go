@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
 
@@ -402,13 +401,12 @@ func (g *gateway) metric(name string, labels ...string) (sum float64) {
 // awaitMetric waits until a metric has a value.
 func (g *gateway) awaitMetric(t testing.TB, want float64, name string, labels ...string) {
 	t.Helper()
-	got := g.metric(name, labels...)
-	for deadline := time.Now().Add(patience); got != want; got = g.metric(name, labels...) {
-		if time.Now().After(deadline) {
-			t.Errorf("%s%v is still %v after %v, want %v", name, labels, got, patience, want)
-			return
-		}
-		time.Sleep(envoyproc.PollInterval)
+	var got float64
+	if !harness.Comes(patience, func() bool {
+		got = g.metric(name, labels...)
+		return got == want
+	}) {
+		t.Errorf("%s%v is still %v after %v, want %v", name, labels, got, patience, want)
 	}
 }
 

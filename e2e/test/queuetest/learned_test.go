@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 )
 
 // A request waits no longer than it says that it can bear its first token to take; the others wait on.
@@ -97,12 +96,10 @@ func (g *gateway) follows(t *testing.T, upstream string, most, few int) bool {
 	}
 	harness.Await(t, patience, "answers come, of all that it has slots for", func() bool { return g.sim.Stats().Completed-before >= 16 })
 	g.sim.SetSlots(few)
-	for until := time.Now().Add(patience / 6); time.Now().Before(until); time.Sleep(envoyproc.PollInterval) {
-		if slots := int(g.metric("spillway_slots", "upstream", upstream)); slots > 0 && slots <= few+2 {
-			return true
-		}
-	}
-	return false
+	return harness.Comes(patience/6, func() bool {
+		slots := int(g.metric("spillway_slots", "upstream", upstream))
+		return slots > 0 && slots <= few+2
+	})
 }
 
 // In shadow mode nothing waits for learned slots, and the gauge says how many there would be.

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/spillway-proxy/spillway/e2e/support/harness"
-	"github.com/spillway-proxy/spillway/e2e/support/harness/envoyproc"
 	"github.com/spillway-proxy/spillway/e2e/support/llmsim"
 )
 
@@ -120,12 +119,11 @@ func proxy(t *testing.T, upstream string) *harness.Envoy {
 	t.Helper()
 	for began := time.Now(); ; {
 		e := harness.Start(t, harness.Options{Config: configuration, Surface: surface(), Upstream: upstream, Concurrency: 2})
-		stop := keepAsking(t, e)
+		stop := harness.KeepAsking(func() { look(t, e, "/status") })
 		happen(t, e)
-		listed := false
-		for asked := time.Now(); !listed && time.Since(asked) < time.Minute; time.Sleep(envoyproc.PollInterval) {
-			listed = strings.Count(look(t, e, "/decisions?last=100"), `"limit":"user-requests"`) == 5 && strings.Contains(look(t, e, "/subjects?limit=user-requests"), `"refused":5`)
-		}
+		listed := harness.Comes(time.Minute, func() bool {
+			return strings.Count(look(t, e, "/decisions?last=100"), `"limit":"user-requests"`) == 5 && strings.Contains(look(t, e, "/subjects?limit=user-requests"), `"refused":5`)
+		})
 		stop()
 		if listed {
 			return e
@@ -135,23 +133,6 @@ func proxy(t *testing.T, upstream string) *harness.Envoy {
 		}
 		e.Stop()
 	}
-}
-
-// keepAsking wants to know the status, again and again, until it is stopped.
-func keepAsking(t *testing.T, e *harness.Envoy) (stop func()) {
-	end := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() {
-		for {
-			look(t, e, "/status")
-			select {
-			case <-end:
-				return
-			case <-time.After(5 * envoyproc.PollInterval):
-			}
-		}
-	})
-	return func() { close(end); asking.Wait() }
 }
 
 // look is what the surface says.

@@ -207,15 +207,17 @@ func (b *Bootstrap) SetAllowStopIteration(allow bool) {
 
 // SetStreamIdleTimeout sets how long a request may go without a byte in either direction.
 func (b *Bootstrap) SetStreamIdleTimeout(d time.Duration) {
-	value := strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
-	b.Set(value, append(connectionManager(), "stream_idle_timeout")...)
+	b.Set(seconds(d), append(connectionManager(), "stream_idle_timeout")...)
 }
 
 // SetDelayedCloseTimeout sets how long a connection stays, once a request has its answer before all of it was read, for the client to read that: when it
 // is closed, what the client hasn't read by then may be lost.
 func (b *Bootstrap) SetDelayedCloseTimeout(d time.Duration) {
-	b.Set(strconv.FormatFloat(d.Seconds(), 'f', -1, 64)+"s", append(connectionManager(), "delayed_close_timeout")...)
+	b.Set(seconds(d), append(connectionManager(), "delayed_close_timeout")...)
 }
+
+// seconds is a duration as Envoy's JSON has it.
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s" }
 
 // RemoveWasm takes the filter out: bare Envoy, otherwise the same.
 func (b *Bootstrap) RemoveWasm() { b.replaceWasm() }
